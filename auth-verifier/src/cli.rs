@@ -1,0 +1,76 @@
+//! The command line: the service itself, and what helps those who run it.
+
+use std::{ffi::OsString, io::Write, process::ExitCode, sync::Arc, time::Duration};
+
+use chassis::{
+    identity::UserId,
+    process::{self, Process, StartError},
+    settings::{self, Environment, SettingsError},
+};
+use clap::{Args, FromArgMatches, Subcommand};
+
+use crate::{
+    http::{Verifier, stack},
+    settings::Settings,
+    token,
+};
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a development token, signed with `BETTER_AUTH_SECRET`
+    Token(TokenArgs),
+}
+
+#[derive(Args)]
+struct TokenArgs {
+    /// The user's id
+    #[arg(long)]
+    sub: String,
+    /// How long it is good
+    #[arg(long, default_value_t = 3600)]
+    lifetime_secs: u32,
+}
+
+/// Runs auth-verifier by its command line.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command = Command::augment_subcommands(process::command::<Settings>()).subcommand_required(false);
+    match command.try_get_matches_from(args) {
+        Err(error) => process::usage(&error),
+        Ok(matches) => match Command::from_arg_matches(&matches) {
+            Ok(Command::Token(args)) => finish(mint(&args)),
+            Err(_) => process::run(&matches, serve),
+        },
+    }
+}
+
+async fn serve(settings: Settings, process: Process) -> Result<(), StartError> {
+    let verifier = Verifier::new(&settings);
+    tokio::spawn(Arc::clone(&verifier).keep_fresh());
+    // Keys that can't be fetched yet make answers of 503, not a process that nobody can reach.
+    process.readiness.set(true);
+    process.serve(stack(verifier)).await;
+    Ok(())
+}
+
+fn mint(args: &TokenArgs) -> Result<String, SettingsError> {
+    let settings: Settings = settings::load(&Environment::of_process()?)?;
+    let secret = settings.hs256_secret().ok_or_else(|| {
+        SettingsError::new("BETTER_AUTH_SECRET", "must be set, and HS256 enabled, to make development tokens")
+    })?;
+    if UserId::parse(&args.sub).is_none() {
+        return Err(SettingsError::new("--sub", "must be 1 to 255 visible ASCII characters without a comma"));
+    }
+    let lifetime = Duration::from_secs(args.lifetime_secs.into());
+    let (issuers, audiences) = (settings.issuers(), settings.audiences());
+    let first = |list: &'_ [String]| list.first().cloned();
+    let (iss, aud) = (first(&issuers), first(&audiences));
+    Ok(token::mint_for(secret.expose(), &args.sub, lifetime, iss.as_deref(), aud.as_deref()))
+}
+
+fn finish(result: Result<String, SettingsError>) -> ExitCode {
+    let written = match result {
+        Ok(token) => writeln!(std::io::stdout(), "{token}").map(|()| ExitCode::SUCCESS),
+        Err(error) => writeln!(std::io::stderr(), "auth-verifier: {error}").map(|()| ExitCode::FAILURE),
+    };
+    written.unwrap_or(ExitCode::FAILURE)
+}

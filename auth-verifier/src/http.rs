@@ -1,0 +1,151 @@
+//! The verdict spoken over HTTP: for our gateway, and for any proxy that asks by a sub-request.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use chassis::{
+    Body, client, document::Document, identity, problem, problem::Problem, request_id, serve::HttpService,
+    trace,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use tower::{ServiceExt, service_fn};
+
+use crate::{
+    Rejection, Unavailable,
+    assertion::Signer,
+    jwt::Profile,
+    keys::{Key, KeySet},
+    settings::Settings,
+    verdict::{Caller, Judge, Verdict},
+};
+
+/// How long a connection to Better Auth may take to stand.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// Everything that auth-verifier answers with.
+pub struct Verifier {
+    judge: Judge,
+    signer: Arc<Signer>,
+    keys: Option<Arc<Document<KeySet>>>,
+}
+
+impl Verifier {
+    /// Builds it from settings that were checked.
+    pub fn new(settings: &Settings) -> Arc<Self> {
+        let keys = settings.jwks_url().map(|url| {
+            let parse = Box::new(KeySet::parse);
+            Document::new("better-auth-jwks", url, client::client(CONNECT), settings.jwks_policy(), parse)
+        });
+        let seed = settings.identity_seed().expect("the settings were checked");
+        let signer = Signer::new(seed.expose(), settings.identity.audience.clone(), settings.identity.life);
+        let signer = Arc::new(signer);
+        let profile = Profile {
+            hs256: settings.hs256_secret().map(|secret| Key::hs256(secret.expose())),
+            hs256_needs_parties: settings.hs256.require_issuer_and_audience,
+            jwks: keys.clone(),
+            issuers: settings.issuers(),
+            audiences: settings.audiences(),
+            leeway: settings.leeway,
+            bytes_max: settings.token_bytes_max,
+        };
+        let judge = Judge::new(profile, signer.clone(), settings.verdict_max_age);
+        Arc::new(Self { judge, signer, keys })
+    }
+
+    /// Keeps Better Auth's keys fresh, for as long as it is polled.
+    pub async fn keep_fresh(self: Arc<Self>) {
+        match &self.keys {
+            Some(keys) => keys.clone().keep_fresh().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The whole stack.
+pub fn stack(verifier: Arc<Verifier>) -> impl HttpService {
+    let router = Router::new()
+        .route(identity::VERIFY_PATH, any(verify))
+        // Envoy puts the original path behind ours, and some proxies put it in its place; it means the same.
+        .route(&format!("{}/{{*below}}", identity::VERIFY_PATH), any(verify))
+        .route(&format!("{}/", identity::VERIFY_PATH), any(verify))
+        .route(identity::JWKS_PATH, get(jwks))
+        .fallback(async || {
+            Problem::new(StatusCode::NOT_FOUND, "not-found", "auth-verifier answers on /verify")
+        })
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "only GET is answered here")
+        })
+        .with_state(verifier);
+    let router = service_fn(move |request: Request<Body>| router.clone().oneshot(request));
+    request_id::name(trace::trace(problem::answer(router)))
+}
+
+async fn verify(State(verifier): State<Arc<Verifier>>, headers: HeaderMap) -> Response {
+    match verifier.judge.judge(&headers, now()).await {
+        Verdict::Known(caller) => known(caller),
+        Verdict::Rejected(rejection) => rejected(&rejection).into_response(),
+        Verdict::Unavailable(Unavailable::Keys) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "verifier-unavailable",
+            "who is calling can't be checked right now; try again in a moment",
+        )
+        .retry_after_secs(1)
+        .into_response(),
+    }
+}
+
+fn known(caller: Caller) -> Response {
+    let Caller { user, email, credential, assertion, max_age } = caller;
+    tracing::Span::current().record("user", user.as_str());
+    let mut headers = HeaderMap::new();
+    let mut put = |name: HeaderName, value: &str| {
+        // Ids and addresses were parsed into visible ASCII; a value that is none would leave no id, and so no way in.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    put(identity::USER_ID, user.as_str());
+    put(identity::CREDENTIAL, credential);
+    put(header::CACHE_CONTROL, &format!("private, max-age={}", max_age.as_secs()));
+    if let Some(email) = email {
+        put(identity::USER_EMAIL, &email);
+    }
+    headers.insert(identity::ASSERTION, assertion);
+    (StatusCode::OK, headers).into_response()
+}
+
+/// RFC 6750 §3: a request without any credential hears only the challenge, one with a bad token that it is bad.
+/// Why it is bad is for the log.
+fn rejected(rejection: &Rejection) -> Problem {
+    let (challenge, code, detail) = match rejection {
+        Rejection::Missing | Rejection::Scheme => (
+            "Bearer realm=\"api\"",
+            "unauthenticated",
+            "sign in, and send the token as Authorization: Bearer",
+        ),
+        _ => (
+            "Bearer realm=\"api\", error=\"invalid_token\", error_description=\"the token is expired, malformed or not valid here\"",
+            "invalid-token",
+            "the token is expired, malformed or not valid here; sign in again",
+        ),
+    };
+    Problem::new(StatusCode::UNAUTHORIZED, code, detail)
+        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+}
+
+async fn jwks(State(verifier): State<Arc<Verifier>>) -> Response {
+    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(verifier.signer.jwks())).into_response()
+}
+
+fn now() -> u64 {
+    // A clock before 1970 makes every token expired or not yet valid, which is the safe side.
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
+}

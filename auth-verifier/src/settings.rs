@@ -1,0 +1,345 @@
+//! What can be set; each one explained in `defaults.toml`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use chassis::{
+    document::Policy,
+    identity,
+    process::{Common, Service},
+    serve::ServerSettings,
+    settings::{self, Secret, ServiceUrl, SettingsError, Spec},
+    telemetry::LogFormat,
+};
+use serde::Deserialize;
+
+/// The secret that Better Auth falls back to where none was set. It is printed in its source, so whoever knows it
+/// is nobody in particular (`packages/better-auth/src/utils/constants.ts`).
+const PUBLIC_SECRET: &str = "better-auth-secret-12345678901234567890";
+
+/// An HMAC-SHA256 key must be as long as its output (RFC 7518 §3.2).
+const SECRET_BYTES_MIN: usize = 32;
+
+/// All settings of auth-verifier.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml explains each one, for operators and for us")]
+pub struct Settings {
+    #[serde(deserialize_with = "settings::address")]
+    pub listen: SocketAddr,
+    #[serde(deserialize_with = "settings::address")]
+    pub ops_listen: SocketAddr,
+    pub log: LogFormat,
+    #[serde(deserialize_with = "settings::list")]
+    pub issuers: Vec<String>,
+    #[serde(deserialize_with = "settings::list")]
+    pub audiences: Vec<String>,
+    #[serde(deserialize_with = "settings::optional")]
+    pub jwks_url: Option<ServiceUrl>,
+    #[serde(rename = "leeway_secs", deserialize_with = "settings::secs")]
+    pub leeway: Duration,
+    #[serde(rename = "verdict_max_age_secs", deserialize_with = "settings::secs")]
+    pub verdict_max_age: Duration,
+    pub token_bytes_max: usize,
+    pub better_auth: BetterAuth,
+    pub hs256: Hs256,
+    pub jwks: Jwks,
+    pub identity: Identity,
+    pub server: ServerSettings,
+}
+
+/// What Better Auth itself is set to.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub struct BetterAuth {
+    #[serde(deserialize_with = "settings::optional")]
+    pub url: Option<ServiceUrl>,
+    #[serde(deserialize_with = "settings::optional")]
+    pub secret: Option<Secret>,
+}
+
+/// Tokens signed with the shared secret.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub struct Hs256 {
+    pub enabled: bool,
+    pub require_issuer_and_audience: bool,
+}
+
+/// Tokens signed with Better Auth's own keys.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub struct Jwks {
+    pub enabled: bool,
+    #[serde(rename = "fresh_secs", deserialize_with = "settings::secs")]
+    pub fresh: Duration,
+    #[serde(rename = "stale_max_secs", deserialize_with = "settings::secs")]
+    pub stale_max: Duration,
+    #[serde(rename = "cool_down_secs", deserialize_with = "settings::secs")]
+    pub cool_down: Duration,
+    #[serde(rename = "timeout_ms", deserialize_with = "settings::millis")]
+    pub timeout: Duration,
+}
+
+/// The identity that we sign for internal services.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub struct Identity {
+    pub audience: String,
+    #[serde(deserialize_with = "settings::optional")]
+    pub seed: Option<Secret>,
+    #[serde(rename = "life_secs", deserialize_with = "settings::secs")]
+    pub life: Duration,
+}
+
+impl Settings {
+    /// The issuers that a token may name.
+    pub fn issuers(&self) -> Vec<String> {
+        self.or_origin(&self.issuers)
+    }
+
+    /// The audiences of which a token must name one.
+    pub fn audiences(&self) -> Vec<String> {
+        self.or_origin(&self.audiences)
+    }
+
+    /// Better Auth's `iss` and `aud` are the origin of its base URL where nothing else is configured
+    /// (`packages/better-auth/src/plugins/jwt/sign.ts`).
+    fn or_origin(&self, listed: &[String]) -> Vec<String> {
+        if listed.is_empty() {
+            self.better_auth.url.iter().map(ServiceUrl::origin).collect()
+        } else {
+            listed.to_vec()
+        }
+    }
+
+    /// The secret that HS256 tokens are checked with, if they are accepted.
+    pub fn hs256_secret(&self) -> Option<&Secret> {
+        self.better_auth.secret.as_ref().filter(|_| self.hs256.enabled)
+    }
+
+    /// Where the keys are fetched, if tokens signed with them are accepted.
+    ///
+    /// A base URL without a path stands for one with Better Auth's own, `/api/auth`
+    /// (`packages/better-auth/src/utils/url.ts`, `withPath`).
+    pub fn jwks_url(&self) -> Option<String> {
+        if !self.jwks.enabled {
+            return None;
+        }
+        let base = self.better_auth.url.as_ref().map(|base| match base.url().path() {
+            "" | "/" => base.join("/api/auth/jwks"),
+            _ => base.join("/jwks"),
+        });
+        self.jwks_url.as_ref().map(|url| url.url().to_string()).or(base)
+    }
+
+    /// How the keys are kept.
+    pub fn jwks_policy(&self) -> Policy {
+        Policy {
+            fresh: self.jwks.fresh,
+            stale_max: self.jwks.stale_max,
+            cool_down: self.jwks.cool_down,
+            wait: self.jwks.timeout,
+            ..Policy::default()
+        }
+    }
+
+    /// What the key of the assertions is derived from.
+    pub fn identity_seed(&self) -> Option<&Secret> {
+        self.identity.seed.as_ref().or(self.better_auth.secret.as_ref())
+    }
+}
+
+impl settings::Settings for Settings {
+    const SPEC: Spec = Spec {
+        service: "auth-verifier",
+        defaults: include_str!("../defaults.toml"),
+        well_known: &[("BETTER_AUTH_URL", "better_auth.url"), ("BETTER_AUTH_SECRET", "better_auth.secret")],
+        secrets: &["better_auth.secret", "identity.seed"],
+    };
+
+    fn check(&self) -> Result<(), SettingsError> {
+        let wrong = |name: &str, reason: &str| Err(SettingsError::new(name, reason));
+        let made = "; `openssl rand -base64 32` makes a good one";
+        for (name, secret) in [
+            ("BETTER_AUTH_SECRET", &self.better_auth.secret),
+            ("AUTH_VERIFIER_IDENTITY__SEED", &self.identity.seed),
+        ] {
+            let Some(secret) = secret else { continue };
+            if secret.expose() == PUBLIC_SECRET {
+                return wrong(name, &format!("is Better Auth's default, which everybody knows{made}"));
+            }
+            if secret.expose().len() < SECRET_BYTES_MIN {
+                return wrong(name, &format!("must be at least {SECRET_BYTES_MIN} bytes{made}"));
+            }
+        }
+        if self.hs256_secret().is_none() && self.jwks_url().is_none() {
+            return wrong(
+                "BETTER_AUTH_URL",
+                "set it to where Better Auth runs, or BETTER_AUTH_SECRET to what it signs with; there is nothing to check tokens by",
+            );
+        }
+        if self.jwks_url().is_some() && self.issuers().is_empty() {
+            return wrong(
+                "AUTH_VERIFIER_ISSUERS",
+                "name the issuers whose tokens are accepted, or set BETTER_AUTH_URL",
+            );
+        }
+        if self.jwks_url().is_some() && self.audiences().is_empty() {
+            return wrong(
+                "AUTH_VERIFIER_AUDIENCES",
+                "name the audiences that are accepted, or set BETTER_AUTH_URL",
+            );
+        }
+        if self.hs256.require_issuer_and_audience
+            && (self.issuers().is_empty() || self.audiences().is_empty())
+        {
+            return wrong(
+                "AUTH_VERIFIER_HS256__REQUIRE_ISSUER_AND_AUDIENCE",
+                "needs AUTH_VERIFIER_ISSUERS and AUTH_VERIFIER_AUDIENCES, or BETTER_AUTH_URL",
+            );
+        }
+        if self.identity_seed().is_none() {
+            return wrong(
+                "AUTH_VERIFIER_IDENTITY__SEED",
+                &format!("set it (the same for all replicas) where there is no BETTER_AUTH_SECRET{made}"),
+            );
+        }
+        if self.identity.audience.is_empty() {
+            return wrong("AUTH_VERIFIER_IDENTITY__AUDIENCE", "must not be empty");
+        }
+        if !(1..=identity::ASSERTION_LIFE_MAX.as_secs()).contains(&self.identity.life.as_secs()) {
+            return wrong("AUTH_VERIFIER_IDENTITY__LIFE_SECS", "must be 1 to 120");
+        }
+        if self.verdict_max_age >= self.identity.life {
+            return wrong(
+                "AUTH_VERIFIER_VERDICT_MAX_AGE_SECS",
+                "must be less than AUTH_VERIFIER_IDENTITY__LIFE_SECS: a reused verdict carries the identity that was signed with it",
+            );
+        }
+        if self.leeway > Duration::from_mins(5) {
+            return wrong("AUTH_VERIFIER_LEEWAY_SECS", "must be at most 300; set the clocks instead");
+        }
+        if !(256..=1_048_576).contains(&self.token_bytes_max) {
+            return wrong("AUTH_VERIFIER_TOKEN_BYTES_MAX", "must be 256 to 1048576");
+        }
+        if self.jwks.fresh.is_zero() {
+            return wrong("AUTH_VERIFIER_JWKS__FRESH_SECS", "must be at least 1");
+        }
+        self.server.check(&Self::SPEC.prefix())
+    }
+}
+
+impl Service for Settings {
+    const ABOUT: &'static str = "Checks what Better Auth hands out, for our gateway or any proxy";
+
+    fn common(&self) -> Common {
+        Common {
+            listen: self.listen,
+            ops_listen: self.ops_listen,
+            log: self.log,
+            server: self.server.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn";
+
+    fn load(variables: &[(&str, &str)]) -> Result<Settings, String> {
+        settings::load(&variables.iter().copied().collect()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn issuer_audience_and_keys_follow_from_the_base_url() {
+        for (base, origin, jwks) in [
+            ("http://localhost:3000", "http://localhost:3000", "http://localhost:3000/api/auth/jwks"),
+            (
+                "https://Auth.Example.com:443/",
+                "https://auth.example.com",
+                "https://auth.example.com/api/auth/jwks",
+            ),
+            ("https://a.test/api/auth", "https://a.test", "https://a.test/api/auth/jwks"),
+            ("https://a.test:8443/id/", "https://a.test:8443", "https://a.test:8443/id/jwks"),
+        ] {
+            let settings = load(&[("BETTER_AUTH_URL", base), ("BETTER_AUTH_SECRET", SECRET)]).unwrap();
+            assert_eq!(settings.issuers(), [origin]);
+            assert_eq!(settings.audiences(), [origin]);
+            assert_eq!(settings.jwks_url().unwrap(), jwks);
+        }
+    }
+
+    #[test]
+    fn issuers_and_the_place_of_the_keys_can_be_set_apart() {
+        let settings = load(&[
+            ("BETTER_AUTH_URL", "https://a.test"),
+            ("BETTER_AUTH_SECRET", SECRET),
+            ("AUTH_VERIFIER_ISSUERS", "https://b.test, https://c.test"),
+            ("AUTH_VERIFIER_AUDIENCES", "api"),
+            ("AUTH_VERIFIER_JWKS_URL", "http://frontend:3000/api/auth/jwks"),
+        ])
+        .unwrap();
+        assert_eq!(settings.issuers(), ["https://b.test", "https://c.test"]);
+        assert_eq!(settings.audiences(), ["api"]);
+        assert_eq!(settings.jwks_url().unwrap(), "http://frontend:3000/api/auth/jwks");
+    }
+
+    #[test]
+    fn an_unsafe_or_useless_combination_does_not_start() {
+        let short = &SECRET[1..];
+        for (variables, want) in [
+            (&[][..], "BETTER_AUTH_URL: set it to where Better Auth runs"),
+            (&[("BETTER_AUTH_SECRET", short)], "BETTER_AUTH_SECRET: must be at least 32 bytes"),
+            (&[("BETTER_AUTH_SECRET", PUBLIC_SECRET)], "BETTER_AUTH_SECRET: is Better Auth's default"),
+            (
+                &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_HS256__ENABLED", "false")],
+                "BETTER_AUTH_URL: ",
+            ),
+            (&[("BETTER_AUTH_URL", "http://a.test")], "AUTH_VERIFIER_IDENTITY__SEED: set it"),
+            (
+                &[("BETTER_AUTH_URL", "localhost:3000")],
+                "BETTER_AUTH_URL: must begin with http:// or https://",
+            ),
+            (
+                &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_JWKS_URL", "http://a.test/jwks")],
+                "AUTH_VERIFIER_ISSUERS: name the issuers",
+            ),
+            (
+                &[
+                    ("BETTER_AUTH_SECRET", SECRET),
+                    ("AUTH_VERIFIER_HS256__REQUIRE_ISSUER_AND_AUDIENCE", "true"),
+                ],
+                "AUTH_VERIFIER_HS256__REQUIRE_ISSUER_AND_AUDIENCE: needs",
+            ),
+            (
+                &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_IDENTITY__LIFE_SECS", "121")],
+                "must be 1 to 120",
+            ),
+            (
+                &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_IDENTITY__LIFE_SECS", "0")],
+                "must be 1 to 120",
+            ),
+            (
+                &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_VERDICT_MAX_AGE_SECS", "60")],
+                "must be less than",
+            ),
+            (&[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_LEEWAY_SECS", "301")], "must be at most 300"),
+            (
+                &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_LISTN", "x")],
+                "did you mean AUTH_VERIFIER_LISTEN?",
+            ),
+        ] {
+            let error = load(variables).unwrap_err();
+            assert!(error.contains(want), "{error}");
+            assert!(!error.contains(short), "the secret is not shown");
+        }
+        load(&[("BETTER_AUTH_SECRET", SECRET)]).unwrap();
+        load(&[("BETTER_AUTH_URL", "http://a.test"), ("AUTH_VERIFIER_IDENTITY__SEED", SECRET)]).unwrap();
+    }
+}

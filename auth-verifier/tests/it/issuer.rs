@@ -1,0 +1,163 @@
+//! Somebody who issues tokens: keys of every kind, and an endpoint that publishes them.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    rsa::KeySize,
+    signature::{self as sig, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair},
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chassis::{
+    Body,
+    serve::{self, ServerSettings},
+    settings::{self, Environment},
+};
+use http::{Request, Response};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::service_fn;
+
+/// A private key under a name.
+pub struct Signing {
+    pub kid: &'static str,
+    pub alg: &'static str,
+    key: Private,
+}
+
+enum Private {
+    Ed(Ed25519KeyPair),
+    Ec(EcdsaKeyPair, &'static str, usize),
+    Rsa(RsaKeyPair, &'static dyn sig::RsaEncoding),
+}
+
+impl Signing {
+    /// A new key for `alg`.
+    pub fn new(kid: &'static str, alg: &'static str) -> Self {
+        let ec = |spec: &'static sig::EcdsaSigningAlgorithm, crv, bytes| {
+            Private::Ec(EcdsaKeyPair::generate(spec).unwrap(), crv, bytes)
+        };
+        let rsa = |encoding| Private::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap(), encoding);
+        let key = match alg {
+            "EdDSA" | "Ed25519" => Private::Ed(Ed25519KeyPair::generate().unwrap()),
+            "ES256" => ec(&sig::ECDSA_P256_SHA256_FIXED_SIGNING, "P-256", 32),
+            "ES384" => ec(&sig::ECDSA_P384_SHA384_FIXED_SIGNING, "P-384", 48),
+            "ES512" => ec(&sig::ECDSA_P521_SHA512_FIXED_SIGNING, "P-521", 66),
+            "RS256" => rsa(&sig::RSA_PKCS1_SHA256 as &dyn sig::RsaEncoding),
+            "RS384" => rsa(&sig::RSA_PKCS1_SHA384),
+            "RS512" => rsa(&sig::RSA_PKCS1_SHA512),
+            "PS256" => rsa(&sig::RSA_PSS_SHA256),
+            "PS384" => rsa(&sig::RSA_PSS_SHA384),
+            "PS512" => rsa(&sig::RSA_PSS_SHA512),
+            other => panic!("no key for {other}"),
+        };
+        Self { kid, alg, key }
+    }
+
+    /// The public half, as Better Auth lists it.
+    pub fn jwk(&self) -> Value {
+        let b64 = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+        let (kid, alg) = (self.kid, self.alg);
+        match &self.key {
+            Private::Ed(key) => {
+                json!({"alg": alg, "crv": "Ed25519", "x": b64(key.public_key().as_ref()), "kty": "OKP", "kid": kid})
+            }
+            Private::Ec(key, crv, bytes) => {
+                let (x, y) = key.public_key().as_ref()[1..].split_at(*bytes);
+                json!({"alg": alg, "crv": crv, "x": b64(x), "y": b64(y), "kty": "EC", "kid": kid})
+            }
+            Private::Rsa(key, _) => {
+                let public = key.public_key();
+                let n = public.modulus().big_endian_without_leading_zero().to_vec();
+                let e = public.exponent().big_endian_without_leading_zero().to_vec();
+                json!({"alg": alg, "kty": "RSA", "n": b64(&n), "e": b64(&e), "kid": kid})
+            }
+        }
+    }
+
+    /// A token with Better Auth's own header.
+    pub fn token(&self, claims: &Value) -> String {
+        self.token_with(&json!({"alg": self.alg, "kid": self.kid}), claims)
+    }
+
+    /// A token with any header.
+    pub fn token_with(&self, header: &Value, claims: &Value) -> String {
+        self.sign(&header.to_string(), &claims.to_string())
+    }
+
+    /// A token of any two texts.
+    pub fn sign(&self, header: &str, claims: &str) -> String {
+        let signed =
+            format!("{}.{}", BASE64_URL_SAFE_NO_PAD.encode(header), BASE64_URL_SAFE_NO_PAD.encode(claims));
+        let random = SystemRandom::new();
+        let signature = match &self.key {
+            Private::Ed(key) => key.sign(signed.as_bytes()).as_ref().to_vec(),
+            Private::Ec(key, ..) => key.sign(&random, signed.as_bytes()).unwrap().as_ref().to_vec(),
+            Private::Rsa(key, encoding) => {
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign(*encoding, &random, signed.as_bytes(), &mut signature).unwrap();
+                signature
+            }
+        };
+        format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+/// An endpoint that answers with whatever is published, and counts how often it is asked.
+pub struct Endpoint {
+    pub url: String,
+    answer: Arc<Mutex<(u16, String)>>,
+    asked: Arc<AtomicUsize>,
+    stop: CancellationToken,
+}
+
+impl Endpoint {
+    pub async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/api/auth/jwks", listener.local_addr().unwrap());
+        let answer = Arc::new(Mutex::new((200, json!({"keys": []}).to_string())));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let stop = CancellationToken::new();
+        let service = {
+            let (answer, asked) = (answer.clone(), asked.clone());
+            service_fn(move |_: Request<Body>| {
+                asked.fetch_add(1, Ordering::SeqCst);
+                let (status, body) = answer.lock().unwrap().clone();
+                async move { Ok::<_, Infallible>(Response::builder().status(status).body(body.into()).unwrap()) }
+            })
+        };
+        let token = stop.clone();
+        tokio::spawn(async move { serve::serve(listener, service, &server(), token).await });
+        Self { url, answer, asked, stop }
+    }
+
+    pub fn publish(&self, keys: &[Value]) {
+        self.answer(200, &json!({"keys": keys}).to_string());
+    }
+
+    pub fn answer(&self, status: u16, body: &str) {
+        *self.answer.lock().unwrap() = (status, body.to_owned());
+    }
+
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+fn server() -> ServerSettings {
+    let secret = [("BETTER_AUTH_SECRET", super::world::SECRET)];
+    let settings: auth_verifier::settings::Settings =
+        settings::load(&secret.into_iter().collect::<Environment>()).unwrap();
+    settings.server
+}

@@ -1,0 +1,111 @@
+//! The pooled HTTP client, and a bounded way to fetch one document with it.
+//!
+//! hyper follows no redirects, and neither do we: a key's address is configuration, not something a server may
+//! choose.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use thiserror::Error;
+use tokio::time::timeout;
+
+use crate::Body;
+
+/// The TLS settings of every client in the workspace: the public roots, on aws-lc-rs.
+///
+/// The provider is named, never taken from the process: two of them in one tree make the default a panic.
+pub fn tls() -> rustls::ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("aws-lc-rs knows TLS 1.2 and 1.3")
+        .with_root_certificates(rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() })
+        .with_no_client_auth()
+}
+
+/// A pooled client, HTTP/1.1.
+pub type Client = legacy::Client<HttpsConnector<HttpConnector>, Body>;
+
+/// How long a connection may idle in a pool: shorter than the 10 s after which our servers close it, so that a
+/// request is not written into a connection that is being closed.
+pub const POOL_IDLE: Duration = Duration::from_secs(8);
+
+/// The most idle connections kept to one host.
+pub const POOL_IDLE_MAX_PER_HOST: usize = 256;
+
+/// Makes a client whose connections must stand within `connect`.
+pub fn client(connect: Duration) -> Client {
+    let mut http = HttpConnector::new();
+    http.set_connect_timeout(Some(connect));
+    http.set_nodelay(true);
+    http.enforce_http(false);
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls())
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(http);
+    legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(POOL_IDLE)
+        .pool_max_idle_per_host(POOL_IDLE_MAX_PER_HOST)
+        .build(connector)
+}
+
+/// Why a document was not fetched. The text is for the log.
+#[derive(Debug, Error)]
+pub enum FetchError {
+    /// No answer in time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The connection failed, or broke.
+    #[error("{0}")]
+    Transport(String),
+    /// Anything but 200.
+    #[error("answered {0}")]
+    Status(StatusCode),
+    /// More than we read.
+    #[error("the answer is over {0} bytes")]
+    TooLarge(usize),
+}
+
+/// Fetches `url`, for at most `wait`, reading at most `bytes_max`.
+pub async fn fetch(
+    client: &Client,
+    url: &str,
+    wait: Duration,
+    bytes_max: usize,
+) -> Result<Bytes, FetchError> {
+    let request = Request::get(url)
+        .header(header::ACCEPT, "application/json")
+        .header(header::USER_AGENT, concat!("usher/", env!("CARGO_PKG_VERSION")))
+        .body(Body::empty())
+        .map_err(|error| FetchError::Transport(error.to_string()))?;
+    let fetch = async {
+        let response = client.request(request).await.map_err(|error| FetchError::Transport(chain(&error)))?;
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status(response.status()));
+        }
+        let body = Limited::new(response.into_body(), bytes_max).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                FetchError::TooLarge(bytes_max)
+            } else {
+                FetchError::Transport(chain(&*error))
+            }
+        })?;
+        Ok(body.to_bytes())
+    };
+    timeout(wait, fetch).await.map_err(|_| FetchError::Timeout(wait))?
+}
+
+/// An error with its causes, for the log.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

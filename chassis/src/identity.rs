@@ -1,0 +1,102 @@
+//! The names by which the services meet: the verdict of auth-verifier, and the identity that travels inward.
+//!
+//! auth-verifier says who is calling in response headers, the gateway puts the same headers on the request it
+//! forwards, and an internal service believes them only together with the assertion that auth-verifier signed.
+
+use std::{fmt, time::Duration};
+
+use http::HeaderName;
+use serde::{Deserialize, Serialize};
+
+/// The path of auth-verifier that gives a verdict, with any method; anything below it means the same.
+pub const VERIFY_PATH: &str = "/verify";
+
+/// The path of auth-verifier that publishes the key of its assertions (RFC 7517 §5).
+pub const JWKS_PATH: &str = "/.well-known/jwks.json";
+
+/// Who is calling.
+pub const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
+
+/// The caller's e-mail address, where it is known.
+pub const USER_EMAIL: HeaderName = HeaderName::from_static("x-user-email");
+
+/// What the caller was known by: `bearer` or `cookie`.
+pub const CREDENTIAL: HeaderName = HeaderName::from_static("x-credential");
+
+/// Proof that auth-verifier said so: a compact JWS over [`Assertion`], signed with EdDSA.
+pub const ASSERTION: HeaderName = HeaderName::from_static("x-identity-assertion");
+
+/// Every header that only we may set, on any request inside.
+pub const ALL: [HeaderName; 4] = [USER_ID, USER_EMAIL, CREDENTIAL, ASSERTION];
+
+/// The `iss` of every assertion.
+pub const ISSUER: &str = "auth-verifier";
+
+/// The longest that an assertion may live.
+pub const ASSERTION_LIFE_MAX: Duration = Duration::from_mins(2);
+
+/// The claims of an identity assertion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assertion {
+    /// Always [`ISSUER`].
+    pub iss: String,
+    /// The user's id; equals [`USER_ID`] on the same request.
+    pub sub: String,
+    /// The services it is meant for.
+    pub aud: String,
+    /// When it was signed, in seconds since 1970.
+    pub iat: u64,
+    /// When it ends, in seconds since 1970; at most [`ASSERTION_LIFE_MAX`] after `iat`.
+    pub exp: u64,
+}
+
+/// A user's id that can stand in a header as it is: 1 to 255 visible ASCII characters, no comma.
+///
+/// The comma is left out because two headers of one name may be joined by one (RFC 9110 §5.3), and `u2,u1` must
+/// never be read as somebody.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct UserId(Box<str>);
+
+impl UserId {
+    /// The longest id, in characters.
+    pub const CHARS_MAX: usize = 255;
+
+    /// Reads an id; `None` if it can't travel in a header unchanged.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=Self::CHARS_MAX).contains(&text.len());
+        let visible = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+        (fits && visible).then(|| Self(text.into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_visible_ascii_of_a_bounded_length() {
+        for good in ["1", "HLUkb5Gm33GMmWcw8SLCKoM5bvp6ls7V", "auth0|1", "a@b.c", &"x".repeat(255)] {
+            assert_eq!(UserId::parse(good).unwrap().as_str(), good);
+        }
+        for bad in ["", " ", "a b", "a\r\nx: y", "a\0", "ü", "u2,u1", "\u{7f}", &"x".repeat(256)] {
+            assert_eq!(UserId::parse(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Where a refusal becomes an answer: one list of what can go wrong, one table of what the client is told.
+
+use std::convert::Infallible;
+
+use chassis::{Body, problem, problem::Problem, serve::HttpService};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use tower::service_fn;
+use tracing::{info, warn};
+
+/// A request that is turned away, or could not be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// As many requests are inside as may be.
+    Full,
+    /// The path and query are longer than the bound.
+    TargetTooLong,
+    /// The body is larger than the bound.
+    BodyTooLarge,
+    /// The body paused for too long.
+    BodyTooSlow,
+    /// The body's framing is broken, or the client went away.
+    BodyBroken,
+    /// The request can be read in more than one way; the reason is told.
+    Ambiguous(&'static str),
+    /// An expectation that we don't know (RFC 9110 §10.1.1).
+    Expectation,
+    /// A method that no route has.
+    Method,
+    /// No route fits.
+    NoRoute,
+    /// The credential is missing or no good; the challenge is auth-verifier's.
+    Unauthenticated(HeaderValue),
+    /// Known, but not allowed.
+    Forbidden,
+    /// auth-verifier could not be asked, or its answer can't be trusted. The reason is for the log.
+    VerifierUnavailable(String),
+    /// No connection to the service: nothing was sent. The reason is for the log.
+    UpstreamUnreachable(String),
+    /// The connection to the service broke. The reason is for the log.
+    UpstreamBroken(String),
+    /// The service did not begin its answer in time.
+    UpstreamTimeout,
+}
+
+/// The methods that the gateway knows.
+pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+impl From<&Refusal> for Problem {
+    fn from(refusal: &Refusal) -> Self {
+        use StatusCode as S;
+        let close =
+            |problem: Self| problem.with_header(header::CONNECTION, HeaderValue::from_static("close"));
+        match refusal {
+            Refusal::Full => Self::new(
+                S::SERVICE_UNAVAILABLE,
+                "busy",
+                "too many requests are being served; try again in a moment",
+            )
+            .retry_after_secs(1),
+            Refusal::TargetTooLong => {
+                Self::new(S::URI_TOO_LONG, "target-too-long", "the address is too long")
+            }
+            // The rest of the body is not read, so the connection can't be used again.
+            Refusal::BodyTooLarge => {
+                close(Self::new(S::PAYLOAD_TOO_LARGE, "body-too-large", "the request body is too large"))
+            }
+            Refusal::BodyTooSlow => close(Self::new(
+                S::REQUEST_TIMEOUT,
+                "body-too-slow",
+                "the request body did not arrive in time",
+            )),
+            Refusal::BodyBroken => {
+                close(Self::new(S::BAD_REQUEST, "body-broken", "the request body could not be read"))
+            }
+            Refusal::Ambiguous(reason) => close(Self::new(S::BAD_REQUEST, "ambiguous-request", *reason)),
+            Refusal::Expectation => Self::new(
+                S::EXPECTATION_FAILED,
+                "unknown-expectation",
+                "only `Expect: 100-continue` is known",
+            ),
+            Refusal::Method => {
+                Self::new(S::METHOD_NOT_ALLOWED, "method-not-allowed", "the method is not served here")
+                    .with_header(header::ALLOW, HeaderValue::from_static(METHODS))
+            }
+            Refusal::NoRoute => Self::new(S::NOT_FOUND, "not-found", "nothing is served at this address"),
+            Refusal::Unauthenticated(challenge) => Self::new(
+                S::UNAUTHORIZED,
+                "unauthenticated",
+                "sign in, and send a valid token with the request",
+            )
+            .with_header(header::WWW_AUTHENTICATE, challenge.clone()),
+            Refusal::Forbidden => Self::new(S::FORBIDDEN, "forbidden", "this account may not do that"),
+            Refusal::VerifierUnavailable(_) => Self::new(
+                S::SERVICE_UNAVAILABLE,
+                "verifier-unavailable",
+                "who is calling can't be checked right now; try again in a moment",
+            )
+            .retry_after_secs(1),
+            Refusal::UpstreamUnreachable(_) => Self::new(
+                S::SERVICE_UNAVAILABLE,
+                "service-unavailable",
+                "the service can't be reached; try again in a moment",
+            )
+            .retry_after_secs(1),
+            Refusal::UpstreamBroken(_) => Self::new(
+                S::BAD_GATEWAY,
+                "service-broken",
+                "the service did not give a complete answer; look whether the change was made before trying again",
+            ),
+            Refusal::UpstreamTimeout => Self::new(
+                S::GATEWAY_TIMEOUT,
+                "service-timeout",
+                "the service did not answer in time; look whether the change was made before trying again",
+            ),
+        }
+    }
+}
+
+impl Refusal {
+    /// What went wrong behind us is told here, once; what a client did wrong is in its answer.
+    fn log(&self) {
+        match self {
+            Self::VerifierUnavailable(reason) => warn!("no verdict: {reason}"),
+            Self::UpstreamUnreachable(reason) => warn!("the service can't be reached: {reason}"),
+            Self::UpstreamBroken(reason) => warn!("the service's connection broke: {reason}"),
+            Self::UpstreamTimeout => warn!("the service did not answer in time"),
+            Self::Full => warn!("as many requests are inside as may be"),
+            Self::Ambiguous(reason) => info!("refused: {reason}"),
+            Self::TargetTooLong
+            | Self::BodyTooLarge
+            | Self::BodyTooSlow
+            | Self::BodyBroken
+            | Self::Expectation
+            | Self::Method
+            | Self::NoRoute
+            | Self::Unauthenticated(_)
+            | Self::Forbidden => {}
+        }
+    }
+}
+
+/// Turns what `walk` refuses into answers, and writes them out.
+pub fn answer<W, F>(walk: W) -> impl HttpService
+where
+    W: Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Response<Body>, Refusal>> + Send,
+{
+    problem::answer(service_fn(move |request: Request<Body>| {
+        let walk = walk.clone();
+        async move {
+            let response = walk(request).await.unwrap_or_else(|refusal| {
+                refusal.log();
+                Problem::from(&refusal).response()
+            });
+            Ok::<_, Infallible>(response)
+        }
+    }))
+}
+
+/// An answer that the gateway gives by itself: that it is there.
+pub fn healthy() -> Response<Body> {
+    let mut response = Response::new(Body::from(r#"{"status":"healthy"}"#));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What `OPTIONS *` asks for (RFC 9110 §9.3.7).
+pub fn methods() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
+    response
+}

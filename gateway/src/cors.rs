@@ -1,0 +1,90 @@
+//! Which pages may call, and what they may read (Fetch §3.2).
+//!
+//! The headers are tower-http's. Two things are not as it does them: it takes every `OPTIONS` for a preflight,
+//! which would let such a request by the authentication, and it tells an unknown origin what would be allowed.
+
+use std::convert::Infallible;
+
+use chassis::{Body, request_id, serve::HttpService};
+use http::{HeaderName, Method, Request, Response, header};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_http::cors::{AllowHeaders, CorsLayer};
+
+use crate::settings::Cors;
+
+/// What a page may read of an answer, besides what it always may.
+const EXPOSED: [HeaderName; 7] = [
+    request_id::HEADER,
+    header::LOCATION,
+    header::LINK,
+    header::ETAG,
+    header::RETRY_AFTER,
+    header::WWW_AUTHENTICATE,
+    header::ALLOW,
+];
+
+const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
+/// Answers preflights, and puts CORS headers on every answer, refusals too.
+pub fn cors<S: HttpService>(inner: S, settings: &Cors) -> impl HttpService {
+    let origins = settings.allowed_origins.iter().map(|origin| origin.0.clone());
+    let layer = CorsLayer::new()
+        .allow_origin(origins.collect::<Vec<_>>())
+        .allow_credentials(true)
+        .allow_methods(METHODS)
+        // With credentials no wildcard is allowed, so what is asked for is what is allowed.
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(EXPOSED)
+        .max_age(settings.max_age);
+    let layered = layer.layer(unhide_options(inner));
+    service_fn(move |request: Request<Body>| {
+        let layered = layered.clone();
+        async move {
+            let Ok(mut response) = layered.oneshot(hide_options(request)).await;
+            if !response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+                take_off(&mut response);
+            }
+            Ok::<_, Infallible>(response)
+        }
+    })
+}
+
+/// Takes every CORS header off an answer.
+pub fn take_off<B>(response: &mut Response<B>) {
+    let names: Vec<_> = response
+        .headers()
+        .keys()
+        .filter(|name| name.as_str().starts_with("access-control-"))
+        .cloned()
+        .collect();
+    for name in names {
+        response.headers_mut().remove(name);
+    }
+}
+
+/// Marks a request whose method is `OPTIONS` although it is no preflight.
+#[derive(Clone)]
+struct RealOptions;
+
+/// A preflight has an origin and says for which method it asks (Fetch §4.8); any other `OPTIONS` is a request
+/// like all others, and is shown to the layer as a `GET`.
+fn hide_options(mut request: Request<Body>) -> Request<Body> {
+    let headers = request.headers();
+    let preflight =
+        headers.contains_key(header::ORIGIN) && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if request.method() == Method::OPTIONS && !preflight {
+        *request.method_mut() = Method::GET;
+        request.extensions_mut().insert(RealOptions);
+    }
+    request
+}
+
+fn unhide_options<S: HttpService>(inner: S) -> impl HttpService {
+    service_fn(move |mut request: Request<Body>| {
+        if request.extensions_mut().remove::<RealOptions>().is_some() {
+            *request.method_mut() = Method::OPTIONS;
+        }
+        inner.clone().oneshot(request)
+    })
+}

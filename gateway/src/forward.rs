@@ -1,0 +1,235 @@
+//! Sends a request inside, and streams the answer back.
+
+use std::{
+    collections::HashMap,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use chassis::{
+    Body, BodyError, BoxError,
+    client::{self, POOL_IDLE, POOL_IDLE_MAX_PER_HOST},
+};
+use http::{Request, Response, Uri};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use crate::{
+    answer::Refusal,
+    balance::{Places, Taken},
+    cors,
+    limits::Fate,
+    sanitize::strip_answer,
+    settings,
+    stamp::Stamped,
+};
+
+/// The way to every service.
+#[derive(Clone)]
+pub struct Forward {
+    client: legacy::Client<HttpConnector, Body>,
+    upstreams: Arc<HashMap<Arc<str>, Arc<Places>>>,
+    wait: Duration,
+    idle: Duration,
+}
+
+impl Forward {
+    /// Builds it from settings that were checked.
+    pub fn new(settings: &settings::Settings) -> Self {
+        let settings::Upstream { connect, timeout, idle, resolve, eject } = settings.upstream;
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(connect));
+        connector.set_nodelay(true);
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(POOL_IDLE_MAX_PER_HOST)
+            .build(connector);
+        let upstreams = settings
+            .upstreams()
+            .map(|(name, urls)| (name.into(), Arc::new(Places::new(name, &urls.0, resolve, eject))));
+        Self { client, upstreams: Arc::new(upstreams.collect()), wait: timeout, idle }
+    }
+
+    /// Sends a request to one of its service's places; if that place takes no connection, to another one, once.
+    ///
+    /// Nothing was sent then, so even a write may be tried again. Everything later is left to the client, who
+    /// knows whether it may be repeated.
+    pub async fn forward(&self, stamped: Stamped, fate: &Fate) -> Result<Response<Body>, Refusal> {
+        let (request, upstream) = stamped.into_parts();
+        let places = self.upstreams.get(&upstream).ok_or(Refusal::NoRoute)?;
+        let (head, body) = request.into_parts();
+        let body = Untouched::new(body);
+        let mut refused = None;
+        loop {
+            let taken = places
+                .take(refused)
+                .await
+                .ok_or_else(|| Refusal::UpstreamUnreachable(format!("no address is known for {upstream}")))?;
+            let attempt = Request::from_parts(head.clone(), Body::new(Sending::Offered(body.clone())));
+            match self.attempt(attempt, &taken, fate).await {
+                Ok(response) => return Ok(self.answer(response, taken)),
+                Err(_) if fate.refusal().is_some() => {
+                    return Err(fate.refusal().unwrap_or(Refusal::BodyBroken));
+                }
+                Err(Refusal::UpstreamUnreachable(_)) if refused.is_none() && body.is_untouched() => {
+                    places.pass_over(&taken);
+                    refused = Some(taken.address());
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        mut request: Request<Body>,
+        to: &Taken,
+        fate: &Fate,
+    ) -> Result<Response<Incoming>, Refusal> {
+        let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+        let uri: Uri = format!("http://{}{target}", to.address())
+            .parse()
+            .map_err(|_| Refusal::Ambiguous("the path can't be read"))?;
+        *request.uri_mut() = uri;
+        let mut response = pin!(self.client.request(request));
+        let mut seen = fate.progress();
+        let response = loop {
+            match timeout(self.wait, &mut response).await {
+                Ok(response) => break response,
+                // A service can't answer what its client is still sending.
+                Err(_) if fate.progress() != seen => seen = fate.progress(),
+                Err(_) => return Err(Refusal::UpstreamTimeout),
+            }
+        };
+        response.map_err(|error| match error.is_connect() {
+            true => Refusal::UpstreamUnreachable(client::chain(&error)),
+            false => Refusal::UpstreamBroken(client::chain(&error)),
+        })
+    }
+
+    fn answer(&self, response: Response<Incoming>, taken: Taken) -> Response<Body> {
+        let mut response = response.map(|inner| {
+            let waiting = Box::pin(sleep(self.idle));
+            Body::new(Returning { inner, idle: self.idle, waiting, _taken: taken })
+        });
+        response.extensions_mut().clear();
+        strip_answer(response.headers_mut());
+        // What an upstream says of CORS would stand beside what we say.
+        cors::take_off(&mut response);
+        response
+    }
+}
+
+/// A body that can be offered again as long as nobody has read of it.
+#[derive(Clone)]
+struct Untouched {
+    body: Arc<Mutex<Option<Body>>>,
+    size: SizeHint,
+    empty: bool,
+}
+
+impl Untouched {
+    fn new(body: Body) -> Self {
+        let (size, empty) = (http_body::Body::size_hint(&body), http_body::Body::is_end_stream(&body));
+        Self { body: Arc::new(Mutex::new(Some(body))), size, empty }
+    }
+
+    fn is_untouched(&self) -> bool {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+/// A body on its way: taken from [`Untouched`] with the first read.
+enum Sending {
+    Offered(Untouched),
+    Read(Body),
+    Gone,
+}
+
+impl http_body::Body for Sending {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Self::Offered(offered) = &*self {
+            let body = offered.body.lock().unwrap_or_else(PoisonError::into_inner).take();
+            *self = body.map_or(Self::Gone, Self::Read);
+        }
+        match &mut *self {
+            Self::Read(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Offered(_) | Self::Gone => Poll::Ready(Some(Err("the body was read before".into()))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Offered(offered) => offered.empty,
+            Self::Read(body) => body.is_end_stream(),
+            Self::Gone => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Offered(offered) => offered.size.clone(),
+            Self::Read(body) => body.size_hint(),
+            Self::Gone => SizeHint::default(),
+        }
+    }
+}
+
+/// An answer's body on its way back. Its trailers stop here: they could carry what was taken off the head.
+struct Returning {
+    inner: Incoming,
+    idle: Duration,
+    waiting: Pin<Box<Sleep>>,
+    _taken: Taken,
+}
+
+impl http_body::Body for Returning {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
+                ready!(this.waiting.as_mut().poll(cx));
+                return Poll::Ready(Some(Err(BodyError::new("the answer's body paused for too long"))));
+            };
+            this.waiting.as_mut().reset(Instant::now() + this.idle);
+            match frame {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(BodyError::new(error)))),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

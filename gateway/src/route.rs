@@ -1,0 +1,190 @@
+//! Where does this request go, and must we know who sends it?
+//!
+//! Decided on one canonical path and one host, and exactly those are forwarded: a request that two readers could
+//! read in two ways is refused.
+
+mod host;
+mod path;
+
+use std::sync::Arc;
+
+use chassis::Body;
+use http::{Method, Request, Uri, Version, header};
+use serde::Deserialize;
+
+use crate::answer::Refusal;
+
+/// One route, as it is set.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub struct RouteSettings {
+    pub path: String,
+    #[serde(default)]
+    pub answer: Option<Answer>,
+    #[serde(default)]
+    pub upstream: Option<String>,
+    #[serde(default)]
+    pub access: Access,
+}
+
+/// What the gateway answers by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// That it is there.
+    Health,
+}
+
+/// Who may pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// Those whom auth-verifier knows.
+    #[default]
+    Authenticated,
+    /// Anybody, and as nobody.
+    Public,
+}
+
+/// Which paths a route is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    base: String,
+    below: bool,
+}
+
+impl Pattern {
+    /// Reads `/a/b` (that path, with or without a slash at its end) or `/a/**` (that path and all below it).
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let (base, below) = text.strip_suffix("/**").map_or((text, false), |base| (base, true));
+        let plain =
+            base.is_empty() && below || path::canonical(base).as_deref() == Ok(base) && base.starts_with('/');
+        if !plain || base.contains('*') {
+            return Err("must be a path such as /health, or one that ends in /** such as /api/**");
+        }
+        Ok(Self { base: base.trim_end_matches('/').to_owned(), below })
+    }
+
+    /// Whole segments are compared: `/api/**` is not for `/apifoo`.
+    fn fits(&self, path: &str) -> bool {
+        match path.strip_prefix(&self.base) {
+            Some("" | "/") => true,
+            Some(rest) => self.below && rest.starts_with('/'),
+            None => false,
+        }
+    }
+}
+
+/// What is done with a request.
+#[derive(Clone, Debug)]
+enum Target {
+    Answer(Answer),
+    Upstream(Arc<str>, Access),
+}
+
+/// All routes, in their order.
+#[derive(Clone, Debug)]
+pub struct Routes(Arc<[(Pattern, Target)]>);
+
+/// A request whose way is known. Only this file makes one.
+pub struct Routed {
+    request: Request<Body>,
+    host: String,
+    upstream: Arc<str>,
+    access: Access,
+}
+
+/// Where a request goes.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all requests go inside, and a box would cost each of them"
+)]
+pub enum Way {
+    /// Nowhere: it is answered here.
+    Here(Answer),
+    /// Nowhere: it asks what the server as a whole can do.
+    Server,
+    /// To a service.
+    Inside(Routed),
+}
+
+impl Routes {
+    /// Builds the routes from settings that were checked.
+    pub fn new(settings: &[RouteSettings]) -> Self {
+        let route = |route: &RouteSettings| {
+            let pattern = Pattern::parse(&route.path).ok()?;
+            let upstream = |name: &String| Target::Upstream(name.as_str().into(), route.access);
+            let target =
+                route.answer.map(Target::Answer).or_else(|| route.upstream.as_ref().map(upstream))?;
+            Some((pattern, target))
+        };
+        Self(settings.iter().filter_map(route).collect())
+    }
+
+    /// Finds a request's way.
+    pub fn route(&self, mut request: Request<Body>) -> Result<Way, Refusal> {
+        let host = host::of(&request).map_err(Refusal::Ambiguous)?;
+        match request.method().as_str() {
+            "OPTIONS" if request.uri().path() == "*" => return Ok(Way::Server),
+            "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => {}
+            _ => return Err(Refusal::Method),
+        }
+        let path = path::canonical(request.uri().path()).map_err(Refusal::Ambiguous)?;
+        let (_, target) = self.0.iter().find(|(pattern, _)| pattern.fits(&path)).ok_or(Refusal::NoRoute)?;
+        match target {
+            Target::Answer(answer) if matches!(*request.method(), Method::GET | Method::HEAD) => {
+                Ok(Way::Here(*answer))
+            }
+            Target::Answer(_) => Err(Refusal::Method),
+            Target::Upstream(upstream, access) => {
+                let target = match request.uri().query() {
+                    Some(query) => format!("{path}?{query}"),
+                    None => path,
+                };
+                *request.uri_mut() =
+                    target.parse::<Uri>().map_err(|_| Refusal::Ambiguous("the path can't be read"))?;
+                *request.version_mut() = Version::HTTP_11;
+                request.headers_mut().remove(header::HOST);
+                Ok(Way::Inside(Routed { request, host, upstream: upstream.clone(), access: *access }))
+            }
+        }
+    }
+}
+
+impl Routed {
+    /// The request with its canonical target, the host it named, its upstream, and who may pass.
+    pub fn into_parts(self) -> (Request<Body>, String, Arc<str>, Access) {
+        (self.request, self.host, self.upstream, self.access)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_compares_whole_segments() {
+        for (pattern, fitting, not) in [
+            (
+                "/api/**",
+                &["/api", "/api/", "/api/x", "/api/x/y/"][..],
+                &["/apifoo", "/API/x", "/", "/x/api"][..],
+            ),
+            ("/health", &["/health", "/health/"], &["/health/x", "/healthy", "/Health", "/"]),
+            ("/**", &["/", "/x", "/x/y"], &[]),
+            ("/", &["/"], &["/x"]),
+        ] {
+            let parsed = Pattern::parse(pattern).unwrap();
+            for path in fitting {
+                assert!(parsed.fits(path), "{pattern} {path}");
+            }
+            for path in not {
+                assert!(!parsed.fits(path), "{pattern} {path}");
+            }
+        }
+        for bad in ["", "api", "/a/../b", "/a//b", "/a/*", "/*/a", "/a%2fb", "/a;b"] {
+            assert!(Pattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

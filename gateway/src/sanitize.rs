@@ -1,0 +1,348 @@
+//! Takes off what a client must not say, in every spelling, and keeps what it is asked by: its credential.
+
+use std::sync::Arc;
+
+use chassis::{Body, identity, request_id};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+
+use crate::{
+    answer::Refusal,
+    route::{Access, Routed},
+};
+
+/// Headers that speak for the connection, not for the request (RFC 9110 §7.6.1).
+const HOP_BY_HOP: [&str; 10] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+];
+
+/// What proxies say of a client; from a client itself it is worth nothing.
+const FORWARDING: [&str; 12] = [
+    "forwarded",
+    "client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-http-method-override",
+    "x-method-override",
+    "x-http-method",
+    "x-envoy-external-address",
+];
+
+/// The same, by how their names begin.
+const FORWARDING_PREFIXES: [&str; 3] = ["x-forwarded-", "x-original-", "x-rewrite-"];
+
+/// Names that only those inside may use, by how they begin.
+const INTERNAL_PREFIXES: [&str; 5] = ["x-user-", "x-identity-", "x-auth-", "x-gateway-", "x-internal-"];
+
+/// Headers that a request can't do without; to nominate one as hop-by-hop can only be meant to make it vanish on
+/// the way (CVE-2025-48865, Traefik CVE-2024-45410).
+const ESSENTIAL: [HeaderName; 8] = [
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::HOST,
+    header::ORIGIN,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    request_id::HEADER,
+];
+
+/// The names of cookies that stop here, by how they begin.
+#[derive(Clone, Debug)]
+pub struct CookiePrefixes(pub Arc<[String]>);
+
+/// What a client is asked by.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// Its `Authorization`, if there is one.
+    pub authorization: Option<HeaderValue>,
+    /// Its cookies, as they came.
+    pub cookies: Vec<HeaderValue>,
+}
+
+/// A request with nothing on it that only we may say. Only this file makes one.
+pub struct Sanitized {
+    request: Request<Body>,
+    host: String,
+    upstream: Arc<str>,
+    access: Access,
+    credentials: Credentials,
+}
+
+/// Takes off credentials, hop-by-hop headers, and everything that only those inside may say.
+pub fn sanitize(routed: Routed, stopping: &CookiePrefixes) -> Result<Sanitized, Refusal> {
+    let (mut request, host, upstream, access) = routed.into_parts();
+    let credentials = strip(request.headers_mut(), stopping)?;
+    Ok(Sanitized { request, host, upstream, access, credentials })
+}
+
+impl Sanitized {
+    /// Who may pass.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// What the client is asked by.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// The request, for reading.
+    pub fn request(&self) -> &Request<Body> {
+        &self.request
+    }
+
+    /// The host that the client named.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The request, the host that the client named, and the upstream. The credentials stay behind.
+    pub fn into_parts(self) -> (Request<Body>, String, Arc<str>) {
+        (self.request, self.host, self.upstream)
+    }
+}
+
+fn strip(headers: &mut HeaderMap, stopping: &CookiePrefixes) -> Result<Credentials, Refusal> {
+    let mut expectations = headers.get_all(header::EXPECT).into_iter();
+    if !expectations.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Refusal::Expectation);
+    }
+    if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
+        return Err(Refusal::Ambiguous("the request has more than one Authorization header"));
+    }
+    let nominated = nominated(headers)?;
+    let credentials = Credentials {
+        authorization: headers.remove(header::AUTHORIZATION),
+        cookies: headers.get_all(header::COOKIE).iter().cloned().collect(),
+    };
+    // hyper has answered `Expect: 100-continue` by itself, as soon as the body is read.
+    headers.remove(header::EXPECT);
+    let gone: Vec<HeaderName> =
+        headers.keys().filter(|name| nominated.contains(name) || stops(name.as_str())).cloned().collect();
+    for name in gone {
+        headers.remove(name);
+    }
+    let kept = keep_cookies(&credentials.cookies, stopping);
+    headers.remove(header::COOKIE);
+    headers.extend(kept.map(|cookies| (header::COOKIE, cookies)));
+    Ok(credentials)
+}
+
+/// The headers that `Connection` names, which are for us alone.
+fn nominated(headers: &HeaderMap) -> Result<Vec<HeaderName>, Refusal> {
+    let mut names = Vec::new();
+    for value in headers.get_all(header::CONNECTION) {
+        let value = value.to_str().map_err(|_| Refusal::Ambiguous("the Connection header is not text"))?;
+        for name in value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let name = HeaderName::try_from(name)
+                .map_err(|_| Refusal::Ambiguous("the Connection header names something that is no header"))?;
+            if ESSENTIAL.contains(&name) || identity::ALL.contains(&name) || is_forwarding(name.as_str()) {
+                return Err(Refusal::Ambiguous("the Connection header names a header that must not vanish"));
+            }
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Whether a header stops here. Names are lower case already.
+fn stops(name: &str) -> bool {
+    // To some readers further in `x_user_id`, `x.user.id` and `x-user-id` are one name (oauth2-proxy
+    // CVE-2025-64484, Traefik CVE-2026-39858). Browsers send letters, digits and dashes; nothing else passes.
+    let odd = !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    odd || HOP_BY_HOP.contains(&name)
+        || identity::ALL.iter().any(|ours| ours.as_str() == name)
+        || INTERNAL_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || is_forwarding(name)
+}
+
+fn is_forwarding(name: &str) -> bool {
+    FORWARDING.contains(&name) || FORWARDING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Takes the hop-by-hop headers, and what only those inside may hear, off an answer.
+pub fn strip_answer(headers: &mut HeaderMap) {
+    let nominated = nominated(headers).unwrap_or_default();
+    let gone = |name: &HeaderName| {
+        nominated.contains(name)
+            || HOP_BY_HOP.contains(&name.as_str())
+            || identity::ALL.contains(name)
+            || INTERNAL_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
+            || matches!(*name, header::SERVER | header::VIA)
+    };
+    let gone: Vec<HeaderName> = headers.keys().filter(|name| gone(name)).cloned().collect();
+    for name in gone {
+        headers.remove(name);
+    }
+}
+
+/// The cookies that go on inward, in their order, as one header (RFC 6265 §5.4).
+fn keep_cookies(cookies: &[HeaderValue], stopping: &CookiePrefixes) -> Option<HeaderValue> {
+    let stops = |cookie: &[u8]| {
+        let name = cookie.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+        let name = name.strip_prefix(b"__Secure-").or_else(|| name.strip_prefix(b"__Host-")).unwrap_or(name);
+        stopping.0.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+    };
+    let all = cookies.iter().flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
+    let kept: Vec<&[u8]> = all.map(<[u8]>::trim_ascii).filter(|one| !one.is_empty() && !stops(one)).collect();
+    HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn stopping() -> CookiePrefixes {
+        CookiePrefixes(["better-auth".to_owned()].into())
+    }
+
+    #[test]
+    fn what_only_we_may_say_is_taken_off_in_every_spelling() {
+        for name in [
+            "x-user-id",
+            "X-User-Id",
+            "x-USER-iD",
+            "X_User_Id",
+            "X-User_Id",
+            "x_user-id",
+            "X.User.Id",
+            "x-user.id",
+            "x-user-email",
+            "x-user-roles",
+            "x-identity-assertion",
+            "X_Identity_Assertion",
+            "x-credential",
+            "x-auth-request-user",
+            "x-gateway-assertion",
+            "x-internal-secret",
+            "x-forwarded-for",
+            "X_Forwarded_For",
+            "x-forwarded-user",
+            "forwarded",
+            "x-real-ip",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-http-method-override",
+            "true-client-ip",
+            "cf-connecting-ip",
+            "te",
+            "keep-alive",
+            "proxy-connection",
+            "proxy-authorization",
+            "upgrade",
+            "http2-settings",
+            "trailer",
+            "transfer-encoding",
+            "x-user-id~",
+            "x|user|id",
+            "x'user'id",
+        ] {
+            let mut map = headers(&[(name, "u2"), (name, "u1"), ("accept", "*/*")]);
+            strip(&mut map, &stopping()).unwrap();
+            assert_eq!(map, headers(&[("accept", "*/*")]), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_may_say_passes() {
+        let fields = [
+            ("accept", "*/*"),
+            ("content-type", "application/json"),
+            ("x-request-id", "r1"),
+            ("traceparent", "00-1-2-01"),
+            ("idempotency-key", "k"),
+            ("if-match", "\"1\""),
+            ("x-csrf-token", "t"),
+            ("x-username", "me"),
+            ("origin", "https://a.test"),
+        ];
+        let mut map = headers(&fields);
+        strip(&mut map, &stopping()).unwrap();
+        assert_eq!(map, headers(&fields));
+    }
+
+    #[test]
+    fn what_connection_nominates_stops_here() {
+        let mut map = headers(&[
+            ("connection", "close, X-Hop"),
+            ("connection", "x-hop-2"),
+            ("x-hop", "1"),
+            ("x-hop-2", "2"),
+        ]);
+        strip(&mut map, &stopping()).unwrap();
+        assert_eq!(map, headers(&[]));
+    }
+
+    #[test]
+    fn to_nominate_what_must_not_vanish_is_refused() {
+        for name in [
+            "X-User-Id",
+            "authorization",
+            "Cookie",
+            "host",
+            "Origin",
+            "content-length",
+            "content-type",
+            "x-forwarded-for",
+            "X-FORWARDED-FOR",
+            "forwarded",
+            "x-request-id",
+            "x-identity-assertion",
+        ] {
+            let mut map = headers(&[("connection", &format!("close, {name}"))]);
+            let refused = strip(&mut map, &stopping()).err().unwrap();
+            assert!(matches!(refused, Refusal::Ambiguous(_)), "{name}");
+        }
+        assert!(strip(&mut headers(&[("connection", "a b")]), &stopping()).is_err());
+    }
+
+    #[test]
+    fn credentials_are_taken_off_and_kept_apart() {
+        let mut map = headers(&[
+            ("authorization", "Bearer t"),
+            ("cookie", "a=1; better-auth.session_token=s; __Secure-better-auth.session_data.0=d"),
+            ("cookie", "__Host-better-auth.x=y; b=2; better-authx=3; xbetter-auth=4"),
+        ]);
+        let credentials = strip(&mut map, &stopping()).unwrap();
+        assert_eq!(map, headers(&[("cookie", "a=1; b=2; xbetter-auth=4")]));
+        assert_eq!(credentials.authorization.unwrap(), "Bearer t");
+        assert_eq!(credentials.cookies.len(), 2);
+        let mut map = headers(&[("cookie", "better-auth.session_token=s")]);
+        strip(&mut map, &stopping()).unwrap();
+        assert_eq!(map, headers(&[]));
+    }
+
+    #[test]
+    fn two_authorization_headers_and_unknown_expectations_are_refused() {
+        let mut map = headers(&[("authorization", "Bearer a"), ("authorization", "Bearer a")]);
+        assert!(matches!(strip(&mut map, &stopping()), Err(Refusal::Ambiguous(_))));
+        assert_eq!(
+            strip(&mut headers(&[("expect", "200-ok")]), &stopping()).err(),
+            Some(Refusal::Expectation)
+        );
+        let mut map = headers(&[("expect", "100-Continue")]);
+        strip(&mut map, &stopping()).unwrap();
+        assert_eq!(map, headers(&[]));
+    }
+}

@@ -1,0 +1,62 @@
+//! The walk of a request, on one page.
+
+use chassis::{Body, request_id, serve::HttpService, trace};
+use http::{Request, Response};
+
+use crate::{
+    answer::{self, Refusal},
+    authenticate::Authenticate,
+    cors,
+    forward::Forward,
+    limits::Limits,
+    route::{Answer, Routes, Way},
+    sanitize::{self, CookiePrefixes},
+    settings::Settings,
+    stamp,
+};
+
+/// Builds the whole stack from settings that were checked.
+///
+/// Id, trace and CORS stand outside the rim, so that a refusal has them too: a browser hides an answer without
+/// CORS headers from the page, and a refusal without an id can't be found in the log.
+pub fn stack(settings: &Settings) -> impl HttpService {
+    let walk = Walk {
+        limits: Limits::new(&settings.limits, settings.upstream.idle),
+        routes: Routes::new(&settings.routes),
+        cookies: CookiePrefixes(settings.sanitize.cookie_prefixes.clone().into()),
+        authenticate: Authenticate::new(&settings.auth_verifier_url, &settings.verifier),
+        forward: Forward::new(settings),
+    };
+    let rim = answer::answer(move |request| {
+        let walk = walk.clone();
+        async move { walk.walk(request).await }
+    });
+    request_id::name(trace::trace(cors::cors(rim, &settings.cors)))
+}
+
+#[derive(Clone)]
+struct Walk {
+    limits: Limits,
+    routes: Routes,
+    cookies: CookiePrefixes,
+    authenticate: Authenticate,
+    forward: Forward,
+}
+
+impl Walk {
+    /// Each station takes what the one before it made, so that none can be left out or swapped.
+    async fn walk(&self, request: Request<Body>) -> Result<Response<Body>, Refusal> {
+        let place = self.limits.enter()?;
+        let (request, fate) = self.limits.bound(request)?;
+        let routed = match self.routes.route(request)? {
+            Way::Here(Answer::Health) => return Ok(answer::healthy()),
+            Way::Server => return Ok(answer::methods()),
+            Way::Inside(routed) => routed,
+        };
+        let sanitized = sanitize::sanitize(routed, &self.cookies)?;
+        let authenticated = self.authenticate.authenticate(sanitized).await?;
+        let stamped = stamp::stamp(authenticated);
+        let response = self.forward.forward(stamped, &fate).await?;
+        Ok(place.hold(response))
+    }
+}

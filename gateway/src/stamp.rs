@@ -1,0 +1,47 @@
+//! Puts on what only we may say: who is calling, and where the request came from.
+
+use std::sync::Arc;
+
+use chassis::{Body, serve::Peer};
+use http::{HeaderName, HeaderValue, Request};
+
+use crate::authenticate::{Authenticated, Caller};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// A request that may go inside. Only this file makes one.
+pub struct Stamped {
+    request: Request<Body>,
+    upstream: Arc<str>,
+}
+
+/// Stamps a request. Its client's own copies of these headers were taken off before.
+pub fn stamp(authenticated: Authenticated) -> Stamped {
+    let (sanitized, caller) = authenticated.into_parts();
+    let (mut request, host, upstream) = sanitized.into_parts();
+    let peer =
+        request.extensions().get::<Peer>().map(|Peer(address)| address.ip().to_canonical().to_string());
+    let headers = request.headers_mut();
+    let mut put = |name: HeaderName, value: Option<String>| {
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+            headers.insert(name, value);
+        }
+    };
+    put(FORWARDED_FOR, peer);
+    put(FORWARDED_HOST, Some(host));
+    put(FORWARDED_PROTO, Some("http".to_owned()));
+    // `insert`, not `append`: whatever went before, each stands there once.
+    for (name, value) in caller.into_iter().flat_map(Caller::headers) {
+        headers.insert(name, value);
+    }
+    Stamped { request, upstream }
+}
+
+impl Stamped {
+    /// The request, and where it goes.
+    pub fn into_parts(self) -> (Request<Body>, Arc<str>) {
+        (self.request, self.upstream)
+    }
+}
