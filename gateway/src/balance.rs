@@ -108,7 +108,7 @@ impl Places {
             match timeout(LOOKUP_WAIT, lookup_host((host.as_str(), *port))).await {
                 Ok(Ok(found)) => addresses.extend(found),
                 Ok(Err(error)) => {
-                    warn!(service = %self.service, host, %error, "look up; keeping what is known")
+                    warn!(service = %self.service, host, %error, "look up; keeping what is known");
                 }
                 Err(_) => warn!(service = %self.service, host, "look up: no answer; keeping what is known"),
             }

@@ -110,10 +110,9 @@ impl Forward {
                 Err(_) => return Err(Refusal::UpstreamTimeout),
             }
         };
-        response.map_err(|error| match error.is_connect() {
-            true => Refusal::UpstreamUnreachable(client::chain(&error)),
-            false => Refusal::UpstreamBroken(client::chain(&error)),
-        })
+        let refusal =
+            |connected: bool| if connected { Refusal::UpstreamBroken } else { Refusal::UpstreamUnreachable };
+        response.map_err(|error| refusal(!error.is_connect())(client::chain(&error)))
     }
 
     fn answer(&self, response: Response<Incoming>, taken: Taken) -> Response<Body> {
@@ -183,7 +182,7 @@ impl http_body::Body for Sending {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Offered(offered) => offered.size.clone(),
+            Self::Offered(offered) => offered.size,
             Self::Read(body) => body.size_hint(),
             Self::Gone => SizeHint::default(),
         }

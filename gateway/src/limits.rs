@@ -44,8 +44,8 @@ impl Limits {
 
     /// Takes a place, without waiting: a queue here would only hide that there are too many.
     pub fn enter(&self) -> Result<Place, Refusal> {
-        let _permit = self.room.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
-        Ok(Place { _permit })
+        let permit = self.room.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
+        Ok(Place { _permit: permit })
     }
 
     /// Checks what is known by the head, and bounds the body that is still to come.

@@ -143,6 +143,7 @@ impl settings::Settings for Settings {
     };
 
     fn check(&self) -> Result<(), SettingsError> {
+        self.server.check(&Self::SPEC.prefix())?;
         let wrong = |name: &str, reason: String| Err(SettingsError::new(name, reason));
         let plain = |url: &ServiceUrl| url.url().scheme() == "http" && url.url().path() == "/";
         if self.auth_verifier_url.url().path() != "/" {
@@ -192,7 +193,7 @@ impl settings::Settings for Settings {
             let reason = "must be at least 256, and fit into GATEWAY_SERVER__HEAD_BYTES";
             return wrong("GATEWAY_LIMITS__TARGET_BYTES", reason.into());
         }
-        self.server.check(&Self::SPEC.prefix())
+        Ok(())
     }
 }
 

@@ -43,11 +43,8 @@ pub(super) fn canonical(path: &str) -> Result<String, &'static str> {
     if std::str::from_utf8(&decoded).is_err() {
         return Err("the path is not UTF-8");
     }
-    let mut segments = out.split('/');
-    if segments.next() != Some("") {
-        return Err("the path does not begin with a slash");
-    }
-    let mut segments = segments.peekable();
+    let below_root = out.strip_prefix('/').ok_or("the path does not begin with a slash")?;
+    let mut segments = below_root.split('/').peekable();
     while let Some(segment) = segments.next() {
         match segment {
             "." | ".." => return Err("the path has a dot segment"),

@@ -1,0 +1,134 @@
+//! What a page of another origin may do and see.
+
+use chassis::Body;
+use http::{HeaderName, HeaderValue, Method, Request, Response};
+
+use crate::world::{Answer, World, as_u1};
+
+const PAGE: &str = "http://localhost:3000";
+
+fn preflight(origin: &str, method: &str) -> Request<Body> {
+    Request::options("/api/tasks")
+        .header("origin", origin)
+        .header("access-control-request-method", method)
+        .header("access-control-request-headers", "authorization, content-type, X-Own")
+        .body(Body::empty())
+        .unwrap()
+}
+
+fn cors_headers(answer: &Answer) -> Vec<&HeaderName> {
+    answer.headers.keys().filter(|name| name.as_str().starts_with("access-control-")).collect()
+}
+
+#[tokio::test]
+async fn a_preflight_is_answered_before_anybody_is_asked() {
+    let world = World::new().await;
+    for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+        let answer = world.send(preflight(PAGE, method)).await;
+        assert!(answer.status.is_success());
+        assert_eq!(answer.one("access-control-allow-origin"), Some(PAGE));
+        assert_eq!(answer.one("access-control-allow-credentials"), Some("true"));
+        assert_eq!(answer.one("access-control-max-age"), Some("600"));
+        assert!(answer.one("access-control-allow-methods").unwrap().split(',').any(|one| one == method));
+        assert_eq!(answer.one("access-control-allow-headers"), Some("authorization, content-type, X-Own"));
+        assert!(answer.one("vary").unwrap().contains("origin"));
+        assert!(!format!("{:?}", answer.headers).contains('*'));
+    }
+    assert!(world.verifier.seen().is_empty() && world.service.seen().is_empty());
+}
+
+#[tokio::test]
+async fn an_unknown_origin_learns_nothing() {
+    let world = World::new().await;
+    for origin in [
+        "https://localhost:3000",
+        "http://localhost:3001",
+        "http://localhost:3000.evil.example",
+        "http://LOCALHOST:3000",
+        "http://localhost",
+        "http://evil-localhost:3000",
+        "null",
+        "http://localhost:3000/",
+        "http://u@localhost:3000",
+    ] {
+        let answer = world.send(preflight(origin, "POST")).await;
+        assert_eq!(cors_headers(&answer), Vec::<&HeaderName>::new(), "{origin}");
+        let simple = as_u1(Method::GET, "/api/tasks").header("origin", origin).body(Body::empty()).unwrap();
+        let answer = world.send(simple).await;
+        assert_eq!(cors_headers(&answer), Vec::<&HeaderName>::new(), "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_can_be_read_by_the_page_refusals_too() {
+    let world = World::with(&[("GATEWAY_LIMITS__BODY_BYTES", "3")]).await;
+    let ask = |method: Method, path: &str, token: &str, body: &'static str| {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header("origin", PAGE)
+            .header("authorization", format!("Bearer {token}"))
+            .body(Body::from(body))
+            .unwrap()
+    };
+    let away = World::with(&[("GATEWAY_AUTH_VERIFIER_URL", "http://127.0.0.1:1")]).await;
+    for (want, answer) in [
+        (200, world.send(ask(Method::GET, "/api/tasks", "good", "")).await),
+        (200, world.send(ask(Method::GET, "/health", "good", "")).await),
+        (401, world.send(ask(Method::GET, "/api/tasks", "bad", "")).await),
+        (404, world.send(ask(Method::GET, "/nowhere", "good", "")).await),
+        (400, world.send(ask(Method::GET, "/api/../x", "good", "")).await),
+        (405, world.send(ask(Method::TRACE, "/api/tasks", "good", "")).await),
+        (413, world.send(ask(Method::POST, "/api/tasks", "good", "four")).await),
+        (503, away.send(ask(Method::GET, "/api/tasks", "good", "")).await),
+    ] {
+        assert_eq!(answer.status, want);
+        assert_eq!(answer.one("access-control-allow-origin"), Some(PAGE), "{want}");
+        assert_eq!(answer.one("access-control-allow-credentials"), Some("true"));
+        let exposed = answer.one("access-control-expose-headers").unwrap();
+        assert!(exposed.contains("www-authenticate") && exposed.contains("x-request-id"), "{exposed}");
+        assert!(answer.one("vary").unwrap().contains("origin"));
+    }
+}
+
+#[tokio::test]
+async fn only_what_we_say_of_cors_goes_out() {
+    let world = World::new().await;
+    world.service.respond(|_| {
+        let mut response = Response::new(Body::empty());
+        for name in
+            ["access-control-allow-origin", "access-control-allow-methods", "access-control-expose-headers"]
+        {
+            response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static("*"));
+        }
+        response
+    });
+    let request = as_u1(Method::GET, "/api/tasks").header("origin", PAGE).body(Body::empty()).unwrap();
+    let answer = world.send(request).await;
+    assert_eq!(answer.one("access-control-allow-origin"), Some(PAGE));
+    assert!(!format!("{:?}", answer.headers).contains('*'), "{:?}", answer.headers);
+    let answer = world.send(as_u1(Method::GET, "/api/tasks").body(Body::empty()).unwrap()).await;
+    assert_eq!(cors_headers(&answer), Vec::<&HeaderName>::new());
+}
+
+#[tokio::test]
+async fn options_that_is_no_preflight_is_a_request_like_all_others() {
+    let world = World::new().await;
+    for origin in [None, Some(PAGE)] {
+        let request = |token: &str| {
+            let request = Request::options("/api/tasks").header("authorization", format!("Bearer {token}"));
+            match origin {
+                Some(origin) => request.header("origin", origin),
+                None => request,
+            }
+            .body(Body::empty())
+            .unwrap()
+        };
+        assert_eq!(world.send(request("bad")).await.status, 401);
+        let answer = world.send(request("good")).await;
+        assert_eq!((answer.status.as_u16(), answer.one("access-control-allow-origin")), (200, origin));
+        assert_eq!(world.service.last().method, Method::OPTIONS);
+    }
+    let no_origin = Request::options("/api/tasks").header("access-control-request-method", "GET");
+    assert_eq!(world.send(no_origin.body(Body::empty()).unwrap()).await.status, 401);
+}

@@ -1,0 +1,225 @@
+//! The way inside and back.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use chassis::Body;
+use http::{Method, Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    time::timeout,
+};
+
+use crate::world::{PATIENCE, Peer, World, as_u1, echo, get};
+
+/// A body whose pieces are sent by hand.
+fn by_hand() -> (mpsc::Sender<Bytes>, Body) {
+    let (sender, mut receiver) = mpsc::channel::<Bytes>(1);
+    let pieces = futures_util::stream::poll_fn(move |cx| {
+        receiver
+            .poll_recv(cx)
+            .map(|piece| piece.map(|piece| Ok::<_, std::convert::Infallible>(Frame::data(piece))))
+    });
+    (sender, Body::new(StreamBody::new(pieces)))
+}
+
+/// An address where nobody listens.
+async fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn a_request_arrives_as_it_was_sent() {
+    let world = World::new().await;
+    let request = |body: Body| {
+        as_u1(Method::PUT, "/api/tasks/1?a=b")
+            .header("content-type", "application/json")
+            .header("x-own", "1")
+            .body(body)
+    };
+    for answer in [
+        world.send(request(Body::from("{\"title\":\"é\"}")).unwrap()).await,
+        world.send_h2(request(Body::from("{\"title\":\"é\"}")).unwrap()).await,
+    ] {
+        assert_eq!((answer.status.as_u16(), &*answer.body), (200, "{\"title\":\"é\"}"));
+        let seen = world.service.last();
+        assert_eq!((seen.method.as_str(), &*seen.target), ("PUT", "/api/tasks/1?a=b"));
+        assert_eq!((seen.one("content-type"), seen.one("x-own")), (Some("application/json"), Some("1")));
+        assert_eq!(seen.one("content-length"), Some("14"));
+    }
+}
+
+#[tokio::test]
+async fn status_headers_and_body_come_back_as_they_are() {
+    let world = World::new().await;
+    for status in [200, 201, 204, 304, 400, 404, 409, 418, 500] {
+        world.service.respond(move |_| {
+            let response =
+                Response::builder().status(status).header("etag", "\"1\"").header("location", "/x");
+            response.body(Body::empty()).unwrap()
+        });
+        let answer = world.send(get("/api/tasks")).await;
+        assert_eq!(answer.status, status);
+        assert_eq!((answer.one("etag"), answer.one("location")), (Some("\"1\""), Some("/x")));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_streams() {
+    let world = World::new().await;
+    let (sender, body) = by_hand();
+    let body = std::sync::Mutex::new(Some(body));
+    world.service.respond(move |_| Response::new(body.lock().unwrap().take().unwrap()));
+    let mut stream = TcpStream::connect(world.gateway).await.unwrap();
+    let head =
+        "GET /api/tasks HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\nConnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    for piece in ["first", "second"] {
+        sender.send(Bytes::from_static(piece.as_bytes())).await.unwrap();
+        while !String::from_utf8_lossy(&read).contains(piece) {
+            timeout(PATIENCE, stream.read_buf(&mut read)).await.unwrap().unwrap();
+        }
+    }
+    drop(sender);
+    timeout(PATIENCE, stream.read_to_end(&mut read)).await.unwrap().unwrap();
+    assert!(read.ends_with(b"0\r\n\r\n"));
+}
+
+#[tokio::test]
+async fn a_request_body_streams() {
+    // A service that says what it has read so far.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let world = World::with(&[("GATEWAY_TASK_SERVICE_URL", &url)]).await;
+    let (sender, body) = by_hand();
+    let request = as_u1(Method::POST, "/api/tasks").body(body).unwrap();
+    let sending = tokio::spawn(async move { world.send(request).await.body });
+    sender.send(Bytes::from_static(b"first")).await.unwrap();
+    let (mut stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    let mut read = Vec::new();
+    for piece in ["first", "second"] {
+        while !String::from_utf8_lossy(&read).contains(piece) {
+            timeout(PATIENCE, stream.read_buf(&mut read)).await.unwrap().unwrap();
+        }
+        let _ = sender.send(Bytes::from_static(b"second")).await;
+    }
+    drop(sender);
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").await.unwrap();
+    assert_eq!(sending.await.unwrap(), "done");
+}
+
+#[tokio::test]
+async fn a_request_is_cancelled_when_its_client_leaves() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let world = World::with(&[("GATEWAY_TASK_SERVICE_URL", &url)]).await;
+    let mut client = TcpStream::connect(world.gateway).await.unwrap();
+    client
+        .write_all(b"GET /api/tasks HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\n\r\n")
+        .await
+        .unwrap();
+    let (mut stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    drop(client);
+    let mut read = Vec::new();
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut read)).await.expect("the connection inside is closed");
+    assert!(read.starts_with(b"GET /api/tasks"));
+}
+
+#[tokio::test]
+async fn a_service_that_is_away_is_503_and_one_that_breaks_is_502() {
+    let url = format!("http://{}", nobody().await);
+    let world = World::with(&[("GATEWAY_TASK_SERVICE_URL", &url)]).await;
+    let answer = world.send(get("/api/tasks")).await;
+    assert_eq!((answer.status.as_u16(), &*answer.problem()), (503, "service-unavailable"));
+    assert_eq!(answer.one("retry-after"), Some("1"));
+
+    for reply in [
+        &b""[..],
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(reply).await;
+            }
+        });
+        let world = World::with(&[("GATEWAY_TASK_SERVICE_URL", &url)]).await;
+        let answer = world.send(as_u1(Method::POST, "/api/tasks").body(Body::from("x")).unwrap()).await;
+        assert_eq!((answer.status.as_u16(), &*answer.problem()), (502, "service-broken"));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_made_whole() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ =
+                stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n").await;
+        }
+    });
+    let world = World::with(&[("GATEWAY_TASK_SERVICE_URL", &url)]).await;
+    let head = "GET /api/tasks HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\n\r\n";
+    let answer = world.raw(head.as_bytes()).await;
+    assert!(answer.contains("half") && !answer.ends_with("0\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn replicas_share_the_requests_and_one_that_is_away_costs_none() {
+    let (one, two) = (Peer::new(echo).await, Peer::new(echo).await);
+    let urls = format!("http://{}, {}, {}", nobody().await, one.url(), two.url());
+    let world = World::with(&[("GATEWAY_TASK_SERVICE_URL", &urls)]).await;
+    for n in 0..30 {
+        let body = format!("body {n}");
+        let request = as_u1(Method::POST, "/api/tasks").body(Body::from(body.clone())).unwrap();
+        let answer = world.send(request).await;
+        assert_eq!((answer.status.as_u16(), answer.body), (200, body));
+    }
+    let (one, two) = (one.seen().len(), two.seen().len());
+    assert_eq!(one + two, 30, "each arrived once");
+    assert!(one >= 5 && two >= 5, "{one} and {two}");
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_authenticated_one_by_one() {
+    let world = World::new().await;
+    let request = "GET /api/1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n\
+        GET /api/2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = world.raw(request.as_bytes()).await;
+    let statuses: Vec<_> = answer.lines().filter(|line| line.starts_with("HTTP/1.1 ")).collect();
+    assert_eq!(statuses, ["HTTP/1.1 200 OK", "HTTP/1.1 401 Unauthorized"]);
+    let seen = world.service.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!((seen[0].one("upgrade"), seen[0].one("connection")), (None, None));
+}
+
+#[tokio::test]
+async fn a_large_answer_is_not_held_in_memory() {
+    let world = World::new().await;
+    world.service.respond(|_| Response::new(Body::from(vec![b'x'; 8 * 1024 * 1024])));
+    let stream = TcpStream::connect(world.gateway).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("/api/tasks").header("host", "a").header("authorization", "Bearer good");
+    let response = sender.send_request(request.body(Body::empty()).unwrap()).await.unwrap();
+    let mut body = response.into_body();
+    let (mut bytes, mut largest) = (0, 0);
+    while let Some(frame) = timeout(PATIENCE, body.frame()).await.unwrap() {
+        let length = frame.unwrap().data_ref().map_or(0, Bytes::len);
+        bytes += length;
+        largest = largest.max(length);
+    }
+    assert_eq!(bytes, 8 * 1024 * 1024);
+    assert!(largest < 1024 * 1024, "it comes in pieces");
+}

@@ -1,0 +1,118 @@
+//! What a request may be, from both sides of each bound.
+
+use chassis::Body;
+use http::Method;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+use crate::world::{PATIENCE, World, as_u1, get};
+
+const HEAD: &str =
+    "POST /api/tasks HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\nOrigin: http://localhost:3000\r\n";
+
+#[tokio::test]
+async fn a_body_has_a_bound_whether_its_length_is_told_or_not() {
+    let world = World::with(&[("GATEWAY_LIMITS__BODY_BYTES", "1000")]).await;
+    for told in [true, false] {
+        for (bytes, want) in [(1000, 200), (1001, 413)] {
+            let body = "x".repeat(bytes);
+            let request = if told {
+                format!("{HEAD}Content-Length: {bytes}\r\nConnection: close\r\n\r\n{body}")
+            } else {
+                format!(
+                    "{HEAD}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n{bytes:x}\r\n{body}\r\n0\r\n\r\n"
+                )
+            };
+            let before = world.service.seen().len();
+            let answer = world.raw(request.as_bytes()).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {want}")), "{told} {bytes}: {answer}");
+            assert!(answer.contains("access-control-allow-origin: http://localhost:3000"), "{answer}");
+            assert_eq!(world.service.seen().len() - before, usize::from(want == 200));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_before_it_is_sent() {
+    let world = World::new().await;
+    let request = format!("{HEAD}Content-Length: 1048577\r\nExpect: 100-continue\r\n\r\n");
+    let answer = world.raw(request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(world.verifier.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_broken_body_is_the_clients_fault() {
+    let world = World::new().await;
+    for body in [
+        "zz\r\nhi\r\n0\r\n\r\n",
+        "-3\r\nabc\r\n0\r\n\r\n",
+        "2\r\nhiX\r\n0\r\n\r\n",
+        "fffffffffffffffff\r\nhi",
+    ] {
+        let request = format!("{HEAD}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n{body}");
+        let answer = world.raw(request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("body-broken"), "{body:?}: {answer}");
+    }
+    assert!(world.service.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_body_that_pauses_for_too_long_is_given_up() {
+    let world = World::with(&[("GATEWAY_UPSTREAM__IDLE_SECS", "1")]).await;
+    let request = format!("{HEAD}Content-Length: 10\r\n\r\nhalf");
+    let answer = world.raw(request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("body-too-slow"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_target_has_a_bound() {
+    let world = World::with(&[("GATEWAY_LIMITS__TARGET_BYTES", "256")]).await;
+    let target = |bytes: usize| format!("/api/{}?{}", "x".repeat(100), "y".repeat(bytes - 106));
+    assert_eq!(target(256).len(), 256);
+    assert_eq!(world.send(get(&target(256))).await.status, 200);
+    let answer = world.send(get(&target(257))).await;
+    assert_eq!((answer.status.as_u16(), &*answer.problem()), (414, "target-too-long"));
+}
+
+#[tokio::test]
+async fn as_many_requests_are_inside_as_may_be_and_no_more() {
+    let world = World::with(&[("GATEWAY_LIMITS__REQUESTS_MAX", "1")]).await;
+    let mut first = TcpStream::connect(world.gateway).await.unwrap();
+    let start = format!("{HEAD}Content-Length: 2\r\nConnection: close\r\n\r\nh");
+    first.write_all(start.as_bytes()).await.unwrap();
+    while world.verifier.seen().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let answer = world.send(get("/api/tasks")).await;
+    assert_eq!((answer.status.as_u16(), &*answer.problem()), (503, "busy"));
+    first.write_all(b"i").await.unwrap();
+    let mut read = String::new();
+    timeout(PATIENCE, first.read_to_string(&mut read)).await.unwrap().unwrap();
+    assert!(read.starts_with("HTTP/1.1 200"), "{read}");
+    assert_eq!(world.send(get("/api/tasks")).await.status, 200, "the place was given back");
+}
+
+#[tokio::test]
+async fn an_unknown_expectation_is_refused_and_the_known_one_is_met() {
+    let world = World::new().await;
+    let request = as_u1(Method::POST, "/api/tasks").header("expect", "200-ok").body(Body::from("x")).unwrap();
+    assert_eq!(world.send(request).await.status, 417);
+    let request = format!("{HEAD}Expect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
+    let answer = world.raw(request.as_bytes()).await;
+    assert!(answer.contains("HTTP/1.1 200") && answer.ends_with("hi"), "{answer}");
+    assert_eq!(world.service.last().one("expect"), None);
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_begin_in_time_is_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let world =
+        World::with(&[("GATEWAY_TASK_SERVICE_URL", &url), ("GATEWAY_UPSTREAM__TIMEOUT_SECS", "1")]).await;
+    let answer = world.send(get("/api/tasks")).await;
+    assert_eq!((answer.status.as_u16(), &*answer.problem()), (504, "service-timeout"));
+}

@@ -1,0 +1,11 @@
+//! The gateway in front of a verifier and a service that say and do as they are told, over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test that breaks should say where")]
+
+mod authentication;
+mod cors;
+mod forwarding;
+mod identity;
+mod limits;
+mod routing;
+mod world;
