@@ -131,6 +131,12 @@ pub fn command<S: Service>() -> Command {
                 .help("Check the settings, say what is wrong with them, and exit with 0 or 1"),
         )
         .arg(
+            Arg::new("probe")
+                .long("probe")
+                .action(ArgAction::SetTrue)
+                .help("Ask the service that runs with these settings whether it is ready, and exit with 0 or 1"),
+        )
+        .arg(
             Arg::new("until-stdin-closes")
                 .long("until-stdin-closes")
                 .action(ArgAction::SetTrue)
@@ -163,6 +169,21 @@ where
     S: Service,
     F: AsyncFnOnce(S, Process) -> Result<(), StartError>,
 {
+    let leashed = matches.get_flag("until-stdin-closes");
+    run_once(matches, async move |settings: S| {
+        telemetry::metrics();
+        let stop = stop_signal(leashed).map_err(|error| StartError::Other(error.into()))?;
+        let process = Process::bind(&settings, stop).await?;
+        start(settings, process).await
+    })
+}
+
+/// Runs a job that ends by itself and listens to nobody, with the settings and the log of the service.
+pub fn run_once<S, F>(matches: &ArgMatches, job: F) -> ExitCode
+where
+    S: Service,
+    F: AsyncFnOnce(S) -> Result<(), StartError>,
+{
     let settings = Environment::of_process().and_then(|environment| {
         let settings: S = settings::load(&environment)?;
         let filter = environment.get("RUST_LOG").unwrap_or("info,h2=warn,hyper=warn");
@@ -177,17 +198,17 @@ where
     if matches.get_flag("check") {
         return say(&format!("{}: the settings are good\n", S::SPEC.service));
     }
+    if matches.get_flag("probe") {
+        return match ops::probe(settings.common().ops_listen) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => refuse(S::SPEC.service, &error),
+        };
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(S::SPEC.service, &error),
     };
-    let leashed = matches.get_flag("until-stdin-closes");
-    let result = runtime.block_on(async {
-        telemetry::metrics();
-        let stop = stop_signal(leashed).map_err(|error| StartError::Other(error.into()))?;
-        let process = Process::bind(&settings, stop).await?;
-        start(settings, process).await
-    });
+    let result = runtime.block_on(job(settings));
     // What is still running has had its drain.
     runtime.shutdown_background();
     match result {
