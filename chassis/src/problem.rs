@@ -93,6 +93,8 @@ impl Problem {
             errors: &self.errors,
         };
         let body = serde_json::to_vec(&document).expect("a document of text and numbers is JSON");
+        // A router further in has counted the empty body that stood here.
+        headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.extend(self.headers);
@@ -132,7 +134,9 @@ mod tests {
         let inner = service_fn(|_: Request<Body>| async {
             let errors = vec![FieldError { field: "title".into(), detail: "is required".into() }];
             let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "the task is not valid");
-            Ok::<_, Infallible>(problem.with_errors(errors).retry_after_secs(1).response())
+            let mut response = problem.with_errors(errors).retry_after_secs(1).response();
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+            Ok::<_, Infallible>(response)
         });
         let mut request = Request::new(Body::empty());
         request.extensions_mut().insert(RequestId::parse(b"r-1").unwrap());
@@ -140,6 +144,7 @@ mod tests {
         assert_eq!(response.status(), 422);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(response.headers()["retry-after"], "1");
+        assert_eq!(response.headers().get("content-length"), None, "the empty body's length is not the problem's");
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(

@@ -1,0 +1,10 @@
+//! The whole path over sockets: gateway, auth-verifier and task-service as processes, PostgreSQL, and a real
+//! Better Auth where it has a say.
+
+#![expect(clippy::unwrap_used, reason = "a test that breaks should say where")]
+
+mod attacks;
+mod better_auth;
+mod isolation;
+mod settings;
+mod world;
