@@ -39,7 +39,7 @@ curls() {
     grep '^curl ' "$log" >"$work/curls"
     [ "$(wc -l <"$work/curls")" = 3 ] || fail 'there are not three curl lines'
     while read -r line; do
-        echo "\$ ${line//Bearer [^\"]*/Bearer …}" | sed 's/Bearer [^"]*/Bearer …/'
+        sed 's/^/$ /; s/Bearer [^"]*/Bearer …/' <<<"$line"
         answer=$(bash -c "${line/curl/curl --silent --show-error --fail --max-time 20}" </dev/null) || fail "it failed: $line"
         echo "$answer" | cut -c-200
         answers+="$answer"$'\n'

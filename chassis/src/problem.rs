@@ -144,7 +144,11 @@ mod tests {
         assert_eq!(response.status(), 422);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(response.headers()["retry-after"], "1");
-        assert_eq!(response.headers().get("content-length"), None, "the empty body's length is not the problem's");
+        assert_eq!(
+            response.headers().get("content-length"),
+            None,
+            "the empty body's length is not the problem's"
+        );
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(

@@ -10,7 +10,7 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::{
     BoxError,
@@ -131,10 +131,9 @@ pub fn command<S: Service>() -> Command {
                 .help("Check the settings, say what is wrong with them, and exit with 0 or 1"),
         )
         .arg(
-            Arg::new("probe")
-                .long("probe")
-                .action(ArgAction::SetTrue)
-                .help("Ask the service that runs with these settings whether it is ready, and exit with 0 or 1"),
+            Arg::new("probe").long("probe").action(ArgAction::SetTrue).help(
+                "Ask the service that runs with these settings whether it is ready, and exit with 0 or 1",
+            ),
         )
         .arg(
             Arg::new("until-stdin-closes")
@@ -242,7 +241,6 @@ fn stop_signal(leashed: bool) -> io::Result<CancellationToken> {
 fn refuse(service: &str, error: &dyn std::error::Error) -> ExitCode {
     use io::Write as _;
     let _ = writeln!(io::stderr(), "{service}: {error}");
-    error!(%error, "not started");
     ExitCode::FAILURE
 }
 

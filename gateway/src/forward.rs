@@ -4,13 +4,13 @@ use std::{
     collections::HashMap,
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use chassis::{
-    Body, BodyError, BoxError,
+    Body, BoxError,
     client::{self, POOL_IDLE, POOL_IDLE_MAX_PER_HOST},
 };
 use http::{Request, Response, Uri};
@@ -20,13 +20,13 @@ use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::{
     answer::Refusal,
     balance::{Places, Taken},
     cors,
-    limits::Fate,
+    limits::{Fate, Paced, PacedError},
     sanitize::strip_answer,
     settings,
     stamp::Stamped,
@@ -116,10 +116,8 @@ impl Forward {
     }
 
     fn answer(&self, response: Response<Incoming>, taken: Taken) -> Response<Body> {
-        let mut response = response.map(|inner| {
-            let waiting = Box::pin(sleep(self.idle));
-            Body::new(Returning { inner, idle: self.idle, waiting, _taken: taken })
-        });
+        let mut response =
+            response.map(|inner| Body::new(Returning { inner: Paced::new(inner, self.idle), _taken: taken }));
         response.extensions_mut().clear();
         strip_answer(response.headers_mut());
         // What an upstream says of CORS would stand beside what we say.
@@ -189,39 +187,21 @@ impl http_body::Body for Sending {
     }
 }
 
-/// An answer's body on its way back. Its trailers stop here: they could carry what was taken off the head.
+/// An answer's body on its way back, which keeps its place busy.
 struct Returning {
-    inner: Incoming,
-    idle: Duration,
-    waiting: Pin<Box<Sleep>>,
+    inner: Paced<Incoming>,
     _taken: Taken,
 }
 
 impl http_body::Body for Returning {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = PacedError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        loop {
-            let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
-                ready!(this.waiting.as_mut().poll(cx));
-                return Poll::Ready(Some(Err(BodyError::new("the answer's body paused for too long"))));
-            };
-            this.waiting.as_mut().reset(Instant::now() + this.idle);
-            match frame {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(BodyError::new(error)))),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(Frame::data(data))));
-                    }
-                }
-            }
-        }
+    ) -> Poll<Option<Result<Frame<Bytes>, PacedError>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use chassis::{Body, BoxError};
 use http::{Request, Response, header};
 use http_body::{Frame, SizeHint};
+use thiserror::Error;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep, sleep},
@@ -64,8 +65,8 @@ impl Limits {
             if http_body::Body::is_end_stream(&inner) {
                 return inner;
             }
-            let waiting = Box::pin(sleep(self.idle));
-            Body::new(Bounded { inner, left: self.body_bytes, idle: self.idle, waiting, fate: fate.clone() })
+            let inner = Paced::new(inner, self.idle);
+            Body::new(Bounded { inner, left: self.body_bytes, fate: fate.clone() })
         });
         Ok((bounded, fate))
     }
@@ -115,13 +116,74 @@ impl Fate {
     }
 }
 
-/// A request body within its bounds. Its trailers stop here: nothing inside asks for them, and they could carry
-/// what was taken off the head.
-struct Bounded {
-    inner: Body,
-    left: u64,
+/// A body on its way, in either direction, that may not pause for too long. Its trailers stop here: nobody asks
+/// for them, and they could carry what was taken off the head.
+pub struct Paced<B> {
+    inner: B,
     idle: Duration,
     waiting: Pin<Box<Sleep>>,
+}
+
+/// Why a body on its way ended before its end.
+#[derive(Debug, Error)]
+pub enum PacedError {
+    /// Nothing came for as long as it may pause.
+    #[error("the body paused for too long")]
+    Slow,
+    /// It broke.
+    #[error("the body broke: {0}")]
+    Broken(#[source] BoxError),
+}
+
+impl<B> Paced<B> {
+    /// A body that may pause for `idle`.
+    pub fn new(inner: B, idle: Duration) -> Self {
+        Self { inner, idle, waiting: Box::pin(sleep(idle)) }
+    }
+}
+
+impl<B> http_body::Body for Paced<B>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = PacedError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, PacedError>>> {
+        let this = &mut *self;
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
+                ready!(this.waiting.as_mut().poll(cx));
+                return Poll::Ready(Some(Err(PacedError::Slow)));
+            };
+            this.waiting.as_mut().reset(Instant::now() + this.idle);
+            match frame.transpose().map_err(|error| PacedError::Broken(error.into()))? {
+                None => return Poll::Ready(None),
+                Some(frame) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A request body within its bounds.
+struct Bounded {
+    inner: Paced<Body>,
+    left: u64,
     fate: Fate,
 }
 
@@ -141,24 +203,19 @@ impl http_body::Body for Bounded {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        loop {
-            let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
-                ready!(this.waiting.as_mut().poll(cx));
-                return this.fail(TOO_SLOW, "the request body paused for too long");
-            };
-            this.waiting.as_mut().reset(Instant::now() + this.idle);
-            this.fate.0.frames.fetch_add(1, Ordering::Relaxed);
-            match frame {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return this.fail(BROKEN, error),
-                Some(Ok(frame)) => {
-                    let Ok(data) = frame.into_data() else { continue };
-                    let Some(left) = this.left.checked_sub(data.len() as u64) else {
-                        return this.fail(TOO_LARGE, "the request body is too large");
-                    };
-                    this.left = left;
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
+        let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        this.fate.0.frames.fetch_add(1, Ordering::Relaxed);
+        match frame {
+            None => Poll::Ready(None),
+            Some(Err(error @ PacedError::Slow)) => this.fail(TOO_SLOW, error),
+            Some(Err(error @ PacedError::Broken(_))) => this.fail(BROKEN, error),
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                let Some(left) = this.left.checked_sub(bytes) else {
+                    return this.fail(TOO_LARGE, "the request body is too large");
+                };
+                this.left = left;
+                Poll::Ready(Some(Ok(frame)))
             }
         }
     }
