@@ -1,0 +1,119 @@
+//! Everything that is not an answer, and what the client is told about it: one table.
+
+use axum::response::{IntoResponse, Response};
+use chassis::problem::{FieldError, Problem};
+use http::StatusCode;
+use tracing::{error, warn};
+
+use crate::store::{StoreError, StoreErrorKind};
+
+/// Why a request is turned away.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    NoSuchPath,
+    MethodNotAllowed,
+    /// The path names another user.
+    NotYours,
+    /// Unknown, or another user's: not to be told apart.
+    NoSuchTask,
+    NoBody,
+    NotJson {
+        line: usize,
+        column: usize,
+    },
+    NotJsonType,
+    /// With what would be taken, in bytes.
+    TooLarge(usize),
+    TooSlow,
+    /// The body broke off.
+    Incomplete,
+    /// Well-formed, but wrong.
+    Invalid(Vec<FieldError>),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        use StatusCode as Is;
+        match refusal {
+            Refusal::NoSuchPath => Self::new(Is::NOT_FOUND, "not-found", "there is nothing at this path"),
+            Refusal::MethodNotAllowed => Self::new(
+                Is::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "this path does not answer to that method; the Allow header lists those that it does",
+            ),
+            Refusal::NotYours => Self::new(
+                Is::FORBIDDEN,
+                "forbidden",
+                "the path names another user; use your own id, or /api/tasks",
+            ),
+            Refusal::NoSuchTask => Self::new(Is::NOT_FOUND, "not-found", "there is no such task"),
+            Refusal::NoBody => {
+                Self::new(Is::BAD_REQUEST, "not-json", "the body is empty; send a JSON object")
+            }
+            Refusal::NotJson { line, column } => {
+                let detail = format!("the body is not JSON (line {line}, column {column})");
+                Self::new(Is::BAD_REQUEST, "not-json", detail)
+            }
+            Refusal::NotJsonType => Self::new(
+                Is::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "send the body as application/json, not compressed",
+            ),
+            Refusal::TooLarge(bytes_max) => {
+                let detail = format!("the body is larger than {bytes_max} bytes");
+                Self::new(Is::PAYLOAD_TOO_LARGE, "too-large", detail)
+            }
+            Refusal::TooSlow => Self::new(Is::REQUEST_TIMEOUT, "too-slow", "the body did not arrive in time"),
+            Refusal::Incomplete => Self::new(Is::BAD_REQUEST, "incomplete", "the body broke off"),
+            Refusal::Invalid(errors) => {
+                // Frontends show only this sentence, so it says all of it.
+                let detail: Vec<_> =
+                    errors.iter().map(|error| format!("{} {}", error.field, error.detail)).collect();
+                Self::new(Is::UNPROCESSABLE_ENTITY, "invalid", detail.join("; ")).with_errors(errors)
+            }
+            Refusal::Store(error) => stored(&error),
+        }
+    }
+}
+
+fn stored(error: &StoreError) -> Problem {
+    use StoreErrorKind::{Busy, Fault, Lost, Passing, TimedOut, Unreachable};
+    let StoreError { kind, undone, .. } = *error;
+    match kind {
+        Fault => error!(%error, "the database does not understand us"),
+        Busy | Unreachable | Lost | Passing | TimedOut => {
+            warn!(%error, ?kind, undone, "no answer from the database");
+        }
+    }
+    let unavailable = |code, detail| Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
+    match kind {
+        Fault => Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "something went wrong on our side; it has been noted",
+        ),
+        // No Retry-After: a client that repeats by itself might do it twice.
+        Busy | Unreachable | Lost | Passing | TimedOut if !undone => unavailable(
+            "outcome-unknown",
+            "the connection to the database was lost on the way; look whether the change was made before you repeat it",
+        ),
+        Busy => unavailable("busy", "too many requests at once; try again in a moment").retry_after_secs(1),
+        Unreachable | Lost | Passing | TimedOut => {
+            unavailable("database-unavailable", "the tasks are out of reach right now; try again in a moment")
+                .retry_after_secs(2)
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        Problem::from(self).into_response()
+    }
+}

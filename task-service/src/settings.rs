@@ -1,0 +1,176 @@
+//! What can be set; each one explained in `defaults.toml`.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use chassis::{
+    process::{Common, Service},
+    serve::ServerSettings,
+    settings::{self, Secret, ServiceUrl, SettingsError, Spec},
+    telemetry::LogFormat,
+};
+use serde::Deserialize;
+
+use crate::store::dsn::Dsn;
+
+/// More connections than any PostgreSQL has.
+const POOL_MAX: u32 = 1000;
+
+/// More than this is no body of a task, but a way to fill our memory.
+const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// All settings of task-service.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml explains each one, for operators and for us")]
+pub struct Settings {
+    #[serde(deserialize_with = "settings::address")]
+    pub listen: SocketAddr,
+    #[serde(deserialize_with = "settings::address")]
+    pub ops_listen: SocketAddr,
+    pub log: LogFormat,
+    pub identity_jwks_url: ServiceUrl,
+    pub migrate: Switch,
+    pub identity: Identity,
+    pub database: Database,
+    pub limits: Limits,
+    pub server: ServerSettings,
+}
+
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "they say it themselves")]
+pub enum Switch {
+    On,
+    Off,
+}
+
+/// The identity that requests must prove.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub struct Identity {
+    pub audience: String,
+}
+
+/// The database, and the bounds of using it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub struct Database {
+    pub url: Secret,
+    #[serde(deserialize_with = "settings::optional")]
+    pub ca_file: Option<PathBuf>,
+    pub dangerous_plaintext: Switch,
+    pub pool_max: u32,
+    #[serde(rename = "wait_ms", deserialize_with = "settings::millis")]
+    pub wait: Duration,
+    #[serde(rename = "connect_ms", deserialize_with = "settings::millis")]
+    pub connect: Duration,
+    #[serde(rename = "query_ms", deserialize_with = "settings::millis")]
+    pub query: Duration,
+    #[serde(rename = "idle_secs", deserialize_with = "settings::secs")]
+    pub idle: Duration,
+    #[serde(rename = "life_secs", deserialize_with = "settings::secs")]
+    pub life: Duration,
+}
+
+/// The bounds of a request.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub struct Limits {
+    pub body_bytes: usize,
+    #[serde(rename = "body_ms", deserialize_with = "settings::millis")]
+    pub body_wait: Duration,
+}
+
+impl settings::Settings for Settings {
+    const SPEC: Spec = Spec {
+        service: "task-service",
+        defaults: include_str!("../defaults.toml"),
+        well_known: &[("DATABASE_URL", "database.url")],
+        secrets: &["database.url"],
+    };
+
+    fn check(&self) -> Result<(), SettingsError> {
+        let wrong = |key: &str, reason: String| {
+            Err(SettingsError::new(format!("{}{key}", Self::SPEC.prefix()), reason))
+        };
+        Dsn::parse(&self.database)?;
+        if self.identity.audience.trim().is_empty() {
+            return wrong("IDENTITY__AUDIENCE", "must not be empty".into());
+        }
+        if !(1..=POOL_MAX).contains(&self.database.pool_max) {
+            return wrong("DATABASE__POOL_MAX", format!("must be 1 to {POOL_MAX}"));
+        }
+        if self.database.idle.is_zero() {
+            return wrong("DATABASE__IDLE_SECS", "must be at least 1".into());
+        }
+        if self.database.life.is_zero() {
+            return wrong("DATABASE__LIFE_SECS", "must be at least 1".into());
+        }
+        if !(1..=BODY_BYTES_MAX).contains(&self.limits.body_bytes) {
+            return wrong("LIMITS__BODY_BYTES", format!("must be 1 to {BODY_BYTES_MAX}"));
+        }
+        self.server.check(&Self::SPEC.prefix())
+    }
+}
+
+impl Service for Settings {
+    const ABOUT: &'static str = "Tasks, each seen only by its owner";
+
+    fn common(&self) -> Common {
+        Common {
+            listen: self.listen,
+            ops_listen: self.ops_listen,
+            log: self.log,
+            server: self.server.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: (&str, &str) = ("DATABASE_URL", "postgresql://u:p@localhost/tasks");
+
+    fn load(variables: &[(&str, &str)]) -> Result<Settings, String> {
+        settings::load(&variables.iter().copied().collect()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_database_url_is_all_that_must_be_set() {
+        let settings = load(&[URL]).unwrap();
+        assert_eq!(settings.listen, "127.0.0.1:8002".parse().unwrap());
+        assert_eq!(settings.migrate, Switch::On);
+        assert_eq!(settings.limits.body_bytes, 65_536);
+    }
+
+    #[test]
+    fn a_setting_that_cannot_work_is_named() {
+        for (name, value) in [
+            ("DATABASE_URL", ""),
+            ("DATABASE_URL", "mysql://u:p@h/d"),
+            ("TASK_SERVICE_IDENTITY_JWKS_URL", "localhost:8001"),
+            ("TASK_SERVICE_IDENTITY__AUDIENCE", " "),
+            ("TASK_SERVICE_MIGRATE", "maybe"),
+            ("TASK_SERVICE_DATABASE__DANGEROUS_PLAINTEXT", "true"),
+            ("TASK_SERVICE_DATABASE__CA_FILE", "/nowhere/ca.pem"),
+            ("TASK_SERVICE_DATABASE__POOL_MAX", "0"),
+            ("TASK_SERVICE_DATABASE__POOL_MAX", "1001"),
+            ("TASK_SERVICE_DATABASE__WAIT_MS", "0"),
+            ("TASK_SERVICE_DATABASE__CONNECT_MS", "0"),
+            ("TASK_SERVICE_DATABASE__QUERY_MS", "0"),
+            ("TASK_SERVICE_DATABASE__IDLE_SECS", "0"),
+            ("TASK_SERVICE_DATABASE__LIFE_SECS", "0"),
+            ("TASK_SERVICE_LIMITS__BODY_BYTES", "0"),
+            ("TASK_SERVICE_LIMITS__BODY_MS", "0"),
+            ("TASK_SERVICE_SERVER__STREAMS_MAX", "0"),
+        ] {
+            let error = load(&[URL, (name, value)]).unwrap_err();
+            assert!(error.starts_with(&format!("{name}: ")), "{name}: {error}");
+        }
+    }
+}

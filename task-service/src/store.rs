@@ -1,0 +1,189 @@
+//! Where tasks are kept. [`Store::of`] is the only door to a row, and only [`trust`](crate::trust) makes the key.
+
+mod connection;
+pub mod dsn;
+mod error;
+mod migrations;
+mod pool;
+mod sql;
+mod tls;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use chassis::{identity::UserId, settings::SettingsError};
+use time::OffsetDateTime;
+use tokio_postgres::{Row, types::ToSql};
+
+use self::{
+    dsn::Dsn,
+    pool::{Effect, Pool},
+};
+pub use self::{
+    error::{StoreError, StoreErrorKind},
+    migrations::PrepareError,
+};
+use crate::{
+    settings::{Database, Switch},
+    task::{
+        Task, TaskId,
+        draft::{Changes, NewTask},
+        fields::{Description, DueDate, Priority, Tag, Tags, Title},
+        listing::{Listing, Search},
+    },
+    trust::Caller,
+};
+
+/// All tasks. Clones share their connections.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+    dsn: Dsn,
+    connect: Duration,
+    /// Whether the tables are known to be as this binary needs them.
+    prepared: Arc<AtomicBool>,
+}
+
+impl Store {
+    /// A store that connects when it is first asked. Needs a Tokio runtime.
+    pub fn new(settings: &Database) -> Result<Self, SettingsError> {
+        let dsn = Dsn::parse(settings)?;
+        dsn.warn();
+        let pool = Pool::new(dsn.clone(), settings);
+        Ok(Self { pool, dsn, connect: settings.connect, prepared: Arc::default() })
+    }
+
+    /// Brings the tables up to date, or waits to see that somebody else has. Until then nothing is answered.
+    pub async fn prepare(&self, migrate: Switch) -> Result<(), PrepareError> {
+        migrations::run(&self.dsn, self.connect, migrate).await?;
+        self.prepared.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// The caller's own tasks.
+    pub fn of<'a>(&'a self, caller: &'a Caller) -> Tasks<'a> {
+        Tasks { store: self, user: caller.id() }
+    }
+}
+
+/// One user's tasks. Those of others are not there.
+pub struct Tasks<'a> {
+    store: &'a Store,
+    user: &'a UserId,
+}
+
+impl Tasks<'_> {
+    /// The tasks that are asked for.
+    pub async fn list(&self, listing: &Listing) -> Result<Vec<Task>, StoreError> {
+        let priority = listing.priority.map(Priority::rank);
+        let tag = listing.tag.as_ref().map(Tag::as_str);
+        let search = listing.search.as_ref().map(Search::pattern);
+        let (limit, offset) = (listing.limit.get(), listing.offset.get());
+        let sql = sql::list(listing.sort, listing.order);
+        let parameters: [&(dyn ToSql + Sync); 6] =
+            [&listing.completed, &priority, &tag, &search, &limit, &offset];
+        self.query(Effect::None, sql, &parameters).await?.iter().map(task).collect()
+    }
+
+    /// One task.
+    pub async fn get(&self, id: TaskId) -> Result<Option<Task>, StoreError> {
+        self.one(Effect::None, sql::GET, &[&id.uuid()]).await
+    }
+
+    /// Makes a task.
+    pub async fn create(&self, new: &NewTask) -> Result<Task, StoreError> {
+        let NewTask { title, description, completed, priority, due_date, tags } = new;
+        let id = TaskId::make().uuid();
+        let parameters: [&(dyn ToSql + Sync); 7] = [
+            &id,
+            &title.as_str(),
+            &description.as_ref().map(Description::as_str),
+            completed,
+            &priority.map(Priority::rank),
+            &due_date.map(DueDate::moment),
+            &tags.as_strs(),
+        ];
+        let made = self.one(Effect::Once, sql::CREATE, &parameters).await?;
+        made.ok_or_else(|| StoreError::fault("an insert gave no row"))
+    }
+
+    /// Changes a task.
+    pub async fn change(&self, id: TaskId, changes: &Changes) -> Result<Option<Task>, StoreError> {
+        if changes.is_empty() {
+            return self.get(id).await;
+        }
+        let Changes { title, description, completed, priority, due_date, tags } = changes;
+        let parameters: [&(dyn ToSql + Sync); 10] = [
+            &id.uuid(),
+            &title.as_ref().map(Title::as_str),
+            &description.is_named(),
+            &description.value().map(Description::as_str),
+            completed,
+            &priority.is_named(),
+            &priority.value().copied().map(Priority::rank),
+            &due_date.is_named(),
+            &due_date.value().copied().map(DueDate::moment),
+            &tags.as_ref().map(Tags::as_strs),
+        ];
+        self.one(Effect::Each, sql::CHANGE, &parameters).await
+    }
+
+    /// Completes a task or reopens it; turns it over where `completed` doesn't say which.
+    pub async fn complete(&self, id: TaskId, completed: Option<bool>) -> Result<Option<Task>, StoreError> {
+        self.one(Effect::Each, sql::COMPLETE, &[&id.uuid(), &completed]).await
+    }
+
+    /// Removes a task, and says whether there was one.
+    pub async fn delete(&self, id: TaskId) -> Result<bool, StoreError> {
+        Ok(!self.query(Effect::Each, sql::DELETE, &[&id.uuid()]).await?.is_empty())
+    }
+
+    async fn one(
+        &self,
+        effect: Effect,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Task>, StoreError> {
+        self.query(effect, sql, parameters).await?.first().map(task).transpose()
+    }
+
+    /// Asks with the user as `$1`, and `parameters` behind.
+    async fn query(
+        &self,
+        effect: Effect,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        if !self.store.prepared.load(Ordering::Acquire) {
+            return Err(StoreError::before(StoreErrorKind::Unreachable, "the tables are not ready"));
+        }
+        let user = self.user.as_str();
+        let all: Vec<&(dyn ToSql + Sync)> =
+            std::iter::once(&user as _).chain(parameters.iter().copied()).collect();
+        self.store.pool.query(effect, sql, &all).await
+    }
+}
+
+fn task(row: &Row) -> Result<Task, StoreError> {
+    let read = || {
+        let due_date: Option<OffsetDateTime> = row.try_get("due_date")?;
+        Ok(Task {
+            id: row.try_get("id")?,
+            user_id: row.try_get("user_id")?,
+            title: row.try_get("title")?,
+            description: row.try_get("description")?,
+            completed: row.try_get("completed")?,
+            priority: row.try_get::<_, Option<i16>>("priority")?.and_then(Priority::of_rank),
+            due_date,
+            tags: row.try_get("tags")?,
+            created_at: row.try_get("created_at")?,
+            updated_at: row.try_get("updated_at")?,
+        })
+    };
+    read().map_err(|error: tokio_postgres::Error| StoreError::fault(error::described(&error)))
+}

@@ -1,0 +1,248 @@
+//! Brings the tables up to date, whoever else is doing so at the same moment.
+//!
+//! The rules: a migration is never edited once it was released, only followed by another. It only adds, so that
+//! the release before it still works beside it. It runs in a transaction, so nothing that can't
+//! (`create index concurrently`) belongs here. A database that has more than this binary knows is fine: that is
+//! what a roll-out looks like to the replicas it has not reached, and a roll-back to all.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use thiserror::Error;
+use tokio::time::timeout;
+use tokio_postgres::{GenericClient, IsolationLevel, error::SqlState, types::Type};
+use tracing::info;
+
+use super::{
+    connection::{ConnectError, open},
+    dsn::Dsn,
+    error::described,
+    tls,
+};
+use crate::settings::Switch;
+
+struct Migration {
+    version: i64,
+    name: &'static str,
+    sql: &'static str,
+}
+
+const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, name: "tasks", sql: include_str!("migrations/0001_tasks.sql") }];
+
+/// The lock that those who migrate take one after another: "ushertsk". It ends with the transaction, which holds
+/// through a pooler too; a lock of the session would be left behind in somebody else's.
+const LOCK: i64 = 0x7573_6865_7274_736b;
+
+/// How long one waits for another to finish, and how long a statement may run.
+const BOUNDS: &str = "set local lock_timeout = '30s'; set local statement_timeout = '120s'";
+
+/// How long all of it may take, a network that goes silent included.
+const WAIT: Duration = Duration::from_mins(5);
+
+/// Where it is written down what was done. `if not exists` alone would not do: two that run at the same moment
+/// both fail, or one does. And `create schema if not exists` asks for a right that is not needed where it exists.
+const HISTORY: &str = "
+do $$
+begin
+    if to_regnamespace('task_service') is null then
+        create schema task_service;
+    end if;
+end
+$$;
+create table if not exists task_service.migrations (
+    version bigint primary key,
+    name text not null,
+    checksum text not null,
+    applied_at timestamptz not null default now()
+)";
+
+const APPLIED: &str = "select version, checksum from task_service.migrations";
+
+const RECORD: &str = "insert into task_service.migrations (version, name, checksum) values ($1, $2, $3)";
+
+/// Why the tables are not ready. Each says what to do, where somebody has to.
+#[derive(Debug, Error)]
+pub enum PrepareError {
+    /// It will pass.
+    #[error("the database is out of reach: {0}")]
+    Unreachable(String),
+    /// It won't pass until somebody acts, who may do so without us.
+    #[error("{0}")]
+    Refused(String),
+    /// Somebody else is to migrate, and hasn't yet.
+    #[error("the tables are not up to date; `task-service migrate` brings them there")]
+    Behind,
+    /// The database and this binary disagree about the past. Serving could do harm.
+    #[error(
+        "migration {version} ({name}) was applied with another content than this release has; run the release that \
+         the database was made with, or one that followed it"
+    )]
+    Changed {
+        /// Which one.
+        version: i64,
+        /// Its name.
+        name: &'static str,
+    },
+}
+
+/// Brings the tables up to date, or, where that is not ours to do, sees whether they are. One query if they are.
+pub(super) async fn run(dsn: &Dsn, connect: Duration, migrate: Switch) -> Result<(), PrepareError> {
+    let work = async {
+        let (mut client, _) = open(dsn, connect).await?;
+        let missing = missing(&applied(&client).await?)?;
+        match migrate {
+            _ if missing.is_empty() => Ok(()),
+            Switch::Off => Err(PrepareError::Behind),
+            Switch::On => apply(&mut client).await,
+        }
+    };
+    timeout(WAIT, work).await.unwrap_or_else(|_| {
+        Err(PrepareError::Unreachable(format!("the migrations did not finish within {WAIT:?}")))
+    })
+}
+
+async fn apply(client: &mut tokio_postgres::Client) -> Result<(), PrepareError> {
+    // What was committed while we waited for the lock must be seen, whatever the role's defaults are.
+    let transaction = client
+        .build_transaction()
+        .isolation_level(IsolationLevel::ReadCommitted)
+        .read_only(false)
+        .start()
+        .await?;
+    transaction.batch_execute(BOUNDS).await?;
+    transaction.query_typed("select pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)]).await?;
+    transaction.batch_execute(HISTORY).await?;
+    for migration in missing(&applied(&transaction).await?)? {
+        let Migration { version, name, sql } = migration;
+        transaction.batch_execute(sql).await?;
+        let checksum = migration.checksum();
+        let record = [(version as _, Type::INT8), (name as _, Type::TEXT), (&checksum as _, Type::TEXT)];
+        transaction.execute_typed(RECORD, &record).await?;
+        info!(version, name, "migrated");
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// The versions and checksums of what was applied; none where nothing ever was.
+async fn applied(client: &impl GenericClient) -> Result<Vec<(i64, String)>, PrepareError> {
+    let rows = match client.query_typed(APPLIED, &[]).await {
+        Ok(rows) => rows,
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(rows
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect::<Result<_, tokio_postgres::Error>>()?)
+}
+
+/// What is left to do, in order.
+fn missing(applied: &[(i64, String)]) -> Result<Vec<&'static Migration>, PrepareError> {
+    let mut missing = Vec::new();
+    for migration in MIGRATIONS {
+        match applied.iter().find(|(version, _)| *version == migration.version) {
+            None => missing.push(migration),
+            Some((_, checksum)) if *checksum == migration.checksum() => {}
+            Some(_) => {
+                let Migration { version, name, .. } = *migration;
+                return Err(PrepareError::Changed { version, name });
+            }
+        }
+    }
+    Ok(missing)
+}
+
+impl Migration {
+    /// SHA-256 of its text. Line ends don't count: a checkout may have changed them.
+    fn checksum(&self) -> String {
+        let text = self.sql.replace("\r\n", "\n");
+        let sum = digest::digest(&digest::SHA256, text.as_bytes());
+        sum.as_ref().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    }
+}
+
+impl From<ConnectError> for PrepareError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Refused(error) => error.into(),
+            ConnectError::TimedOut(_) | ConnectError::Spent => Self::Unreachable(error.to_string()),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for PrepareError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let said = described(&error);
+        if tls::is_distrust(&error) {
+            let advice = "nobody whom we trust vouches for the database; if it has a certificate authority of its \
+                          own, name its file in TASK_SERVICE_DATABASE__CA_FILE";
+            return Self::Refused(format!("{advice} ({said})"));
+        }
+        let Some(code) = error.code() else { return Self::Unreachable(said) };
+        let advice = match *code {
+            SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+                "the database refuses the user or the password in DATABASE_URL"
+            }
+            SqlState::INVALID_CATALOG_NAME => "there is no database of the name in DATABASE_URL; create it",
+            SqlState::INSUFFICIENT_PRIVILEGE => {
+                "the role in DATABASE_URL may not do this; grant it, or set TASK_SERVICE_MIGRATE=off and run \
+                 `task-service migrate` with a role that may"
+            }
+            SqlState::ADMIN_SHUTDOWN
+            | SqlState::CRASH_SHUTDOWN
+            | SqlState::CANNOT_CONNECT_NOW
+            | SqlState::TOO_MANY_CONNECTIONS
+            | SqlState::LOCK_NOT_AVAILABLE => return Self::Unreachable(said),
+            _ if code.code().starts_with("08") => return Self::Unreachable(said),
+            _ => "the database refuses a migration",
+        };
+        Self::Refused(format!("{advice} ({said})"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<(i64, String)> {
+        MIGRATIONS.iter().map(|migration| (migration.version, migration.checksum())).collect()
+    }
+
+    #[test]
+    fn versions_count_up_from_one() {
+        assert!(MIGRATIONS.iter().map(|migration| migration.version).eq((1..).take(MIGRATIONS.len())));
+    }
+
+    /// Whoever sees this fail has edited a migration that databases out there have applied: add another instead.
+    #[test]
+    fn what_was_released_is_not_edited() {
+        let released = ["8a403c03515156901f05b2e0c0c20d2844ac587d29e23785324a71e14f8e125e"];
+        for (migration, checksum) in MIGRATIONS.iter().zip(released) {
+            assert_eq!(migration.checksum(), checksum, "migration {}", migration.version);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_applied_and_what_is_newer_is_left_alone() {
+        assert_eq!(missing(&[]).unwrap().len(), MIGRATIONS.len());
+        assert!(missing(&all()).unwrap().is_empty());
+        let newer = [all(), vec![(1000, "from the future".into())]].concat();
+        assert!(missing(&newer).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_past_that_differs_is_not_served() {
+        let mut changed = all();
+        changed[0].1 = "another".into();
+        assert!(matches!(missing(&changed), Err(PrepareError::Changed { version: 1, name: "tasks" })));
+    }
+
+    #[test]
+    fn line_ends_are_not_content() {
+        let unix = Migration { version: 1, name: "x", sql: "a\nb\n" };
+        let windows = Migration { sql: "a\r\nb\r\n", ..unix };
+        assert_eq!(unix.checksum(), windows.checksum());
+    }
+}

@@ -1,0 +1,320 @@
+//! What a client wants a task to be: read from JSON, every wrong field named at once.
+
+use chassis::problem::FieldError;
+use serde_json::{Map, Value};
+
+use super::{
+    fault::Fault,
+    fields::{Description, DueDate, Priority, Tag, Tags, Title},
+};
+
+/// A task to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the contract's names, which say it themselves")]
+pub struct NewTask {
+    pub title: Title,
+    pub description: Option<Description>,
+    pub completed: bool,
+    pub priority: Option<Priority>,
+    pub due_date: Option<DueDate>,
+    pub tags: Tags,
+}
+
+/// Changes to a task: what is not named stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the contract's names, which say it themselves")]
+pub struct Changes {
+    pub title: Option<Title>,
+    pub description: Change<Description>,
+    pub completed: Option<bool>,
+    pub priority: Change<Priority>,
+    pub due_date: Change<DueDate>,
+    pub tags: Option<Tags>,
+}
+
+/// What becomes of a field that may be empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Change<T> {
+    /// It was not named.
+    #[default]
+    Keep,
+    /// `null`.
+    Clear,
+    /// A value.
+    Set(T),
+}
+
+impl<T> Change<T> {
+    /// Whether the field was named.
+    pub fn is_named(&self) -> bool {
+        !matches!(self, Self::Keep)
+    }
+
+    /// The value, if there is one.
+    pub fn value(&self) -> Option<&T> {
+        match self {
+            Self::Keep | Self::Clear => None,
+            Self::Set(value) => Some(value),
+        }
+    }
+
+    /// The value, if there is one.
+    pub fn into_value(self) -> Option<T> {
+        match self {
+            Self::Keep | Self::Clear => None,
+            Self::Set(value) => Some(value),
+        }
+    }
+}
+
+impl NewTask {
+    /// Reads a new task; only the title is required.
+    pub fn parse(body: &Value) -> Result<Self, Vec<FieldError>> {
+        let mut reader = Reader::of(body)?;
+        let Changes { title, description, completed, priority, due_date, tags } = reader.changes();
+        if !reader.object.contains_key("title") {
+            reader.wrong("title", Fault::Missing);
+        }
+        match (title, reader.errors) {
+            (Some(title), errors) if errors.is_empty() => Ok(Self {
+                title,
+                description: description.into_value(),
+                completed: completed.unwrap_or(false),
+                priority: priority.into_value(),
+                due_date: due_date.into_value(),
+                tags: tags.unwrap_or_default(),
+            }),
+            (_, errors) => Err(errors),
+        }
+    }
+}
+
+impl Changes {
+    /// Reads the changes of a PUT or a PATCH. Clients send partial bodies with either, so both mean the same.
+    pub fn parse(body: &Value) -> Result<Self, Vec<FieldError>> {
+        let mut reader = Reader::of(body)?;
+        let changes = reader.changes();
+        reader.finish(changes)
+    }
+
+    /// Whether nothing is to change.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Reads whether a task is to be completed; `None` where that is not said.
+pub fn completion(body: &Value) -> Result<Option<bool>, Vec<FieldError>> {
+    let mut reader = Reader::of(body)?;
+    let completed = reader.completed();
+    reader.finish(completed)
+}
+
+/// Reads fields one by one, and remembers what is wrong.
+struct Reader<'a> {
+    object: &'a Map<String, Value>,
+    errors: Vec<FieldError>,
+}
+
+impl<'a> Reader<'a> {
+    fn of(body: &'a Value) -> Result<Self, Vec<FieldError>> {
+        match body {
+            Value::Object(object) => Ok(Self { object, errors: Vec::new() }),
+            _ => Err(vec![Fault::NotObject.of("body")]),
+        }
+    }
+
+    fn finish<T>(self, read: T) -> Result<T, Vec<FieldError>> {
+        if self.errors.is_empty() { Ok(read) } else { Err(self.errors) }
+    }
+
+    fn wrong(&mut self, field: &'static str, fault: Fault) {
+        self.errors.push(fault.of(field));
+    }
+
+    fn changes(&mut self) -> Changes {
+        Changes {
+            // A title can't be cleared: `null` is no text.
+            title: self.object.get("title").and_then(|value| self.text("title", value, Title::parse)),
+            description: self.clearable("description", Description::parse),
+            completed: self.completed(),
+            priority: self.clearable("priority", Priority::parse),
+            due_date: self.clearable("due_date", DueDate::parse),
+            tags: self.tags(),
+        }
+    }
+
+    fn text<T>(&mut self, field: &'static str, value: &Value, parse: ParseText<T>) -> Option<T> {
+        let parsed = value.as_str().ok_or(Fault::NotText).and_then(parse);
+        parsed.map_err(|fault| self.wrong(field, fault)).ok()
+    }
+
+    fn clearable<T>(&mut self, field: &'static str, parse: ParseText<T>) -> Change<T> {
+        match self.object.get(field) {
+            None => Change::Keep,
+            Some(Value::Null) => Change::Clear,
+            Some(value) => self.text(field, value, parse).map_or(Change::Keep, Change::Set),
+        }
+    }
+
+    /// Completion under either of its names.
+    fn completed(&mut self) -> Option<bool> {
+        let completed = self.boolean("completed");
+        let is_completed = self.boolean("is_completed");
+        if let (Some(one), Some(other)) = (completed, is_completed)
+            && one != other
+        {
+            self.wrong("is_completed", Fault::Contradicts("completed"));
+        }
+        completed.or(is_completed)
+    }
+
+    fn boolean(&mut self, field: &'static str) -> Option<bool> {
+        let value = self.object.get(field)?;
+        if !value.is_boolean() {
+            self.wrong(field, Fault::NotBoolean);
+        }
+        value.as_bool()
+    }
+
+    fn tags(&mut self) -> Option<Tags> {
+        let items = match self.object.get("tags")? {
+            Value::Null => return Some(Tags::default()),
+            Value::Array(items) => items,
+            _ => {
+                self.wrong("tags", Fault::NotList);
+                return None;
+            }
+        };
+        // Before each is looked at: a body could hold tens of thousands of wrong ones.
+        if items.len() > Tags::COUNT_MAX {
+            self.wrong("tags", Fault::TooMany(Tags::COUNT_MAX));
+            return None;
+        }
+        let mut tags = Vec::with_capacity(items.len());
+        for (at, item) in items.iter().enumerate() {
+            match item.as_str().ok_or(Fault::NotText).and_then(Tag::parse) {
+                Ok(tag) => tags.push(tag),
+                Err(fault) => self.errors.push(fault.of(format!("tags[{at}]"))),
+            }
+        }
+        Tags::new(tags).map_err(|fault| self.wrong("tags", fault)).ok()
+    }
+}
+
+type ParseText<T> = fn(&str) -> Result<T, Fault>;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn wrong<T>(read: Result<T, Vec<FieldError>>) -> Vec<String> {
+        let errors = read.err().unwrap_or_default();
+        errors.into_iter().map(|error| format!("{} {}", error.field, error.detail)).collect()
+    }
+
+    #[test]
+    fn a_new_task_needs_only_a_title() {
+        let task = NewTask::parse(&json!({"title": " Buy milk "})).unwrap();
+        assert_eq!(task.title.as_str(), "Buy milk");
+        assert_eq!((task.description, task.completed, task.priority), (None, false, None));
+        assert_eq!((task.due_date, task.tags), (None, Tags::default()));
+    }
+
+    #[test]
+    fn null_is_nothing_for_an_optional_field() {
+        let body =
+            json!({"title": "t", "description": null, "priority": null, "due_date": null, "tags": null});
+        assert_eq!(NewTask::parse(&body), NewTask::parse(&json!({"title": "t"})));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named_at_once() {
+        let body = json!({
+            "title": "", "description": 1, "completed": "yes", "priority": "urgent", "due_date": "soon",
+            "tags": ["ok", "", 3],
+        });
+        let faults = [
+            "title must have 1 to 200 characters",
+            "description must be text",
+            "completed must be true or false",
+            "priority must be low, medium or high",
+            "due_date must be a date and time with its offset, such as 2026-01-31T09:30:00Z, or a date alone, \
+             such as 2026-01-31",
+            "tags[1] must have 1 to 50 characters",
+            "tags[2] must be text",
+        ];
+        assert_eq!(wrong(NewTask::parse(&body)), faults);
+        assert_eq!(wrong(Changes::parse(&body)), faults);
+    }
+
+    #[test]
+    fn a_body_that_is_no_task_is_wrong_as_a_whole() {
+        for body in [json!(null), json!([]), json!("title"), json!(1), json!(true)] {
+            assert_eq!(wrong(NewTask::parse(&body)), ["body must be a JSON object"]);
+            assert_eq!(wrong(Changes::parse(&body)), ["body must be a JSON object"]);
+            assert_eq!(wrong(completion(&body)), ["body must be a JSON object"]);
+        }
+        assert_eq!(wrong(NewTask::parse(&json!({}))), ["title is required"]);
+        assert_eq!(wrong(NewTask::parse(&json!({"title": null}))), ["title must be text"]);
+        assert_eq!(wrong(Changes::parse(&json!({"title": null}))), ["title must be text"]);
+        assert_eq!(wrong(Changes::parse(&json!({"tags": "a,b"}))), ["tags must be a list of texts"]);
+        assert_eq!(wrong(Changes::parse(&json!({"tags": vec![1; 21]}))), ["tags must have at most 20 items"]);
+    }
+
+    #[test]
+    fn an_absent_field_stays_and_null_clears() {
+        assert!(Changes::parse(&json!({})).unwrap().is_empty());
+        let changes = Changes::parse(&json!({"description": null, "due_date": "2026-01-31"})).unwrap();
+        assert_eq!(changes.description, Change::Clear);
+        assert_eq!(changes.priority, Change::Keep);
+        assert!(matches!(changes.due_date, Change::Set(_)));
+    }
+
+    #[test]
+    fn what_only_we_may_say_is_not_read() {
+        let body = json!({"id": 7, "user_id": "u2", "created_at": 1, "updated_at": 2, "version": 3, "x": {}});
+        assert!(Changes::parse(&body).unwrap().is_empty());
+    }
+
+    #[test]
+    fn completion_has_two_names_that_must_agree() {
+        for (body, want) in [
+            (json!({}), None),
+            (json!({"completed": true}), Some(true)),
+            (json!({"is_completed": false}), Some(false)),
+            (json!({"completed": true, "is_completed": true}), Some(true)),
+        ] {
+            assert_eq!(completion(&body), Ok(want));
+        }
+        let both = json!({"completed": true, "is_completed": false});
+        assert_eq!(wrong(completion(&both)), ["is_completed contradicts completed"]);
+        assert_eq!(wrong(Changes::parse(&both)), ["is_completed contradicts completed"]);
+        for bad in [json!(null), json!("true"), json!(1)] {
+            assert_eq!(wrong(completion(&json!({"completed": bad}))), ["completed must be true or false"]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_reading_fail_otherwise_than_with_a_fault(text in any::<String>()) {
+            let body = json!({
+                "title": text, "description": text, "priority": text, "due_date": text, "tags": [text],
+            });
+            if let Ok(task) = NewTask::parse(&body) {
+                prop_assert!((1..=200).contains(&task.title.as_str().chars().count()));
+                prop_assert_eq!(task.title.as_str().trim(), task.title.as_str());
+            }
+        }
+
+        #[test]
+        fn no_date_makes_reading_fail_otherwise_than_with_a_fault(
+            text in "[+-]?[0-9]{4,6}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\\.[0-9]{1,12})?)?([Zz]|[+-][0-9]{2}:[0-9]{2})?)?",
+        ) {
+            let _ = DueDate::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What can be wrong with one field, in words that finish a sentence beginning with its name.
+
+use std::borrow::Cow;
+
+use chassis::problem::FieldError;
+use thiserror::Error;
+
+/// What is wrong with a field, and what would be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// It has to be there.
+    #[error("is required")]
+    Missing,
+    /// Not an object.
+    #[error("must be a JSON object")]
+    NotObject,
+    /// Not text.
+    #[error("must be text")]
+    NotText,
+    /// Neither true nor false.
+    #[error("must be true or false")]
+    NotBoolean,
+    /// Not a list.
+    #[error("must be a list of texts")]
+    NotList,
+    /// Too short or too long.
+    #[error("must have {0} to {1} characters")]
+    Length(usize, usize),
+    /// Too long.
+    #[error("must have at most {0} characters")]
+    TooLong(usize),
+    /// Too many items.
+    #[error("must have at most {0} items")]
+    TooMany(usize),
+    /// PostgreSQL can't keep it.
+    #[error("must not contain the character U+0000")]
+    Nul,
+    /// Another word than those that are known.
+    #[error("must be {0}")]
+    NotOneOf(&'static str),
+    /// Not a number, or not one that is allowed.
+    #[error("must be a whole number from {0} to {1}")]
+    NotWithin(u32, u32),
+    /// Not a date.
+    #[error(
+        "must be a date and time with its offset, such as 2026-01-31T09:30:00Z, or a date alone, such as 2026-01-31"
+    )]
+    NotDate,
+    /// Two fields that mean the same say different things.
+    #[error("contradicts {0}")]
+    Contradicts(&'static str),
+    /// One field says different things.
+    #[error("is given more than once, with different values")]
+    Twice,
+}
+
+impl Fault {
+    /// The fault of a field.
+    pub fn of(self, field: impl Into<Cow<'static, str>>) -> FieldError {
+        FieldError { field: field.into(), detail: self.to_string().into() }
+    }
+}

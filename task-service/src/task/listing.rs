@@ -1,0 +1,348 @@
+//! Which tasks a client wants to see, and in which order: read from the query, every wrong parameter named at once.
+
+use chassis::problem::FieldError;
+
+use super::{
+    fault::Fault,
+    fields::{Priority, Tag},
+};
+
+/// Which tasks, in which order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the contract's names, which say it themselves")]
+pub struct Listing {
+    pub completed: Option<bool>,
+    pub priority: Option<Priority>,
+    pub tag: Option<Tag>,
+    pub search: Option<Search>,
+    pub sort: Sort,
+    pub order: Order,
+    pub limit: Limit,
+    pub offset: Offset,
+}
+
+/// What tasks are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they say it themselves")]
+pub enum Sort {
+    CreatedAt,
+    UpdatedAt,
+    Title,
+    DueDate,
+    Priority,
+}
+
+/// In which direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they say it themselves")]
+pub enum Order {
+    Ascending,
+    Descending,
+}
+
+/// Text to be found in a title or a description: 1 to 200 characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Search(String);
+
+/// How many tasks: 1 to 1000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit(u32);
+
+/// How many tasks to pass over: up to 10,000.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offset(u32);
+
+impl Listing {
+    /// Reads the parameters of a query, names and values decoded. An empty value counts as none: a form that was
+    /// not filled in sends one. Unknown parameters mean nothing.
+    pub fn parse(query: &[(String, String)]) -> Result<Self, Vec<FieldError>> {
+        let mut reader = Reader { query, errors: Vec::new() };
+        let status = reader.one(&["status"], status);
+        let completed = reader.one(&["completed"], completed);
+        if let (Some(status), Some(completed)) = (status, completed)
+            && status != completed
+        {
+            reader.errors.push(Fault::Contradicts("status").of("completed"));
+        }
+        let sort = reader.one(&["sort", "sort_by"], Sort::parse).unwrap_or(Sort::CreatedAt);
+        let order = reader.one(&["order", "sort_order"], Order::parse);
+        let listing = Self {
+            completed: status.or(completed).flatten(),
+            priority: reader.one(&["priority"], Priority::parse),
+            tag: reader.one(&["tag"], Tag::parse),
+            search: reader.one(&["search"], Search::parse),
+            sort,
+            order: order.unwrap_or(sort.natural_order()),
+            limit: reader.one(&["limit"], Limit::parse).unwrap_or(Limit(Limit::MAX)),
+            offset: reader.one(&["offset", "skip"], Offset::parse).unwrap_or_default(),
+        };
+        if reader.errors.is_empty() { Ok(listing) } else { Err(reader.errors) }
+    }
+}
+
+impl Sort {
+    fn parse(text: &str) -> Result<Self, Fault> {
+        Ok(match text {
+            "created_at" | "created" => Self::CreatedAt,
+            "updated_at" | "updated" => Self::UpdatedAt,
+            "title" => Self::Title,
+            "due_date" => Self::DueDate,
+            "priority" => Self::Priority,
+            _ => return Err(Fault::NotOneOf("created_at, updated_at, title, due_date or priority")),
+        })
+    }
+
+    /// The order that people mean when they don't say one: the newest, the most urgent, the next due first.
+    fn natural_order(self) -> Order {
+        match self {
+            Self::CreatedAt | Self::UpdatedAt | Self::Priority => Order::Descending,
+            Self::Title | Self::DueDate => Order::Ascending,
+        }
+    }
+}
+
+impl Order {
+    fn parse(text: &str) -> Result<Self, Fault> {
+        match text {
+            "asc" => Ok(Self::Ascending),
+            "desc" => Ok(Self::Descending),
+            _ => Err(Fault::NotOneOf("asc or desc")),
+        }
+    }
+}
+
+impl Search {
+    /// The longest text to be searched for, in characters.
+    pub const CHARS_MAX: usize = 200;
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        if text.contains('\0') {
+            return Err(Fault::Nul);
+        }
+        if text.chars().count() > Self::CHARS_MAX {
+            return Err(Fault::Length(1, Self::CHARS_MAX));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// A pattern for `ilike` that finds the text anywhere, each of its characters meaning itself.
+    pub fn pattern(&self) -> String {
+        let mut pattern = String::with_capacity(self.0.len() + 2);
+        pattern.push('%');
+        for character in self.0.chars() {
+            if matches!(character, '%' | '_' | '\\') {
+                pattern.push('\\');
+            }
+            pattern.push(character);
+        }
+        pattern.push('%');
+        pattern
+    }
+}
+
+impl Limit {
+    /// The most tasks of one answer. Also the default, so that clients that know no pages lose nothing.
+    pub const MAX: u32 = 1000;
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        within(text, 1, Self::MAX).map(Self)
+    }
+
+    /// The number.
+    pub fn get(self) -> i64 {
+        self.0.into()
+    }
+}
+
+impl Offset {
+    /// Beyond this the database would read too much that nobody sees.
+    pub const MAX: u32 = 10_000;
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        within(text, 0, Self::MAX).map(Self)
+    }
+
+    /// The number.
+    pub fn get(self) -> i64 {
+        self.0.into()
+    }
+}
+
+fn within(text: &str, min: u32, max: u32) -> Result<u32, Fault> {
+    text.parse().ok().filter(|number| (min..=max).contains(number)).ok_or(Fault::NotWithin(min, max))
+}
+
+/// `None` is both kinds.
+fn status(text: &str) -> Result<Option<bool>, Fault> {
+    match text {
+        "all" => Ok(None),
+        "pending" => Ok(Some(false)),
+        "completed" => Ok(Some(true)),
+        _ => Err(Fault::NotOneOf("all, pending or completed")),
+    }
+}
+
+fn completed(text: &str) -> Result<Option<bool>, Fault> {
+    match text {
+        "true" => Ok(Some(true)),
+        "false" => Ok(Some(false)),
+        _ => Err(Fault::NotBoolean),
+    }
+}
+
+/// Reads parameters one by one, and remembers what is wrong.
+struct Reader<'a> {
+    query: &'a [(String, String)],
+    errors: Vec<FieldError>,
+}
+
+impl Reader<'_> {
+    /// The value of a parameter that goes by these names; given twice, it must say the same twice.
+    fn one<T: PartialEq>(&mut self, names: &[&str], parse: fn(&str) -> Result<T, Fault>) -> Option<T> {
+        let mut found = None;
+        for (name, text) in
+            self.query.iter().filter(|(name, text)| names.contains(&&**name) && !text.is_empty())
+        {
+            let fault = match (parse(text), &found) {
+                (Err(fault), _) => fault,
+                (Ok(value), Some(first)) if value != *first => Fault::Twice,
+                (Ok(value), _) => {
+                    found = Some(value);
+                    continue;
+                }
+            };
+            self.errors.push(fault.of(name.clone()));
+            return None;
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(query: &[(&str, &str)]) -> Result<Listing, Vec<String>> {
+        let query: Vec<_> = query.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        Listing::parse(&query).map_err(|errors| {
+            errors.into_iter().map(|error| format!("{} {}", error.field, error.detail)).collect()
+        })
+    }
+
+    #[test]
+    fn nothing_said_is_the_newest_thousand() {
+        let all = parse(&[]).unwrap();
+        assert_eq!((all.sort, all.order), (Sort::CreatedAt, Order::Descending));
+        assert_eq!((all.limit.get(), all.offset.get()), (1000, 0));
+        assert_eq!((all.completed, all.priority, &all.tag, &all.search), (None, None, &None, &None));
+        let empty = ["status", "completed", "priority", "tag", "search", "sort", "order", "limit", "offset"]
+            .map(|name| (name, ""));
+        assert_eq!(parse(&empty).unwrap(), all);
+        assert_eq!(parse(&[("page", "2"), ("_", "1769850000")]).unwrap(), all);
+    }
+
+    #[test]
+    fn both_ways_to_ask_for_completion_mean_the_same() {
+        for (query, want) in [
+            (&[("status", "all")][..], None),
+            (&[("status", "pending")], Some(false)),
+            (&[("status", "completed")], Some(true)),
+            (&[("completed", "true")], Some(true)),
+            (&[("completed", "false")], Some(false)),
+            (&[("completed", "true"), ("status", "completed")], Some(true)),
+        ] {
+            assert_eq!(parse(query).unwrap().completed, want, "{query:?}");
+        }
+        for query in
+            [[("status", "pending"), ("completed", "true")], [("status", "all"), ("completed", "true")]]
+        {
+            assert_eq!(parse(&query), Err(vec!["completed contradicts status".into()]));
+        }
+    }
+
+    #[test]
+    fn a_sort_has_its_natural_order_unless_one_is_said() {
+        for (text, sort, order) in [
+            ("created_at", Sort::CreatedAt, Order::Descending),
+            ("created", Sort::CreatedAt, Order::Descending),
+            ("updated_at", Sort::UpdatedAt, Order::Descending),
+            ("updated", Sort::UpdatedAt, Order::Descending),
+            ("title", Sort::Title, Order::Ascending),
+            ("due_date", Sort::DueDate, Order::Ascending),
+            ("priority", Sort::Priority, Order::Descending),
+        ] {
+            for name in ["sort", "sort_by"] {
+                let listing = parse(&[(name, text)]).unwrap();
+                assert_eq!((listing.sort, listing.order), (sort, order), "{text}");
+                let listing = parse(&[(name, text), ("sort_order", "asc")]).unwrap();
+                assert_eq!((listing.sort, listing.order), (sort, Order::Ascending), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_hold_from_both_sides() {
+        for (name, text, good) in [
+            ("limit", "1", true),
+            ("limit", "1000", true),
+            ("limit", "0", false),
+            ("limit", "1001", false),
+            ("limit", "-1", false),
+            ("limit", "1.5", false),
+            ("limit", "99999999999999999999", false),
+            ("offset", "0", true),
+            ("skip", "10000", true),
+            ("offset", "10001", false),
+            ("skip", "x", false),
+            ("search", &"ü".repeat(200), true),
+            ("search", &"ü".repeat(201), false),
+            ("search", "\0", false),
+            ("tag", &"ü".repeat(50), true),
+            ("tag", &"ü".repeat(51), false),
+        ] {
+            assert_eq!(parse(&[(name, text)]).is_ok(), good, "{name}={text}");
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named_at_once() {
+        let query = [
+            ("status", "done"),
+            ("completed", "1"),
+            ("priority", "urgent"),
+            ("sort_by", "id"),
+            ("order", "up"),
+            ("limit", "many"),
+            ("skip", "-1"),
+        ];
+        assert_eq!(
+            parse(&query).unwrap_err(),
+            [
+                "status must be all, pending or completed",
+                "completed must be true or false",
+                "sort_by must be created_at, updated_at, title, due_date or priority",
+                "order must be asc or desc",
+                "priority must be low, medium or high",
+                "limit must be a whole number from 1 to 1000",
+                "skip must be a whole number from 0 to 10000",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_said_twice_must_be_the_same() {
+        assert!(parse(&[("limit", "5"), ("limit", "5")]).is_ok());
+        assert!(parse(&[("sort", "created"), ("sort_by", "created_at")]).is_ok());
+        for (one, other) in [(("limit", "5"), ("limit", "6")), (("offset", "1"), ("skip", "2"))] {
+            let fault = format!("{} is given more than once, with different values", other.0);
+            assert_eq!(parse(&[one, other]), Err(vec![fault]));
+        }
+    }
+
+    #[test]
+    fn a_search_finds_its_own_characters() {
+        let pattern = |text| Search::parse(text).unwrap().pattern();
+        assert_eq!(pattern("milk"), "%milk%");
+        assert_eq!(pattern(r"100%_\"), r"%100\%\_\\%");
+    }
+}

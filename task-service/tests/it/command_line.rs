@@ -1,0 +1,185 @@
+//! The binary itself, from its first line to its last.
+
+use std::process::Stdio;
+
+use chassis::client::{self, FetchError};
+use dev_postgres::test;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+
+use crate::{
+    database::connect,
+    issuer::Issuer,
+    service::{PATIENCE, eventually},
+};
+
+/// The binary, in a folder of its own, which has no `.env`, with these variables and no others.
+fn binary(folder: &TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_task-service"));
+    command
+        .args(arguments)
+        .current_dir(folder.path())
+        .env_clear()
+        .envs(variables.iter().copied())
+        .env("TASK_SERVICE_LISTEN", "127.0.0.1:0")
+        .env("TASK_SERVICE_OPS_LISTEN", "127.0.0.1:0")
+        .env("TASK_SERVICE_LOG", "json")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs to the end: whether it went well, and what it said to people.
+async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (bool, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = timeout(PATIENCE, binary(&folder, arguments, variables).output()).await.unwrap().unwrap();
+    (output.status.success(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// What a running service has said, and what it says next.
+struct Log {
+    said: Vec<Value>,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Log {
+    /// The first line that says this, in whichever order it came.
+    async fn line(&mut self, message: &str) -> Value {
+        let says = |line: &&Value| line["message"].as_str().is_some_and(|text| text.contains(message));
+        if let Some(line) = self.said.iter().find(says) {
+            return line.clone();
+        }
+        let search = async {
+            while let Some(line) = self.lines.next_line().await.unwrap() {
+                let line: Value = serde_json::from_str(&line).unwrap();
+                self.said.push(line.clone());
+                if says(&&line) {
+                    return line;
+                }
+            }
+            panic!("nobody said {message}");
+        };
+        timeout(PATIENCE, search).await.unwrap()
+    }
+}
+
+/// A service that runs until its standard input closes.
+struct Running {
+    child: Child,
+    log: Log,
+    ops: String,
+    _folder: TempDir,
+}
+
+impl Running {
+    async fn start(variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = binary(&folder, &["--until-stdin-closes"], variables)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut log = Log { said: Vec::new(), lines };
+        let ops = format!("http://{}", log.line("listening").await["ops"].as_str().unwrap());
+        Self { child, log, ops, _folder: folder }
+    }
+
+    async fn is_ready(&self) -> bool {
+        let url = format!("{}/readyz", self.ops);
+        match client::fetch(&client::client(PATIENCE), &url, PATIENCE, 1000).await {
+            Ok(_) => true,
+            Err(FetchError::Status(status)) => {
+                assert_eq!(status, 503);
+                false
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn stop(mut self) {
+        drop(self.child.stdin.take());
+        let status = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
+        assert!(status.success());
+    }
+}
+
+#[tokio::test]
+async fn settings_are_checked_without_a_socket_or_a_database() {
+    let url = ("DATABASE_URL", "postgresql://u:hunter2@db.example.com/d");
+    assert_eq!(run(&["--check"], &[url]).await, (true, String::new()));
+
+    let (good, said) = run(&["--check"], &[]).await;
+    assert!(!good && said.contains("DATABASE_URL: set it"), "{said}");
+    let (good, said) = run(&["--check"], &[url, ("TASK_SERVICE_POOL", "1")]).await;
+    assert!(!good && said.contains("TASK_SERVICE_POOL: is not a setting"), "{said}");
+    let (good, said) = run(&[], &[("DATABASE_URL", "postgresql://u:hunter2@h/d?sslmode=disable")]).await;
+    assert!(!good && said.contains("DANGEROUS_PLAINTEXT") && !said.contains("hunter2"), "{said}");
+}
+
+#[tokio::test]
+async fn migrations_run_as_a_job_of_their_own() {
+    let Some(database) = test::database() else { return };
+    let url = database.url();
+    let variables = [("DATABASE_URL", &*url), ("TASK_SERVICE_MIGRATE", "off")];
+    assert_eq!(run(&["migrate"], &variables).await, (true, String::new()));
+    assert_eq!(run(&["migrate"], &variables).await, (true, String::new()));
+    let count = "select count(*) from task_service.tasks";
+    assert_eq!(connect(&url).await.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 0);
+
+    let (good, said) = run(&["migrate"], &[("DATABASE_URL", "postgresql://u:hunter2@127.0.0.1:1/d")]).await;
+    assert!(!good && said.contains("out of reach") && !said.contains("hunter2"), "{said}");
+}
+
+#[tokio::test]
+async fn the_service_listens_first_and_is_ready_when_it_has_tables_and_keys() {
+    let Some(database) = test::database() else { return };
+    let (issuer, url) = (Issuer::start().await, database.url());
+    issuer.set_up(false);
+    let jwks = issuer.url.url().to_string();
+    let running = Running::start(&[
+        ("DATABASE_URL", &*url),
+        ("TASK_SERVICE_IDENTITY_JWKS_URL", &jwks),
+        ("TASK_SERVICE_MIGRATE", "off"),
+    ])
+    .await;
+    assert!(!running.is_ready().await);
+    assert!(run(&["migrate"], &[("DATABASE_URL", &*url)]).await.0);
+    assert!(!running.is_ready().await, "there is no key yet");
+    issuer.set_up(true);
+    eventually("it is ready", async || running.is_ready().await).await;
+    issuer.set_up(false);
+    drop(database);
+    assert!(running.is_ready().await, "an outage makes answers, not absence");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_past_that_differs_ends_the_service_with_a_sentence() {
+    let Some(database) = test::database() else { return };
+    let url = database.url();
+    assert!(run(&["migrate"], &[("DATABASE_URL", &*url)]).await.0);
+    let admin = connect(&url).await;
+    admin.batch_execute("update task_service.migrations set checksum = 'another'").await.unwrap();
+    for arguments in [&[][..], &["migrate"]] {
+        let (good, said) = run(arguments, &[("DATABASE_URL", &*url)]).await;
+        assert!(!good && said.contains("migration 1 (tasks) was applied with another content"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_yet_is_waited_for_and_said_to_be_away() {
+    let nowhere = ("DATABASE_URL", "postgresql://u:hunter2@127.0.0.1:1/d");
+    let mut running = Running::start(&[nowhere]).await;
+    let line = running.log.line("not ready yet; trying again").await;
+    assert_eq!(line["level"], "WARN");
+    assert!(line["error"].as_str().unwrap().contains("out of reach"), "{line}");
+    assert!(!line.to_string().contains("hunter2"));
+    assert!(!running.is_ready().await);
+    running.stop().await;
+}

@@ -1,0 +1,17 @@
+//! task-service through its real stack, against a real PostgreSQL and a real key set.
+#![expect(clippy::unwrap_used, reason = "a test fails where it can't go on")]
+
+// What stands around the service.
+mod database;
+mod issuer;
+mod service;
+
+// What it does.
+mod bodies;
+mod command_line;
+mod identity;
+mod lists;
+mod migrations;
+mod outages;
+mod owners;
+mod routes;
