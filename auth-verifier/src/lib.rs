@@ -7,8 +7,11 @@
 
 pub mod settings;
 
+pub mod cookies;
 pub mod credential;
 pub mod jwt;
+pub mod session;
+pub mod session_data;
 pub mod verdict;
 
 pub mod assertion;

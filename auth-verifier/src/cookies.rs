@@ -1,0 +1,138 @@
+//! The cookies of a request, read as Better Auth reads them (`better-call`, `cookies.ts`).
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, header};
+use percent_encoding::percent_decode_str;
+
+/// The prefix that Better Auth puts before its names where it is served over TLS. A browser takes such a cookie only
+/// from a secure origin (RFC 6265bis §4.1.3), which is why it is looked for first.
+const SECURE: &str = "__Secure-";
+
+/// The most pieces that one cookie may be cut into (`session-store.ts`, `MAX_COOKIE_CHUNKS`).
+const PIECES_MAX: u32 = 100;
+
+/// Name and value of each cookie, in order. Of two with one name the first counts.
+pub struct Cookies<'a>(Vec<(&'a str, Cow<'a, str>)>);
+
+impl<'a> Cookies<'a> {
+    /// Reads all `Cookie` headers; HTTP/2 may send several (RFC 9113 §8.2.3). One that is not text is passed over.
+    pub fn of(headers: &'a HeaderMap) -> Self {
+        let mut cookies: Vec<(&str, Cow<'_, str>)> = Vec::new();
+        let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        for pair in texts.flat_map(|text| text.split(';')) {
+            let Some((name, value)) = pair.split_once('=') else { continue };
+            let (name, value) = (name.trim(), value.trim());
+            if cookies.iter().any(|(known, _)| *known == name) {
+                continue;
+            }
+            let value =
+                value.strip_prefix('"').map_or(value, |inner| inner.strip_suffix('"').unwrap_or(inner));
+            cookies.push((name, decoded(value)));
+        }
+        Self(cookies)
+    }
+
+    /// The cookie of that name, behind `__Secure-` or plain. An empty one is none.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.both(|cookies, prefix| cookies.exactly(prefix, name))
+    }
+
+    /// The same, put together from its pieces `<name>.0`, `<name>.1` … where it was cut up.
+    pub fn get_whole(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.both(|cookies, prefix| {
+            cookies
+                .exactly(prefix, name)
+                .map(Cow::Borrowed)
+                .or_else(|| cookies.pieces(prefix, name).map(Cow::Owned))
+        })
+    }
+
+    fn both<'b, T>(&'b self, find: impl Fn(&'b Self, &str) -> Option<T>) -> Option<T> {
+        find(self, SECURE).or_else(|| find(self, ""))
+    }
+
+    fn exactly(&self, prefix: &str, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(known, _)| known.strip_prefix(prefix) == Some(name))?;
+        Some(&*found.1).filter(|value| !value.is_empty())
+    }
+
+    fn pieces(&self, prefix: &str, name: &str) -> Option<String> {
+        let mut pieces: Vec<(u32, &str)> = Vec::new();
+        for (known, value) in &self.0 {
+            let index =
+                known.strip_prefix(prefix).and_then(|known| known.strip_prefix(name)?.strip_prefix('.'));
+            // Canonical numbers only: `01` and `+1` are somebody else's cookies.
+            let Some(index) =
+                index.and_then(|text| text.parse().ok().filter(|n: &u32| n.to_string() == text))
+            else {
+                continue;
+            };
+            if index < PIECES_MAX {
+                pieces.push((index, value));
+            }
+        }
+        pieces.sort_unstable();
+        (!pieces.is_empty()).then(|| pieces.into_iter().map(|(_, value)| value).collect())
+    }
+}
+
+/// `decodeURIComponent`, where it succeeds; else the text as it is. A plus is a plus.
+pub fn decoded(text: &str) -> Cow<'_, str> {
+    let escaped = |at: usize| {
+        text.as_bytes().get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.contains('%') || !text.match_indices('%').all(|(at, _)| escaped(at)) {
+        return Cow::Borrowed(text);
+    }
+    percent_decode_str(text).decode_utf8().unwrap_or(Cow::Borrowed(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(cookies: &[&str]) -> HeaderMap {
+        cookies.iter().map(|cookie| (header::COOKIE, cookie.parse().unwrap())).collect()
+    }
+
+    #[track_caller]
+    fn check(cookies: &[&str], name: &str, want: Option<&str>) {
+        let headers = headers(cookies);
+        assert_eq!(Cookies::of(&headers).get(name), want, "{cookies:?}");
+    }
+
+    #[test]
+    fn the_first_cookie_of_a_name_counts() {
+        check(&["a=1; s=x; s=y"], "s", Some("x"));
+        check(&["a=1", "s=x", "s=y"], "s", Some("x"));
+        check(&["s=x; __Secure-s=y"], "s", Some("y"));
+        check(&["s=; s=y"], "s", None);
+        check(&["a=1"], "s", None);
+        check(&[], "s", None);
+    }
+
+    #[test]
+    fn values_are_read_as_better_auth_reads_them() {
+        check(&["s=a%2Bb+c%3D"], "s", Some("a+b+c="));
+        check(&["s=\"quoted\""], "s", Some("quoted"));
+        check(&["  s =  x  "], "s", Some("x"));
+        check(&["s=a=b="], "s", Some("a=b="));
+        check(&["s=%zz"], "s", Some("%zz"));
+        check(&["s=%2"], "s", Some("%2"));
+        check(&["s=%ff"], "s", Some("%ff"));
+        check(&["junk; s=x"], "s", Some("x"));
+        check(&["__Host-s=x"], "s", None);
+        check(&["S=x"], "s", None);
+    }
+
+    #[test]
+    fn pieces_are_put_together_in_the_order_of_their_numbers() {
+        let whole = |cookies: &str| Cookies::of(&headers(&[cookies])).get_whole("d").map(Cow::into_owned);
+        assert_eq!(whole("d.1=b; d.0=a; d.10=k; d.2=c").as_deref(), Some("abck"));
+        assert_eq!(whole("d.0=a; d=whole").as_deref(), Some("whole"));
+        assert_eq!(whole("__Secure-d.0=s; d=plain").as_deref(), Some("s"));
+        assert_eq!(whole("d.0=a; d.01=x; d.+1=x; d.x=x; d.100=x; dd.1=x; d.-1=x").as_deref(), Some("a"));
+        assert_eq!(whole("x=1"), None);
+    }
+}

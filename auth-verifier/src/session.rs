@@ -1,0 +1,97 @@
+//! A session's token, as a cookie or a bearer token carries it.
+
+use std::borrow::Cow;
+
+use aws_lc_rs::hmac;
+use base64::{Engine, prelude::BASE64_STANDARD};
+
+use crate::cookies::decoded;
+
+/// The key of everything that Better Auth signs by HMAC: its secret, as raw UTF-8.
+pub struct SigningKey(hmac::Key);
+
+/// A session's token. It is a live credential: it is looked up, and never shown or passed on.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionToken(String);
+
+impl SigningKey {
+    /// The key of `secret`.
+    pub fn new(secret: &str) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
+    }
+
+    /// Whether `mac` is this key's over `message`; takes the same time for any wrong one.
+    pub fn verifies(&self, message: &[u8], mac: &[u8]) -> bool {
+        hmac::verify(&self.0, message, mac).is_ok()
+    }
+
+    /// Opens `<token>.<signature>`, percent-encoded or not (`better-call`, `crypto.ts`): the signature is 44
+    /// characters of padded standard base64, over the token's text. `None` where anything differs.
+    pub fn open(&self, value: &str) -> Option<SessionToken> {
+        let value: Cow<'_, str> = decoded(value);
+        let (token, signature) = value.rsplit_once('.')?;
+        if token.is_empty() || signature.len() != 44 || !signature.ends_with('=') {
+            return None;
+        }
+        let mac = BASE64_STANDARD.decode(signature).ok()?;
+        self.verifies(token.as_bytes(), &mac).then(|| SessionToken(token.to_owned()))
+    }
+}
+
+impl SessionToken {
+    /// A token that came without a signature: good only if it is found where sessions are kept.
+    ///
+    /// Better Auth makes them of 32 letters and digits; applications may make their own.
+    pub fn bare(text: &str) -> Option<Self> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        ((16..=256).contains(&text.len()) && text.bytes().all(plain)).then(|| Self(text.to_owned()))
+    }
+
+    /// The token, for looking it up.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recorded_cookies_open_and_nothing_else_does() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../tests/vectors/better-auth.json")).unwrap();
+        let key = SigningKey::new(vectors["secret"].as_str().unwrap());
+        let cookie = vectors["session_cookie"]["plain-http"]["cookie_request_header"].as_str().unwrap();
+        let value = cookie.split_once('=').unwrap().1;
+        let token = key.open(value).unwrap();
+        assert_eq!(value.split_once('.').unwrap().0, token.expose());
+        let plain = vectors["session_cookie"]["plain-http"]["set_auth_token_header"].as_str().unwrap();
+        assert!(key.open(plain).is_some_and(|opened| opened == token), "as the header has it");
+
+        let (text, signature) = plain.rsplit_once('.').unwrap();
+        let unpadded = signature.trim_end_matches('=');
+        for bad in [
+            text.to_owned(),
+            format!("{text}."),
+            format!(".{signature}"),
+            format!("x{text}.{signature}"),
+            format!("{text}.{unpadded}"),
+            format!("{text}.{unpadded}=="),
+            format!("{text}.{}", signature.replace('+', " ").replace('/', "_")),
+            format!("{text}.{text}.{signature}"),
+            String::new(),
+        ] {
+            assert!(key.open(&bad).is_none(), "{bad}");
+        }
+        assert!(SigningKey::new("another-secret-of-at-least-32-bytes").open(value).is_none());
+    }
+
+    #[test]
+    fn a_bare_token_is_plain() {
+        assert!(SessionToken::bare("D9XCRDDrH9v3FZ10lmGAzfSKKCzXFnSv").is_some());
+        for bad in ["", "short", "a b c d e f g h i j k", "x'; drop table session; --", &"x".repeat(257)] {
+            assert!(SessionToken::bare(bad).is_none(), "{bad}");
+        }
+    }
+}

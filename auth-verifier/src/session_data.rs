@@ -1,0 +1,199 @@
+//! The cookie cache: Better Auth's own copy of a session, in a cookie beside the session's.
+//!
+//! It spares the look-up for as long as it lives (five minutes, as a rule), and so does a revocation not show for
+//! as long. The library honours it only beside a valid session cookie for the same session, and so do we. Three
+//! forms, one of which an application is set to (`cookies/index.ts`, `decodeCookieCache`).
+
+mod compact;
+mod jwe;
+mod jwt;
+
+use chassis::identity::UserId;
+use serde::{Deserialize, Deserializer};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+pub use jwe::Keys as JweKeys;
+
+use crate::session::{SessionToken, SigningKey};
+
+/// Which form an application is set to (`session.cookieCache.strategy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// JSON with an HMAC: what Better Auth does unless told otherwise.
+    Compact,
+    /// A JWT, HS256 with the secret.
+    Jwt,
+    /// Encrypted.
+    Jwe,
+}
+
+/// What opens a cookie cache.
+pub struct CookieCache {
+    /// The form that is looked for; no other one is tried.
+    pub strategy: Strategy,
+    /// What the application calls the current shape of its cache (`session.cookieCache.version`).
+    pub version: String,
+    /// Opens the encrypted form.
+    pub jwe: JweKeys,
+}
+
+/// A session out of the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cached {
+    /// Whose it is.
+    pub user: UserId,
+    /// The e-mail address of the account.
+    pub email: Option<String>,
+    /// When the cache or the session ends, whichever is first, in seconds since 1970.
+    pub expires: u64,
+}
+
+/// What all three forms hold.
+#[derive(Deserialize)]
+struct Payload {
+    session: Session,
+    user: User,
+    #[serde(default)]
+    version: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Session {
+    token: String,
+    user_id: String,
+    #[serde(deserialize_with = "instant")]
+    expires_at: u64,
+}
+
+#[derive(Deserialize)]
+struct User {
+    id: String,
+    #[serde(default)]
+    email: Option<String>,
+}
+
+/// A payload whose form was checked, and when the cache ends, in milliseconds since 1970.
+struct Opened {
+    payload: Payload,
+    expires_ms: u64,
+}
+
+impl CookieCache {
+    /// Opens the cache `value` that came beside the session cookie of `token`, at the time `now`, in seconds since
+    /// 1970. `None` if it is not for that session, is over, or is not what it seems: then the session is looked up.
+    pub fn open(&self, value: &str, token: &SessionToken, key: &SigningKey, now: u64) -> Option<Cached> {
+        let Opened { payload, expires_ms } = match self.strategy {
+            Strategy::Compact => compact::open(value, key)?,
+            Strategy::Jwt => jwt::open(value, key)?,
+            Strategy::Jwe => jwe::open(value, &self.jwe)?,
+        };
+        let Payload { session, user, version } = payload;
+        let now_ms = now.saturating_mul(1000);
+        let for_this_session = session.token == token.expose() && session.user_id == user.id;
+        let current = version.as_deref().unwrap_or("1") == self.version;
+        let alive = expires_ms > now_ms && session.expires_at > now;
+        (for_this_session && current && alive).then_some(())?;
+        Some(Cached {
+            user: UserId::parse(&user.id)?,
+            email: user.email,
+            expires: session.expires_at.min(expires_ms / 1000),
+        })
+    }
+}
+
+/// A JavaScript `Date` in JSON, in whole seconds since 1970.
+fn instant<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(from)?;
+    let date = OffsetDateTime::parse(&text, &Rfc3339).map_err(|_| serde::de::Error::custom("not a date"))?;
+    u64::try_from(date.unix_timestamp()).map_err(|_| serde::de::Error::custom("before 1970"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::cookies::Cookies;
+
+    fn recorded() -> (Value, SigningKey, String) {
+        let vectors: Value = serde_json::from_str(include_str!("../tests/vectors/better-auth.json")).unwrap();
+        let secret = vectors["secret"].as_str().unwrap().to_owned();
+        (vectors, SigningKey::new(&secret), secret)
+    }
+
+    /// A minute after they were recorded.
+    const NOW: u64 = 1_795_406_640;
+
+    fn cache(strategy: Strategy, secret: &str) -> CookieCache {
+        CookieCache { strategy, version: "1".into(), jwe: JweKeys::new([secret]) }
+    }
+
+    fn strategy(name: &str) -> Option<Strategy> {
+        match name.split('-').next()? {
+            "compact" => Some(Strategy::Compact),
+            "jwt" if name == "jwt" => Some(Strategy::Jwt),
+            "jwe" => Some(Strategy::Jwe),
+            _ => None,
+        }
+    }
+
+    /// Each recorded cache, with its session's token.
+    fn each(check: impl Fn(&str, &CookieCache, &str, &SessionToken, &SigningKey, &Value)) -> usize {
+        let (vectors, key, secret) = recorded();
+        let mut count = 0;
+        for (name, case) in vectors["cookie_cache"].as_object().unwrap() {
+            let Some(strategy) = strategy(name) else { continue };
+            let headers =
+                [(http::header::COOKIE, case["cookie_request_header"].as_str().unwrap().parse().unwrap())];
+            let headers = headers.into_iter().collect();
+            let cookies = Cookies::of(&headers);
+            let value = cookies.get_whole("better-auth.session_data").unwrap();
+            let token = key.open(cookies.get("better-auth.session_token").unwrap()).unwrap();
+            check(name, &cache(strategy, &secret), &value, &token, &key, case);
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn every_recorded_cache_opens_and_names_its_user() {
+        let count = each(|name, cache, value, token, key, case| {
+            let cached = cache.open(value, token, key, NOW).unwrap_or_else(|| panic!("{name} opens"));
+            let user = &case["library_session_answer"]["user"];
+            assert_eq!(cached.user.as_str(), user["id"].as_str().unwrap(), "{name}");
+            assert_eq!(cached.email.as_deref(), user["email"].as_str(), "{name}");
+        });
+        assert!(count >= 4, "{count}");
+    }
+
+    #[test]
+    fn a_cache_is_for_one_session_one_version_one_form_and_its_time() {
+        each(|name, cache, value, token, key, _| {
+            let other = SessionToken::bare("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
+            assert!(cache.open(value, &other, key, NOW).is_none(), "{name}: another session");
+            assert!(cache.open(value, token, key, NOW + 301).is_none(), "{name}: over");
+            let wrong = SigningKey::new("another-secret-of-at-least-32-bytes");
+            let keys = JweKeys::new(["another-secret-of-at-least-32-bytes"]);
+            let foreign = CookieCache { strategy: cache.strategy, version: "1".into(), jwe: keys };
+            assert!(foreign.open(value, token, &wrong, NOW).is_none(), "{name}: another secret");
+            let (_, _, secret) = recorded();
+            let newer = CookieCache { version: "2".into(), ..self::cache(cache.strategy, &secret) };
+            assert!(newer.open(value, token, key, NOW).is_none(), "{name}: another version");
+            for strategy in [Strategy::Compact, Strategy::Jwt, Strategy::Jwe] {
+                if strategy != cache.strategy {
+                    assert!(self::cache(strategy, &secret).open(value, token, key, NOW).is_none(), "{name}");
+                }
+            }
+            for at in (0..value.len()).step_by(7) {
+                let mut bytes = value.as_bytes().to_vec();
+                bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+                let changed = String::from_utf8(bytes).unwrap();
+                assert!(cache.open(&changed, token, key, NOW).is_none(), "{name}: changed at {at}");
+                let _ =
+                    cache.open(&value[..at], token, key, NOW).is_none_or(|_| panic!("{name}: cut at {at}"));
+            }
+        });
+    }
+}

@@ -1,0 +1,29 @@
+//! `jwt`: a JWS, HS256 with the secret (`crypto/jwt.ts`, `verifyJWT`).
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde::Deserialize;
+
+use super::{Opened, Payload};
+use crate::session::SigningKey;
+
+#[derive(Deserialize)]
+struct Claims {
+    exp: u64,
+    #[serde(flatten)]
+    payload: Payload,
+}
+
+/// Opens it, if its signature is `key`'s. Its header is always the same one: anything else was not made by the
+/// library.
+pub(super) fn open(value: &str, key: &SigningKey) -> Option<Opened> {
+    let (signed, signature) = value.rsplit_once('.')?;
+    let (header, claims) = signed.split_once('.')?;
+    if BASE64_URL_SAFE_NO_PAD.decode(header).ok()? != br#"{"alg":"HS256"}"# {
+        return None;
+    }
+    if !key.verifies(signed.as_bytes(), &BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?) {
+        return None;
+    }
+    let claims: Claims = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
+    Some(Opened { payload: claims.payload, expires_ms: claims.exp.checked_mul(1000)? })
+}
