@@ -44,7 +44,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 async fn serve(settings: Settings, process: Process) -> Result<(), StartError> {
-    let verifier = Verifier::new(&settings);
+    let verifier = Verifier::new(&settings)?;
     tokio::spawn(Arc::clone(&verifier).keep_fresh());
     // Keys that can't be fetched yet make answers of 503, not a process that nobody can reach.
     process.readiness.set(true);
@@ -64,7 +64,7 @@ fn mint(args: &TokenArgs) -> Result<String, SettingsError> {
     let (issuers, audiences) = (settings.issuers(), settings.audiences());
     let first = |list: &'_ [String]| list.first().cloned();
     let (iss, aud) = (first(&issuers), first(&audiences));
-    Ok(token::mint_for(secret.expose(), &args.sub, lifetime, iss.as_deref(), aud.as_deref()))
+    Ok(token::mint_for(&secret, &args.sub, lifetime, iss.as_deref(), aud.as_deref()))
 }
 
 fn finish(result: Result<String, SettingsError>) -> ExitCode {

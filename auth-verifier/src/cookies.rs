@@ -5,10 +5,6 @@ use std::borrow::Cow;
 use http::{HeaderMap, header};
 use percent_encoding::percent_decode_str;
 
-/// The prefix that Better Auth puts before its names where it is served over TLS. A browser takes such a cookie only
-/// from a secure origin (RFC 6265bis §4.1.3), which is why it is looked for first.
-const SECURE: &str = "__Secure-";
-
 /// The most pieces that one cookie may be cut into (`session-store.ts`, `MAX_COOKIE_CHUNKS`).
 const PIECES_MAX: u32 = 100;
 
@@ -33,44 +29,24 @@ impl<'a> Cookies<'a> {
         Self(cookies)
     }
 
-    /// The cookie of that name, behind `__Secure-` or plain. An empty one is none.
+    /// The cookie of that name. An empty one is none.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.both(|cookies, prefix| cookies.exactly(prefix, name))
+        let (_, value) = self.0.iter().find(|(known, _)| *known == name)?;
+        Some(&**value).filter(|value| !value.is_empty())
     }
 
     /// The same, put together from its pieces `<name>.0`, `<name>.1` … where it was cut up.
     pub fn get_whole(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.both(|cookies, prefix| {
-            cookies
-                .exactly(prefix, name)
-                .map(Cow::Borrowed)
-                .or_else(|| cookies.pieces(prefix, name).map(Cow::Owned))
-        })
+        self.get(name).map(Cow::Borrowed).or_else(|| self.pieces(name).map(Cow::Owned))
     }
 
-    fn both<'b, T>(&'b self, find: impl Fn(&'b Self, &str) -> Option<T>) -> Option<T> {
-        find(self, SECURE).or_else(|| find(self, ""))
-    }
-
-    fn exactly(&self, prefix: &str, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(known, _)| known.strip_prefix(prefix) == Some(name))?;
-        Some(&*found.1).filter(|value| !value.is_empty())
-    }
-
-    fn pieces(&self, prefix: &str, name: &str) -> Option<String> {
+    fn pieces(&self, name: &str) -> Option<String> {
         let mut pieces: Vec<(u32, &str)> = Vec::new();
         for (known, value) in &self.0 {
-            let index =
-                known.strip_prefix(prefix).and_then(|known| known.strip_prefix(name)?.strip_prefix('.'));
+            let index = known.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
             // Canonical numbers only: `01` and `+1` are somebody else's cookies.
-            let Some(index) =
-                index.and_then(|text| text.parse().ok().filter(|n: &u32| n.to_string() == text))
-            else {
-                continue;
-            };
-            if index < PIECES_MAX {
-                pieces.push((index, value));
-            }
+            let number = index.and_then(|text| text.parse().ok().filter(|n: &u32| n.to_string() == text));
+            pieces.extend(number.filter(|number| *number < PIECES_MAX).map(|number| (number, &**value)));
         }
         pieces.sort_unstable();
         (!pieces.is_empty()).then(|| pieces.into_iter().map(|(_, value)| value).collect())
@@ -106,7 +82,6 @@ mod tests {
     fn the_first_cookie_of_a_name_counts() {
         check(&["a=1; s=x; s=y"], "s", Some("x"));
         check(&["a=1", "s=x", "s=y"], "s", Some("x"));
-        check(&["s=x; __Secure-s=y"], "s", Some("y"));
         check(&["s=; s=y"], "s", None);
         check(&["a=1"], "s", None);
         check(&[], "s", None);
@@ -122,7 +97,7 @@ mod tests {
         check(&["s=%2"], "s", Some("%2"));
         check(&["s=%ff"], "s", Some("%ff"));
         check(&["junk; s=x"], "s", Some("x"));
-        check(&["__Host-s=x"], "s", None);
+        check(&["__Secure-s=x; __Host-s=y"], "s", None);
         check(&["S=x"], "s", None);
     }
 
@@ -131,7 +106,6 @@ mod tests {
         let whole = |cookies: &str| Cookies::of(&headers(&[cookies])).get_whole("d").map(Cow::into_owned);
         assert_eq!(whole("d.1=b; d.0=a; d.10=k; d.2=c").as_deref(), Some("abck"));
         assert_eq!(whole("d.0=a; d=whole").as_deref(), Some("whole"));
-        assert_eq!(whole("__Secure-d.0=s; d=plain").as_deref(), Some("s"));
         assert_eq!(whole("d.0=a; d.01=x; d.+1=x; d.x=x; d.100=x; dd.1=x; d.-1=x").as_deref(), Some("a"));
         assert_eq!(whole("x=1"), None);
     }

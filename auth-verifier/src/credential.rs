@@ -1,24 +1,61 @@
 //! Which credential does a request carry?
+//!
+//! A bearer token is looked at before a cookie. What it is shows in its shape: three parts are a JWT, anything else
+//! is a session's token. A JWT that is no good is the end of it; a session's token that is no good gives way to the
+//! cookie, as it does in Better Auth (`plugins/bearer`).
+
+use std::borrow::Cow;
 
 use http::{HeaderMap, header};
 
-use crate::Rejection;
+use crate::{Rejection, cookies::Cookies};
 
-/// A credential, not checked yet.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Credential<'a> {
-    /// `Authorization: Bearer …` (RFC 6750 §2.1).
-    Bearer(&'a str),
+/// What a request carries, not checked yet.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Credentials<'a> {
+    /// The token of `Authorization: Bearer …` (RFC 6750 §2.1).
+    pub bearer: Option<Bearer<'a>>,
+    /// The session cookie, and what came beside it.
+    pub cookie: Option<SessionCookie<'a>>,
 }
 
-/// Finds the credential, or says why there is none.
+/// A bearer token, by its shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bearer<'a> {
+    /// Three parts.
+    Jwt(&'a str),
+    /// Anything else.
+    Session(&'a str),
+}
+
+/// A session cookie.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SessionCookie<'a> {
+    /// `<token>.<signature>`.
+    pub token: Cow<'a, str>,
+    /// The cookie cache.
+    pub data: Option<Cow<'a, str>>,
+}
+
+/// Finds what a request carries. `prefixes` are how Better Auth's cookies may be called; the first that is there counts.
 ///
-/// The scheme's letters may be of any case; between it and the token stands one space. A token in the query is
-/// never looked at (RFC 6750 §2.3 advises against it).
-pub fn find(headers: &HeaderMap) -> Result<Credential<'_>, Rejection> {
+/// The scheme's letters may be of any case; between it and the token stands one space. A token in the query is never
+/// looked at (RFC 6750 §2.3 advises against it).
+pub fn find<'a>(headers: &'a HeaderMap, prefixes: &[String]) -> Result<Credentials<'a>, Rejection> {
+    let cookies = Cookies::of(headers);
+    let cookie = prefixes.iter().find_map(|prefix| {
+        let own = |value: Cow<'_, str>| Cow::Owned(value.into_owned());
+        let token = cookies.get(&format!("{prefix}.session_token"))?;
+        let data = cookies.get_whole(&format!("{prefix}.session_data")).map(own);
+        Some(SessionCookie { token: own(token.into()), data })
+    });
+    Ok(Credentials { bearer: bearer(headers)?, cookie })
+}
+
+fn bearer(headers: &HeaderMap) -> Result<Option<Bearer<'_>>, Rejection> {
     let mut given = headers.get_all(header::AUTHORIZATION).into_iter();
     let value = match (given.next(), given.next()) {
-        (None, _) => return Err(Rejection::Missing),
+        (None, _) => return Ok(None),
         (Some(_), Some(_)) => return Err(Rejection::Ambiguous),
         (Some(value), None) => value.to_str().map_err(|_| Rejection::Header)?,
     };
@@ -30,32 +67,31 @@ pub fn find(headers: &HeaderMap) -> Result<Credential<'_>, Rejection> {
     if token.is_empty() || !token.bytes().all(plain) {
         return Err(Rejection::Header);
     }
-    Ok(Credential::Bearer(token))
+    let jwt = token.bytes().filter(|byte| *byte == b'.').count() >= 2;
+    Ok(Some(if jwt { Bearer::Jwt(token) } else { Bearer::Session(token) }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(values: &[&str], want: Result<&str, Rejection>) {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(header::AUTHORIZATION, value.parse().unwrap());
-        }
-        let found = find(&headers).map(|Credential::Bearer(token)| token);
-        assert_eq!(found, want, "{values:?}");
+    fn check(values: &[&str], want: Result<Option<Bearer<'_>>, Rejection>) {
+        let headers = values.iter().map(|value| (header::AUTHORIZATION, value.parse().unwrap())).collect();
+        assert_eq!(find(&headers, &[]).map(|credentials| credentials.bearer), want, "{values:?}");
     }
 
     #[test]
     fn one_bearer_token_is_found() {
-        check(&["Bearer a.b.c"], Ok("a.b.c"));
-        check(&["bearer a.b.c"], Ok("a.b.c"));
-        check(&["BEARER abc%2B="], Ok("abc%2B="));
+        check(&[], Ok(None));
+        check(&["Bearer a.b.c"], Ok(Some(Bearer::Jwt("a.b.c"))));
+        check(&["bearer a.b.c"], Ok(Some(Bearer::Jwt("a.b.c"))));
+        check(&["Bearer a.b.c.d.e"], Ok(Some(Bearer::Jwt("a.b.c.d.e"))));
+        check(&["BEARER abc.x%2B="], Ok(Some(Bearer::Session("abc.x%2B="))));
+        check(&["Bearer abc"], Ok(Some(Bearer::Session("abc"))));
     }
 
     #[test]
     fn anything_else_is_not_guessed_at() {
-        check(&[], Err(Rejection::Missing));
         check(&["Bearer a", "Bearer a"], Err(Rejection::Ambiguous));
         check(&["Basic YTpi"], Err(Rejection::Scheme));
         check(&["a.b.c"], Err(Rejection::Scheme));
@@ -65,5 +101,27 @@ mod tests {
             let want = if bad.contains('\t') { Rejection::Scheme } else { Rejection::Header };
             check(&[bad], Err(want));
         }
+    }
+
+    #[test]
+    fn a_session_cookie_is_found_by_the_names_that_it_may_have() {
+        let headers = [(
+            header::COOKIE,
+            "p.session_token=plain; __Secure-p.session_token=s; p.session_data=d".parse().unwrap(),
+        )];
+        let headers: HeaderMap = headers.into_iter().collect();
+        let find = |prefixes: &[&str]| {
+            let prefixes: Vec<_> = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
+            let cookie = find(&headers, &prefixes).unwrap().cookie?;
+            Some((cookie.token.into_owned(), cookie.data.map(Cow::into_owned)))
+        };
+        assert_eq!(
+            find(&["__Secure-p", "p"]),
+            Some(("s".into(), None)),
+            "never the cache of one beside the other"
+        );
+        assert_eq!(find(&["p"]), Some(("plain".into(), Some("d".into()))));
+        assert_eq!(find(&["q"]), None);
+        assert_eq!(find(&[]), None);
     }
 }

@@ -13,7 +13,7 @@ use axum::{
 };
 use chassis::{
     Body, client, document::Document, identity, problem, problem::Problem, request_id, serve::HttpService,
-    trace,
+    settings::SettingsError, trace,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use tower::{ServiceExt, service_fn};
@@ -22,9 +22,12 @@ use crate::{
     Rejection, Unavailable,
     assertion::Signer,
     jwt::Profile,
-    keys::{Key, KeySet},
-    settings::Settings,
-    verdict::{Caller, Judge, Verdict},
+    keys::{Key, KeySet, Keys},
+    session::SigningKey,
+    session_data::{CookieCache, JweKeys, Strategy},
+    sessions::Sessions,
+    settings::{CacheStrategy, Settings},
+    verdict::{Caller, Judge, SessionProfile, Verdict},
 };
 
 /// How long a connection to Better Auth may take to stand.
@@ -34,21 +37,22 @@ const CONNECT: Duration = Duration::from_secs(1);
 pub struct Verifier {
     judge: Judge,
     signer: Arc<Signer>,
-    keys: Option<Arc<Document<KeySet>>>,
+    keys: Option<Arc<Keys>>,
 }
 
 impl Verifier {
-    /// Builds it from settings that were checked.
-    pub fn new(settings: &Settings) -> Arc<Self> {
+    /// Builds it from settings that were checked; what only opening something can show is an error.
+    pub fn new(settings: &Settings) -> Result<Arc<Self>, SettingsError> {
         let keys = settings.jwks_url().map(|url| {
-            let parse = Box::new(KeySet::parse);
-            Document::new("better-auth-jwks", url, client::client(CONNECT), settings.jwks_policy(), parse)
+            let (client, parse) = (client::client(CONNECT), Box::new(KeySet::parse));
+            let document = Document::new("better-auth-jwks", url, client, settings.jwks_policy(), parse);
+            Arc::new(Keys::new(document))
         });
         let seed = settings.identity_seed().expect("the settings were checked");
-        let signer = Signer::new(seed.expose(), settings.identity.audience.clone(), settings.identity.life);
+        let signer = Signer::new(&seed, settings.identity.audience.clone(), settings.identity.life);
         let signer = Arc::new(signer);
         let profile = Profile {
-            hs256: settings.hs256_secret().map(|secret| Key::hs256(secret.expose())),
+            hs256: settings.hs256_secret().map(|secret| Key::hs256(&secret)),
             hs256_needs_parties: settings.hs256.require_issuer_and_audience,
             jwks: keys.clone(),
             issuers: settings.issuers(),
@@ -56,24 +60,47 @@ impl Verifier {
             leeway: settings.leeway,
             bytes_max: settings.token_bytes_max,
         };
-        let judge = Judge::new(profile, signer.clone(), settings.verdict_max_age);
-        Arc::new(Self { judge, signer, keys })
+        let judge = Judge::new(profile, sessions(settings)?, signer.clone(), settings.verdict_max_age);
+        Ok(Arc::new(Self { judge, signer, keys }))
     }
 
     /// Keeps Better Auth's keys fresh, for as long as it is polled.
     pub async fn keep_fresh(self: Arc<Self>) {
         match &self.keys {
-            Some(keys) => keys.clone().keep_fresh().await,
+            Some(keys) => keys.keep_fresh().await,
             None => std::future::pending().await,
         }
     }
+}
+
+fn sessions(settings: &Settings) -> Result<Option<SessionProfile>, SettingsError> {
+    let Some(secrets) = settings.secrets()? else { return Ok(None) };
+    let Some(sessions) = Sessions::new(settings, &secrets)? else { return Ok(None) };
+    let strategy = match settings.cookie_cache.strategy {
+        CacheStrategy::Off => None,
+        CacheStrategy::Compact => Some(Strategy::Compact),
+        CacheStrategy::Jwt => Some(Strategy::Jwt),
+        CacheStrategy::Jwe => Some(Strategy::Jwe),
+    };
+    let cache = strategy.map(|strategy| CookieCache {
+        strategy,
+        version: settings.cookie_cache.version.clone(),
+        jwe: JweKeys::new(secrets.all()),
+    });
+    Ok(Some(SessionProfile {
+        key: SigningKey::new(secrets.current()),
+        sessions,
+        cookie_prefixes: settings.cookie_prefixes(),
+        cache,
+        bearer: settings.session.bearer,
+    }))
 }
 
 /// The whole stack.
 pub fn stack(verifier: Arc<Verifier>) -> impl HttpService {
     let router = Router::new()
         .route(identity::VERIFY_PATH, any(verify))
-        // Envoy puts the original path behind ours, and some proxies put it in its place; it means the same.
+        // Envoy puts the original path behind ours; it means the same.
         .route(&format!("{}/{{*below}}", identity::VERIFY_PATH), any(verify))
         .route(&format!("{}/", identity::VERIFY_PATH), any(verify))
         .route(identity::JWKS_PATH, get(jwks))
@@ -92,7 +119,10 @@ async fn verify(State(verifier): State<Arc<Verifier>>, headers: HeaderMap) -> Re
     match verifier.judge.judge(&headers, now()).await {
         Verdict::Known(caller) => known(caller),
         Verdict::Rejected(rejection) => rejected(&rejection).into_response(),
-        Verdict::Unavailable(Unavailable::Keys) => Problem::new(
+        Verdict::Banned => {
+            Problem::new(StatusCode::FORBIDDEN, "forbidden", "this account is banned").into_response()
+        }
+        Verdict::Unavailable(Unavailable::Keys | Unavailable::Sessions) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "verifier-unavailable",
             "who is calling can't be checked right now; try again in a moment",

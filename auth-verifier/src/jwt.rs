@@ -7,12 +7,15 @@
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use chassis::{document::Document, identity::UserId};
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use chassis::identity::UserId;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 use crate::{
     Claimed, Rejection, Unverified,
-    keys::{self, Algorithm, Key, KeySet},
+    keys::{Algorithm, Key, Keys},
 };
 
 /// What a token is checked against.
@@ -22,7 +25,7 @@ pub struct Profile {
     /// Whether HS256 tokens must name issuer and audience.
     pub hs256_needs_parties: bool,
     /// Better Auth's keys, where tokens signed with them are accepted.
-    pub jwks: Option<Arc<Document<KeySet>>>,
+    pub jwks: Option<Arc<Keys>>,
     /// Exact issuers.
     pub issuers: Vec<String>,
     /// Exact audiences.
@@ -59,7 +62,7 @@ pub async fn verify(token: &str, profile: &Profile, now: u64) -> Result<Verified
     }
     let jwks = profile.jwks.as_ref().ok_or_else(unaccepted)?;
     let kid = kid.as_deref().ok_or(Rejection::NoKeyId)?;
-    let key = keys::find(jwks, kid).await?;
+    let key = jwks.find(kid).await?;
     if key.algorithm() != algorithm {
         let (token, expected) = (algorithm.name(), key.algorithm().name());
         return Err(Rejection::KeyMismatch { token, key: Claimed::new(kid), expected }.into());
@@ -87,8 +90,7 @@ impl<'a> Jws<'a> {
         if payload.contains('.') || [header, payload, signature].contains(&"") {
             return Err(three);
         }
-        let header = decode(header)?;
-        let header = serde_json::from_slice(&header).map_err(|_| Rejection::Malformed("its header"))?;
+        let header = object(&decode(header)?, "its header")?;
         Ok(Self { header, signed, payload, signature })
     }
 
@@ -102,8 +104,14 @@ impl<'a> Jws<'a> {
 
     /// Read only after the signature was checked.
     fn claims(&self) -> Result<Claims, Rejection> {
-        serde_json::from_slice(&decode(self.payload)?).map_err(|_| Rejection::Malformed("its claims"))
+        object(&decode(self.payload)?, "its claims")
     }
+}
+
+/// A JSON object. serde would fill a structure from an array too, member by member.
+fn object<T: DeserializeOwned>(json: &[u8], what: &'static str) -> Result<T, Rejection> {
+    let read = json.first().is_some_and(|first| *first == b'{').then(|| serde_json::from_slice(json).ok());
+    read.flatten().ok_or(Rejection::Malformed(what))
 }
 
 /// Strict base64url: no padding, no white space, no bits left over.

@@ -1,11 +1,12 @@
 //! The public keys that Better Auth publishes: read one by one, each bound to one algorithm.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use aws_lc_rs::signature::{ECDSA_P521_SHA512_FIXED, UnparsedPublicKey};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use chassis::document::Document;
+use chassis::document::{Document, Refetched};
 use jsonwebtoken::DecodingKey;
+use moka::sync::Cache;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::{debug, warn};
@@ -266,14 +267,18 @@ impl KeySet {
             #[serde(borrow)]
             keys: Vec<&'a RawValue>,
         }
-        let set: Set<'_> = serde_json::from_slice(bytes).map_err(|_| "is not a JWK set".to_owned())?;
+        let set: Option<Set<'_>> =
+            bytes.trim_ascii().starts_with(b"{").then(|| serde_json::from_slice(bytes).ok()).flatten();
+        let set = set.ok_or("is not a JWK set")?;
         if set.keys.len() > KEYS_MAX {
             return Err(format!("has {} keys, more than {KEYS_MAX}", set.keys.len()));
         }
         let mut keys = HashMap::new();
         let mut twice = Vec::new();
         for raw in set.keys {
-            let Ok(jwk) = serde_json::from_str::<Jwk>(raw.get()) else {
+            let object =
+                raw.get().trim_start().starts_with('{').then(|| serde_json::from_str::<Jwk>(raw.get()));
+            let Some(Ok(jwk)) = object else {
                 warn!("left out a key that is not a JWK");
                 continue;
             };
@@ -307,16 +312,55 @@ impl KeySet {
     }
 }
 
-/// Finds a key in a set that is kept fresh; for an unknown one, asks for the set again, as often as is allowed.
-pub async fn find(keys: &Arc<Document<KeySet>>, kid: &str) -> Result<Arc<Key>, Unverified> {
-    let known = || keys.current().and_then(|set| set.get(kid));
-    if let Some(key) = known() {
-        return Ok(key);
+/// How long a key id that a fetch did not bring is taken for missing, and how many of them are remembered.
+const MISSING_LIFE: Duration = Duration::from_mins(10);
+const MISSING_MAX: u64 = 1024;
+
+/// Better Auth's keys, kept fresh.
+pub struct Keys {
+    document: Arc<Document<KeySet>>,
+    /// Key ids that were looked for and not found, so that tokens of an old key don't use up the fetches that a new
+    /// one needs.
+    missing: Cache<String, ()>,
+}
+
+impl Keys {
+    /// Keys of that document.
+    pub fn new(document: Arc<Document<KeySet>>) -> Self {
+        let missing = Cache::builder().max_capacity(MISSING_MAX).time_to_live(MISSING_LIFE).build();
+        Self { document, missing }
     }
-    let refetched = keys.refetch().await;
-    match (known(), refetched, keys.current()) {
-        (Some(key), _, _) => Ok(key),
-        (None, Ok(()), Some(_)) => Err(Rejection::UnknownKey(Claimed::new(kid)).into()),
-        (None, _, _) => Err(Unavailable::Keys.into()),
+
+    /// Keeps them fresh, for as long as it is polled.
+    pub async fn keep_fresh(&self) {
+        self.document.clone().keep_fresh().await;
+    }
+
+    /// The key of that id; for an unknown one, the set is fetched again, as often as is allowed.
+    pub async fn find(&self, kid: &str) -> Result<Arc<Key>, Unverified> {
+        let known = || self.document.current().and_then(|set| set.get(kid));
+        let unknown = || Rejection::UnknownKey(Claimed::new(kid));
+        if let Some(key) = known() {
+            return Ok(key);
+        }
+        if self.document.current().is_some() && self.missing.contains_key(kid) {
+            return Err(unknown().into());
+        }
+        let refetched = self.document.refetch().await;
+        if let Some(key) = known() {
+            return Ok(key);
+        }
+        match (refetched, self.document.current()) {
+            (Ok(fetched), Some(_)) => {
+                if fetched == Refetched::Now && kid.len() <= KID_BYTES_MAX {
+                    self.missing.insert(kid.to_owned(), ());
+                }
+                Err(unknown().into())
+            }
+            _ => Err(Unavailable::Keys.into()),
+        }
     }
 }
+
+/// The longest key id that is remembered as missing; Better Auth's have 32 characters.
+const KID_BYTES_MAX: usize = 128;

@@ -5,6 +5,7 @@
 //! the [`keys`]), and what is the answer ([`verdict`], with a signed [`assertion`] of who it is), spoken over
 //! HTTP ([`http`]).
 
+pub mod secrets;
 pub mod settings;
 
 pub mod cookies;
@@ -12,6 +13,7 @@ pub mod credential;
 pub mod jwt;
 pub mod session;
 pub mod session_data;
+pub mod sessions;
 pub mod verdict;
 
 pub mod assertion;

@@ -112,6 +112,15 @@ pub enum Rejection {
         /// What is accepted.
         expected: Vec<String>,
     },
+    /// A session cookie or token that Better Auth did not sign, or not with our secret.
+    #[error("the session token is not signed with BETTER_AUTH_SECRET")]
+    SessionSignature,
+    /// A session token that is not accepted as a bearer token.
+    #[error("session tokens are not accepted as bearer tokens, or not without a signature")]
+    SessionBearer,
+    /// Signed out, over, or never there.
+    #[error("there is no such session, or it has ended")]
+    NoSession,
     /// A subject that can't be a user id.
     #[error("the token's `sub` is empty, too long, or has characters that can't stand in a header")]
     Subject,
@@ -139,6 +148,9 @@ impl Rejection {
             Self::NotYet(_) => "not_yet",
             Self::Issuer { .. } => "issuer",
             Self::Audience { .. } => "audience",
+            Self::SessionSignature => "session_signature",
+            Self::SessionBearer => "session_bearer",
+            Self::NoSession => "no_session",
             Self::Subject => "subject",
         }
     }
@@ -150,6 +162,9 @@ pub enum Unavailable {
     /// No key set, or none that is young enough, or the one there is lacks a key and can't be fetched again.
     #[error("Better Auth's keys can't be fetched")]
     Keys,
+    /// Neither its tables nor it itself answers.
+    #[error("sessions can't be looked up")]
+    Sessions,
 }
 
 /// A credential could not be taken for good.

@@ -5,7 +5,21 @@ use std::borrow::Cow;
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_STANDARD};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::cookies::decoded;
+
+/// What `encodeURIComponent` leaves as it is, besides letters and digits.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'\'');
 
 /// The key of everything that Better Auth signs by HMAC: its secret, as raw UTF-8.
 pub struct SigningKey(hmac::Key);
@@ -23,6 +37,12 @@ impl SigningKey {
     /// Whether `mac` is this key's over `message`; takes the same time for any wrong one.
     pub fn verifies(&self, message: &[u8], mac: &[u8]) -> bool {
         hmac::verify(&self.0, message, mac).is_ok()
+    }
+
+    /// Signs a token, as a cookie's value: percent-encoded.
+    pub fn close(&self, token: &SessionToken) -> String {
+        let signature = BASE64_STANDARD.encode(hmac::sign(&self.0, token.0.as_bytes()));
+        utf8_percent_encode(&format!("{}.{signature}", token.0), COMPONENT).to_string()
     }
 
     /// Opens `<token>.<signature>`, percent-encoded or not (`better-call`, `crypto.ts`): the signature is 44
@@ -66,6 +86,7 @@ mod tests {
         let value = cookie.split_once('=').unwrap().1;
         let token = key.open(value).unwrap();
         assert_eq!(value.split_once('.').unwrap().0, token.expose());
+        assert_eq!(key.close(&token), value);
         let plain = vectors["session_cookie"]["plain-http"]["set_auth_token_header"].as_str().unwrap();
         assert!(key.open(plain).is_some_and(|opened| opened == token), "as the header has it");
 

@@ -1,6 +1,6 @@
 //! What can be set; each one explained in `defaults.toml`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chassis::{
     document::Policy,
@@ -12,12 +12,7 @@ use chassis::{
 };
 use serde::Deserialize;
 
-/// The secret that Better Auth falls back to where none was set. It is printed in its source, so whoever knows it
-/// is nobody in particular (`packages/better-auth/src/utils/constants.ts`).
-const PUBLIC_SECRET: &str = "better-auth-secret-12345678901234567890";
-
-/// An HMAC-SHA256 key must be as long as its output (RFC 7518 §3.2).
-const SECRET_BYTES_MIN: usize = 32;
+use crate::secrets::{self, Secrets};
 
 /// All settings of auth-verifier.
 #[derive(Clone, Debug, Deserialize)]
@@ -43,6 +38,8 @@ pub struct Settings {
     pub better_auth: BetterAuth,
     pub hs256: Hs256,
     pub jwks: Jwks,
+    pub session: Session,
+    pub cookie_cache: CookieCache,
     pub identity: Identity,
     pub server: ServerSettings,
 }
@@ -56,6 +53,8 @@ pub struct BetterAuth {
     pub url: Option<ServiceUrl>,
     #[serde(deserialize_with = "settings::optional")]
     pub secret: Option<Secret>,
+    #[serde(deserialize_with = "settings::optional")]
+    pub secrets: Option<Secret>,
 }
 
 /// Tokens signed with the shared secret.
@@ -81,6 +80,113 @@ pub struct Jwks {
     pub cool_down: Duration,
     #[serde(rename = "timeout_ms", deserialize_with = "settings::millis")]
     pub timeout: Duration,
+}
+
+/// Session cookies and session tokens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub struct Session {
+    pub lookup: Lookup,
+    #[serde(deserialize_with = "settings::optional")]
+    pub url: Option<ServiceUrl>,
+    #[serde(rename = "reuse_secs", deserialize_with = "settings::secs")]
+    pub reuse: Duration,
+    pub remembered_max: u64,
+    #[serde(rename = "timeout_ms", deserialize_with = "settings::millis")]
+    pub timeout: Duration,
+    pub cookie_prefix: String,
+    pub secure_cookies: SecureCookies,
+    pub bearer: BearerTokens,
+    pub database: SessionDatabase,
+}
+
+/// Where sessions are looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub enum Lookup {
+    Auto,
+    Database,
+    Http,
+    Off,
+}
+
+/// Whether the cookies' names begin with `__Secure-`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub enum SecureCookies {
+    Auto,
+    On,
+    Off,
+}
+
+/// Which session tokens are bearer tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub enum BearerTokens {
+    Any,
+    Signed,
+    Off,
+}
+
+/// Better Auth's own tables.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub struct SessionDatabase {
+    #[serde(deserialize_with = "settings::optional")]
+    pub url: Option<Secret>,
+    #[serde(deserialize_with = "settings::optional")]
+    pub ca_file: Option<PathBuf>,
+    pub dangerous_plaintext: String,
+    pub pool_max: u32,
+    #[serde(rename = "wait_ms", deserialize_with = "settings::millis")]
+    pub wait: Duration,
+    #[serde(rename = "connect_ms", deserialize_with = "settings::millis")]
+    pub connect: Duration,
+    #[serde(rename = "query_ms", deserialize_with = "settings::millis")]
+    pub query: Duration,
+    #[serde(rename = "idle_secs", deserialize_with = "settings::secs")]
+    pub idle: Duration,
+    #[serde(rename = "life_secs", deserialize_with = "settings::secs")]
+    pub life: Duration,
+    pub schema: String,
+    pub session_table: String,
+    pub user_table: String,
+    pub columns: Columns,
+    pub time_zone: String,
+}
+
+/// How the columns are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub enum Columns {
+    Camel,
+    Snake,
+}
+
+/// The cookie cache.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub struct CookieCache {
+    pub strategy: CacheStrategy,
+    pub version: String,
+}
+
+/// Which form of the cookie cache is honoured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub enum CacheStrategy {
+    Off,
+    Compact,
+    Jwt,
+    Jwe,
 }
 
 /// The identity that we sign for internal services.
@@ -116,9 +222,18 @@ impl Settings {
         }
     }
 
+    /// Better Auth's secrets; an error names the one that is none.
+    pub fn secrets(&self) -> Result<Option<Secrets>, SettingsError> {
+        Secrets::parse(self.better_auth.secrets.as_ref(), self.better_auth.secret.as_ref())
+    }
+
     /// The secret that HS256 tokens are checked with, if they are accepted.
-    pub fn hs256_secret(&self) -> Option<&Secret> {
-        self.better_auth.secret.as_ref().filter(|_| self.hs256.enabled)
+    pub fn hs256_secret(&self) -> Option<String> {
+        self.current_secret().filter(|_| self.hs256.enabled)
+    }
+
+    fn current_secret(&self) -> Option<String> {
+        Some(self.secrets().ok()??.current().to_owned())
     }
 
     /// Where the keys are fetched, if tokens signed with them are accepted.
@@ -129,11 +244,41 @@ impl Settings {
         if !self.jwks.enabled {
             return None;
         }
-        let base = self.better_auth.url.as_ref().map(|base| match base.url().path() {
-            "" | "/" => base.join("/api/auth/jwks"),
-            _ => base.join("/jwks"),
-        });
+        let base = self.better_auth.url.as_ref().map(|base| base.join(&format!("{}/jwks", api_path(base))));
         self.jwks_url.as_ref().map(|url| url.url().to_string()).or(base)
+    }
+
+    /// Where sessions are looked up, `auto` made plain: without the secret no cookie can be checked, and so none is.
+    pub fn lookup(&self) -> Lookup {
+        match self.session.lookup {
+            Lookup::Auto if self.current_secret().is_none() => Lookup::Off,
+            Lookup::Auto if self.session.database.url.is_some() => Lookup::Database,
+            Lookup::Auto if self.better_auth.url.is_some() => Lookup::Http,
+            Lookup::Auto => Lookup::Off,
+            stated => stated,
+        }
+    }
+
+    /// Better Auth's `/get-session`, if it is known where Better Auth is.
+    pub fn get_session_url(&self) -> Option<String> {
+        let stated = self.session.url.as_ref().map(|url| url.join("/get-session"));
+        let keys = self.jwks_url.as_ref().map(|url| url.url().to_string());
+        let beside_keys = keys.and_then(|url| Some(format!("{}/get-session", url.strip_suffix("/jwks")?)));
+        let base =
+            self.better_auth.url.as_ref().map(|base| base.join(&format!("{}/get-session", api_path(base))));
+        stated.or(beside_keys).or(base)
+    }
+
+    /// How the names of Better Auth's cookies begin (`cookies/index.ts`, `createCookieGetter`). Where it isn't known
+    /// whether it is served over TLS, both ways are tried, the one first that only a secure origin can set.
+    pub fn cookie_prefixes(&self) -> Vec<String> {
+        let https = self.better_auth.url.as_ref().map(|url| url.url().scheme() == "https");
+        let prefixes: &[&str] = match (self.session.secure_cookies, https) {
+            (SecureCookies::On, _) | (SecureCookies::Auto, Some(true)) => &["__Secure-"],
+            (SecureCookies::Off, _) | (SecureCookies::Auto, Some(false)) => &[""],
+            (SecureCookies::Auto, None) => &["__Secure-", ""],
+        };
+        prefixes.iter().map(|prefix| format!("{prefix}{}", self.session.cookie_prefix)).collect()
     }
 
     /// How the keys are kept.
@@ -148,8 +293,51 @@ impl Settings {
     }
 
     /// What the key of the assertions is derived from.
-    pub fn identity_seed(&self) -> Option<&Secret> {
-        self.identity.seed.as_ref().or(self.better_auth.secret.as_ref())
+    pub fn identity_seed(&self) -> Option<String> {
+        self.identity.seed.as_ref().map(|seed| seed.expose().to_owned()).or_else(|| self.current_secret())
+    }
+
+    fn check_sessions(&self) -> Result<(), SettingsError> {
+        let wrong = |name: &str, reason: &str| Err(SettingsError::new(name, reason));
+        if self.lookup() != Lookup::Off && self.current_secret().is_none() {
+            return wrong(
+                "AUTH_VERIFIER_SESSION__LOOKUP",
+                "needs BETTER_AUTH_SECRET, which session cookies are signed with",
+            );
+        }
+        if self.lookup() == Lookup::Database && self.session.database.url.is_none() {
+            return wrong("AUTH_VERIFIER_SESSION__DATABASE__URL", "set it to where Better Auth's tables are");
+        }
+        if self.lookup() == Lookup::Http && self.get_session_url().is_none() {
+            return wrong(
+                "AUTH_VERIFIER_SESSION__URL",
+                "set it to where Better Auth's API is, or set BETTER_AUTH_URL",
+            );
+        }
+        if self.lookup() == Lookup::Off && self.cookie_cache.strategy != CacheStrategy::Off {
+            return wrong(
+                "AUTH_VERIFIER_COOKIE_CACHE__STRATEGY",
+                "needs AUTH_VERIFIER_SESSION__LOOKUP: a cookie cache spares look-ups, and can't stand for them",
+            );
+        }
+        if self.session.reuse > Duration::from_mins(5) {
+            return wrong(
+                "AUTH_VERIFIER_SESSION__REUSE_SECS",
+                "must be at most 300: a session that ended is let in for as long",
+            );
+        }
+        if self.session.cookie_prefix.is_empty() || self.session.cookie_prefix.contains(['=', ';', ' ']) {
+            return wrong("AUTH_VERIFIER_SESSION__COOKIE_PREFIX", "must be the beginning of a cookie's name");
+        }
+        Ok(())
+    }
+}
+
+/// What stands behind a base URL: nothing, if it has a path of its own.
+fn api_path(base: &ServiceUrl) -> &'static str {
+    match base.url().path() {
+        "" | "/" => "/api/auth",
+        _ => "",
     }
 }
 
@@ -157,24 +345,19 @@ impl settings::Settings for Settings {
     const SPEC: Spec = Spec {
         service: "auth-verifier",
         defaults: include_str!("../defaults.toml"),
-        well_known: &[("BETTER_AUTH_URL", "better_auth.url"), ("BETTER_AUTH_SECRET", "better_auth.secret")],
-        secrets: &["better_auth.secret", "identity.seed"],
+        well_known: &[
+            ("BETTER_AUTH_URL", "better_auth.url"),
+            ("BETTER_AUTH_SECRET", "better_auth.secret"),
+            ("BETTER_AUTH_SECRETS", "better_auth.secrets"),
+        ],
+        secrets: &["better_auth.secret", "better_auth.secrets", "session.database.url", "identity.seed"],
     };
 
     fn check(&self) -> Result<(), SettingsError> {
         let wrong = |name: &str, reason: &str| Err(SettingsError::new(name, reason));
-        let made = "; `openssl rand -base64 32` makes a good one";
-        for (name, secret) in [
-            ("BETTER_AUTH_SECRET", &self.better_auth.secret),
-            ("AUTH_VERIFIER_IDENTITY__SEED", &self.identity.seed),
-        ] {
-            let Some(secret) = secret else { continue };
-            if secret.expose() == PUBLIC_SECRET {
-                return wrong(name, &format!("is Better Auth's default, which everybody knows{made}"));
-            }
-            if secret.expose().len() < SECRET_BYTES_MIN {
-                return wrong(name, &format!("must be at least {SECRET_BYTES_MIN} bytes{made}"));
-            }
+        self.secrets()?;
+        if let Some(seed) = &self.identity.seed {
+            secrets::checked("AUTH_VERIFIER_IDENTITY__SEED", seed.expose())?;
         }
         if self.hs256_secret().is_none() && self.jwks_url().is_none() {
             return wrong(
@@ -202,10 +385,11 @@ impl settings::Settings for Settings {
                 "needs AUTH_VERIFIER_ISSUERS and AUTH_VERIFIER_AUDIENCES, or BETTER_AUTH_URL",
             );
         }
+        self.check_sessions()?;
         if self.identity_seed().is_none() {
             return wrong(
                 "AUTH_VERIFIER_IDENTITY__SEED",
-                &format!("set it (the same for all replicas) where there is no BETTER_AUTH_SECRET{made}"),
+                "set it (the same for all replicas) where there is no BETTER_AUTH_SECRET; `openssl rand -base64 32` makes a good one",
             );
         }
         if self.identity.audience.is_empty() {
@@ -228,6 +412,18 @@ impl settings::Settings for Settings {
         }
         if self.jwks.fresh.is_zero() {
             return wrong("AUTH_VERIFIER_JWKS__FRESH_SECS", "must be at least 1");
+        }
+        if self.jwks.stale_max < self.jwks.fresh {
+            return wrong(
+                "AUTH_VERIFIER_JWKS__STALE_MAX_SECS",
+                "must be at least AUTH_VERIFIER_JWKS__FRESH_SECS",
+            );
+        }
+        if self.jwks.cool_down.is_zero() {
+            return wrong(
+                "AUTH_VERIFIER_JWKS__COOL_DOWN_SECS",
+                "must be at least 1: any token can name an unknown key",
+            );
         }
         self.server.check(&Self::SPEC.prefix())
     }
@@ -296,7 +492,7 @@ mod tests {
         for (variables, want) in [
             (&[][..], "BETTER_AUTH_URL: set it to where Better Auth runs"),
             (&[("BETTER_AUTH_SECRET", short)], "BETTER_AUTH_SECRET: must be at least 32 bytes"),
-            (&[("BETTER_AUTH_SECRET", PUBLIC_SECRET)], "BETTER_AUTH_SECRET: is Better Auth's default"),
+            (&[("BETTER_AUTH_SECRETS", "one,two")], "BETTER_AUTH_SECRETS: must be versions"),
             (
                 &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_HS256__ENABLED", "false")],
                 "BETTER_AUTH_URL: ",

@@ -9,8 +9,12 @@ use tracing::{info, warn};
 use crate::{
     Rejection, Unavailable, Unverified,
     assertion::Signer,
-    credential::{self, Credential},
+    credential::{self, Bearer, SessionCookie},
     jwt::{self, Profile, Verified},
+    session::{SessionToken, SigningKey},
+    session_data::{Cached, CookieCache},
+    sessions::{Live, Sessions},
+    settings::BearerTokens,
 };
 
 /// What is known of a caller.
@@ -20,6 +24,8 @@ pub enum Verdict {
     Known(Caller),
     /// There is none, or it is no good.
     Rejected(Rejection),
+    /// The credential is good, but its owner is banned.
+    Banned,
     /// We can't know.
     Unavailable(Unavailable),
 }
@@ -39,23 +45,56 @@ pub struct Caller {
     pub max_age: Duration,
 }
 
+/// How sessions are checked.
+pub struct SessionProfile {
+    /// What session tokens are signed with.
+    pub key: SigningKey,
+    /// Where they are looked up.
+    pub sessions: Sessions,
+    /// How the cookies' names begin.
+    pub cookie_prefixes: Vec<String>,
+    /// The cookie cache, where it is honoured.
+    pub cache: Option<CookieCache>,
+    /// Which of them are bearer tokens.
+    pub bearer: BearerTokens,
+}
+
 /// Gives verdicts.
 pub struct Judge {
     profile: Profile,
+    sessions: Option<SessionProfile>,
     signer: Arc<Signer>,
     max_age: Duration,
 }
 
+/// A good credential, of whichever kind.
+struct Good {
+    user: UserId,
+    email: Option<String>,
+    expires: u64,
+    banned: bool,
+    credential: &'static str,
+}
+
 impl Judge {
     /// `max_age` bounds how long a verdict may be reused.
-    pub fn new(profile: Profile, signer: Arc<Signer>, max_age: Duration) -> Self {
-        Self { profile, signer, max_age }
+    pub fn new(
+        profile: Profile,
+        sessions: Option<SessionProfile>,
+        signer: Arc<Signer>,
+        max_age: Duration,
+    ) -> Self {
+        Self { profile, sessions, signer, max_age }
     }
 
     /// Says who sends these headers, at the time `now`, in seconds since 1970.
     pub async fn judge(&self, headers: &HeaderMap, now: u64) -> Verdict {
         let verdict = match self.verify(headers, now).await {
-            Ok((verified, credential)) => Verdict::Known(self.caller(verified, credential, now)),
+            Ok(good) if good.banned => {
+                info!(user = good.user.as_str(), "refused: the account is banned");
+                Verdict::Banned
+            }
+            Ok(good) => Verdict::Known(self.caller(good, now)),
             Err(Unverified::Rejected(rejection)) => {
                 if rejection != Rejection::Missing {
                     info!(code = rejection.code(), "rejected: {rejection}");
@@ -70,22 +109,83 @@ impl Judge {
         let (result, reason) = match &verdict {
             Verdict::Known(caller) => ("known", caller.credential),
             Verdict::Rejected(rejection) => ("rejected", rejection.code()),
+            Verdict::Banned => ("banned", "banned"),
             Verdict::Unavailable(Unavailable::Keys) => ("unavailable", "keys"),
+            Verdict::Unavailable(Unavailable::Sessions) => ("unavailable", "sessions"),
         };
         metrics::counter!("verdicts_total", "result" => result, "reason" => reason).increment(1);
         verdict
     }
 
-    async fn verify(&self, headers: &HeaderMap, now: u64) -> Result<(Verified, &'static str), Unverified> {
-        match credential::find(headers)? {
-            Credential::Bearer(token) => Ok((jwt::verify(token, &self.profile, now).await?, "bearer")),
+    async fn verify(&self, headers: &HeaderMap, now: u64) -> Result<Good, Unverified> {
+        let prefixes = self.sessions.as_ref().map_or(&[][..], |sessions| &sessions.cookie_prefixes);
+        let credentials = credential::find(headers, prefixes)?;
+        let by_bearer = match credentials.bearer {
+            None => Err(Rejection::Missing.into()),
+            // Whoever sends a JWT means it: one that is no good must not let in somebody else's cookie.
+            Some(Bearer::Jwt(token)) => {
+                let Verified { user, email, expires } = jwt::verify(token, &self.profile, now).await?;
+                return Ok(Good { user, email, expires, banned: false, credential: BEARER });
+            }
+            Some(Bearer::Session(token)) => self.verify_bearer(token, now).await,
+        };
+        match (by_bearer, credentials.cookie, &self.sessions) {
+            (Err(Unverified::Rejected(_)), Some(cookie), Some(sessions)) => {
+                sessions.verify(&cookie, now).await
+            }
+            (verified, _, _) => verified,
         }
     }
 
-    fn caller(&self, verified: Verified, credential: &'static str, now: u64) -> Caller {
-        let Verified { user, email, expires } = verified;
+    async fn verify_bearer(&self, token: &str, now: u64) -> Result<Good, Unverified> {
+        let Some(sessions) = &self.sessions else {
+            return Err(Rejection::Malformed("it does not have three parts").into());
+        };
+        if token.len() > self.profile.bytes_max {
+            return Err(Rejection::TooLong(self.profile.bytes_max).into());
+        }
+        let token = match (sessions.bearer, token.contains('.')) {
+            (BearerTokens::Any | BearerTokens::Signed, true) => {
+                sessions.key.open(token).ok_or(Rejection::SessionSignature)?
+            }
+            (BearerTokens::Any, false) => SessionToken::bare(token).ok_or(Rejection::NoSession)?,
+            (BearerTokens::Signed, false) | (BearerTokens::Off, _) => {
+                return Err(Rejection::SessionBearer.into());
+            }
+        };
+        sessions.look_up(&token, BEARER, now).await
+    }
+
+    fn caller(&self, good: Good, now: u64) -> Caller {
+        let Good { user, email, expires, credential, .. } = good;
         let assertion = self.signer.sign(&user, now);
         let left = Duration::from_secs(expires.saturating_sub(now));
         Caller { user, email, credential, assertion, max_age: self.max_age.min(left) }
+    }
+}
+
+const BEARER: &str = "bearer";
+const COOKIE: &str = "cookie";
+
+impl SessionProfile {
+    async fn verify(&self, cookie: &SessionCookie<'_>, now: u64) -> Result<Good, Unverified> {
+        let token = self.key.open(&cookie.token).ok_or(Rejection::SessionSignature)?;
+        let cached = self.cache.as_ref().zip(cookie.data.as_ref());
+        if let Some(cached) = cached.and_then(|(cache, data)| cache.open(data, &token, &self.key, now)) {
+            let Cached { user, email, expires } = cached;
+            return Ok(Good { user, email, expires, banned: false, credential: COOKIE });
+        }
+        self.look_up(&token, COOKIE, now).await
+    }
+
+    async fn look_up(
+        &self,
+        token: &SessionToken,
+        credential: &'static str,
+        now: u64,
+    ) -> Result<Good, Unverified> {
+        let live = self.sessions.find(token, now).await?.ok_or(Rejection::NoSession)?;
+        let Live { user, email, expires, banned } = live;
+        Ok(Good { user, email, expires, banned, credential })
     }
 }

@@ -82,7 +82,17 @@ pub async fn fetch(
     wait: Duration,
     bytes_max: usize,
 ) -> Result<Bytes, FetchError> {
-    let request = Request::get(url)
+    fetch_with(client, Request::get(url), wait, bytes_max).await
+}
+
+/// The same, by a request that has more to say.
+pub async fn fetch_with(
+    client: &Client,
+    request: http::request::Builder,
+    wait: Duration,
+    bytes_max: usize,
+) -> Result<Bytes, FetchError> {
+    let request = request
         .header(header::ACCEPT, "application/json")
         .header(header::USER_AGENT, concat!("usher/", env!("CARGO_PKG_VERSION")))
         .body(Body::empty())

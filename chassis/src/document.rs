@@ -86,6 +86,15 @@ struct Rest {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unreachable;
 
+/// How new a document is that was asked for again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refetched {
+    /// It was fetched just now.
+    Now,
+    /// It was fetched less than a cool-down ago, and is not fetched again yet.
+    Lately,
+}
+
 /// Why a document is fetched.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Cause {
@@ -118,12 +127,16 @@ impl<T: Send + Sync + 'static> Document<T> {
     /// Fetches the document again, unless a request had it fetched a moment ago; waits for a fetch under way.
     ///
     /// Afterwards [`Document::current`] is as new as it can be had; an error says that the last fetch failed.
-    pub async fn refetch(self: &Arc<Self>) -> Result<(), Unreachable> {
-        if let Some(mut done) = self.begin(Cause::Request) {
-            // An error says that the sender is gone, which is what we wait for.
-            let _ = done.changed().await;
-        }
-        if self.rest().failures == 0 { Ok(()) } else { Err(Unreachable) }
+    pub async fn refetch(self: &Arc<Self>) -> Result<Refetched, Unreachable> {
+        let refetched = match self.begin(Cause::Request) {
+            Some(mut done) => {
+                // An error says that the sender is gone, which is what we wait for.
+                let _ = done.changed().await;
+                Refetched::Now
+            }
+            None => Refetched::Lately,
+        };
+        if self.rest().failures == 0 { Ok(refetched) } else { Err(Unreachable) }
     }
 
     /// Fetches the document now and again, for as long as it is polled.
@@ -197,7 +210,9 @@ impl<T: Send + Sync + 'static> Document<T> {
                 } else {
                     debug!(document = self.name, url = self.url, error, rest.failures, "fetch");
                 }
-                let backoff = BACKOFF_MIN.saturating_mul(2u32.saturating_pow(rest.failures)).min(cool_down);
+                let backoff = BACKOFF_MIN
+                    .saturating_mul(2u32.saturating_pow(rest.failures))
+                    .min(cool_down.max(BACKOFF_MIN));
                 Rest { not_before: Instant::now() + backoff, failures: rest.failures.saturating_add(1) }
             }
         }
@@ -258,9 +273,9 @@ mod tests {
             })
             .collect();
         for asked in asking {
-            assert_eq!(asked.await.unwrap(), Ok(()));
+            assert_eq!(asked.await.unwrap(), Ok(Refetched::Now));
         }
-        assert_eq!(document.refetch().await, Ok(()));
+        assert_eq!(document.refetch().await, Ok(Refetched::Lately));
         assert_eq!(*document.current().unwrap(), "v0");
         assert_eq!(count.load(Ordering::SeqCst), 1);
     }
@@ -269,7 +284,7 @@ mod tests {
     async fn a_failed_fetch_keeps_what_was_known_and_says_so() {
         let (url, _) = counted(|n| Response::new(if n == 0 { "good".into() } else { Body::empty() })).await;
         let document = document(url, Policy { cool_down: Duration::ZERO, ..patient() });
-        assert_eq!(document.refetch().await, Ok(()));
+        assert_eq!(document.refetch().await, Ok(Refetched::Now));
         assert_eq!(document.refetch().await, Err(Unreachable));
         assert_eq!(*document.current().unwrap(), "good");
     }
@@ -282,7 +297,7 @@ mod tests {
         while document.current().is_none() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(document.refetch().await, Ok(()));
+        assert_eq!(document.refetch().await, Ok(Refetched::Now));
         assert_eq!(*document.current().unwrap(), "v1");
         assert_eq!(count.load(Ordering::SeqCst), 2);
         kept.abort();
@@ -292,7 +307,7 @@ mod tests {
     async fn a_document_that_is_too_old_is_not_used() {
         let (url, _) = counted(|_| Response::new("old".into())).await;
         let document = document(url, Policy { stale_max: Duration::ZERO, ..patient() });
-        assert_eq!(document.refetch().await, Ok(()));
+        assert_eq!(document.refetch().await, Ok(Refetched::Now));
         while document.current().is_some() {
             tokio::task::yield_now().await;
         }

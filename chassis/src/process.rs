@@ -1,6 +1,6 @@
 //! A service's life: settings, listen, serve, drain.
 
-use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode};
+use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use thiserror::Error;
@@ -10,7 +10,7 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     BoxError,
@@ -19,6 +19,12 @@ use crate::{
     settings::{self, Environment, Settings, SettingsError},
     telemetry::{self, LogFormat},
 };
+
+/// How often measurements are summed up.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// What a shell says of a process that a signal ended.
+const INTERRUPTED: i32 = 130;
 
 /// The settings that every service has.
 #[derive(Clone, Debug)]
@@ -95,9 +101,20 @@ impl Process {
             |listener: &TcpListener| listener.local_addr().map_or_else(|_| "?".into(), |a| a.to_string());
         info!(traffic = listening(&traffic), ops = listening(&ops), "listening");
 
+        let metrics = telemetry::metrics();
+        let upkeep = tokio::spawn({
+            let metrics = metrics.clone();
+            async move {
+                // Without it every measurement is kept until somebody scrapes.
+                loop {
+                    sleep(UPKEEP).await;
+                    metrics.run_upkeep();
+                }
+            }
+        });
         // The operator's listener outlives the drain, so that the drain can be watched.
         let ops_stop = CancellationToken::new();
-        let ops_router = ops::router(readiness.clone(), telemetry::metrics());
+        let ops_router = ops::router(readiness.clone(), metrics);
         let ops_task = tokio::spawn({
             let (server, stop) = (server.clone(), ops_stop.clone());
             async move { serve::serve(ops, ops_router, &server, stop).await }
@@ -116,6 +133,7 @@ impl Process {
         serve::serve(traffic, service, &server, draining).await;
         ops_stop.cancel();
         let _ = ops_task.await;
+        upkeep.abort();
     }
 }
 
@@ -168,6 +186,7 @@ where
     S: Service,
     F: AsyncFnOnce(S, Process) -> Result<(), StartError>,
 {
+    raise_file_limit();
     let leashed = matches.get_flag("until-stdin-closes");
     run_once(matches, async move |settings: S| {
         telemetry::metrics();
@@ -216,6 +235,15 @@ where
     }
 }
 
+/// A connection is a file; the usual soft limit of 1024 would be reached long before any bound of ours.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
+        warn!(?current, "raise the limit of open files");
+    }
+}
+
 /// Cancelled by SIGTERM or SIGINT, and, on a leash, by the end of standard input.
 fn stop_signal(leashed: bool) -> io::Result<CancellationToken> {
     let stop = CancellationToken::new();
@@ -225,6 +253,9 @@ fn stop_signal(leashed: bool) -> io::Result<CancellationToken> {
         tokio::spawn(async move {
             signals.recv().await;
             stop.cancel();
+            // Whoever asks twice doesn't want to wait for the drain.
+            signals.recv().await;
+            std::process::exit(INTERRUPTED);
         });
     }
     if leashed {

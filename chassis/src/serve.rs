@@ -66,6 +66,9 @@ pub struct ServerSettings {
     /// How long a request's head may take to arrive, and how long an idle connection is kept.
     #[serde(rename = "head_secs", deserialize_with = "settings::secs")]
     pub head: Duration,
+    /// How long a peer may take none of what we have for it.
+    #[serde(rename = "write_secs", deserialize_with = "settings::secs")]
+    pub write: Duration,
     /// The largest head of a request, in bytes.
     pub head_bytes: usize,
     /// The most header fields of a request.
@@ -92,6 +95,7 @@ impl ServerSettings {
                 "must be at least 1 and a number of connections that a machine can hold",
             ),
             Self { head: Duration::ZERO, .. } => wrong("HEAD_SECS", "must be at least 1"),
+            Self { write: Duration::ZERO, .. } => wrong("WRITE_SECS", "must be at least 1"),
             Self { head_bytes: ..8192, .. } => wrong("HEAD_BYTES", "must be at least 8192"),
             Self { head_bytes: 1_048_577.., .. } => wrong("HEAD_BYTES", "must be at most 1048576"),
             Self { head_fields: 0, .. } => wrong("HEAD_FIELDS", "must be at least 1"),
@@ -139,11 +143,11 @@ pub async fn serve<S: HttpService>(
             service.clone().oneshot(request)
         });
         let builder = builder.clone();
-        let head = settings.head;
+        let (head, write) = (settings.head, settings.write);
         let watcher = graceful.watcher();
         tokio::spawn(async move {
             metrics::gauge!("http_connections").increment(1.0);
-            let io = TokioIo::new(FirstBytes::new(stream, head));
+            let io = TokioIo::new(Patient::new(stream, head, write));
             let connection =
                 builder.serve_connection_with_upgrades(io, TowerToHyperService::new(service)).into_owned();
             if let Err(error) = watcher.watch(connection).await {
@@ -188,22 +192,37 @@ fn protocol(settings: &ServerSettings) -> auto::Builder<TokioExecutor> {
 
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Closes a connection that doesn't say in time which protocol it speaks.
+/// Closes a connection that doesn't say in time which protocol it speaks, or takes nothing of what we have for it.
 ///
-/// The head's deadline starts only when that is known, so a peer that sends nothing, or the first bytes of the
-/// HTTP/2 preface and no more, would be held for ever.
-struct FirstBytes {
+/// The head's deadline starts only when the protocol is known, so a peer that sends nothing, or the first bytes of the
+/// HTTP/2 preface and no more, would be held for ever. So would one that never reads.
+struct Patient {
     stream: TcpStream,
+    /// Until the protocol is known: the deadline, and how much of the preface has come.
     waiting: Option<(Pin<Box<Sleep>>, usize)>,
+    write: Duration,
+    /// Since when nothing is taken: the deadline for that.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl FirstBytes {
-    fn new(stream: TcpStream, deadline: Duration) -> Self {
-        Self { stream, waiting: Some((Box::pin(sleep(deadline)), 0)) }
+impl Patient {
+    fn new(stream: TcpStream, head: Duration, write: Duration) -> Self {
+        Self { stream, waiting: Some((Box::pin(sleep(head)), 0)), write, stalled: None }
+    }
+
+    /// Keeps the deadline of a write that may be waiting.
+    fn timed<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.stalled = None;
+            return polled;
+        }
+        let write = self.write;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(write)));
+        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl AsyncRead for FirstBytes {
+impl AsyncRead for Patient {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -229,9 +248,10 @@ impl AsyncRead for FirstBytes {
     }
 }
 
-impl AsyncWrite for FirstBytes {
+impl AsyncWrite for Patient {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, data);
+        self.timed(cx, polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -247,7 +267,8 @@ impl AsyncWrite for FirstBytes {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.timed(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -269,6 +290,7 @@ pub(crate) mod tests {
         ServerSettings {
             connections_max: 100,
             head: Duration::from_secs(10),
+            write: Duration::from_secs(60),
             head_bytes: 32 * 1024,
             head_fields: 100,
             streams_max: 100,
@@ -397,5 +419,25 @@ pub(crate) mod tests {
         let response = sender.send_request(request).await.unwrap();
         assert_eq!(response.version(), http::Version::HTTP_2);
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "done");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_never_reads_is_closed() {
+        let settings = ServerSettings { write: Duration::from_millis(50), ..settings() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = service_fn(|_: Request<Body>| async {
+            Ok::<_, Infallible>(Response::new(Body::from(vec![0; 64 * 1024 * 1024])))
+        });
+        tokio::spawn(async move { serve(listener, service, &settings, CancellationToken::new()).await });
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        // What can be written shows when the other end has gone.
+        let gone = async {
+            while stream.write_all(b"x").await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(20), gone).await.expect("closed in time");
     }
 }

@@ -106,10 +106,16 @@ pub fn load<S: Settings>(environment: &Environment) -> Result<S, SettingsError> 
 
     let defaults = config::File::from_str(spec.defaults, FileFormat::Toml);
     let mut layers = Config::builder().add_source(defaults);
-    let file = environment.get(&spec.file_variable()).map(PathBuf::from);
-    if let Some(path) = &file {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+    if let Some(path) = environment.get(&spec.file_variable()).map(PathBuf::from) {
+        let text = std::fs::read_to_string(&path).map_err(|error| {
             SettingsError::new(spec.file_variable(), format!("read {}: {error}", path.display()))
+        })?;
+        // Read here first: an error of the layers below would quote the line, and the line may be a secret.
+        toml::from_str::<toml::Table>(&text).map_err(|error| {
+            let line =
+                error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            let place = format!("{}, line {line}", path.display());
+            SettingsError::new(spec.file_variable(), format!("{place}: is not TOML: {}", error.message()))
         })?;
         layers = layers.add_source(config::File::from_str(&text, FileFormat::Toml));
     }
@@ -122,10 +128,8 @@ pub fn load<S: Settings>(environment: &Environment) -> Result<S, SettingsError> 
                 .map_err(|_| SettingsError::new(name, "is not a setting; this is a fault of the program"))?;
         }
     }
-    let layered = layers.build().map_err(|error| {
-        // A TOML error quotes the line, and only the file can hold one: the defaults are tested.
-        let place = file.as_ref().map_or_else(String::new, |path| path.display().to_string());
-        SettingsError::new(spec.file_variable(), format!("{place} is not TOML: {error}"))
+    let layered = layers.build().map_err(|_| {
+        SettingsError::new(spec.file_variable(), "can't be laid over the defaults: a key has two types")
     })?;
 
     let settings: S = serde_path_to_error::deserialize(layered).map_err(|error| {
@@ -203,7 +207,8 @@ fn is_service_link(rest: &str, value: &str) -> bool {
         || rest.contains("SERVICE_PORT_")
         || rest.contains("_TCP_")
         || rest.contains("_UDP_")
-        || ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme))
+        || (rest.ends_with("PORT") || rest.contains("PORT_"))
+            && ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme))
 }
 
 fn secret_value(environment: &Environment, name: &str) -> Result<Option<String>, SettingsError> {
@@ -213,7 +218,10 @@ fn secret_value(environment: &Environment, name: &str) -> Result<Option<String>,
         (value, None) => Ok(value.map(Into::into)),
         (None, Some(path)) => {
             let text = std::fs::read_to_string(path)
-                .map_err(|error| SettingsError::new(by_file, format!("read {path}: {error}")))?;
+                // Not the path: people put the secret itself there.
+                .map_err(|error| {
+                    SettingsError::new(by_file, format!("read the file it names: {}", error.kind()))
+                })?;
             // Editors end a file with a line feed that was never part of the secret.
             let text = text.strip_suffix('\n').unwrap_or(&text);
             Ok(Some(text.strip_suffix('\r').unwrap_or(text).to_owned()))
@@ -471,10 +479,23 @@ mod tests {
             ),
             ("TWO_WORDS_NAMES_FILE", "x", "TWO_WORDS_NAMES_FILE: is not a setting"),
             ("TWO_WORDS_CONFIG", "/nowhere.toml", "TWO_WORDS_CONFIG: read /nowhere.toml"),
+            ("TWO_WORDS_LISTEM", "tcp://10.0.0.7:80", "did you mean TWO_WORDS_LISTEN?"),
         ] {
             let error = example(&[(name, value)]).unwrap_err();
             assert!(error.contains(want), "{error}");
         }
+    }
+
+    #[test]
+    fn an_error_never_shows_what_may_be_a_secret() {
+        let path = file("broken.toml", "listen = \"127.0.0.1:80\"\nsecret = \"hunter2");
+        let error = example(&[("TWO_WORDS_CONFIG", &path)]).unwrap_err();
+        assert!(error.contains("line 2: is not TOML") && !error.contains("hunter2"), "{error}");
+        let path = file("unquoted.toml", "secret = hunter2");
+        let error = example(&[("TWO_WORDS_CONFIG", &path)]).unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
+        let error = example(&[("THE_SECRET_FILE", "hunter2")]).unwrap_err();
+        assert!(error.starts_with("THE_SECRET_FILE: read") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]

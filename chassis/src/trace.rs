@@ -68,7 +68,9 @@ impl Drop for Line {
         let took = self.started.elapsed();
         // 499 is what nginx writes for a client that left before its answer.
         let status = self.status.map_or(499, |status| status.as_u16());
-        let Self { method, path, bytes, whole, .. } = self;
+        let Self { method, bytes, whole, .. } = self;
+        // What a terminal would act on is shown, not done.
+        let path = self.path.escape_debug();
         let ms = (took.as_secs_f64() * 1e5).round() / 1e2;
         info!(target: "access", %method, %path, status, bytes, ms, whole, "{method} {path} {status} in {ms} ms");
         let labels = [("method", known(method)), ("status", status_label(status))];

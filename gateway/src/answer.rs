@@ -14,6 +14,8 @@ pub enum Refusal {
     Full,
     /// The path and query are longer than the bound.
     TargetTooLong,
+    /// The head has more fields than the bound.
+    HeadTooLarge,
     /// The body is larger than the bound.
     BodyTooLarge,
     /// The body paused for too long.
@@ -24,14 +26,18 @@ pub enum Refusal {
     Ambiguous(&'static str),
     /// An expectation that we don't know (RFC 9110 §10.1.1).
     Expectation,
-    /// A method that no route has.
-    Method,
+    /// A coding of the body that we don't know (RFC 9112 §6.1).
+    Coding,
+    /// A method that is not served here; the ones that are.
+    Method(&'static str),
     /// No route fits.
     NoRoute,
     /// The credential is missing or no good; the challenge is auth-verifier's.
     Unauthenticated(HeaderValue),
     /// Known, but not allowed.
     Forbidden,
+    /// Known by a cookie, from a page that is not ours.
+    CrossSite,
     /// auth-verifier could not be asked, or its answer can't be trusted. The reason is for the log.
     VerifierUnavailable(String),
     /// No connection to the service: nothing was sent. The reason is for the log.
@@ -60,6 +66,11 @@ impl From<&Refusal> for Problem {
             Refusal::TargetTooLong => {
                 Self::new(S::URI_TOO_LONG, "target-too-long", "the address is too long")
             }
+            Refusal::HeadTooLarge => Self::new(
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "head-too-large",
+                "the request has too many header fields",
+            ),
             // The rest of the body is not read, so the connection can't be used again.
             Refusal::BodyTooLarge => {
                 close(Self::new(S::PAYLOAD_TOO_LARGE, "body-too-large", "the request body is too large"))
@@ -78,9 +89,14 @@ impl From<&Refusal> for Problem {
                 "unknown-expectation",
                 "only `Expect: 100-continue` is known",
             ),
-            Refusal::Method => {
+            Refusal::Coding => close(Self::new(
+                S::NOT_IMPLEMENTED,
+                "unknown-coding",
+                "the only Transfer-Encoding that is known is chunked",
+            )),
+            Refusal::Method(allowed) => {
                 Self::new(S::METHOD_NOT_ALLOWED, "method-not-allowed", "the method is not served here")
-                    .with_header(header::ALLOW, HeaderValue::from_static(METHODS))
+                    .with_header(header::ALLOW, HeaderValue::from_static(allowed))
             }
             Refusal::NoRoute => Self::new(S::NOT_FOUND, "not-found", "nothing is served at this address"),
             Refusal::Unauthenticated(challenge) => Self::new(
@@ -90,6 +106,11 @@ impl From<&Refusal> for Problem {
             )
             .with_header(header::WWW_AUTHENTICATE, challenge.clone()),
             Refusal::Forbidden => Self::new(S::FORBIDDEN, "forbidden", "this account may not do that"),
+            Refusal::CrossSite => Self::new(
+                S::FORBIDDEN,
+                "cross-site",
+                "a request that changes something by a cookie must come from a page of an allowed origin; or send a token",
+            ),
             Refusal::VerifierUnavailable(_) => Self::new(
                 S::SERVICE_UNAVAILABLE,
                 "verifier-unavailable",
@@ -127,14 +148,17 @@ impl Refusal {
             Self::Full => warn!("as many requests are inside as may be"),
             Self::Ambiguous(reason) => info!("refused: {reason}"),
             Self::TargetTooLong
+            | Self::HeadTooLarge
             | Self::BodyTooLarge
             | Self::BodyTooSlow
             | Self::BodyBroken
             | Self::Expectation
-            | Self::Method
+            | Self::Coding
+            | Self::Method(_)
             | Self::NoRoute
             | Self::Unauthenticated(_)
-            | Self::Forbidden => {}
+            | Self::Forbidden
+            | Self::CrossSite => {}
         }
     }
 }

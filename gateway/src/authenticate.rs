@@ -9,11 +9,12 @@ use chassis::{
     request_id,
     settings::ServiceUrl,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
+use hyper_util::client::legacy;
 use tokio::time::timeout;
 
-use crate::{answer::Refusal, route::Access, sanitize::Sanitized, settings};
+use crate::{answer::Refusal, cross_site::OwnPages, route::Access, sanitize::Sanitized, settings};
 
 /// The most of a verdict's body that is read, only so that its connection can be used again.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -28,8 +29,9 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"api\"");
 #[derive(Clone)]
 pub struct Authenticate {
     client: Client,
-    url: String,
+    url: Uri,
     wait: Duration,
+    pages: OwnPages,
 }
 
 /// Somebody whom auth-verifier knows.
@@ -47,10 +49,11 @@ pub struct Authenticated {
 }
 
 impl Authenticate {
-    /// Asks at `url`.
-    pub fn new(url: &ServiceUrl, settings: &settings::Verifier) -> Self {
+    /// Asks at `url`; whoever is known by a cookie must come from one of `pages`.
+    pub fn new(url: &ServiceUrl, settings: &settings::Verifier, pages: OwnPages) -> Self {
         let client = client::client(settings.connect);
-        Self { client, url: url.join(identity::VERIFY_PATH), wait: settings.timeout }
+        let url = url.join(identity::VERIFY_PATH).parse().expect("a URL with a path that we know is a URI");
+        Self { client, url, wait: settings.timeout, pages }
     }
 
     /// Finds out who is calling. On a public route nobody is asked, and the request passes as nobody's.
@@ -59,10 +62,7 @@ impl Authenticate {
             Access::Public => None,
             Access::Authenticated => {
                 let started = Instant::now();
-                let verdict = match self.question(&sanitized) {
-                    Ok(question) => self.ask(question).await,
-                    Err(error) => Err(Refusal::VerifierUnavailable(error.to_string())),
-                };
+                let verdict = self.ask(Question::of(&sanitized)).await;
                 let result = match &verdict {
                     Ok(_) => "known",
                     Err(Refusal::Unauthenticated(_) | Refusal::Forbidden) => "denied",
@@ -74,47 +74,71 @@ impl Authenticate {
         };
         if let Some(caller) = &caller {
             tracing::Span::current().record("user", caller.user.as_str());
+            if !caller.is_by_bearer() {
+                let request = sanitized.request();
+                self.pages.check(request.method(), request.headers(), sanitized.host())?;
+            }
         }
         Ok(Authenticated { sanitized, caller })
     }
 
-    async fn ask(&self, question: Request<Body>) -> Result<Caller, Refusal> {
-        let unavailable = |reason: String| Refusal::VerifierUnavailable(reason);
+    async fn ask(&self, question: Question) -> Result<Caller, Refusal> {
         let answer = async {
-            let response =
-                self.client.request(question).await.map_err(|error| unavailable(client::chain(&error)))?;
-            let (head, body) = response.into_parts();
-            // A body that is too large or breaks costs the connection, not the verdict.
-            let _ = Limited::new(body, BODY_BYTES_MAX).collect().await;
-            Ok(Response::from_parts(head, ()))
+            match self.send(&question).await {
+                // A connection that was closed as we wrote into it; to ask twice changes nothing.
+                Err(error) if !error.is_connect() => self.send(&question).await,
+                answer => answer,
+            }
         };
-        let answer = timeout(self.wait, answer)
-            .await
-            .map_err(|_| unavailable(format!("no verdict within {:?}", self.wait)))??;
-        read(&answer)
+        match timeout(self.wait, answer).await {
+            Ok(Ok(answer)) => read(&answer),
+            Ok(Err(error)) => Err(Refusal::VerifierUnavailable(client::chain(&error))),
+            Err(_) => Err(Refusal::VerifierUnavailable(format!("no verdict within {:?}", self.wait))),
+        }
     }
 
-    fn question(&self, sanitized: &Sanitized) -> Result<Request<Body>, http::Error> {
+    async fn send(&self, question: &Question) -> Result<Response<()>, legacy::Error> {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = self.url.clone();
+        *request.headers_mut() = question.0.clone();
+        let (head, body) = self.client.request(request).await?.into_parts();
+        // A body that is too large or breaks costs the connection, not the verdict.
+        let _ = Limited::new(body, BODY_BYTES_MAX).collect().await;
+        Ok(Response::from_parts(head, ()))
+    }
+}
+
+/// What auth-verifier is asked: the headers of the question.
+struct Question(HeaderMap);
+
+impl Question {
+    fn of(sanitized: &Sanitized) -> Self {
         let request = sanitized.request();
         let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-        let mut question = Request::get(&self.url)
-            .header("x-forwarded-method", request.method().as_str())
-            .header("x-forwarded-proto", "http")
-            .header("x-forwarded-host", sanitized.host())
-            .header("x-forwarded-uri", target);
-        for name in [request_id::HEADER, HeaderName::from_static("traceparent")] {
-            if let Some(value) = request.headers().get(&name) {
-                question = question.header(name, value);
+        let mut headers = HeaderMap::new();
+        let mut put = |name: HeaderName, value: Option<HeaderValue>| {
+            if let Some(value) = value {
+                headers.insert(name, value);
             }
+        };
+        put(
+            HeaderName::from_static("x-forwarded-method"),
+            HeaderValue::from_str(request.method().as_str()).ok(),
+        );
+        put(HeaderName::from_static("x-forwarded-proto"), Some(HeaderValue::from_static("http")));
+        put(HeaderName::from_static("x-forwarded-host"), HeaderValue::from_str(sanitized.host()).ok());
+        put(HeaderName::from_static("x-forwarded-uri"), HeaderValue::from_str(target).ok());
+        for name in [request_id::HEADER, HeaderName::from_static("traceparent")] {
+            let value = request.headers().get(&name).cloned();
+            put(name, value);
         }
         let credentials = sanitized.credentials();
-        if let Some(authorization) = &credentials.authorization {
-            question = question.header(header::AUTHORIZATION, authorization);
-        }
-        for cookies in &credentials.cookies {
-            question = question.header(header::COOKIE, cookies);
-        }
-        question.body(Body::empty())
+        put(header::AUTHORIZATION, credentials.authorization.clone());
+        // HTTP/2 may cut them up; HTTP/1.1 has one header (RFC 9113 §8.2.3).
+        let cookies: Vec<&[u8]> = credentials.cookies.iter().map(HeaderValue::as_bytes).collect();
+        let cookies = HeaderValue::from_bytes(&cookies.join(&b"; "[..])).ok();
+        put(header::COOKIE, cookies.filter(|cookies| !cookies.is_empty()));
+        Self(headers)
     }
 }
 
@@ -140,10 +164,19 @@ fn read(answer: &Response<()>) -> Result<Caller, Refusal> {
         .and_then(UserId::parse)
         .ok_or_else(|| unavailable("said an x-user-id that is none"))?;
     let assertion = once(&identity::ASSERTION)?
-        .filter(|assertion| (1..=ASSERTION_BYTES_MAX).contains(&assertion.len()))
+        .filter(is_compact_jws)
         .ok_or_else(|| unavailable("said 200 without x-identity-assertion"))?;
-    let (email, credential) = (once(&identity::USER_EMAIL)?, once(&identity::CREDENTIAL)?);
+    let plain = |value: &HeaderValue| value.to_str().is_ok_and(|text| !text.contains(','));
+    let (email, credential) =
+        (once(&identity::USER_EMAIL)?.filter(plain), once(&identity::CREDENTIAL)?.filter(plain));
     Ok(Caller { user, email, credential, assertion })
+}
+
+/// Three parts in base64url (RFC 7515 §7.1); whether it is a good one, those inside find out.
+fn is_compact_jws(value: &HeaderValue) -> bool {
+    let plain = |part: &[u8]| part.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte));
+    let parts: Vec<&[u8]> = value.as_bytes().split(|byte| *byte == b'.').take(4).collect();
+    value.len() <= ASSERTION_BYTES_MAX && parts.len() == 3 && parts.into_iter().all(plain)
 }
 
 fn one(headers: &HeaderMap, name: &HeaderName) -> Result<Option<HeaderValue>, ()> {
@@ -162,6 +195,11 @@ impl Authenticated {
 }
 
 impl Caller {
+    /// Whether the request carried a token that no browser adds by itself.
+    fn is_by_bearer(&self) -> bool {
+        self.credential.as_ref().is_some_and(|credential| credential == "bearer")
+    }
+
     /// The headers that say who it is.
     pub fn headers(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let user = HeaderValue::from_str(self.user.as_str()).expect("a user id is visible ASCII");
@@ -202,6 +240,8 @@ mod tests {
             &[("x-user-id", "u1"), ("x-user-id", "u1"), ("x-identity-assertion", "a.b.c")],
             &[("x-user-id", "u1,u2"), ("x-identity-assertion", "a.b.c")],
             &[("x-user-id", "u1"), ("x-identity-assertion", "")],
+            &[("x-user-id", "u1"), ("x-identity-assertion", "a.b.c, d")],
+            &[("x-user-id", "u1"), ("x-identity-assertion", "a.b")],
             &[("x-user-id", "u1"), ("x-identity-assertion", "a"), ("x-identity-assertion", "b")],
             &[("x-user-id", &long), ("x-identity-assertion", "a.b.c")],
             &[("x-user-id", "u1"), ("x-identity-assertion", &long)],

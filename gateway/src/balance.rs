@@ -5,6 +5,7 @@
 //! taken; one that refused a connection is passed over for a while.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::{
         Arc,
@@ -15,6 +16,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use chassis::settings::ServiceUrl;
+use futures_util::future::join_all;
 use tokio::{
     net::lookup_host,
     sync::Mutex,
@@ -24,6 +26,9 @@ use tracing::{info, warn};
 
 /// The most places of one service.
 const PLACES_MAX: usize = 256;
+
+/// How soon a look-up that brought nothing is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// How long one look-up may take.
 const LOOKUP_WAIT: Duration = Duration::from_secs(2);
@@ -35,8 +40,16 @@ pub struct Places {
     resolve: Duration,
     eject: Duration,
     known: ArcSwap<Vec<Arc<Place>>>,
-    looked_up: Mutex<Option<Instant>>,
+    looked_up: Mutex<LookedUp>,
     turn: AtomicUsize,
+}
+
+/// What the look-ups have brought so far.
+#[derive(Default)]
+struct LookedUp {
+    last: Option<Instant>,
+    /// By name, so that one that can't be looked up now keeps what it had.
+    addresses: HashMap<(String, u16), Vec<SocketAddr>>,
 }
 
 /// One address of a service.
@@ -62,20 +75,21 @@ impl Places {
             resolve,
             eject,
             known: ArcSwap::default(),
-            looked_up: Mutex::new(None),
+            looked_up: Mutex::default(),
             turn: AtomicUsize::new(0),
         }
     }
 
-    /// Takes a place other than `not`, unless there is none but that; `None` if no place is known at all.
-    pub async fn take(self: &Arc<Self>, not: Option<SocketAddr>) -> Option<Taken> {
+    /// Takes a place that is not among `tried`; `None` if there is none.
+    pub async fn take(self: &Arc<Self>, tried: &[SocketAddr]) -> Option<Taken> {
         self.look_up().await;
         let known = self.known.load_full();
         let now = Instant::now();
-        let able: Vec<&Arc<Place>> =
-            known.iter().filter(|place| Some(place.address) != not && !place.is_passed_over(now)).collect();
+        let untried: Vec<&Arc<Place>> =
+            known.iter().filter(|place| !tried.contains(&place.address)).collect();
+        let able: Vec<_> = untried.iter().copied().filter(|place| !place.is_passed_over(now)).collect();
         // Where all refused, one of them may have come back; to ask is better than to give up.
-        let choice = if able.is_empty() { known.iter().collect() } else { able };
+        let choice = if able.is_empty() { untried } else { able };
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let one = choice.get(first.checked_rem(choice.len())?)?;
         let other = choice.get((first + 1 + first / choice.len()) % choice.len())?;
@@ -85,39 +99,54 @@ impl Places {
         Some(Taken(place))
     }
 
-    /// Looks the names up, if it is time. The first time everybody waits for it; later nobody does.
+    /// Looks the names up, if it is time: one look-up at a time, which all wait for as long as no place is known, and
+    /// nobody later.
     async fn look_up(self: &Arc<Self>) {
         if self.known.load().is_empty() {
-            let mut last = self.looked_up.lock().await;
-            if self.known.load().is_empty() {
-                self.resolve().await;
-                *last = Some(Instant::now());
+            let mut looked_up = self.looked_up.lock().await;
+            // Whoever waited for somebody else's look-up has its result, though it be none.
+            if self.known.load().is_empty() && looked_up.is_due(RETRY) {
+                self.resolve(&mut looked_up).await;
             }
-        } else if let Ok(mut last) = self.looked_up.try_lock()
-            && last.is_none_or(|last| last.elapsed() >= self.resolve)
+        } else if let Ok(looked_up) = self.looked_up.try_lock()
+            && looked_up.is_due(self.resolve)
         {
-            *last = Some(Instant::now());
+            drop(looked_up);
             let this = self.clone();
-            tokio::spawn(async move { this.resolve().await });
+            tokio::spawn(async move {
+                let mut looked_up = this.looked_up.lock().await;
+                if looked_up.is_due(this.resolve) {
+                    this.resolve(&mut looked_up).await;
+                }
+            });
         }
     }
 
-    async fn resolve(&self) {
-        let mut addresses = Vec::new();
-        for (host, port) in &self.names {
-            match timeout(LOOKUP_WAIT, lookup_host((host.as_str(), *port))).await {
-                Ok(Ok(found)) => addresses.extend(found),
-                Ok(Err(error)) => {
-                    warn!(service = %self.service, host, %error, "look up; keeping what is known");
-                }
-                Err(_) => warn!(service = %self.service, host, "look up: no answer; keeping what is known"),
+    async fn resolve(&self, looked_up: &mut LookedUp) {
+        let found = join_all(self.names.iter().map(async |(host, port)| {
+            let found = timeout(LOOKUP_WAIT, lookup_host((host.as_str(), *port))).await;
+            let error = match found {
+                Ok(Ok(found)) => return Some(found.collect::<Vec<_>>()),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {LOOKUP_WAIT:?}"),
+            };
+            warn!(service = %self.service, host, error, "look up; keeping what is known of it");
+            None
+        }))
+        .await;
+        for (name, found) in self.names.iter().zip(found) {
+            if let Some(found) = found.filter(|found| !found.is_empty()) {
+                looked_up.addresses.insert(name.clone(), found);
             }
         }
+        // From the end on: whoever waited for this one doesn't begin another.
+        looked_up.last = Some(Instant::now());
+        let mut addresses: Vec<SocketAddr> = looked_up.addresses.values().flatten().copied().collect();
         addresses.sort_unstable();
         addresses.dedup();
         addresses.truncate(PLACES_MAX);
         let known = self.known.load();
-        if addresses.is_empty() || known.iter().map(|place| place.address).eq(addresses.iter().copied()) {
+        if known.iter().map(|place| place.address).eq(addresses.iter().copied()) {
             return;
         }
         info!(service = %self.service, places = addresses.len(), "the places have changed");
@@ -137,6 +166,12 @@ impl Places {
     pub fn pass_over(&self, taken: &Taken) {
         taken.0.passed_over_until.store(Arc::new(Some(Instant::now() + self.eject)));
         metrics::counter!("upstream_ejections_total", "service" => self.service.to_string()).increment(1);
+    }
+}
+
+impl LookedUp {
+    fn is_due(&self, after: Duration) -> bool {
+        self.last.is_none_or(|last| last.elapsed() >= after)
     }
 }
 
@@ -179,7 +214,7 @@ mod tests {
         let places = places(&THREE, Duration::from_secs(5));
         let mut taken = Vec::new();
         for _ in 0..30 {
-            taken.push(places.take(None).await.unwrap());
+            taken.push(places.take(&[]).await.unwrap());
         }
         for place in places.known.load().iter() {
             assert_eq!(place.in_flight.load(Ordering::Relaxed), 10, "{}", place.address);
@@ -191,27 +226,49 @@ mod tests {
     #[tokio::test]
     async fn a_place_that_refused_is_passed_over_until_all_have() {
         let places = places(&THREE, Duration::from_secs(3600));
-        let refusing = places.take(None).await.unwrap();
+        let refusing = places.take(&[]).await.unwrap();
         places.pass_over(&refusing);
         for _ in 0..10 {
-            assert_ne!(places.take(None).await.unwrap().address(), refusing.address());
+            assert_ne!(places.take(&[]).await.unwrap().address(), refusing.address());
         }
         for _ in 0..2 {
-            let other = places.take(None).await.unwrap();
+            let other = places.take(&[]).await.unwrap();
             places.pass_over(&other);
         }
-        assert!(places.take(None).await.is_some(), "one may have come back");
+        assert!(places.take(&[]).await.is_some(), "one may have come back");
     }
 
     #[tokio::test]
-    async fn a_second_try_goes_elsewhere_if_there_is_an_elsewhere() {
+    async fn a_further_try_goes_elsewhere() {
         let two = places(&THREE[..2], Duration::ZERO);
-        let first = two.take(None).await.unwrap();
+        let first = two.take(&[]).await.unwrap().address();
         for _ in 0..4 {
-            assert_ne!(two.take(Some(first.address())).await.unwrap().address(), first.address());
+            assert_ne!(two.take(&[first]).await.unwrap().address(), first);
         }
-        let one = places(&THREE[..1], Duration::ZERO);
-        let first = one.take(None).await.unwrap();
-        assert_eq!(one.take(Some(first.address())).await.unwrap().address(), first.address());
+        let second = two.take(&[first]).await.unwrap().address();
+        assert!(two.take(&[first, second]).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_not_found_costs_one_look_up_for_all_who_wait() {
+        let places = places(&["http://nowhere.invalid:1"], Duration::ZERO);
+        let asking = (0..20).map(|_| {
+            let places = places.clone();
+            tokio::spawn(async move { places.take(&[]).await.is_none() })
+        });
+        for asked in join_all(asking).await {
+            assert!(asked.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_can_not_be_looked_up_now_keeps_what_it_had() {
+        let places = places(&["http://127.0.0.1:1", "http://nowhere.invalid:1"], Duration::ZERO);
+        let kept: SocketAddr = "127.0.0.9:1".parse().unwrap();
+        let mut looked_up = LookedUp::default();
+        looked_up.addresses.insert(("nowhere.invalid".into(), 1), vec![kept]);
+        places.resolve(&mut looked_up).await;
+        let known: Vec<_> = places.known.load().iter().map(|place| place.address).collect();
+        assert_eq!(known, ["127.0.0.1:1".parse().unwrap(), kept]);
     }
 }

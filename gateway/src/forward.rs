@@ -32,6 +32,9 @@ use crate::{
     stamp::Stamped,
 };
 
+/// The most places that one request is taken to.
+const TRIES_MAX: usize = 4;
+
 /// The way to every service.
 #[derive(Clone)]
 pub struct Forward {
@@ -59,7 +62,7 @@ impl Forward {
         Self { client, upstreams: Arc::new(upstreams.collect()), wait: timeout, idle }
     }
 
-    /// Sends a request to one of its service's places; if that place takes no connection, to another one, once.
+    /// Sends a request to one of its service's places; if that place takes no connection, to another one.
     ///
     /// Nothing was sent then, so even a write may be tried again. Everything later is left to the client, who
     /// knows whether it may be repeated.
@@ -68,25 +71,26 @@ impl Forward {
         let places = self.upstreams.get(&upstream).ok_or(Refusal::NoRoute)?;
         let (head, body) = request.into_parts();
         let body = Untouched::new(body);
-        let mut refused = None;
-        loop {
-            let taken = places
-                .take(refused)
-                .await
-                .ok_or_else(|| Refusal::UpstreamUnreachable(format!("no address is known for {upstream}")))?;
+        let mut tried = Vec::new();
+        let mut refusal = Refusal::UpstreamUnreachable(format!("no address is known for {upstream}"));
+        while tried.len() < TRIES_MAX
+            && let Some(taken) = places.take(&tried).await
+        {
             let attempt = Request::from_parts(head.clone(), Body::new(Sending::Offered(body.clone())));
-            match self.attempt(attempt, &taken, fate).await {
-                Ok(response) => return Ok(self.answer(response, taken)),
-                Err(_) if fate.refusal().is_some() => {
-                    return Err(fate.refusal().unwrap_or(Refusal::BodyBroken));
-                }
-                Err(Refusal::UpstreamUnreachable(_)) if refused.is_none() && body.is_untouched() => {
-                    places.pass_over(&taken);
-                    refused = Some(taken.address());
-                }
-                Err(refusal) => return Err(refusal),
+            refusal = match self.attempt(attempt, &taken, fate).await {
+                Ok(response) => return self.answer(response, taken),
+                Err(refusal) => fate.refusal().unwrap_or(refusal),
+            };
+            if !matches!(refusal, Refusal::UpstreamUnreachable(_)) {
+                break;
             }
+            places.pass_over(&taken);
+            if !body.is_untouched() {
+                break;
+            }
+            tried.push(taken.address());
         }
+        Err(refusal)
     }
 
     async fn attempt(
@@ -115,14 +119,20 @@ impl Forward {
         response.map_err(|error| refusal(!error.is_connect())(client::chain(&error)))
     }
 
-    fn answer(&self, response: Response<Incoming>, taken: Taken) -> Response<Body> {
+    fn answer(&self, response: Response<Incoming>, taken: Taken) -> Result<Response<Body>, Refusal> {
+        if response.status().is_informational() {
+            return Err(Refusal::UpstreamBroken(format!(
+                "it answers {} to what was no upgrade",
+                response.status()
+            )));
+        }
         let mut response =
             response.map(|inner| Body::new(Returning { inner: Paced::new(inner, self.idle), _taken: taken }));
         response.extensions_mut().clear();
-        strip_answer(response.headers_mut());
+        strip_answer(response.headers_mut())?;
         // What an upstream says of CORS would stand beside what we say.
         cors::take_off(&mut response);
-        response
+        Ok(response)
     }
 }
 

@@ -14,6 +14,7 @@ pub mod route;
 pub mod sanitize;
 
 pub mod authenticate;
+pub mod cross_site;
 pub mod stamp;
 
 pub mod balance;

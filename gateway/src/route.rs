@@ -12,7 +12,7 @@ use chassis::Body;
 use http::{Method, Request, Uri, Version, header};
 use serde::Deserialize;
 
-use crate::answer::Refusal;
+use crate::answer::{self, Refusal};
 
 /// One route, as it is set.
 #[derive(Clone, Debug, Deserialize)]
@@ -128,7 +128,7 @@ impl Routes {
         match request.method().as_str() {
             "OPTIONS" if request.uri().path() == "*" => return Ok(Way::Server),
             "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => {}
-            _ => return Err(Refusal::Method),
+            _ => return Err(Refusal::Method(answer::METHODS)),
         }
         let path = path::canonical(request.uri().path()).map_err(Refusal::Ambiguous)?;
         let (_, target) = self.0.iter().find(|(pattern, _)| pattern.fits(&path)).ok_or(Refusal::NoRoute)?;
@@ -136,7 +136,7 @@ impl Routes {
             Target::Answer(answer) if matches!(*request.method(), Method::GET | Method::HEAD) => {
                 Ok(Way::Here(*answer))
             }
-            Target::Answer(_) => Err(Refusal::Method),
+            Target::Answer(_) => Err(Refusal::Method("GET, HEAD")),
             Target::Upstream(upstream, access) => {
                 let target = match request.uri().query() {
                     Some(query) => format!("{path}?{query}"),

@@ -41,10 +41,21 @@ const FORWARDING: [&str; 12] = [
 ];
 
 /// The same, by how their names begin.
-const FORWARDING_PREFIXES: [&str; 3] = ["x-forwarded-", "x-original-", "x-rewrite-"];
+const FORWARDING_PREFIXES: [&str; 3] = ["x-forwarded", "x-original-", "x-rewrite-"];
 
-/// Names that only those inside may use, by how they begin.
-const INTERNAL_PREFIXES: [&str; 5] = ["x-user-", "x-identity-", "x-auth-", "x-gateway-", "x-internal-"];
+/// Names under which one service or another believes who is calling, by how they begin: only those inside may use
+/// them.
+const INTERNAL_PREFIXES: [&str; 9] = [
+    "x-user",
+    "x-identity",
+    "x-credential",
+    "x-auth",
+    "x-remote-",
+    "remote-",
+    "x-webauth-",
+    "x-gateway-",
+    "x-internal-",
+];
 
 /// Headers that a request can't do without; to nominate one as hop-by-hop can only be meant to make it vanish on
 /// the way (CVE-2025-48865, Traefik CVE-2024-45410).
@@ -120,6 +131,7 @@ fn strip(headers: &mut HeaderMap, stopping: &CookiePrefixes) -> Result<Credentia
     if !expectations.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Refusal::Expectation);
     }
+    check_coding(headers)?;
     if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
         return Err(Refusal::Ambiguous("the request has more than one Authorization header"));
     }
@@ -139,6 +151,17 @@ fn strip(headers: &mut HeaderMap, stopping: &CookiePrefixes) -> Result<Credentia
     headers.remove(header::COOKIE);
     headers.extend(kept.map(|cookies| (header::COOKIE, cookies)));
     Ok(credentials)
+}
+
+/// hyper reads `chunked` and hands on whatever else stands there, although it has not undone it: what goes on would be
+/// encoded, and no longer say so.
+fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).into_iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Refusal::Coding),
+    }
 }
 
 /// The headers that `Connection` names, which are for us alone.
@@ -174,19 +197,25 @@ fn is_forwarding(name: &str) -> bool {
 }
 
 /// Takes the hop-by-hop headers, and what only those inside may hear, off an answer.
-pub fn strip_answer(headers: &mut HeaderMap) {
-    let nominated = nominated(headers).unwrap_or_default();
+pub fn strip_answer(headers: &mut HeaderMap) -> Result<(), Refusal> {
+    if check_coding(headers).is_err() {
+        return Err(Refusal::UpstreamBroken("it answers with an unknown transfer coding".into()));
+    }
+    let lists = headers.get_all(header::CONNECTION).iter().filter_map(|list| list.to_str().ok());
+    let nominated: Vec<String> =
+        lists.flat_map(|list| list.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect();
     let gone = |name: &HeaderName| {
-        nominated.contains(name)
-            || HOP_BY_HOP.contains(&name.as_str())
-            || identity::ALL.contains(name)
-            || INTERNAL_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
-            || matches!(*name, header::SERVER | header::VIA)
+        let name = name.as_str();
+        let essential = ESSENTIAL.iter().any(|essential| essential == name);
+        stops(name)
+            || matches!(name, "server" | "via")
+            || (!essential && nominated.iter().any(|one| one == name))
     };
     let gone: Vec<HeaderName> = headers.keys().filter(|name| gone(name)).cloned().collect();
     for name in gone {
         headers.remove(name);
     }
+    Ok(())
 }
 
 /// The cookies that go on inward, in their order, as one header (RFC 6265 §5.4).
@@ -230,6 +259,15 @@ mod tests {
             "x-user.id",
             "x-user-email",
             "x-user-roles",
+            "x-user",
+            "x-userid",
+            "remote-user",
+            "x-remote-user",
+            "x-authenticated-user",
+            "x-webauth-user",
+            "x-forwarded",
+            "x-identity",
+            "x-credentials",
             "x-identity-assertion",
             "X_Identity_Assertion",
             "x-credential",
@@ -253,7 +291,6 @@ mod tests {
             "upgrade",
             "http2-settings",
             "trailer",
-            "transfer-encoding",
             "x-user-id~",
             "x|user|id",
             "x'user'id",
@@ -274,7 +311,7 @@ mod tests {
             ("idempotency-key", "k"),
             ("if-match", "\"1\""),
             ("x-csrf-token", "t"),
-            ("x-username", "me"),
+            ("x-own", "me"),
             ("origin", "https://a.test"),
         ];
         let mut map = headers(&fields);

@@ -63,7 +63,9 @@ pub struct Origin(pub HeaderValue);
 impl<'de> Deserialize<'de> for Origin {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        let wrong = |reason: &str| Err(serde::de::Error::custom(format!("`{text}` {reason}")));
+        // Whoever puts a user and a password there doesn't want to read them in a log.
+        let shown = if text.contains('@') { "a URL with a user" } else { &text };
+        let wrong = |reason: &str| Err(serde::de::Error::custom(format!("`{shown}` {reason}")));
         if text.contains('*') {
             // With credentials a wildcard would let any page act as whoever is signed in (Fetch §3.2.5).
             return wrong(
@@ -247,6 +249,10 @@ mod tests {
             ("https://a.test:443", "write https://a.test"),
             ("https://a.test/path", "write https://a.test"),
             ("null", "is not an origin"),
+            (
+                "http://u:hunter2@a.test",
+                "`a URL with a user` is not an origin as browsers send it; write http://a.test",
+            ),
             ("a.test", "is not an origin"),
             ("file:///x", "is not an origin"),
         ] {

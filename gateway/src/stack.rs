@@ -7,6 +7,7 @@ use crate::{
     answer::{self, Refusal},
     authenticate::Authenticate,
     cors,
+    cross_site::OwnPages,
     forward::Forward,
     limits::Limits,
     route::{Answer, Routes, Way},
@@ -21,10 +22,14 @@ use crate::{
 /// CORS headers from the page, and a refusal without an id can't be found in the log.
 pub fn stack(settings: &Settings) -> impl HttpService {
     let walk = Walk {
-        limits: Limits::new(&settings.limits, settings.upstream.idle),
+        limits: Limits::new(settings),
         routes: Routes::new(&settings.routes),
         cookies: CookiePrefixes(settings.sanitize.cookie_prefixes.clone().into()),
-        authenticate: Authenticate::new(&settings.auth_verifier_url, &settings.verifier),
+        authenticate: Authenticate::new(
+            &settings.auth_verifier_url,
+            &settings.verifier,
+            OwnPages::new(&settings.cors.allowed_origins),
+        ),
         forward: Forward::new(settings),
     };
     let rim = answer::answer(move |request| {
@@ -46,13 +51,14 @@ struct Walk {
 impl Walk {
     /// Each station takes what the one before it made, so that none can be left out or swapped.
     async fn walk(&self, request: Request<Body>) -> Result<Response<Body>, Refusal> {
-        let place = self.limits.enter()?;
         let (request, fate) = self.limits.bound(request)?;
         let routed = match self.routes.route(request)? {
             Way::Here(Answer::Health) => return Ok(answer::healthy()),
             Way::Server => return Ok(answer::methods()),
             Way::Inside(routed) => routed,
         };
+        // Only here: that the gateway is healthy is true when it is full, too.
+        let place = self.limits.enter()?;
         let sanitized = sanitize::sanitize(routed, &self.cookies)?;
         let authenticated = self.authenticate.authenticate(sanitized).await?;
         let stamped = stamp::stamp(authenticated);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     issuer::Signing,
-    world::{World, claims, with_key},
+    world::{World, claims, impatient_with_key, with_key},
 };
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn a_new_key_is_accepted_at_once_and_a_flood_of_unknown_ones_costs_one_fet
     assert_eq!(world.bearer(&old.token(&claims())).await.status, 200, "valid tokens keep passing");
     assert_eq!(world.endpoint.asked(), 1, "within the cool-down");
 
-    let (world, old) = with_key(&[("AUTH_VERIFIER_JWKS__COOL_DOWN_SECS", "0")]).await;
+    let (world, old) = impatient_with_key().await;
     assert_eq!(world.bearer(&old.token(&claims())).await.status, 200);
     let new = Signing::new("k2", "ES256");
     world.endpoint.publish(&[old.jwk(), new.jwk()]);
@@ -52,7 +52,7 @@ async fn without_keys_we_can_not_know() {
 
 #[tokio::test]
 async fn the_last_good_keys_outlive_an_outage() {
-    let (world, key) = with_key(&[("AUTH_VERIFIER_JWKS__COOL_DOWN_SECS", "0")]).await;
+    let (world, key) = impatient_with_key().await;
     assert_eq!(world.bearer(&key.token(&claims())).await.status, 200);
     world.endpoint.answer(200, "{\"keys\":[]}");
     let unknown = Signing::new("k2", "EdDSA");
@@ -97,7 +97,7 @@ async fn an_odd_key_is_left_out_and_never_costs_the_others() {
         (&rs, with(&rs, json!({"alg": "PS256"}))),
         (&rs, with(&rs, json!({"alg": null}))),
     ] {
-        let world = World::new(&[("AUTH_VERIFIER_JWKS__COOL_DOWN_SECS", "0")]).await;
+        let world = World::impatient().await;
         world.endpoint.publish(&[odd, good.jwk()]);
         world.rejects(&key.token(&claims())).await;
         assert_eq!(world.bearer(&good.token(&claims())).await.status, 200);
@@ -158,4 +158,17 @@ async fn published_keys_can_be_switched_off() {
     let (world, key) = with_key(&[("AUTH_VERIFIER_JWKS__ENABLED", "false")]).await;
     world.rejects(&key.token(&claims())).await;
     assert_eq!(world.endpoint.asked(), 0);
+}
+
+#[tokio::test]
+async fn tokens_of_a_key_that_is_gone_leave_the_next_fetch_to_a_new_one() {
+    let (world, old) = impatient_with_key().await;
+    let gone = Signing::new("gone", "EdDSA");
+    for _ in 0..20 {
+        world.rejects(&gone.token(&claims())).await;
+    }
+    assert_eq!(world.endpoint.asked(), 1, "it is remembered as missing");
+    let new = Signing::new("k2", "ES256");
+    world.endpoint.publish(&[old.jwk(), new.jwk()]);
+    assert_eq!(world.bearer(&new.token(&claims())).await.status, 200);
 }

@@ -6,6 +6,7 @@ mod hs256;
 mod issuer;
 mod keys;
 mod recorded;
+mod sessions;
 mod token;
 mod verdict;
 mod world;

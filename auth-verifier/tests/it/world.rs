@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use auth_verifier::{
@@ -47,6 +47,15 @@ impl Answer {
 impl World {
     /// A verifier with a shared secret and a key endpoint, set further by `variables`.
     pub async fn new(variables: &[(&str, &str)]) -> Self {
+        Self::changed(variables, |_| {}).await
+    }
+
+    /// One that asks for unknown keys without any cool-down.
+    pub async fn impatient() -> Self {
+        Self::changed(&[], |settings| settings.jwks.cool_down = Duration::ZERO).await
+    }
+
+    async fn changed(variables: &[(&str, &str)], change: impl FnOnce(&mut Settings)) -> Self {
         let endpoint = Endpoint::new().await;
         let mut all = vec![
             ("BETTER_AUTH_SECRET", SECRET),
@@ -56,8 +65,9 @@ impl World {
             ("AUTH_VERIFIER_JWKS__TIMEOUT_MS", "20000"),
         ];
         all.extend_from_slice(variables);
-        let settings: Settings = settings::load(&all.into_iter().collect()).unwrap();
-        Self { verifier: Verifier::new(&settings), endpoint }
+        let mut settings: Settings = settings::load(&all.into_iter().collect()).unwrap();
+        change(&mut settings);
+        Self { verifier: Verifier::new(&settings).unwrap(), endpoint }
     }
 
     pub async fn get(&self, request: Request<Body>) -> Answer {
@@ -118,6 +128,14 @@ pub fn claims_with(changes: Value) -> Value {
 /// A world whose endpoint publishes one Ed25519 key, and that key.
 pub async fn with_key(variables: &[(&str, &str)]) -> (World, Signing) {
     let world = World::new(variables).await;
+    let key = Signing::new("k1", "EdDSA");
+    world.endpoint.publish(&[key.jwk()]);
+    (world, key)
+}
+
+/// The same, asking without any cool-down.
+pub async fn impatient_with_key() -> (World, Signing) {
+    let world = World::impatient().await;
     let key = Signing::new("k1", "EdDSA");
     world.endpoint.publish(&[key.jwk()]);
     (world, key)

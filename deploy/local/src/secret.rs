@@ -29,7 +29,9 @@ pub(crate) enum Secret {
 
 /// Finds out whether a secret is set, else reads ours from `folder`, making it where there is none.
 pub(crate) fn find_or_make(environment: &Environment, folder: &Path) -> Result<Secret, StartError> {
-    if ["BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_FILE"].iter().any(|name| environment.get(name).is_some()) {
+    let names =
+        ["BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_FILE", "BETTER_AUTH_SECRETS", "BETTER_AUTH_SECRETS_FILE"];
+    if names.iter().any(|name| environment.get(name).is_some()) {
         return Ok(Secret::Given);
     }
     let file = folder.join("better-auth-secret");

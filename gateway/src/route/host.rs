@@ -19,10 +19,23 @@ pub(super) fn of<B>(request: &Request<B>) -> Result<String, &'static str> {
         (Some(name), _) | (None, Some(name)) => name,
     };
     let authority: Authority = name.parse().map_err(|_| "the Host header is not a host")?;
-    if authority.host().is_empty() || name.contains('@') {
+    let odd_port = authority.as_str() != authority.host() && authority.port_u16().is_none();
+    if odd_port || name.contains('@') || !is_host(authority.host()) {
         return Err("the Host header is not a host");
     }
     Ok(name.to_owned())
+}
+
+/// A name as DNS has them, or an address. What else RFC 3986 allows, no client of ours sends.
+fn is_host(host: &str) -> bool {
+    let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match inside {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -44,7 +57,22 @@ mod tests {
         check("/", &["[::1]:8000"], Some("[::1]:8000"));
         check("http://a.test/", &["a.test"], Some("a.test"));
         check("http://a.test/", &[], Some("a.test"));
-        for hosts in [&[][..], &["a", "b"], &["a", "a"], &[""], &["a, b"], &["u@a"], &["a/x"], &["a b"]] {
+        for hosts in [
+            &[][..],
+            &["a", "b"],
+            &["a", "a"],
+            &[""],
+            &["a, b"],
+            &["u@a"],
+            &["a/x"],
+            &["a b"],
+            &["a;b"],
+            &["(x)"],
+            &["*"],
+            &["a:99999"],
+            &["a:x"],
+            &["[x]"],
+        ] {
             check("/", hosts, None);
         }
         check("http://b.test/", &["a.test"], None);

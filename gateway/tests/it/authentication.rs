@@ -114,3 +114,30 @@ async fn a_verifier_that_is_away_or_silent_lets_nobody_in() {
     }
     drop(silent);
 }
+
+#[tokio::test]
+async fn a_cookie_alone_changes_something_only_from_a_page_of_ours() {
+    let world = World::new().await;
+    world.verifier.respond(|_| {
+        changed(|response| _ = response.headers_mut().insert("x-credential", "cookie".parse().unwrap()))
+    });
+    let ask = |method: Method, origin: Option<&str>| {
+        let mut request = Request::builder()
+            .method(method)
+            .uri("/api/tasks")
+            .header("cookie", "better-auth.session_token=s");
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        world.send(request.body(Body::empty()).unwrap())
+    };
+    assert_eq!(ask(Method::POST, Some("http://localhost:3000")).await.status, 200);
+    assert_eq!(ask(Method::POST, Some("http://gateway.test")).await.status, 200);
+    assert_eq!(ask(Method::GET, None).await.status, 200);
+    let arrived = world.service.seen().len();
+    for origin in [None, Some("https://evil.example"), Some("null")] {
+        let answer = ask(Method::POST, origin).await;
+        assert_eq!((answer.status.as_u16(), &*answer.problem()), (403, "cross-site"), "{origin:?}");
+    }
+    assert_eq!(world.service.seen().len(), arrived);
+}

@@ -223,3 +223,47 @@ async fn a_large_answer_is_not_held_in_memory() {
     assert_eq!(bytes, 8 * 1024 * 1024);
     assert!(largest < 1024 * 1024, "it comes in pieces");
 }
+
+#[tokio::test]
+async fn as_long_as_one_replica_lives_requests_are_served() {
+    let alive = Peer::new(echo).await;
+    let urls = format!("http://{}, http://{}, {}", nobody().await, nobody().await, alive.url());
+    let world =
+        World::with(&[("GATEWAY_TASK_SERVICE_URL", &urls), ("GATEWAY_UPSTREAM__EJECT_SECS", "0")]).await;
+    for _ in 0..12 {
+        assert_eq!(world.send(get("/api/tasks")).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_none_is_not_passed_on() {
+    for reply in [
+        &b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n"[..],
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(reply).await;
+            }
+        });
+        let world = World::with(&[("GATEWAY_TASK_SERVICE_URL", &url)]).await;
+        let answer = world.send(get("/api/tasks")).await;
+        assert_eq!((answer.status.as_u16(), &*answer.problem()), (502, "service-broken"));
+    }
+}
+
+#[tokio::test]
+async fn cookies_that_http_2_cut_up_are_put_together_for_the_verifier() {
+    let world = World::new().await;
+    let mut request = as_u1(Method::GET, "/api/tasks");
+    for n in 0..50 {
+        request = request.header("cookie", format!("c{n}={n}"));
+    }
+    assert_eq!(world.send_h2(request.body(Body::empty()).unwrap()).await.status, 200);
+    let asked = world.verifier.last();
+    let cookies = asked.one("cookie").unwrap();
+    assert!(cookies.starts_with("c0=0; c1=1; ") && cookies.ends_with("; c49=49"), "{cookies}");
+}

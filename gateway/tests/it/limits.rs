@@ -1,7 +1,7 @@
 //! What a request may be, from both sides of each bound.
 
 use chassis::Body;
-use http::Method;
+use http::{Method, Response};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -115,4 +115,72 @@ async fn an_answer_that_does_not_begin_in_time_is_given_up() {
         World::with(&[("GATEWAY_TASK_SERVICE_URL", &url), ("GATEWAY_UPSTREAM__TIMEOUT_SECS", "1")]).await;
     let answer = world.send(get("/api/tasks")).await;
     assert_eq!((answer.status.as_u16(), &*answer.problem()), (504, "service-timeout"));
+}
+
+#[tokio::test]
+async fn a_client_that_sends_all_before_it_reads_hears_why_it_was_refused() {
+    let world = World::with(&[("GATEWAY_LIMITS__BODY_BYTES", "1000")]).await;
+    let body = "x".repeat(4 * 1024 * 1024);
+    for head in [
+        format!("{HEAD}Content-Length: {}\r\n\r\n{body}", body.len()),
+        format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len()),
+    ] {
+        let answer = world.raw(head.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("body-too-large"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_does_not_keep_its_place() {
+    let world =
+        World::with(&[("GATEWAY_LIMITS__REQUESTS_MAX", "1"), ("GATEWAY_UPSTREAM__IDLE_SECS", "1")]).await;
+    world.service.respond(|_| Response::new(Body::from(vec![b'x'; 8 * 1024 * 1024])));
+    let stream = hyper_util::rt::TokioIo::new(TcpStream::connect(world.gateway).await.unwrap());
+    let (mut sender, connection) =
+        hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+            .initial_stream_window_size(0)
+            .handshake(stream)
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let mut request = get("/api/tasks");
+    *request.uri_mut() = "http://gateway.test/api/tasks".parse().unwrap();
+    let unread = sender.send_request(request).await.unwrap();
+    assert_eq!(world.send(get("/api/tasks")).await.status, 503, "the place is taken");
+    assert_eq!(world.send(get("/health")).await.status, 200, "the gateway is healthy all the same");
+    world.service.respond(|_| Response::new(Body::empty()));
+    let free = async {
+        while world.send(get("/api/tasks")).await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, free).await.expect("the place is given back");
+    drop(unread);
+}
+
+#[tokio::test]
+async fn a_head_has_as_many_fields_as_may_be_by_http_2_too() {
+    let world = World::new().await;
+    for (fields, want) in [(90, 200), (101, 431)] {
+        let mut request = as_u1(Method::GET, "/api/tasks");
+        for n in 0..fields {
+            request = request.header(format!("x-{n}"), "1");
+        }
+        assert_eq!(world.send_h2(request.body(Body::empty()).unwrap()).await.status, want, "{fields}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_in_a_coding_that_we_do_not_know_is_refused() {
+    let world = World::new().await;
+    for coding in ["gzip, chunked", "chunked, chunked", ",chunked"] {
+        let request =
+            format!("{HEAD}Transfer-Encoding: {coding}\r\nConnection: close\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
+        let answer = world.raw(request.as_bytes()).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 501") || answer.starts_with("HTTP/1.1 400"),
+            "{coding}: {answer}"
+        );
+    }
+    assert!(world.service.seen().is_empty());
 }

@@ -6,5 +6,7 @@
 mod attacks;
 mod better_auth;
 mod isolation;
+mod proxies;
+mod sessions;
 mod settings;
 mod world;

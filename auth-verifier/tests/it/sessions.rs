@@ -1,0 +1,156 @@
+//! Session cookies and tokens, looked up by asking somebody who answers as Better Auth does.
+
+use auth_verifier::session::{SessionToken, SigningKey};
+use chassis::Body;
+use http::Request;
+use serde_json::{Value, json};
+
+use crate::world::{Answer, SECRET, World};
+
+const TOKEN: &str = "D9XCRDDrH9v3FZ10lmGAzfSKKCzXFnSv";
+const FAR: &str = "2099-01-01T00:00:00.000Z";
+
+fn session(token: &str, expires: &str, user: Value) -> String {
+    json!({"session": {"token": token, "userId": user["id"], "expiresAt": expires}, "user": user}).to_string()
+}
+
+fn ada() -> Value {
+    json!({"id": "u1", "email": "ada@example.com"})
+}
+
+fn cookie(secret: &str) -> String {
+    let token = SessionToken::bare(TOKEN).unwrap();
+    format!("better-auth.session_token={}", SigningKey::new(secret).close(&token))
+}
+
+async fn by_cookie(world: &World, cookie: &str) -> Answer {
+    world.get(Request::get("/verify").header("cookie", cookie).body(Body::empty()).unwrap()).await
+}
+
+async fn world(variables: &[(&str, &str)]) -> World {
+    let world = World::new(&[&[("AUTH_VERIFIER_SESSION__TIMEOUT_MS", "20000")], variables].concat()).await;
+    world.endpoint.answer(200, &session(TOKEN, FAR, ada()));
+    world
+}
+
+#[tokio::test]
+async fn a_session_that_is_alive_says_who_is_calling() {
+    let world = world(&[]).await;
+    let answer = by_cookie(&world, &cookie(SECRET)).await;
+    assert_eq!((answer.status.as_u16(), answer.user()), (200, Some("u1")));
+    assert_eq!(
+        (answer.header("x-credential"), answer.header("x-user-email")),
+        (Some("cookie"), Some("ada@example.com"))
+    );
+    assert!(answer.header("x-identity-assertion").is_some());
+    for bearer in [TOKEN.to_owned(), cookie(SECRET).split_once('=').unwrap().1.to_owned()] {
+        let answer = world.bearer(&bearer).await;
+        assert_eq!((answer.status.as_u16(), answer.user()), (200, Some("u1")), "{bearer}");
+        assert_eq!(answer.header("x-credential"), Some("bearer"));
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_alive_says_nothing() {
+    let world = world(&[("AUTH_VERIFIER_SESSION__REUSE_SECS", "0")]).await;
+    for body in [
+        "null".to_owned(),
+        session(TOKEN, "2020-01-01T00:00:00.000Z", ada()),
+        session("another-token-of-somebody-else-xx", FAR, ada()),
+        session(TOKEN, FAR, json!({"id": "u1\r\nx-user-id: u2"})),
+        session(TOKEN, FAR, json!({"id": ""})),
+    ] {
+        world.endpoint.answer(200, &body);
+        let answer = by_cookie(&world, &cookie(SECRET)).await;
+        assert_eq!((answer.status.as_u16(), answer.user()), (401, None), "{body}");
+    }
+    world.endpoint.answer(200, &session(TOKEN, FAR, ada()));
+    assert_eq!(by_cookie(&world, &cookie(SECRET)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_cookie_with_another_signature_is_not_even_looked_up() {
+    let world = world(&[]).await;
+    let unsigned = format!("better-auth.session_token={TOKEN}");
+    let foreign = cookie("another-secret-of-at-least-32-bytes!");
+    for bad in [&*unsigned, &foreign, "better-auth.session_token=", "better-auth.session_token=.", "other=1"]
+    {
+        assert_eq!(by_cookie(&world, bad).await.status, 401, "{bad}");
+    }
+    let secure = cookie(SECRET).replace("better-auth", "__Secure-better-auth");
+    assert_eq!(by_cookie(&world, &secure).await.status, 401, "this Better Auth is not served over TLS");
+    assert_eq!(world.endpoint.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_banned_account_is_known_but_not_allowed() {
+    let world = world(&[]).await;
+    world.endpoint.answer(200, &session(TOKEN, FAR, json!({"id": "u1", "banned": true})));
+    let answer = by_cookie(&world, &cookie(SECRET)).await;
+    assert_eq!((answer.status.as_u16(), answer.user()), (403, None));
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+}
+
+#[tokio::test]
+async fn where_nobody_can_be_asked_we_can_not_know() {
+    let world = world(&[]).await;
+    for (status, body) in [(500, "null"), (404, "{}"), (200, "<html>"), (200, "{}"), (302, "null")] {
+        world.endpoint.answer(status, body);
+        let answer = by_cookie(&world, &cookie(SECRET)).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("retry-after")),
+            (503, Some("1")),
+            "{status} {body}"
+        );
+    }
+    world.endpoint.answer(200, &session(TOKEN, FAR, ada()));
+    assert_eq!(by_cookie(&world, &cookie(SECRET)).await.status, 200, "an error is not remembered");
+}
+
+#[tokio::test]
+async fn a_look_up_is_reused_for_as_long_as_is_set() {
+    let world = world(&[("AUTH_VERIFIER_SESSION__REUSE_SECS", "300")]).await;
+    for _ in 0..10 {
+        assert_eq!(by_cookie(&world, &cookie(SECRET)).await.status, 200);
+    }
+    assert_eq!(world.endpoint.asked(), 1);
+    let world = self::world(&[("AUTH_VERIFIER_SESSION__REUSE_SECS", "0")]).await;
+    for _ in 0..3 {
+        assert_eq!(by_cookie(&world, &cookie(SECRET)).await.status, 200);
+    }
+    assert_eq!(world.endpoint.asked(), 3);
+}
+
+#[tokio::test]
+async fn which_session_tokens_are_bearer_tokens_is_a_setting() {
+    let signed = cookie(SECRET).split_once('=').unwrap().1.to_owned();
+    for (setting, bare_is_good, signed_is_good) in
+        [("any", true, true), ("signed", false, true), ("off", false, false)]
+    {
+        let world = world(&[("AUTH_VERIFIER_SESSION__BEARER", setting)]).await;
+        assert_eq!(world.bearer(TOKEN).await.status == 200, bare_is_good, "{setting}");
+        assert_eq!(world.bearer(&signed).await.status == 200, signed_is_good, "{setting}");
+        assert_eq!(by_cookie(&world, &cookie(SECRET)).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn sessions_can_be_switched_off() {
+    let world = world(&[("AUTH_VERIFIER_SESSION__LOOKUP", "off")]).await;
+    let answer = by_cookie(&world, &cookie(SECRET)).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("www-authenticate")),
+        (401, Some("Bearer realm=\"api\""))
+    );
+    world.rejects(TOKEN).await;
+    assert_eq!(world.endpoint.asked(), 0);
+}
+
+#[tokio::test]
+async fn only_the_current_one_of_several_secrets_signs_sessions() {
+    let current = "the-current-secret-of-at-least-32-bytes";
+    let versions = format!("2:{current},1:{SECRET}");
+    let world = world(&[("BETTER_AUTH_SECRETS", &versions)]).await;
+    assert_eq!(by_cookie(&world, &cookie(current)).await.status, 200);
+    assert_eq!(by_cookie(&world, &cookie(SECRET)).await.status, 401);
+}
