@@ -1,0 +1,74 @@
+//! A server that answers as it is told, and remembers what it heard.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use axum::{Router, extract::Request};
+use chassis::Body;
+use http::{HeaderMap, Method, Response};
+use http_body_util::BodyExt;
+use tokio::net::TcpListener;
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    pub method: Method,
+    pub target: String,
+    pub headers: HeaderMap,
+    pub body: String,
+    pub trailers: HeaderMap,
+}
+
+impl Heard {
+    /// The one value of a header, if it is there.
+    pub fn one(&self, name: &str) -> Option<&str> {
+        let values: Vec<_> = self.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+        assert!(values.len() <= 1, "{name}: {values:?}");
+        values.first().copied()
+    }
+}
+
+/// The server. It lives as long as the test's runtime.
+#[derive(Clone)]
+pub struct Peer {
+    pub address: SocketAddr,
+    heard: Arc<Mutex<Vec<Heard>>>,
+}
+
+impl Peer {
+    pub async fn start<F: Future<Output = Response<Body>> + Send>(
+        answer: impl Fn() -> F + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = Self { address: listener.local_addr().unwrap(), heard: Arc::default() };
+        let heard = peer.heard.clone();
+        let router = Router::new().fallback(async move |request: Request| {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap();
+            heard.lock().unwrap().push(Heard {
+                method: head.method,
+                target: head.uri.to_string(),
+                headers: head.headers,
+                trailers: body.trailers().cloned().unwrap_or_default(),
+                body: String::from_utf8(body.to_bytes().to_vec()).unwrap(),
+            });
+            answer().await
+        });
+        tokio::spawn(axum::serve(listener, router).into_future());
+        peer
+    }
+
+    /// What was heard since this was last asked.
+    pub fn heard(&self) -> Vec<Heard> {
+        std::mem::take(&mut self.heard.lock().unwrap())
+    }
+
+    /// The one request that was heard since.
+    pub fn only(&self) -> Heard {
+        let mut heard = self.heard();
+        assert_eq!(heard.len(), 1, "{heard:?}");
+        heard.remove(0)
+    }
+}
