@@ -1,6 +1,12 @@
 //! The command line: the service itself, and what helps those who run it.
 
-use std::{ffi::OsString, io::Write, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    io::{Read, Write},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use chassis::{
     identity::UserId,
@@ -11,6 +17,8 @@ use clap::{Args, FromArgMatches, Subcommand};
 
 use crate::{
     http::{Verifier, stack},
+    inspect,
+    sessions::database::sql::Tables,
     settings::Settings,
     token,
 };
@@ -19,6 +27,10 @@ use crate::{
 enum Command {
     /// Make a development token, signed with `BETTER_AUTH_SECRET`
     Token(TokenArgs),
+    /// Print the SQL that lets a role look sessions up, and nothing else
+    Grants,
+    /// Say of a token or cookie, pasted on standard input, what it is and why it is accepted or not
+    Inspect,
 }
 
 #[derive(Args)]
@@ -38,6 +50,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => process::usage(&error),
         Ok(matches) => match Command::from_arg_matches(&matches) {
             Ok(Command::Token(args)) => finish(mint(&args)),
+            Ok(Command::Grants) => finish(grants()),
+            Ok(Command::Inspect) => process::run_once(&matches, look_at),
             Err(_) => process::run(&matches, serve),
         },
     }
@@ -50,6 +64,14 @@ async fn serve(settings: Settings, process: Process) -> Result<(), StartError> {
     process.readiness.set(true);
     process.serve(stack(verifier)).await;
     Ok(())
+}
+
+async fn look_at(settings: Settings) -> Result<(), StartError> {
+    let mut pasted = String::new();
+    std::io::stdin().read_to_string(&mut pasted).map_err(|error| StartError::Other(error.into()))?;
+    let verifier = Verifier::new(&settings)?;
+    let told = inspect::inspect(&pasted, &settings, &verifier).await;
+    std::io::stdout().write_all(told.as_bytes()).map_err(|error| StartError::Other(error.into()))
 }
 
 fn mint(args: &TokenArgs) -> Result<String, SettingsError> {
@@ -67,9 +89,14 @@ fn mint(args: &TokenArgs) -> Result<String, SettingsError> {
     Ok(token::mint_for(&secret, &args.sub, lifetime, iss.as_deref(), aud.as_deref()))
 }
 
+fn grants() -> Result<String, SettingsError> {
+    let settings: Settings = settings::load(&Environment::of_process()?)?;
+    Ok(Tables::parse(&settings.session.database)?.grants())
+}
+
 fn finish(result: Result<String, SettingsError>) -> ExitCode {
     let written = match result {
-        Ok(token) => writeln!(std::io::stdout(), "{token}").map(|()| ExitCode::SUCCESS),
+        Ok(text) => writeln!(std::io::stdout(), "{text}").map(|()| ExitCode::SUCCESS),
         Err(error) => writeln!(std::io::stderr(), "auth-verifier: {error}").map(|()| ExitCode::FAILURE),
     };
     written.unwrap_or(ExitCode::FAILURE)

@@ -64,6 +64,11 @@ impl Verifier {
         Ok(Arc::new(Self { judge, signer, keys }))
     }
 
+    /// Says who sends these headers.
+    pub async fn judge(&self, headers: &HeaderMap) -> Verdict {
+        self.judge.judge(headers, now()).await
+    }
+
     /// Keeps Better Auth's keys fresh, for as long as it is polled.
     pub async fn keep_fresh(self: Arc<Self>) {
         match &self.keys {
@@ -116,7 +121,7 @@ pub fn stack(verifier: Arc<Verifier>) -> impl HttpService {
 }
 
 async fn verify(State(verifier): State<Arc<Verifier>>, headers: HeaderMap) -> Response {
-    match verifier.judge.judge(&headers, now()).await {
+    match verifier.judge(&headers).await {
         Verdict::Known(caller) => known(caller),
         Verdict::Rejected(rejection) => rejected(&rejection).into_response(),
         Verdict::Banned => {

@@ -20,6 +20,7 @@ pub mod assertion;
 pub mod http;
 pub mod keys;
 
+pub mod inspect;
 pub mod token;
 
 mod cli;

@@ -3,16 +3,28 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chassis::{
+    database::{DatabaseSettings, Names},
     document::Policy,
     identity,
     process::{Common, Service},
     serve::ServerSettings,
-    settings::{self, Secret, ServiceUrl, SettingsError, Spec},
+    settings::{self, Secret, ServiceUrl, SettingsError, Spec, Switch},
     telemetry::LogFormat,
 };
 use serde::Deserialize;
 
-use crate::secrets::{self, Secrets};
+use crate::{
+    secrets::{self, Secrets},
+    sessions::database::sql::Tables,
+};
+
+/// What the settings of the sessions' database are called.
+pub const SESSION_DATABASE: Names = Names {
+    application: "auth-verifier",
+    url: "AUTH_VERIFIER_SESSION__DATABASE__URL",
+    prefix: "AUTH_VERIFIER_SESSION__DATABASE__",
+    kept: "session",
+};
 
 /// All settings of auth-verifier.
 #[derive(Clone, Debug, Deserialize)]
@@ -132,7 +144,7 @@ pub enum BearerTokens {
     Off,
 }
 
-/// Better Auth's own tables.
+/// Better Auth's own tables: how to reach them, as [`DatabaseSettings`] has it, and what they are called.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "defaults.toml explains each one")]
@@ -141,7 +153,7 @@ pub struct SessionDatabase {
     pub url: Option<Secret>,
     #[serde(deserialize_with = "settings::optional")]
     pub ca_file: Option<PathBuf>,
-    pub dangerous_plaintext: String,
+    pub dangerous_plaintext: Switch,
     pub pool_max: u32,
     #[serde(rename = "wait_ms", deserialize_with = "settings::millis")]
     pub wait: Duration,
@@ -158,6 +170,32 @@ pub struct SessionDatabase {
     pub user_table: String,
     pub columns: Columns,
     pub time_zone: String,
+}
+
+impl SessionDatabase {
+    /// How they are reached.
+    pub fn connection(&self) -> DatabaseSettings {
+        DatabaseSettings {
+            url: self.url.clone(),
+            ca_file: self.ca_file.clone(),
+            dangerous_plaintext: self.dangerous_plaintext,
+            pool_max: self.pool_max,
+            wait: self.wait,
+            connect: self.connect,
+            query: self.query,
+            idle: self.idle,
+            life: self.life,
+        }
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        Tables::parse(self)?;
+        if self.time_zone.is_empty() || self.time_zone.contains('\0') {
+            let name = format!("{}TIME_ZONE", SESSION_DATABASE.prefix);
+            return Err(SettingsError::new(name, "must be the name of a time zone, such as UTC"));
+        }
+        Ok(())
+    }
 }
 
 /// How the columns are written.
@@ -305,8 +343,9 @@ impl Settings {
                 "needs BETTER_AUTH_SECRET, which session cookies are signed with",
             );
         }
-        if self.lookup() == Lookup::Database && self.session.database.url.is_none() {
-            return wrong("AUTH_VERIFIER_SESSION__DATABASE__URL", "set it to where Better Auth's tables are");
+        self.session.database.check()?;
+        if self.lookup() == Lookup::Database || self.session.database.url.is_some() {
+            self.session.database.connection().check(&SESSION_DATABASE)?;
         }
         if self.lookup() == Lookup::Http && self.get_session_url().is_none() {
             return wrong(
@@ -484,6 +523,38 @@ mod tests {
         assert_eq!(settings.issuers(), ["https://b.test", "https://c.test"]);
         assert_eq!(settings.audiences(), ["api"]);
         assert_eq!(settings.jwks_url().unwrap(), "http://frontend:3000/api/auth/jwks");
+    }
+
+    #[test]
+    fn a_database_of_sessions_that_cannot_work_is_named() {
+        let url = ("URL", "postgresql://u:hunter2@localhost/auth");
+        let variables = |further: &[(&str, &str)]| {
+            let name = |(key, value): &(&str, &str)| {
+                (format!("{}{key}", SESSION_DATABASE.prefix), (*value).to_owned())
+            };
+            let secret = ("BETTER_AUTH_SECRET".to_owned(), SECRET.to_owned());
+            further.iter().map(name).chain([secret]).collect()
+        };
+        let settings: Settings = settings::load(&variables(&[url])).unwrap();
+        assert_eq!(settings.lookup(), Lookup::Database);
+        for (key, value) in [
+            ("URL", "mysql://u:hunter2@localhost/auth"),
+            ("URL", "postgresql://u:hunter2@db/auth?sslmode=disable"),
+            ("CA_FILE", "/nowhere/ca.pem"),
+            ("DANGEROUS_PLAINTEXT", "yes"),
+            ("POOL_MAX", "0"),
+            ("WAIT_MS", "0"),
+            ("LIFE_SECS", "0"),
+            ("SESSION_TABLE", &"x".repeat(64)),
+            ("COLUMNS", "kebab"),
+        ] {
+            let error = settings::load::<Settings>(&variables(&[url, (key, value)])).unwrap_err().to_string();
+            let name = format!("AUTH_VERIFIER_SESSION__DATABASE__{key}: ");
+            assert!(error.starts_with(&name) && !error.contains("hunter2"), "{key}: {error}");
+        }
+        let error = load(&[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_SESSION__LOOKUP", "database")])
+            .unwrap_err();
+        assert!(error.starts_with("AUTH_VERIFIER_SESSION__DATABASE__URL: set it to where"), "{error}");
     }
 
     #[test]

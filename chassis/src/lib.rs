@@ -2,9 +2,11 @@
 //!
 //! The chassis knows no route, no token and no task: it loads settings, listens and drains, names each request,
 //! writes its access line, turns problems into answers, and holds the words of the contract by which the
-//! services meet ([`identity`]).
+//! services meet ([`identity`]). For those that keep or look up something, it asks PostgreSQL (`database`).
 
 pub mod client;
+#[cfg(feature = "database")]
+pub mod database;
 pub mod document;
 pub mod identity;
 pub mod ops;

@@ -292,6 +292,15 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "they say it themselves")]
+pub enum Switch {
+    On,
+    Off,
+}
+
 /// `None` where a setting is left empty.
 pub fn optional<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
     let text = String::deserialize(from)?;

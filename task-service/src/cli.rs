@@ -2,16 +2,13 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use chassis::process::{self, Process, StartError};
+use chassis::{
+    process::{self, Process, StartError},
+    settings::Switch,
+};
 use clap::Command;
 
-use crate::{
-    settings::{Settings, Switch},
-    stack::stack,
-    startup,
-    store::Store,
-    trust::Trust,
-};
+use crate::{settings::Settings, stack::stack, startup, store::Store, trust::Trust};
 
 const MIGRATE: &str = "migrate";
 

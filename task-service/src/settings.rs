@@ -1,19 +1,23 @@
 //! What can be set; each one explained in `defaults.toml`.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use chassis::{
+    database::{DatabaseSettings, Names},
     process::{Common, Service},
     serve::ServerSettings,
-    settings::{self, Secret, ServiceUrl, SettingsError, Spec},
+    settings::{self, ServiceUrl, SettingsError, Spec, Switch},
     telemetry::LogFormat,
 };
 use serde::Deserialize;
 
-use crate::store::dsn::Dsn;
-
-/// More connections than any PostgreSQL has.
-const POOL_MAX: u32 = 1000;
+/// What the settings of the database are called.
+pub const DATABASE: Names = Names {
+    application: "task-service",
+    url: "DATABASE_URL",
+    prefix: "TASK_SERVICE_DATABASE__",
+    kept: "task",
+};
 
 /// More than this is no body of a task, but a way to fill our memory.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -31,18 +35,9 @@ pub struct Settings {
     pub identity_jwks_url: ServiceUrl,
     pub migrate: Switch,
     pub identity: Identity,
-    pub database: Database,
+    pub database: DatabaseSettings,
     pub limits: Limits,
     pub server: ServerSettings,
-}
-
-/// Whether something is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "they say it themselves")]
-pub enum Switch {
-    On,
-    Off,
 }
 
 /// The identity that requests must prove.
@@ -51,28 +46,6 @@ pub enum Switch {
 #[expect(missing_docs, reason = "defaults.toml explains each one")]
 pub struct Identity {
     pub audience: String,
-}
-
-/// The database, and the bounds of using it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct Database {
-    pub url: Secret,
-    #[serde(deserialize_with = "settings::optional")]
-    pub ca_file: Option<PathBuf>,
-    pub dangerous_plaintext: Switch,
-    pub pool_max: u32,
-    #[serde(rename = "wait_ms", deserialize_with = "settings::millis")]
-    pub wait: Duration,
-    #[serde(rename = "connect_ms", deserialize_with = "settings::millis")]
-    pub connect: Duration,
-    #[serde(rename = "query_ms", deserialize_with = "settings::millis")]
-    pub query: Duration,
-    #[serde(rename = "idle_secs", deserialize_with = "settings::secs")]
-    pub idle: Duration,
-    #[serde(rename = "life_secs", deserialize_with = "settings::secs")]
-    pub life: Duration,
 }
 
 /// The bounds of a request.
@@ -97,18 +70,9 @@ impl settings::Settings for Settings {
         let wrong = |key: &str, reason: String| {
             Err(SettingsError::new(format!("{}{key}", Self::SPEC.prefix()), reason))
         };
-        Dsn::parse(&self.database)?;
+        self.database.check(&DATABASE)?;
         if self.identity.audience.trim().is_empty() {
             return wrong("IDENTITY__AUDIENCE", "must not be empty".into());
-        }
-        if !(1..=POOL_MAX).contains(&self.database.pool_max) {
-            return wrong("DATABASE__POOL_MAX", format!("must be 1 to {POOL_MAX}"));
-        }
-        if self.database.idle.is_zero() {
-            return wrong("DATABASE__IDLE_SECS", "must be at least 1".into());
-        }
-        if self.database.life.is_zero() {
-            return wrong("DATABASE__LIFE_SECS", "must be at least 1".into());
         }
         if !(1..=BODY_BYTES_MAX).contains(&self.limits.body_bytes) {
             return wrong("LIMITS__BODY_BYTES", format!("must be 1 to {BODY_BYTES_MAX}"));

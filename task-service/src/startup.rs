@@ -5,12 +5,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chassis::ops::Readiness;
+use chassis::{ops::Readiness, settings::Switch};
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    settings::Switch,
     store::{PrepareError, Store},
     trust::Trust,
 };

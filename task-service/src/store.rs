@@ -1,12 +1,7 @@
 //! Where tasks are kept. [`Store::of`] is the only door to a row, and only [`trust`](crate::trust) makes the key.
 
-mod connection;
-pub mod dsn;
-mod error;
 mod migrations;
-mod pool;
 mod sql;
-mod tls;
 
 use std::{
     sync::{
@@ -16,20 +11,17 @@ use std::{
     time::Duration,
 };
 
-use chassis::{identity::UserId, settings::SettingsError};
+use chassis::{
+    database::{DatabaseError, DatabaseErrorKind, DatabaseSettings, Dsn, Effect, Pool, described},
+    identity::UserId,
+    settings::{SettingsError, Switch},
+};
 use time::OffsetDateTime;
 use tokio_postgres::{Row, types::ToSql};
 
-use self::{
-    dsn::Dsn,
-    pool::{Effect, Pool},
-};
-pub use self::{
-    error::{StoreError, StoreErrorKind},
-    migrations::PrepareError,
-};
+pub use self::migrations::PrepareError;
 use crate::{
-    settings::{Database, Switch},
+    settings::DATABASE,
     task::{
         Task, TaskId,
         draft::{Changes, NewTask},
@@ -51,9 +43,8 @@ pub struct Store {
 
 impl Store {
     /// A store that connects when it is first asked. Needs a Tokio runtime.
-    pub fn new(settings: &Database) -> Result<Self, SettingsError> {
-        let dsn = Dsn::parse(settings)?;
-        dsn.warn();
+    pub fn new(settings: &DatabaseSettings) -> Result<Self, SettingsError> {
+        let dsn = Dsn::parse(settings, &DATABASE)?;
         let pool = Pool::new(dsn.clone(), settings);
         Ok(Self { pool, dsn, connect: settings.connect, prepared: Arc::default() })
     }
@@ -79,7 +70,7 @@ pub struct Tasks<'a> {
 
 impl Tasks<'_> {
     /// The tasks that are asked for.
-    pub async fn list(&self, listing: &Listing) -> Result<Vec<Task>, StoreError> {
+    pub async fn list(&self, listing: &Listing) -> Result<Vec<Task>, DatabaseError> {
         let priority = listing.priority.map(Priority::rank);
         let tag = listing.tag.as_ref().map(Tag::as_str);
         let search = listing.search.as_ref().map(Search::pattern);
@@ -91,12 +82,12 @@ impl Tasks<'_> {
     }
 
     /// One task.
-    pub async fn get(&self, id: TaskId) -> Result<Option<Task>, StoreError> {
+    pub async fn get(&self, id: TaskId) -> Result<Option<Task>, DatabaseError> {
         self.one(Effect::None, sql::GET, &[&id.uuid()]).await
     }
 
     /// Makes a task.
-    pub async fn create(&self, new: &NewTask) -> Result<Task, StoreError> {
+    pub async fn create(&self, new: &NewTask) -> Result<Task, DatabaseError> {
         let NewTask { title, description, completed, priority, due_date, tags } = new;
         let id = TaskId::make().uuid();
         let parameters: [&(dyn ToSql + Sync); 7] = [
@@ -109,11 +100,11 @@ impl Tasks<'_> {
             &tags.as_strs(),
         ];
         let made = self.one(Effect::Once, sql::CREATE, &parameters).await?;
-        made.ok_or_else(|| StoreError::fault("an insert gave no row"))
+        made.ok_or_else(|| DatabaseError::fault("an insert gave no row"))
     }
 
     /// Changes a task.
-    pub async fn change(&self, id: TaskId, changes: &Changes) -> Result<Option<Task>, StoreError> {
+    pub async fn change(&self, id: TaskId, changes: &Changes) -> Result<Option<Task>, DatabaseError> {
         if changes.is_empty() {
             return self.get(id).await;
         }
@@ -134,12 +125,12 @@ impl Tasks<'_> {
     }
 
     /// Completes a task or reopens it; turns it over where `completed` doesn't say which.
-    pub async fn complete(&self, id: TaskId, completed: Option<bool>) -> Result<Option<Task>, StoreError> {
+    pub async fn complete(&self, id: TaskId, completed: Option<bool>) -> Result<Option<Task>, DatabaseError> {
         self.one(Effect::Each, sql::COMPLETE, &[&id.uuid(), &completed]).await
     }
 
     /// Removes a task, and says whether there was one.
-    pub async fn delete(&self, id: TaskId) -> Result<bool, StoreError> {
+    pub async fn delete(&self, id: TaskId) -> Result<bool, DatabaseError> {
         Ok(!self.query(Effect::Each, sql::DELETE, &[&id.uuid()]).await?.is_empty())
     }
 
@@ -148,7 +139,7 @@ impl Tasks<'_> {
         effect: Effect,
         sql: &'static str,
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Option<Task>, StoreError> {
+    ) -> Result<Option<Task>, DatabaseError> {
         self.query(effect, sql, parameters).await?.first().map(task).transpose()
     }
 
@@ -158,9 +149,9 @@ impl Tasks<'_> {
         effect: Effect,
         sql: &'static str,
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, StoreError> {
+    ) -> Result<Vec<Row>, DatabaseError> {
         if !self.store.prepared.load(Ordering::Acquire) {
-            return Err(StoreError::before(StoreErrorKind::Unreachable, "the tables are not ready"));
+            return Err(DatabaseError::before(DatabaseErrorKind::Unreachable, "the tables are not ready"));
         }
         let user = self.user.as_str();
         let all: Vec<&(dyn ToSql + Sync)> =
@@ -169,7 +160,7 @@ impl Tasks<'_> {
     }
 }
 
-fn task(row: &Row) -> Result<Task, StoreError> {
+fn task(row: &Row) -> Result<Task, DatabaseError> {
     let read = || {
         let due_date: Option<OffsetDateTime> = row.try_get("due_date")?;
         Ok(Task {
@@ -185,5 +176,5 @@ fn task(row: &Row) -> Result<Task, StoreError> {
             updated_at: row.try_get("updated_at")?,
         })
     };
-    read().map_err(|error: tokio_postgres::Error| StoreError::fault(error::described(&error)))
+    read().map_err(|error: tokio_postgres::Error| DatabaseError::fault(described(&error)))
 }

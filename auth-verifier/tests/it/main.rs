@@ -7,6 +7,7 @@ mod issuer;
 mod keys;
 mod recorded;
 mod sessions;
+mod sessions_database;
 mod token;
 mod verdict;
 mod world;

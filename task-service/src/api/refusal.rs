@@ -1,11 +1,12 @@
 //! Everything that is not an answer, and what the client is told about it: one table.
 
 use axum::response::{IntoResponse, Response};
-use chassis::problem::{FieldError, Problem};
+use chassis::{
+    database::{DatabaseError, DatabaseErrorKind},
+    problem::{FieldError, Problem},
+};
 use http::StatusCode;
 use tracing::{error, warn};
-
-use crate::store::{StoreError, StoreErrorKind};
 
 /// Why a request is turned away.
 #[derive(Debug)]
@@ -29,11 +30,11 @@ pub(super) enum Refusal {
     Incomplete,
     /// Well-formed, but wrong.
     Invalid(Vec<FieldError>),
-    Store(StoreError),
+    Store(DatabaseError),
 }
 
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
+impl From<DatabaseError> for Refusal {
+    fn from(error: DatabaseError) -> Self {
         Self::Store(error)
     }
 }
@@ -83,9 +84,9 @@ impl From<Refusal> for Problem {
     }
 }
 
-fn stored(error: &StoreError) -> Problem {
-    use StoreErrorKind::{Busy, Fault, Lost, Passing, TimedOut, Unreachable};
-    let StoreError { kind, undone, .. } = *error;
+fn stored(error: &DatabaseError) -> Problem {
+    use DatabaseErrorKind::{Busy, Fault, Lost, Passing, TimedOut, Unreachable};
+    let DatabaseError { kind, undone, .. } = *error;
     match kind {
         Fault => error!(%error, "the database does not understand us"),
         Busy | Unreachable | Lost | Passing | TimedOut => {

@@ -8,18 +8,14 @@
 use std::time::Duration;
 
 use aws_lc_rs::digest;
+use chassis::{
+    database::{ConnectError, Dsn, described, is_distrust, open},
+    settings::Switch,
+};
 use thiserror::Error;
 use tokio::time::timeout;
 use tokio_postgres::{GenericClient, IsolationLevel, error::SqlState, types::Type};
 use tracing::info;
-
-use super::{
-    connection::{ConnectError, open},
-    dsn::Dsn,
-    error::described,
-    tls,
-};
-use crate::settings::Switch;
 
 struct Migration {
     version: i64,
@@ -175,7 +171,7 @@ impl From<ConnectError> for PrepareError {
 impl From<tokio_postgres::Error> for PrepareError {
     fn from(error: tokio_postgres::Error) -> Self {
         let said = described(&error);
-        if tls::is_distrust(&error) {
+        if is_distrust(&error) {
             let advice = "nobody whom we trust vouches for the database; if it has a certificate authority of its \
                           own, name its file in TASK_SERVICE_DATABASE__CA_FILE";
             return Self::Refused(format!("{advice} ({said})"));

@@ -114,6 +114,7 @@ fn bounds() -> ServerSettings {
     ServerSettings {
         connections_max: 100,
         head: Duration::from_secs(60),
+        write: Duration::from_secs(60),
         head_bytes: 32 * 1024,
         head_fields: 100,
         streams_max: 100,

@@ -1,11 +1,9 @@
 //! The tables, brought up to date by whoever comes.
 
+use chassis::settings::Switch;
 use dev_postgres::test::{self, TestDatabase};
 use serde_json::json;
-use task_service::{
-    settings::Switch,
-    store::{PrepareError, Store},
-};
+use task_service::store::{PrepareError, Store};
 
 use crate::{
     database::connect,

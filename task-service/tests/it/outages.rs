@@ -2,9 +2,9 @@
 
 use std::{os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 
+use chassis::settings::Switch;
 use dev_postgres::{Postgres, StartError, test};
 use serde_json::{Value, json};
-use task_service::settings::Switch;
 use tokio::time::Instant;
 
 use crate::{

@@ -3,17 +3,15 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use chassis::{Body, identity, settings};
+use chassis::{
+    Body, identity,
+    settings::{self, Switch},
+};
 use dev_postgres::test::TestDatabase;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use task_service::{
-    settings::{Settings, Switch},
-    stack,
-    store::Store,
-    trust::Trust,
-};
+use task_service::{settings::Settings, stack, store::Store, trust::Trust};
 use tokio::time::{Instant, sleep};
 use tower::{ServiceExt, util::BoxCloneSyncService};
 

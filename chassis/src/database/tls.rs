@@ -5,7 +5,6 @@
 
 use std::{error::Error as _, io, path::Path};
 
-use chassis::{client, settings::SettingsError};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
@@ -13,8 +12,11 @@ use rustls::{
 use tokio_postgres::config::SslNegotiation;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::Names;
+use crate::{client, settings::SettingsError};
+
 /// The setting that is at fault if there are no certificates in the file.
-const CA_FILE: &str = "TASK_SERVICE_DATABASE__CA_FILE";
+const CA_FILE: &str = "CA_FILE";
 
 /// The application protocol of a connection that begins with TLS at once (PostgreSQL 17).
 const ALPN: &[u8] = b"postgresql";
@@ -22,6 +24,7 @@ const ALPN: &[u8] = b"postgresql";
 /// TLS by the public roots, or by those of `ca_file` alone.
 pub(super) fn connector(
     ca_file: Option<&Path>,
+    names: &Names,
     negotiation: SslNegotiation,
 ) -> Result<MakeRustlsConnect, SettingsError> {
     let public = client::tls();
@@ -29,8 +32,8 @@ pub(super) fn connector(
         None => public,
         Some(file) => ClientConfig::builder_with_provider(public.crypto_provider().clone())
             .with_safe_default_protocol_versions()
-            .map_err(|error| SettingsError::new(CA_FILE, error.to_string()))?
-            .with_root_certificates(roots(file)?)
+            .map_err(|error| names.wrong(CA_FILE, error.to_string()))?
+            .with_root_certificates(roots(file, names)?)
             .with_no_client_auth(),
     };
     if negotiation == SslNegotiation::Direct {
@@ -39,8 +42,8 @@ pub(super) fn connector(
     Ok(MakeRustlsConnect::new(config))
 }
 
-fn roots(file: &Path) -> Result<RootCertStore, SettingsError> {
-    let wrong = |reason: String| SettingsError::new(CA_FILE, format!("{}: {reason}", file.display()));
+fn roots(file: &Path, names: &Names) -> Result<RootCertStore, SettingsError> {
+    let wrong = |reason: String| names.wrong(CA_FILE, format!("{}: {reason}", file.display()));
     let certificates = CertificateDer::pem_file_iter(file).map_err(|error| wrong(error.to_string()))?;
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
@@ -51,7 +54,7 @@ fn roots(file: &Path) -> Result<RootCertStore, SettingsError> {
 }
 
 /// Whether a connection failed because the server's certificate did not convince us.
-pub(super) fn is_distrust(error: &tokio_postgres::Error) -> bool {
+pub fn is_distrust(error: &tokio_postgres::Error) -> bool {
     let cause =
         error.source().and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::get_ref);
     let cause = cause.and_then(|cause| cause.downcast_ref::<rustls::Error>());
@@ -61,6 +64,7 @@ pub(super) fn is_distrust(error: &tokio_postgres::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::database::dsn::tests::NAMES;
 
     const CERTIFICATE: &str = "\
 -----BEGIN CERTIFICATE-----
@@ -79,7 +83,7 @@ ig+hPcvKQmCtF4QCIBv7YZcuvbeZ2hX69Ew6xR0fBOCpFwKIVGGKAvZFB6em
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.pem");
         std::fs::write(&file, text).unwrap();
-        roots(&file).map_err(|error| error.to_string())
+        roots(&file, &NAMES).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -93,8 +97,8 @@ ig+hPcvKQmCtF4QCIBv7YZcuvbeZ2hX69Ew6xR0fBOCpFwKIVGGKAvZFB6em
         let broken = CERTIFICATE.replace("MII", "MIJ");
         for text in ["", "not PEM", &broken, "-----BEGIN CERTIFICATE-----\n"] {
             let error = read(text).unwrap_err();
-            assert!(error.starts_with("TASK_SERVICE_DATABASE__CA_FILE: "), "{error}");
+            assert!(error.starts_with("SHELF_DATABASE__CA_FILE: "), "{error}");
         }
-        assert!(roots(Path::new("/nowhere/ca.pem")).is_err());
+        assert!(roots(Path::new("/nowhere/ca.pem"), &NAMES).is_err());
     }
 }

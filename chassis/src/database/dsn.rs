@@ -1,4 +1,4 @@
-//! Where the database is: `DATABASE_URL` as people have it at hand, made safe.
+//! Where the database is: a connection string as people have it at hand, made safe.
 //!
 //! A connection string comes from a console, a `.env` file or another framework, each with its own dialect. What
 //! the driver doesn't know is left out, and said so; what would send a password over a network unencrypted is
@@ -6,7 +6,6 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use chassis::settings::SettingsError;
 use tokio_postgres::{
     Config,
     config::{Host, SslMode},
@@ -14,11 +13,8 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::warn;
 
-use super::tls;
-use crate::settings::{Database, Switch};
-
-/// The setting that all of this is about.
-const NAME: &str = "DATABASE_URL";
+use super::{DatabaseSettings, Names, tls};
+use crate::settings::{Secret, SettingsError, Switch};
 
 /// What the driver understands behind the `?`.
 const KNOWN: [&str; 19] = [
@@ -48,18 +44,20 @@ const KNOWN: [&str; 19] = [
 pub struct Dsn {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
+    name: &'static str,
     ignored: Vec<String>,
 }
 
 impl Dsn {
     /// Reads a connection string. The error never repeats it.
-    pub fn parse(settings: &Database) -> Result<Self, SettingsError> {
-        let wrong = |reason: &str| SettingsError::new(NAME, reason);
-        let text = bare(settings.url.expose());
+    pub fn parse(settings: &DatabaseSettings, names: &Names) -> Result<Self, SettingsError> {
+        let wrong = |reason: &str| SettingsError::new(names.url, reason);
+        let text = bare(settings.url.as_ref().map_or("", Secret::expose));
         if text.is_empty() {
-            return Err(wrong(
-                "set it to where the tasks are kept: postgresql://user:password@host/database",
-            ));
+            return Err(wrong(&format!(
+                "set it to where the {}s are kept: postgresql://user:password@host/database",
+                names.kept
+            )));
         }
         let (text, ignored) = translated(text);
         let mut config: Config = text.parse().map_err(|_| {
@@ -74,22 +72,25 @@ impl Dsn {
         if config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(name) if name.contains('@'))) {
             return Err(wrong("has an @ in its password; write it as %40"));
         }
-        secure(&mut config, settings.dangerous_plaintext)?;
+        secure(&mut config, settings.dangerous_plaintext, names)?;
         if config.get_application_name().is_none() {
-            config.application_name("task-service");
+            config.application_name(names.application);
         }
         if config.get_connect_timeout().is_none() {
             // Of a name with several addresses the first may be a black hole.
             config.connect_timeout(settings.connect / 2);
         }
-        let tls = tls::connector(settings.ca_file.as_deref(), config.get_ssl_negotiation())?;
-        Ok(Self { config, tls, ignored })
+        let tls = tls::connector(settings.ca_file.as_deref(), names, config.get_ssl_negotiation())?;
+        Ok(Self { config, tls, name: names.url, ignored })
     }
 
     /// Tells the operator what was left out.
     pub(super) fn warn(&self) {
         if !self.ignored.is_empty() {
-            warn!(parameters = self.ignored.join(", "), "{NAME} has parameters that mean nothing here");
+            warn!(
+                parameters = self.ignored.join(", "),
+                "{} has parameters that mean nothing here", self.name
+            );
         }
     }
 }
@@ -129,7 +130,7 @@ fn translated(text: &str) -> (Cow<'_, str>, Vec<String>) {
 }
 
 /// Demands TLS wherever the connection leaves this machine, and spares it where it doesn't.
-fn secure(config: &mut Config, plaintext: Switch) -> Result<(), SettingsError> {
+fn secure(config: &mut Config, plaintext: Switch, names: &Names) -> Result<(), SettingsError> {
     let mode = config.get_ssl_mode();
     if is_local(config) {
         // A development server's own certificate is signed by nobody; without `require` nobody asked for one.
@@ -140,9 +141,12 @@ fn secure(config: &mut Config, plaintext: Switch) -> Result<(), SettingsError> {
     }
     match (mode, plaintext) {
         (SslMode::Disable, Switch::Off) => Err(SettingsError::new(
-            NAME,
-            "has sslmode=disable, which would send the password and every task unencrypted to another machine; \
-             remove it, or set TASK_SERVICE_DATABASE__DANGEROUS_PLAINTEXT=on too where nobody else can read the network",
+            names.url,
+            format!(
+                "has sslmode=disable, which would send the password and every {} unencrypted to another machine; \
+                 remove it, or set {}DANGEROUS_PLAINTEXT=on too where nobody else can read the network",
+                names.kept, names.prefix
+            ),
         )),
         (SslMode::Disable, Switch::On) => Ok(()),
         // Whoever doesn't write `disable` gets TLS, whatever the switch says: `prefer` would give way to anybody who
@@ -169,17 +173,18 @@ fn is_local(config: &Config) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
-
-    use chassis::settings::Secret;
 
     use super::*;
 
-    fn settings(url: &str) -> Database {
+    pub(in crate::database) const NAMES: Names =
+        Names { application: "shelf", url: "DATABASE_URL", prefix: "SHELF_DATABASE__", kept: "book" };
+
+    fn settings(url: &str) -> DatabaseSettings {
         let second = Duration::from_secs(1);
-        Database {
-            url: Secret::new(url),
+        DatabaseSettings {
+            url: Some(Secret::new(url)),
             ca_file: None,
             dangerous_plaintext: Switch::Off,
             pool_max: 1,
@@ -192,7 +197,7 @@ mod tests {
     }
 
     fn parse(url: &str) -> Result<Dsn, String> {
-        Dsn::parse(&settings(url)).map_err(|error| error.to_string())
+        Dsn::parse(&settings(url), &NAMES).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -248,13 +253,15 @@ mod tests {
         ] {
             assert_eq!(parse(url).unwrap().config.get_ssl_mode(), mode, "{url}");
         }
-        assert!(parse("postgres://u@h/d?sslmode=disable").err().unwrap().contains("DANGEROUS_PLAINTEXT"));
+        let error = parse("postgres://u@h/d?sslmode=disable").err().unwrap();
+        assert!(error.contains("SHELF_DATABASE__DANGEROUS_PLAINTEXT=on"), "{error}");
         assert!(parse("postgres://u@localhost,h/d?sslmode=disable").is_err());
     }
 
     #[test]
     fn plaintext_is_for_those_who_ask_for_it_twice() {
-        let plain = |url| Dsn::parse(&Database { dangerous_plaintext: Switch::On, ..settings(url) });
+        let plain =
+            |url| Dsn::parse(&DatabaseSettings { dangerous_plaintext: Switch::On, ..settings(url) }, &NAMES);
         for (url, mode) in [
             ("postgres://u@h/d?sslmode=disable", SslMode::Disable),
             ("postgres://u@h/d", SslMode::Require),

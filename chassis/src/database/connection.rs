@@ -22,12 +22,12 @@ use tracing::{debug, info, warn};
 
 use super::{
     dsn::Dsn,
-    error::{StoreError, StoreErrorKind, described},
+    error::{DatabaseError, DatabaseErrorKind, described},
 };
 
 /// Why there is no connection. The text is for the log; it has no password in it.
 #[derive(Debug, Error)]
-pub(super) enum ConnectError {
+pub enum ConnectError {
     /// Too slow.
     #[error("no connection within {0:?}")]
     TimedOut(Duration),
@@ -40,7 +40,7 @@ pub(super) enum ConnectError {
 }
 
 /// Opens a connection, within `wait`.
-pub(super) async fn open(dsn: &Dsn, wait: Duration) -> Result<(Client, AbortHandle), ConnectError> {
+pub async fn open(dsn: &Dsn, wait: Duration) -> Result<(Client, AbortHandle), ConnectError> {
     let opened = timeout(wait, dsn.config.connect(dsn.tls.clone())).await;
     let (client, connection) = opened.map_err(|_| ConnectError::TimedOut(wait))??;
     let task = tokio::spawn(async move {
@@ -193,7 +193,7 @@ impl bb8::ManageConnection for Manager {
 pub(super) struct Connection {
     client: Client,
     task: AbortHandle,
-    statements: HashMap<&'static str, Statement>,
+    statements: HashMap<Box<str>, Statement>,
     /// Something happened after which nobody else should use it.
     spent: bool,
     retires: Instant,
@@ -205,17 +205,17 @@ impl Connection {
     /// Asks with a statement that is prepared on first use: from then on one round trip.
     pub(super) async fn query(
         &mut self,
-        sql: &'static str,
+        sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
         wait: Duration,
-    ) -> Result<Vec<Row>, StoreError> {
+    ) -> Result<Vec<Row>, DatabaseError> {
         let mut sent = false;
         let answer = timeout(wait, async {
             let statement = if let Some(statement) = self.statements.get(sql) {
                 statement.clone()
             } else {
                 let statement = self.client.prepare(sql).await?;
-                self.statements.insert(sql, statement.clone());
+                self.statements.insert(sql.into(), statement.clone());
                 statement
             };
             sent = true;
@@ -224,17 +224,17 @@ impl Connection {
         .await;
         let error = match answer {
             Ok(Ok(rows)) => return Ok(rows),
-            Ok(Err(error)) => StoreError::of(&error, sent),
+            Ok(Err(error)) => DatabaseError::of(&error, sent),
             Err(_) => {
                 self.cancel();
                 // Left to itself the driver would keep the socket until the answer comes after all.
                 self.task.abort();
                 let cause = format!("no answer within {wait:?}");
-                StoreError { kind: StoreErrorKind::TimedOut, undone: !sent, cause }
+                DatabaseError { kind: DatabaseErrorKind::TimedOut, undone: !sent, cause }
             }
         };
-        self.spent = error.kind != StoreErrorKind::Fault;
-        if error.kind == StoreErrorKind::Lost {
+        self.spent = error.kind != DatabaseErrorKind::Fault;
+        if error.kind == DatabaseErrorKind::Lost {
             self.origin.lost(self.generation);
         }
         Err(error)

@@ -1,0 +1,363 @@
+//! Sessions looked up in Better Auth's own tables, on a real PostgreSQL.
+
+use std::{
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+};
+
+use auth_verifier::{
+    Unavailable,
+    session::{SessionToken, SigningKey},
+    sessions::{Live, database::Database},
+    settings::Settings,
+};
+use aws_lc_rs::hmac;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use chassis::{identity::UserId, settings};
+use dev_postgres::{
+    Postgres, StartError,
+    test::{self, TestDatabase},
+};
+use tokio_postgres::{Client, NoTls};
+
+use crate::world::{ISSUER, SECRET};
+
+/// The tables as Better Auth makes them itself.
+const BETTER_AUTH: &str = r#"
+create table "user" (id text primary key, name text not null, email text not null unique,
+    "emailVerified" boolean not null, image text, "createdAt" timestamptz not null default now(),
+    "updatedAt" timestamptz not null default now());
+create table session (id text primary key, "expiresAt" timestamptz not null, token text not null unique,
+    "createdAt" timestamptz not null default now(), "updatedAt" timestamptz not null default now(),
+    "ipAddress" text, "userAgent" text, "userId" text not null references "user" on delete cascade);
+create table account (id text primary key, "userId" text not null, password text);
+insert into "user" (id, name, email, "emailVerified") values ('u1', 'Ada', 'ada@example.com', true);
+insert into session (id, token, "userId", "expiresAt") values ('s1', 'the-token-of-ada', 'u1', '2100-01-01 00:00Z')"#;
+
+const ADMIN_PLUGIN: &str = r#"
+alter table "user" add role text, add banned boolean, add "banReason" text, add "banExpires" timestamptz"#;
+
+/// The token of the session that each test begins with, and its end, 2100-01-01 in UTC.
+const TOKEN: &str = "the-token-of-ada";
+const END: u64 = 4_102_444_800;
+
+/// A slow machine's patience, not what is tested here.
+const PATIENT: [(&str, &str); 3] = [
+    ("AUTH_VERIFIER_SESSION__DATABASE__WAIT_MS", "60000"),
+    ("AUTH_VERIFIER_SESSION__DATABASE__CONNECT_MS", "60000"),
+    ("AUTH_VERIFIER_SESSION__DATABASE__QUERY_MS", "60000"),
+];
+
+/// Somebody's tables, looked into by us and by hand.
+struct Tables {
+    sessions: Database,
+    admin: Client,
+    database: TestDatabase,
+}
+
+impl Tables {
+    async fn new(tables: &str, variables: &[(&str, &str)]) -> Option<Self> {
+        let database = test::database()?;
+        let admin = connect(&database.url()).await;
+        admin.batch_execute(tables).await.unwrap();
+        Some(Self { sessions: sessions(&database.url(), variables), admin, database })
+    }
+
+    async fn better_auth() -> Option<Self> {
+        Self::new(BETTER_AUTH, &[]).await
+    }
+
+    async fn run(&self, sql: &str) {
+        self.admin.batch_execute(sql).await.unwrap();
+    }
+
+    async fn find(&self, token: &str) -> Option<Live> {
+        self.sessions.find(&SessionToken::bare(token).unwrap()).await.unwrap()
+    }
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+fn sessions(url: &str, variables: &[(&str, &str)]) -> Database {
+    let base = [
+        ("BETTER_AUTH_URL", ISSUER),
+        ("BETTER_AUTH_SECRET", SECRET),
+        ("AUTH_VERIFIER_SESSION__DATABASE__URL", url),
+    ];
+    let variables = base.iter().chain(&PATIENT).chain(variables).copied();
+    let settings: Settings = settings::load(&variables.collect()).unwrap();
+    Database::new(&settings.session.database).unwrap()
+}
+
+fn ada() -> Live {
+    ada_with_id("u1")
+}
+
+fn ada_with_id(id: &str) -> Live {
+    let email = Some("ada@example.com".to_owned());
+    Live { user: UserId::parse(id).unwrap(), email, expires: END, banned: false }
+}
+
+#[tokio::test]
+async fn a_session_is_found_where_better_auth_keeps_it() {
+    let Some(tables) = Tables::better_auth().await else { return };
+    assert_eq!(tables.find(TOKEN).await, Some(ada()));
+    assert_eq!(tables.find("the-token-of-nobody").await, None);
+    assert_eq!(tables.find("THE-TOKEN-OF-ADA").await, None);
+}
+
+#[tokio::test]
+async fn a_session_that_is_over_is_not_found() {
+    let Some(tables) = Tables::better_auth().await else { return };
+    for (end, alive) in [("1 minute", true), ("0 seconds", false), ("-1 second", false)] {
+        tables.run(&format!(r#"update session set "expiresAt" = now() + interval '{end}'"#)).await;
+        assert_eq!(tables.find(TOKEN).await.is_some(), alive, "{end}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_whose_user_is_gone_is_not_found() {
+    let Some(tables) = Tables::better_auth().await else { return };
+    tables.run(r#"alter table session drop constraint "session_userId_fkey"; delete from "user""#).await;
+    assert_eq!(tables.find(TOKEN).await, None);
+}
+
+#[tokio::test]
+async fn a_user_whose_id_cannot_stand_in_a_header_is_nobody() {
+    let Some(tables) = Tables::better_auth().await else { return };
+    tables.run(r#"alter table session drop constraint "session_userId_fkey""#).await;
+    for id in ["", "u1,u2", "u 1", "ü1"] {
+        tables.run(&format!(r#"update "user" set id = '{id}'; update session set "userId" = '{id}'"#)).await;
+        assert_eq!(tables.find(TOKEN).await, None, "{id:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_a_value_whatever_is_in_it() {
+    let Some(tables) = Tables::better_auth().await else { return };
+    let hmac = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    for token in
+        ["' or true --", "'; drop table session; --", "$1", "%", "the-token-of-ad_", "\\", "ü\u{2028}"]
+    {
+        let signature = BASE64_STANDARD.encode(hmac::sign(&hmac, token.as_bytes()));
+        let token = SigningKey::new(SECRET).open(&format!("{token}.{signature}")).unwrap();
+        assert_eq!(tables.sessions.find(&token).await, Ok(None), "{}", token.expose());
+    }
+    assert_eq!(tables.find(TOKEN).await, Some(ada()));
+}
+
+#[tokio::test]
+async fn tables_may_have_other_names_and_stand_elsewhere() {
+    let other = r#"
+        create schema "Auth ""1""";
+        create table "Auth ""1""".users (id text primary key, email text not null, banned boolean, ban_expires timestamptz);
+        create table "Auth ""1"""."user's sessions" (token text primary key, user_id text not null, expires_at timestamptz);
+        insert into "Auth ""1""".users values ('u1', 'ada@example.com', false, null);
+        insert into "Auth ""1"""."user's sessions" values ('the-token-of-ada', 'u1', '2100-01-01 00:00Z')"#;
+    let variables = [
+        ("AUTH_VERIFIER_SESSION__DATABASE__SCHEMA", r#"Auth "1""#),
+        ("AUTH_VERIFIER_SESSION__DATABASE__SESSION_TABLE", "user's sessions"),
+        ("AUTH_VERIFIER_SESSION__DATABASE__USER_TABLE", "users"),
+        ("AUTH_VERIFIER_SESSION__DATABASE__COLUMNS", "snake"),
+    ];
+    let Some(tables) = Tables::new(other, &variables).await else { return };
+    assert_eq!(tables.find(TOKEN).await, Some(ada()));
+    tables.run(r#"update "Auth ""1""".users set banned = true"#).await;
+    assert_eq!(tables.find(TOKEN).await, Some(Live { banned: true, ..ada() }));
+}
+
+#[tokio::test]
+async fn ids_may_be_uuids_or_numbers() {
+    for (kind, id) in [
+        ("uuid", "0199f7a2-6c1e-7b63-9d4f-2f6f2b1d9a10"),
+        ("integer", "2147483647"),
+        ("bigint", "1"),
+        ("varchar(36)", "u1"),
+    ] {
+        let schema = BETTER_AUTH
+            .replace("id text primary key", &format!("id {kind} primary key"))
+            .replace(r#""userId" text"#, &format!(r#""userId" {kind}"#))
+            .replace("'s1'", &format!("'{id}'"))
+            .replace("'u1'", &format!("'{id}'"));
+        let Some(tables) = Tables::new(&schema, &[]).await else { return };
+        assert_eq!(tables.find(TOKEN).await, Some(ada_with_id(id)), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn timestamps_mean_what_they_say_wherever_the_server_is() {
+    for server in ["Asia/Tokyo", "America/New_York"] {
+        for (kind, zone) in [
+            ("timestamptz", "UTC"),
+            ("timestamp", "UTC"),
+            ("timestamp(3)", "Asia/Tokyo"),
+            ("timestamp", "America/New_York"),
+        ] {
+            let what = format!("{kind} of {zone} on a server in {server}");
+            let schema =
+                BETTER_AUTH.replace("timestamptz", kind) + ";" + &ADMIN_PLUGIN.replace("timestamptz", kind);
+            let Some(tables) =
+                Tables::new(&schema, &[("AUTH_VERIFIER_SESSION__DATABASE__TIME_ZONE", zone)]).await
+            else {
+                return;
+            };
+            let name = tables.database.url().rsplit_once('/').unwrap().1.to_owned();
+            tables.run(&format!("alter database {name} set timezone = '{server}'")).await;
+            let moment = |text: &str| match kind {
+                "timestamptz" => text.to_owned(),
+                _ => format!("({text}) at time zone '{zone}'"),
+            };
+
+            let end = moment("timestamptz '2100-01-01 00:00Z'");
+            tables.run(&format!(r#"update session set "expiresAt" = {end}"#)).await;
+            assert_eq!(tables.find(TOKEN).await, Some(ada()), "{what}");
+            for (minutes, alive) in [(10, true), (-10, false)] {
+                let end = moment(&format!("now() + interval '{minutes} minutes'"));
+                tables.run(&format!(r#"update session set "expiresAt" = {end}"#)).await;
+                assert_eq!(tables.find(TOKEN).await.is_some(), alive, "{what}");
+            }
+
+            tables.run(r#"update session set "expiresAt" = now() + interval '2 days'"#).await;
+            for (minutes, banned) in [(10, true), (-10, false)] {
+                let end = moment(&format!("now() + interval '{minutes} minutes'"));
+                tables.run(&format!(r#"update "user" set banned = true, "banExpires" = {end}"#)).await;
+                assert_eq!(tables.find(TOKEN).await.unwrap().banned, banned, "{what}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_ban_holds_until_it_ends() {
+    let Some(tables) = Tables::new(&format!("{BETTER_AUTH};{ADMIN_PLUGIN}"), &[]).await else { return };
+    for (ban, ends, banned) in [
+        ("null", "null", false),
+        ("false", "null", false),
+        ("false", "now() + interval '1 hour'", false),
+        ("null", "now() + interval '1 hour'", false),
+        ("true", "null", true),
+        ("true", "now() + interval '1 hour'", true),
+        ("true", "now() - interval '1 second'", false),
+    ] {
+        tables.run(&format!(r#"update "user" set banned = {ban}, "banExpires" = {ends}"#)).await;
+        assert_eq!(tables.find(TOKEN).await, Some(Live { banned, ..ada() }), "{ban}, {ends}");
+    }
+}
+
+#[tokio::test]
+async fn the_admin_plugin_may_come_and_go_while_we_run() {
+    let Some(tables) = Tables::better_auth().await else { return };
+    for _ in 0..2 {
+        assert_eq!(tables.find(TOKEN).await, Some(ada()));
+        tables.run(&format!(r#"{ADMIN_PLUGIN}; update "user" set banned = true"#)).await;
+        assert_eq!(tables.find(TOKEN).await, Some(Live { banned: true, ..ada() }));
+        tables.run(r#"alter table "user" drop role, drop banned, drop "banReason", drop "banExpires""#).await;
+    }
+}
+
+#[tokio::test]
+async fn tables_that_are_not_as_the_settings_say_are_no_answer() {
+    let token = SessionToken::bare(TOKEN).unwrap();
+    for variable in [
+        ("AUTH_VERIFIER_SESSION__DATABASE__SCHEMA", "auth"),
+        ("AUTH_VERIFIER_SESSION__DATABASE__SESSION_TABLE", "sessions"),
+        ("AUTH_VERIFIER_SESSION__DATABASE__USER_TABLE", "session"),
+        ("AUTH_VERIFIER_SESSION__DATABASE__COLUMNS", "snake"),
+    ] {
+        let Some(tables) = Tables::new(BETTER_AUTH, &[variable]).await else { return };
+        assert_eq!(tables.sessions.find(&token).await, Err(Unavailable::Sessions), "{variable:?}");
+    }
+}
+
+/// What the command prints.
+fn grants() -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_auth-verifier"))
+        .arg("grants")
+        .current_dir(folder.path())
+        .env_clear()
+        .envs([("BETTER_AUTH_URL", ISSUER), ("BETTER_AUTH_SECRET", SECRET)])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn the_printed_grants_are_enough_and_no_more() {
+    let Some(tables) = Tables::better_auth().await else { return };
+    tables.run(&grants()).await;
+    let url = tables.database.url().replace("//postgres@", "//auth_verifier@");
+    let (sessions, token) = (sessions(&url, &[]), SessionToken::bare(TOKEN).unwrap());
+    assert_eq!(sessions.find(&token).await, Ok(Some(ada())));
+
+    // Until what the plugin adds is granted too, a ban could go unseen.
+    tables.run(ADMIN_PLUGIN).await;
+    assert_eq!(sessions.find(&token).await, Err(Unavailable::Sessions));
+    let again = grants().replace("create role auth_verifier login;", "");
+    tables.run(&format!(r#"{again}; update "user" set banned = true"#)).await;
+    assert_eq!(sessions.find(&token).await, Ok(Some(Live { banned: true, ..ada() })));
+
+    let role = connect(&url).await;
+    for refused in [
+        "select * from session",
+        "select id from session",
+        r#"select "ipAddress" from session"#,
+        r#"select * from "user""#,
+        r#"select name from "user""#,
+        "select password from account",
+        r#"update session set "expiresAt" = now() + interval '1 year'"#,
+        "delete from session",
+        r#"insert into "user" (id) values ('u2')"#,
+    ] {
+        let error = role.batch_execute(refused).await.unwrap_err();
+        assert_eq!(error.code().unwrap().code(), "42501", "{refused}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn connections_that_were_killed_are_not_noticed() {
+    let Some(tables) = Tables::better_auth().await else { return };
+    for _ in 0..20 {
+        assert_eq!(tables.find(TOKEN).await, Some(ada()));
+        tables
+            .run(
+                "select pg_terminate_backend(pid) from pg_stat_activity
+                 where application_name = 'auth-verifier' and datname = current_database()",
+            )
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn without_the_database_we_cannot_know_and_with_it_again_we_can() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let start = || match Postgres::start(folder.path(), &mut |_| {}) {
+        Err(error @ (StartError::NotFound | StartError::Fetch(_))) => {
+            test::skip(&error.to_string());
+            None
+        }
+        started => Some(started.unwrap()),
+    };
+    let Some(postgres) = start() else { return };
+    postgres.create_database("auth").unwrap();
+    let url = postgres.url("auth");
+    connect(&url).await.batch_execute(BETTER_AUTH).await.unwrap();
+    let wait = ("AUTH_VERIFIER_SESSION__DATABASE__WAIT_MS", "2000");
+    let (sessions, token) = (sessions(&url, &[wait]), SessionToken::bare(TOKEN).unwrap());
+    assert_eq!(sessions.find(&token).await, Ok(Some(ada())));
+
+    postgres.stop();
+    assert_eq!(sessions.find(&token).await, Err(Unavailable::Sessions));
+
+    let _postgres = start().unwrap();
+    // Attempts to connect come further and further apart while they fail.
+    let back = async { while sessions.find(&token).await != Ok(Some(ada())) {} };
+    tokio::time::timeout(std::time::Duration::from_secs(60), back).await.unwrap();
+}

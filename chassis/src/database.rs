@@ -1,0 +1,88 @@
+//! PostgreSQL: where it is, who vouches for it, and a fair, bounded way to ask it.
+//!
+//! A service's settings become a [`Dsn`], and that a [`Pool`]. What is asked, and what the answer means, is the
+//! service's own.
+
+mod dsn;
+mod tls;
+
+mod connection;
+mod pool;
+
+mod error;
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+pub use self::{
+    connection::{ConnectError, open},
+    dsn::Dsn,
+    error::{DatabaseError, DatabaseErrorKind, described},
+    pool::{Effect, Pool},
+    tls::is_distrust,
+};
+use crate::settings::{self, Secret, SettingsError, Switch};
+
+/// More connections than any PostgreSQL has.
+const POOL_MAX: u32 = 1000;
+
+/// How to reach a database, and the bounds of using it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the services' defaults.toml explain each one")]
+pub struct DatabaseSettings {
+    #[serde(deserialize_with = "settings::optional")]
+    pub url: Option<Secret>,
+    #[serde(deserialize_with = "settings::optional")]
+    pub ca_file: Option<PathBuf>,
+    pub dangerous_plaintext: Switch,
+    pub pool_max: u32,
+    #[serde(rename = "wait_ms", deserialize_with = "settings::millis")]
+    pub wait: Duration,
+    #[serde(rename = "connect_ms", deserialize_with = "settings::millis")]
+    pub connect: Duration,
+    #[serde(rename = "query_ms", deserialize_with = "settings::millis")]
+    pub query: Duration,
+    #[serde(rename = "idle_secs", deserialize_with = "settings::secs")]
+    pub idle: Duration,
+    #[serde(rename = "life_secs", deserialize_with = "settings::secs")]
+    pub life: Duration,
+}
+
+/// What a service calls its database, for those who read an error or look who is connected.
+#[derive(Clone, Copy, Debug)]
+pub struct Names {
+    /// The service, as the server lists its connections.
+    pub application: &'static str,
+    /// The variable of the connection string.
+    pub url: &'static str,
+    /// What the other variables begin with.
+    pub prefix: &'static str,
+    /// What is kept there; one of them.
+    pub kept: &'static str,
+}
+
+impl DatabaseSettings {
+    /// Refuses what can't work, by the variable's name.
+    pub fn check(&self, names: &Names) -> Result<(), SettingsError> {
+        let wrong = |key, reason: String| Err(names.wrong(key, reason));
+        Dsn::parse(self, names)?;
+        if !(1..=POOL_MAX).contains(&self.pool_max) {
+            return wrong("POOL_MAX", format!("must be 1 to {POOL_MAX}"));
+        }
+        if self.idle.is_zero() {
+            return wrong("IDLE_SECS", "must be at least 1".into());
+        }
+        if self.life.is_zero() {
+            return wrong("LIFE_SECS", "must be at least 1".into());
+        }
+        Ok(())
+    }
+}
+
+impl Names {
+    fn wrong(&self, key: &str, reason: impl Into<String>) -> SettingsError {
+        SettingsError::new(format!("{}{key}", self.prefix), reason)
+    }
+}
