@@ -91,7 +91,7 @@ fn mint(args: &TokenArgs) -> Result<String, SettingsError> {
 
 fn grants() -> Result<String, SettingsError> {
     let settings: Settings = settings::load(&Environment::of_process()?)?;
-    Ok(Tables::parse(&settings.session.database)?.grants())
+    Ok(Tables::parse(&settings.session.tables)?.grants())
 }
 
 fn finish(result: Result<String, SettingsError>) -> ExitCode {

@@ -59,7 +59,7 @@ impl Sessions {
     pub fn new(settings: &Settings, secrets: &Secrets) -> Result<Option<Self>, SettingsError> {
         let source = match settings.lookup() {
             Lookup::Auto | Lookup::Off => return Ok(None),
-            Lookup::Database => Source::Database(Database::new(&settings.session.database)?),
+            Lookup::Database => Source::Database(Database::new(&settings.session)?),
             Lookup::Http => Source::Http(Box::new(Http::new(settings, secrets))),
         };
         let mut key = [0; 32];

@@ -1,30 +1,22 @@
 //! What can be set; each one explained in `defaults.toml`.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use chassis::{
-    database::{DatabaseSettings, Names},
     document::Policy,
     identity,
     process::{Common, Service},
     serve::ServerSettings,
-    settings::{self, Secret, ServiceUrl, SettingsError, Spec, Switch},
+    settings::{self, Secret, ServiceUrl, SettingsError, Spec},
     telemetry::LogFormat,
 };
 use serde::Deserialize;
 
-use crate::{
-    secrets::{self, Secrets},
-    sessions::database::sql::Tables,
-};
+use crate::secrets::{self, Secrets};
 
-/// What the settings of the sessions' database are called.
-pub const SESSION_DATABASE: Names = Names {
-    application: "auth-verifier",
-    url: "AUTH_VERIFIER_SESSION__DATABASE__URL",
-    prefix: "AUTH_VERIFIER_SESSION__DATABASE__",
-    kept: "session",
-};
+mod session;
+
+pub use session::*;
 
 /// All settings of auth-verifier.
 #[derive(Clone, Debug, Deserialize)]
@@ -94,139 +86,6 @@ pub struct Jwks {
     pub timeout: Duration,
 }
 
-/// Session cookies and session tokens.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct Session {
-    pub lookup: Lookup,
-    #[serde(deserialize_with = "settings::optional")]
-    pub url: Option<ServiceUrl>,
-    #[serde(rename = "reuse_secs", deserialize_with = "settings::secs")]
-    pub reuse: Duration,
-    pub remembered_max: u64,
-    #[serde(rename = "timeout_ms", deserialize_with = "settings::millis")]
-    pub timeout: Duration,
-    pub cookie_prefix: String,
-    pub secure_cookies: SecureCookies,
-    pub bearer: BearerTokens,
-    pub database: SessionDatabase,
-}
-
-/// Where sessions are looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub enum Lookup {
-    Auto,
-    Database,
-    Http,
-    Off,
-}
-
-/// Whether the cookies' names begin with `__Secure-`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub enum SecureCookies {
-    Auto,
-    On,
-    Off,
-}
-
-/// Which session tokens are bearer tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub enum BearerTokens {
-    Any,
-    Signed,
-    Off,
-}
-
-/// Better Auth's own tables: how to reach them, as [`DatabaseSettings`] has it, and what they are called.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct SessionDatabase {
-    #[serde(deserialize_with = "settings::optional")]
-    pub url: Option<Secret>,
-    #[serde(deserialize_with = "settings::optional")]
-    pub ca_file: Option<PathBuf>,
-    pub dangerous_plaintext: Switch,
-    pub pool_max: u32,
-    #[serde(rename = "wait_ms", deserialize_with = "settings::millis")]
-    pub wait: Duration,
-    #[serde(rename = "connect_ms", deserialize_with = "settings::millis")]
-    pub connect: Duration,
-    #[serde(rename = "query_ms", deserialize_with = "settings::millis")]
-    pub query: Duration,
-    #[serde(rename = "idle_secs", deserialize_with = "settings::secs")]
-    pub idle: Duration,
-    #[serde(rename = "life_secs", deserialize_with = "settings::secs")]
-    pub life: Duration,
-    pub schema: String,
-    pub session_table: String,
-    pub user_table: String,
-    pub columns: Columns,
-    pub time_zone: String,
-}
-
-impl SessionDatabase {
-    /// How they are reached.
-    pub fn connection(&self) -> DatabaseSettings {
-        DatabaseSettings {
-            url: self.url.clone(),
-            ca_file: self.ca_file.clone(),
-            dangerous_plaintext: self.dangerous_plaintext,
-            pool_max: self.pool_max,
-            wait: self.wait,
-            connect: self.connect,
-            query: self.query,
-            idle: self.idle,
-            life: self.life,
-        }
-    }
-
-    fn check(&self) -> Result<(), SettingsError> {
-        Tables::parse(self)?;
-        if self.time_zone.is_empty() || self.time_zone.contains('\0') {
-            let name = format!("{}TIME_ZONE", SESSION_DATABASE.prefix);
-            return Err(SettingsError::new(name, "must be the name of a time zone, such as UTC"));
-        }
-        Ok(())
-    }
-}
-
-/// How the columns are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub enum Columns {
-    Camel,
-    Snake,
-}
-
-/// The cookie cache.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct CookieCache {
-    pub strategy: CacheStrategy,
-    pub version: String,
-}
-
-/// Which form of the cookie cache is honoured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub enum CacheStrategy {
-    Off,
-    Compact,
-    Jwt,
-    Jwe,
-}
-
 /// The identity that we sign for internal services.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -286,39 +145,6 @@ impl Settings {
         self.jwks_url.as_ref().map(|url| url.url().to_string()).or(base)
     }
 
-    /// Where sessions are looked up, `auto` made plain: without the secret no cookie can be checked, and so none is.
-    pub fn lookup(&self) -> Lookup {
-        match self.session.lookup {
-            Lookup::Auto if self.current_secret().is_none() => Lookup::Off,
-            Lookup::Auto if self.session.database.url.is_some() => Lookup::Database,
-            Lookup::Auto if self.better_auth.url.is_some() => Lookup::Http,
-            Lookup::Auto => Lookup::Off,
-            stated => stated,
-        }
-    }
-
-    /// Better Auth's `/get-session`, if it is known where Better Auth is.
-    pub fn get_session_url(&self) -> Option<String> {
-        let stated = self.session.url.as_ref().map(|url| url.join("/get-session"));
-        let keys = self.jwks_url.as_ref().map(|url| url.url().to_string());
-        let beside_keys = keys.and_then(|url| Some(format!("{}/get-session", url.strip_suffix("/jwks")?)));
-        let base =
-            self.better_auth.url.as_ref().map(|base| base.join(&format!("{}/get-session", api_path(base))));
-        stated.or(beside_keys).or(base)
-    }
-
-    /// How the names of Better Auth's cookies begin (`cookies/index.ts`, `createCookieGetter`). Where it isn't known
-    /// whether it is served over TLS, both ways are tried, the one first that only a secure origin can set.
-    pub fn cookie_prefixes(&self) -> Vec<String> {
-        let https = self.better_auth.url.as_ref().map(|url| url.url().scheme() == "https");
-        let prefixes: &[&str] = match (self.session.secure_cookies, https) {
-            (SecureCookies::On, _) | (SecureCookies::Auto, Some(true)) => &["__Secure-"],
-            (SecureCookies::Off, _) | (SecureCookies::Auto, Some(false)) => &[""],
-            (SecureCookies::Auto, None) => &["__Secure-", ""],
-        };
-        prefixes.iter().map(|prefix| format!("{prefix}{}", self.session.cookie_prefix)).collect()
-    }
-
     /// How the keys are kept.
     pub fn jwks_policy(&self) -> Policy {
         Policy {
@@ -333,42 +159,6 @@ impl Settings {
     /// What the key of the assertions is derived from.
     pub fn identity_seed(&self) -> Option<String> {
         self.identity.seed.as_ref().map(|seed| seed.expose().to_owned()).or_else(|| self.current_secret())
-    }
-
-    fn check_sessions(&self) -> Result<(), SettingsError> {
-        let wrong = |name: &str, reason: &str| Err(SettingsError::new(name, reason));
-        if self.lookup() != Lookup::Off && self.current_secret().is_none() {
-            return wrong(
-                "AUTH_VERIFIER_SESSION__LOOKUP",
-                "needs BETTER_AUTH_SECRET, which session cookies are signed with",
-            );
-        }
-        self.session.database.check()?;
-        if self.lookup() == Lookup::Database || self.session.database.url.is_some() {
-            self.session.database.connection().check(&SESSION_DATABASE)?;
-        }
-        if self.lookup() == Lookup::Http && self.get_session_url().is_none() {
-            return wrong(
-                "AUTH_VERIFIER_SESSION__URL",
-                "set it to where Better Auth's API is, or set BETTER_AUTH_URL",
-            );
-        }
-        if self.lookup() == Lookup::Off && self.cookie_cache.strategy != CacheStrategy::Off {
-            return wrong(
-                "AUTH_VERIFIER_COOKIE_CACHE__STRATEGY",
-                "needs AUTH_VERIFIER_SESSION__LOOKUP: a cookie cache spares look-ups, and can't stand for them",
-            );
-        }
-        if self.session.reuse > Duration::from_mins(5) {
-            return wrong(
-                "AUTH_VERIFIER_SESSION__REUSE_SECS",
-                "must be at most 300: a session that ended is let in for as long",
-            );
-        }
-        if self.session.cookie_prefix.is_empty() || self.session.cookie_prefix.contains(['=', ';', ' ']) {
-            return wrong("AUTH_VERIFIER_SESSION__COOKIE_PREFIX", "must be the beginning of a cookie's name");
-        }
-        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ use super::Live;
 use crate::{
     Unavailable,
     session::SessionToken,
-    settings::{SESSION_DATABASE, SessionDatabase},
+    settings::{SESSION_DATABASE, Session},
 };
 
 /// Better Auth's tables.
@@ -35,11 +35,10 @@ struct Found {
 
 impl Database {
     /// Connects when it is first asked. Needs a Tokio runtime.
-    pub fn new(settings: &SessionDatabase) -> Result<Self, SettingsError> {
-        let look_up = Tables::parse(settings)?.look_up();
-        let connection = settings.connection();
-        let pool = Pool::new(Dsn::parse(&connection, &SESSION_DATABASE)?, &connection);
-        Ok(Self { pool, look_up, time_zone: settings.time_zone.clone() })
+    pub fn new(settings: &Session) -> Result<Self, SettingsError> {
+        let look_up = Tables::parse(&settings.tables)?.look_up();
+        let pool = Pool::new(Dsn::parse(&settings.database, &SESSION_DATABASE)?, &settings.database);
+        Ok(Self { pool, look_up, time_zone: settings.tables.time_zone.clone() })
     }
 
     /// The session of `token`; `None` if there is none, it is over, or its user is gone.

@@ -90,7 +90,7 @@ fn sessions(url: &str, variables: &[(&str, &str)]) -> Database {
     ];
     let variables = base.iter().chain(&PATIENT).chain(variables).copied();
     let settings: Settings = settings::load(&variables.collect()).unwrap();
-    Database::new(&settings.session.database).unwrap()
+    Database::new(&settings.session).unwrap()
 }
 
 fn ada() -> Live {
@@ -159,10 +159,10 @@ async fn tables_may_have_other_names_and_stand_elsewhere() {
         insert into "Auth ""1""".users values ('u1', 'ada@example.com', false, null);
         insert into "Auth ""1"""."user's sessions" values ('the-token-of-ada', 'u1', '2100-01-01 00:00Z')"#;
     let variables = [
-        ("AUTH_VERIFIER_SESSION__DATABASE__SCHEMA", r#"Auth "1""#),
-        ("AUTH_VERIFIER_SESSION__DATABASE__SESSION_TABLE", "user's sessions"),
-        ("AUTH_VERIFIER_SESSION__DATABASE__USER_TABLE", "users"),
-        ("AUTH_VERIFIER_SESSION__DATABASE__COLUMNS", "snake"),
+        ("AUTH_VERIFIER_SESSION__TABLES__SCHEMA", r#"Auth "1""#),
+        ("AUTH_VERIFIER_SESSION__TABLES__SESSION", "user's sessions"),
+        ("AUTH_VERIFIER_SESSION__TABLES__USER", "users"),
+        ("AUTH_VERIFIER_SESSION__TABLES__COLUMNS", "snake"),
     ];
     let Some(tables) = Tables::new(other, &variables).await else { return };
     assert_eq!(tables.find(TOKEN).await, Some(ada()));
@@ -201,7 +201,7 @@ async fn timestamps_mean_what_they_say_wherever_the_server_is() {
             let schema =
                 BETTER_AUTH.replace("timestamptz", kind) + ";" + &ADMIN_PLUGIN.replace("timestamptz", kind);
             let Some(tables) =
-                Tables::new(&schema, &[("AUTH_VERIFIER_SESSION__DATABASE__TIME_ZONE", zone)]).await
+                Tables::new(&schema, &[("AUTH_VERIFIER_SESSION__TABLES__TIME_ZONE", zone)]).await
             else {
                 return;
             };
@@ -263,10 +263,10 @@ async fn the_admin_plugin_may_come_and_go_while_we_run() {
 async fn tables_that_are_not_as_the_settings_say_are_no_answer() {
     let token = SessionToken::bare(TOKEN).unwrap();
     for variable in [
-        ("AUTH_VERIFIER_SESSION__DATABASE__SCHEMA", "auth"),
-        ("AUTH_VERIFIER_SESSION__DATABASE__SESSION_TABLE", "sessions"),
-        ("AUTH_VERIFIER_SESSION__DATABASE__USER_TABLE", "session"),
-        ("AUTH_VERIFIER_SESSION__DATABASE__COLUMNS", "snake"),
+        ("AUTH_VERIFIER_SESSION__TABLES__SCHEMA", "auth"),
+        ("AUTH_VERIFIER_SESSION__TABLES__SESSION", "sessions"),
+        ("AUTH_VERIFIER_SESSION__TABLES__USER", "session"),
+        ("AUTH_VERIFIER_SESSION__TABLES__COLUMNS", "snake"),
     ] {
         let Some(tables) = Tables::new(BETTER_AUTH, &[variable]).await else { return };
         assert_eq!(tables.sessions.find(&token).await, Err(Unavailable::Sessions), "{variable:?}");

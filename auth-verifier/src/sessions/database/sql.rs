@@ -2,7 +2,7 @@
 
 use chassis::settings::SettingsError;
 
-use crate::settings::{Columns, SESSION_DATABASE, SessionDatabase};
+use crate::settings::{Columns, SessionTables};
 
 /// The longest name that PostgreSQL doesn't cut off, in bytes.
 const NAME_BYTES_MAX: usize = 63;
@@ -22,10 +22,10 @@ pub struct Tables {
 
 impl Tables {
     /// Reads the names; an error says which one can't be one.
-    pub fn parse(settings: &SessionDatabase) -> Result<Self, SettingsError> {
+    pub fn parse(settings: &SessionTables) -> Result<Self, SettingsError> {
         let schema = quoted("SCHEMA", &settings.schema)?;
-        let session = format!("{schema}.{}", quoted("SESSION_TABLE", &settings.session_table)?);
-        let user = format!("{schema}.{}", quoted("USER_TABLE", &settings.user_table)?);
+        let session = format!("{schema}.{}", quoted("SESSION", &settings.session)?);
+        let user = format!("{schema}.{}", quoted("USER", &settings.user)?);
         let [user_id, expires_at, ban_expires] = match settings.columns {
             Columns::Camel => [r#""userId""#, r#""expiresAt""#, r#""banExpires""#],
             Columns::Snake => ["user_id", "expires_at", "ban_expires"],
@@ -94,7 +94,7 @@ fn moment(column: &str) -> String {
 /// A name as an identifier, whatever is in it.
 fn quoted(key: &str, name: &str) -> Result<String, SettingsError> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains('\0') {
-        let variable = format!("{}{key}", SESSION_DATABASE.prefix);
+        let variable = format!("{}{key}", SessionTables::PREFIX);
         return Err(SettingsError::new(variable, format!("must be a name of 1 to {NAME_BYTES_MAX} bytes")));
     }
     Ok(format!("\"{}\"", name.replace('"', "\"\"")))
@@ -117,7 +117,7 @@ mod tests {
         }
         for bad in ["", "a\0b", &"x".repeat(64), &"ü".repeat(32)] {
             let error = quoted("SCHEMA", bad).unwrap_err().to_string();
-            let want = "AUTH_VERIFIER_SESSION__DATABASE__SCHEMA: must be a name of 1 to 63 bytes";
+            let want = "AUTH_VERIFIER_SESSION__TABLES__SCHEMA: must be a name of 1 to 63 bytes";
             assert_eq!(error, want);
         }
     }
