@@ -26,7 +26,7 @@ pub fn log(format: LogFormat, filter: &str) -> Result<(), String> {
     let json = format == LogFormat::Json || (format == LogFormat::Auto && !terminal);
     // A second start in one process (tests) keeps the first one's subscriber.
     let _ = if json {
-        registry.with(fmt::layer().json().flatten_event(true)).try_init()
+        registry.with(fmt::layer().json().flatten_event(true).with_span_list(false)).try_init()
     } else {
         registry.with(fmt::layer().with_ansi(terminal)).try_init()
     };
