@@ -106,7 +106,7 @@ fn ada_with_id(id: &str) -> Live {
 async fn a_session_is_found_where_better_auth_keeps_it() {
     let Some(tables) = Tables::better_auth().await else { return };
     assert_eq!(tables.find(TOKEN).await, Some(ada()));
-    assert_eq!(tables.find("the-token-of-nobody").await, None);
+    assert_eq!(tables.find("TheTokenOfNobodyWith32Characters1").await, None);
     assert_eq!(tables.find("THETOKENOFADAWITH32CHARACTERS0001").await, None);
 }
 
