@@ -63,7 +63,7 @@ pub struct Peer(pub SocketAddr);
 pub struct ServerSettings {
     /// Connections held at once; further ones wait in the kernel's queue.
     pub connections_max: usize,
-    /// How long a request's head may take to arrive, and how long an idle connection is kept.
+    /// How long a request's head may take to arrive, and how long an idle HTTP/1.1 connection is kept.
     #[serde(rename = "head_secs", deserialize_with = "settings::secs")]
     pub head: Duration,
     /// How long a peer may take none of what we have for it.
