@@ -86,7 +86,7 @@ fn mint(args: &TokenArgs) -> Result<String, SettingsError> {
     let (issuers, audiences) = (settings.issuers(), settings.audiences());
     let first = |list: &'_ [String]| list.first().cloned();
     let (iss, aud) = (first(&issuers), first(&audiences));
-    Ok(token::mint_for(&secret, &args.sub, lifetime, iss.as_deref(), aud.as_deref()))
+    Ok(token::mint_for(secret.expose(), &args.sub, lifetime, iss.as_deref(), aud.as_deref()))
 }
 
 fn grants() -> Result<String, SettingsError> {

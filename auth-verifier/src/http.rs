@@ -15,7 +15,7 @@ use chassis::{
     Body, client, document::Document, identity, problem, problem::Problem, request_id, serve::HttpService,
     settings::SettingsError, trace,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use tower::{ServiceExt, service_fn};
 
 use crate::{
@@ -24,9 +24,9 @@ use crate::{
     jwt::Profile,
     keys::{Key, KeySet, Keys},
     session::SigningKey,
-    session_data::{CookieCache, JweKeys, Strategy},
+    session_data::{CookieCache, JweKeys},
     sessions::Sessions,
-    settings::{CacheStrategy, Settings},
+    settings::Settings,
     verdict::{Caller, Judge, SessionProfile, Verdict},
 };
 
@@ -49,10 +49,10 @@ impl Verifier {
             Arc::new(Keys::new(document))
         });
         let seed = settings.identity_seed().expect("the settings were checked");
-        let signer = Signer::new(&seed, settings.identity.audience.clone(), settings.identity.life);
+        let signer = Signer::new(seed.expose(), settings.identity.audience.clone(), settings.identity.life);
         let signer = Arc::new(signer);
         let profile = Profile {
-            hs256: settings.hs256_secret().map(|secret| Key::hs256(&secret)),
+            hs256: settings.hs256_secret().map(|secret| Key::hs256(secret.expose())),
             hs256_needs_parties: settings.hs256.require_issuer_and_audience,
             jwks: keys.clone(),
             issuers: settings.issuers(),
@@ -81,13 +81,7 @@ impl Verifier {
 fn sessions(settings: &Settings) -> Result<Option<SessionProfile>, SettingsError> {
     let Some(secrets) = settings.secrets()? else { return Ok(None) };
     let Some(sessions) = Sessions::new(settings, &secrets)? else { return Ok(None) };
-    let strategy = match settings.cookie_cache.strategy {
-        CacheStrategy::Off => None,
-        CacheStrategy::Compact => Some(Strategy::Compact),
-        CacheStrategy::Jwt => Some(Strategy::Jwt),
-        CacheStrategy::Jwe => Some(Strategy::Jwe),
-    };
-    let cache = strategy.map(|strategy| CookieCache {
+    let cache = settings.cookie_cache.strategy.map(|strategy| CookieCache {
         strategy,
         version: settings.cookie_cache.version.clone(),
         jwe: JweKeys::new(secrets.all()),
@@ -140,19 +134,12 @@ async fn verify(State(verifier): State<Arc<Verifier>>, headers: HeaderMap) -> Re
 fn known(caller: Caller) -> Response {
     let Caller { user, email, credential, assertion, max_age } = caller;
     tracing::Span::current().record("user", user.as_str());
+    let cached = format!("private, max-age={}", max_age.as_secs());
     let mut headers = HeaderMap::new();
-    let mut put = |name: HeaderName, value: &str| {
-        // Ids and addresses were parsed into visible ASCII; a value that is none would leave no id, and so no way in.
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    };
-    put(identity::USER_ID, user.as_str());
-    put(identity::CREDENTIAL, credential);
-    put(header::CACHE_CONTROL, &format!("private, max-age={}", max_age.as_secs()));
-    if let Some(email) = email {
-        put(identity::USER_EMAIL, &email);
-    }
+    headers.insert(identity::USER_ID, user.value());
+    headers.extend(email.map(|email| (identity::USER_EMAIL, email.value())));
+    headers.insert(identity::CREDENTIAL, HeaderValue::from_static(credential));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_str(&cached).expect("it is ASCII"));
     headers.insert(identity::ASSERTION, assertion);
     (StatusCode::OK, headers).into_response()
 }

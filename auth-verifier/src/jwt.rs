@@ -7,14 +7,11 @@
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use chassis::identity::UserId;
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeOwned, IgnoredAny},
-};
+use chassis::identity::{Email, UserId};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
 use crate::{
-    Claimed, Rejection, Unverified,
+    Claimed, Rejection, Unverified, json,
     keys::{Algorithm, Key, Keys},
 };
 
@@ -42,7 +39,7 @@ pub struct Verified {
     /// Whose it is.
     pub user: UserId,
     /// The user's e-mail address, where the token tells a plain one.
-    pub email: Option<String>,
+    pub email: Option<Email>,
     /// When it ends, in seconds since 1970.
     pub expires: u64,
 }
@@ -90,7 +87,7 @@ impl<'a> Jws<'a> {
         if payload.contains('.') || [header, payload, signature].contains(&"") {
             return Err(three);
         }
-        let header = object(&decode(header)?, "its header")?;
+        let header = json::object(&decode(header)?).ok_or(Rejection::Malformed("its header"))?;
         Ok(Self { header, signed, payload, signature })
     }
 
@@ -104,14 +101,8 @@ impl<'a> Jws<'a> {
 
     /// Read only after the signature was checked.
     fn claims(&self) -> Result<Claims, Rejection> {
-        object(&decode(self.payload)?, "its claims")
+        json::object(&decode(self.payload)?).ok_or(Rejection::Malformed("its claims"))
     }
-}
-
-/// A JSON object. serde would fill a structure from an array too, member by member.
-fn object<T: DeserializeOwned>(json: &[u8], what: &'static str) -> Result<T, Rejection> {
-    let read = json.first().is_some_and(|first| *first == b'{').then(|| serde_json::from_slice(json).ok());
-    read.flatten().ok_or(Rejection::Malformed(what))
 }
 
 /// Strict base64url: no padding, no white space, no bits left over.
@@ -252,14 +243,7 @@ impl Claims {
         }
         let user = self.sub.ok_or(Rejection::MissingClaim("sub"))?;
         let user = UserId::parse(&user).ok_or(Rejection::Subject)?;
-        let email = self.email.as_str().filter(|email| is_plain_email(email)).map(ToOwned::to_owned);
+        let email = self.email.as_str().and_then(Email::parse);
         Ok(Verified { user, email, expires })
     }
-}
-
-/// Whether an address can stand in a header as it is; one that can't is left away.
-fn is_plain_email(email: &str) -> bool {
-    (3..=254).contains(&email.len())
-        && email.contains('@')
-        && email.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::{debug, warn};
 
-use crate::{Rejection, Unavailable, Unverified, rejection::Claimed};
+use crate::{Rejection, Unavailable, Unverified, json, rejection::Claimed};
 
 /// The most keys that a set may have. Better Auth makes a new one at each rotation and lists the old ones for a
 /// month (better-auth/better-auth#6215 tells of a server that made one per request).
@@ -267,18 +267,14 @@ impl KeySet {
             #[serde(borrow)]
             keys: Vec<&'a RawValue>,
         }
-        let set: Option<Set<'_>> =
-            bytes.trim_ascii().starts_with(b"{").then(|| serde_json::from_slice(bytes).ok()).flatten();
-        let set = set.ok_or("is not a JWK set")?;
+        let set: Set<'_> = json::object(bytes).ok_or("is not a JWK set")?;
         if set.keys.len() > KEYS_MAX {
             return Err(format!("has {} keys, more than {KEYS_MAX}", set.keys.len()));
         }
         let mut keys = HashMap::new();
         let mut twice = Vec::new();
         for raw in set.keys {
-            let object =
-                raw.get().trim_start().starts_with('{').then(|| serde_json::from_str::<Jwk>(raw.get()));
-            let Some(Ok(jwk)) = object else {
+            let Some(jwk) = json::object::<Jwk>(raw.get().as_bytes()) else {
                 warn!("left out a key that is not a JWK");
                 continue;
             };
@@ -312,8 +308,10 @@ impl KeySet {
     }
 }
 
-/// How long a key id that a fetch did not bring is taken for missing, and how many of them are remembered.
-const MISSING_LIFE: Duration = Duration::from_mins(10);
+/// How long a key id that a fetch did not bring is taken for missing, and how many of them are remembered. Longer than a
+/// cool-down, so that an old key's tokens leave every other fetch to a new one; not much longer, because a cache
+/// before Better Auth may bring a new key late.
+const MISSING_LIFE: Duration = Duration::from_mins(1);
 const MISSING_MAX: u64 = 1024;
 
 /// Better Auth's keys, kept fresh.

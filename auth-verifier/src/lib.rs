@@ -24,6 +24,7 @@ pub mod inspect;
 pub mod token;
 
 mod cli;
+mod json;
 mod rejection;
 
 pub use cli::main;

@@ -8,7 +8,7 @@ mod compact;
 mod jwe;
 mod jwt;
 
-use chassis::identity::UserId;
+use chassis::identity::{Email, UserId};
 use serde::{Deserialize, Deserializer};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -44,7 +44,7 @@ pub struct Cached {
     /// Whose it is.
     pub user: UserId,
     /// The e-mail address of the account.
-    pub email: Option<String>,
+    pub email: Option<Email>,
     /// When the cache or the session ends, whichever is first, in seconds since 1970.
     pub expires: u64,
 }
@@ -97,7 +97,7 @@ impl CookieCache {
         (for_this_session && current && alive).then_some(())?;
         Some(Cached {
             user: UserId::parse(&user.id)?,
-            email: user.email,
+            email: user.email.as_deref().and_then(Email::parse),
             expires: session.expires_at.min(expires_ms / 1000),
         })
     }
@@ -163,7 +163,7 @@ mod tests {
             let cached = cache.open(value, token, key, NOW).unwrap_or_else(|| panic!("{name} opens"));
             let user = &case["library_session_answer"]["user"];
             assert_eq!(cached.user.as_str(), user["id"].as_str().unwrap(), "{name}");
-            assert_eq!(cached.email.as_deref(), user["email"].as_str(), "{name}");
+            assert_eq!(cached.email.as_ref().map(Email::as_str), user["email"].as_str(), "{name}");
         });
         assert!(count >= 4, "{count}");
     }

@@ -9,7 +9,10 @@ use aws_lc_rs::{
     hmac::{self, HMAC_SHA256},
     rand,
 };
-use chassis::{identity::UserId, settings::SettingsError};
+use chassis::{
+    identity::{Email, UserId},
+    settings::SettingsError,
+};
 use moka::future::Cache;
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -31,7 +34,7 @@ pub struct Live {
     /// Whose it is.
     pub user: UserId,
     /// The e-mail address of the account.
-    pub email: Option<String>,
+    pub email: Option<Email>,
     /// When it ends, in seconds since 1970.
     pub expires: u64,
     /// Whether the account is banned (admin plugin).

@@ -125,12 +125,12 @@ impl Settings {
     }
 
     /// The secret that HS256 tokens are checked with, if they are accepted.
-    pub fn hs256_secret(&self) -> Option<String> {
+    pub fn hs256_secret(&self) -> Option<Secret> {
         self.current_secret().filter(|_| self.hs256.enabled)
     }
 
-    fn current_secret(&self) -> Option<String> {
-        Some(self.secrets().ok()??.current().to_owned())
+    fn current_secret(&self) -> Option<Secret> {
+        Some(Secret::new(self.secrets().ok()??.current()))
     }
 
     /// Where the keys are fetched, if tokens signed with them are accepted.
@@ -157,8 +157,8 @@ impl Settings {
     }
 
     /// What the key of the assertions is derived from.
-    pub fn identity_seed(&self) -> Option<String> {
-        self.identity.seed.as_ref().map(|seed| seed.expose().to_owned()).or_else(|| self.current_secret())
+    pub fn identity_seed(&self) -> Option<Secret> {
+        self.identity.seed.clone().or_else(|| self.current_secret())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chassis::identity::UserId;
+use chassis::identity::{Email, UserId};
 use http::{HeaderMap, HeaderValue};
 use tracing::{info, warn};
 
@@ -36,7 +36,7 @@ pub struct Caller {
     /// Who.
     pub user: UserId,
     /// The e-mail address, where it is known.
-    pub email: Option<String>,
+    pub email: Option<Email>,
     /// What they were known by, as `x-credential` says it.
     pub credential: &'static str,
     /// The signed identity.
@@ -70,7 +70,7 @@ pub struct Judge {
 /// A good credential, of whichever kind.
 struct Good {
     user: UserId,
-    email: Option<String>,
+    email: Option<Email>,
     expires: u64,
     banned: bool,
     credential: &'static str,

@@ -5,7 +5,7 @@
 
 use std::{fmt, time::Duration};
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 /// The path of auth-verifier that gives a verdict, with any method; anything below it means the same.
@@ -72,6 +72,43 @@ impl UserId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The id as a header's value.
+    pub fn value(&self) -> HeaderValue {
+        HeaderValue::from_str(&self.0).expect("visible ASCII may stand in a header")
+    }
+}
+
+/// An e-mail address that can stand in a header as it is; one that can't is left away.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Email(Box<str>);
+
+impl Email {
+    /// The longest address, in characters (RFC 5321 §4.5.3.1.3, less the brackets).
+    pub const CHARS_MAX: usize = 254;
+
+    /// Reads an address; `None` if it can't travel in a header unchanged.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (3..=Self::CHARS_MAX).contains(&text.len()) && text.contains('@');
+        let visible = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+        (fits && visible).then(|| Self(text.into()))
+    }
+
+    /// The address as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The address as a header's value.
+    pub fn value(&self) -> HeaderValue {
+        HeaderValue::from_str(&self.0).expect("visible ASCII may stand in a header")
+    }
+}
+
+impl fmt::Debug for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
 }
 
 impl fmt::Debug for UserId {
@@ -97,6 +134,27 @@ mod tests {
         }
         for bad in ["", " ", "a b", "a\r\nx: y", "a\0", "ü", "u2,u1", "\u{7f}", &"x".repeat(256)] {
             assert_eq!(UserId::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_visible_ascii_of_a_bounded_length() {
+        let longest = format!("{}@b", "a".repeat(252));
+        for good in ["a@b", "ada+tag@example.com", &longest] {
+            assert_eq!(Email::parse(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "ab",
+            "ada",
+            "a@b,c@d",
+            "a b@c",
+            "a@b\t",
+            "a@b\r\nx-user-id: u2",
+            "ä@b",
+            &format!("a{longest}"),
+        ] {
+            assert_eq!(Email::parse(bad), None, "{bad:?}");
         }
     }
 }

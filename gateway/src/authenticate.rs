@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chassis::{
     Body,
     client::{self, Client},
-    identity::{self, UserId},
+    identity::{self, Email, UserId},
     request_id,
     settings::ServiceUrl,
 };
@@ -37,7 +37,7 @@ pub struct Authenticate {
 /// Somebody whom auth-verifier knows.
 pub struct Caller {
     user: UserId,
-    email: Option<HeaderValue>,
+    email: Option<Email>,
     credential: Option<HeaderValue>,
     assertion: HeaderValue,
 }
@@ -166,9 +166,10 @@ fn read(answer: &Response<()>) -> Result<Caller, Refusal> {
     let assertion = once(&identity::ASSERTION)?
         .filter(is_compact_jws)
         .ok_or_else(|| unavailable("said 200 without x-identity-assertion"))?;
-    let plain = |value: &HeaderValue| value.to_str().is_ok_and(|text| !text.contains(','));
-    let (email, credential) =
-        (once(&identity::USER_EMAIL)?.filter(plain), once(&identity::CREDENTIAL)?.filter(plain));
+    let email = once(&identity::USER_EMAIL)?;
+    let email = email.as_ref().and_then(|email| email.to_str().ok()).and_then(Email::parse);
+    let credential =
+        once(&identity::CREDENTIAL)?.filter(|credential| credential == "bearer" || credential == "cookie");
     Ok(Caller { user, email, credential, assertion })
 }
 
@@ -202,11 +203,10 @@ impl Caller {
 
     /// The headers that say who it is.
     pub fn headers(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        let user = HeaderValue::from_str(self.user.as_str()).expect("a user id is visible ASCII");
         [
-            (identity::USER_ID, Some(user)),
+            (identity::USER_ID, Some(self.user.value())),
             (identity::ASSERTION, Some(self.assertion)),
-            (identity::USER_EMAIL, self.email),
+            (identity::USER_EMAIL, self.email.as_ref().map(Email::value)),
             (identity::CREDENTIAL, self.credential),
         ]
         .into_iter()

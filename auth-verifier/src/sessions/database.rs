@@ -4,7 +4,7 @@ pub mod sql;
 
 use chassis::{
     database::{DatabaseError, DatabaseErrorKind, Dsn, Effect, Pool, described},
-    identity::UserId,
+    identity::{Email, UserId},
     settings::SettingsError,
 };
 use tokio_postgres::Row;
@@ -56,6 +56,7 @@ impl Database {
             warn!("a session's user has an id that can't stand in a header");
             return Ok(None);
         };
+        let email = email.as_deref().and_then(Email::parse);
         Ok(Some(Live { user, email, expires: expires.try_into().unwrap_or(0), banned }))
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chassis::{
     client::{self, Client},
-    identity::UserId,
+    identity::{Email, UserId},
 };
 use http::{Request, header};
 use serde::Deserialize;
@@ -95,6 +95,11 @@ impl Http {
             return Ok(None);
         };
         let expires = u64::try_from(session.expires_at.unix_timestamp()).unwrap_or(0);
-        Ok(Some(Live { user: id, email: user.email, expires, banned: user.banned == Some(true) }))
+        Ok(Some(Live {
+            user: id,
+            email: user.email.as_deref().and_then(Email::parse),
+            expires,
+            banned: user.banned == Some(true),
+        }))
     }
 }

@@ -6,10 +6,10 @@ use chassis::{
     database::{DatabaseSettings, Names},
     settings::{self, ServiceUrl, SettingsError},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::value::StringDeserializer};
 
 use super::{Settings, api_path};
-use crate::sessions::database::sql::Tables;
+use crate::{session_data::Strategy, sessions::database::sql::Tables};
 
 /// What the settings of the sessions' database are called.
 pub const SESSION_DATABASE: Names = Names {
@@ -110,19 +110,15 @@ pub enum Columns {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "defaults.toml explains each one")]
 pub struct CookieCache {
-    pub strategy: CacheStrategy,
+    #[serde(deserialize_with = "or_off")]
+    pub strategy: Option<Strategy>,
     pub version: String,
 }
 
-/// Which form of the cookie cache is honoured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub enum CacheStrategy {
-    Off,
-    Compact,
-    Jwt,
-    Jwe,
+/// `None` for "off".
+fn or_off<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Strategy>, D::Error> {
+    let text = String::deserialize(from)?;
+    (text != "off").then(|| Strategy::deserialize(StringDeserializer::new(text))).transpose()
 }
 
 impl Settings {
@@ -177,7 +173,7 @@ impl Settings {
                 "set it to where Better Auth's API is, or set BETTER_AUTH_URL",
             );
         }
-        if self.lookup() == Lookup::Off && self.cookie_cache.strategy != CacheStrategy::Off {
+        if self.lookup() == Lookup::Off && self.cookie_cache.strategy.is_some() {
             return wrong(
                 "AUTH_VERIFIER_COOKIE_CACHE__STRATEGY",
                 "needs AUTH_VERIFIER_SESSION__LOOKUP: a cookie cache spares look-ups, and can't stand for them",

@@ -154,3 +154,20 @@ async fn only_the_current_one_of_several_secrets_signs_sessions() {
     assert_eq!(by_cookie(&world, &cookie(current)).await.status, 200);
     assert_eq!(by_cookie(&world, &cookie(SECRET)).await.status, 401);
 }
+
+#[tokio::test]
+async fn an_address_that_can_not_stand_in_a_header_is_left_away() {
+    let world = world(&[("AUTH_VERIFIER_SESSION__REUSE_SECS", "0")]).await;
+    for email in [
+        "ada@example.com,admin@example.com",
+        "ada @example.com",
+        "ada@example.com\r\nx-user-id: u2",
+        "adä@example.com",
+        "",
+    ] {
+        world.endpoint.answer(200, &session(TOKEN, FAR, json!({"id": "u1", "email": email})));
+        let answer = by_cookie(&world, &cookie(SECRET)).await;
+        assert_eq!((answer.status.as_u16(), answer.user()), (200, Some("u1")), "{email:?}");
+        assert_eq!(answer.header("x-user-email"), None, "{email:?}");
+    }
+}

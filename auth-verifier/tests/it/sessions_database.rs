@@ -13,7 +13,10 @@ use auth_verifier::{
 };
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use chassis::{identity::UserId, settings};
+use chassis::{
+    identity::{Email, UserId},
+    settings,
+};
 use dev_postgres::{
     Postgres, StartError,
     test::{self, TestDatabase},
@@ -98,7 +101,7 @@ fn ada() -> Live {
 }
 
 fn ada_with_id(id: &str) -> Live {
-    let email = Some("ada@example.com".to_owned());
+    let email = Email::parse("ada@example.com");
     Live { user: UserId::parse(id).unwrap(), email, expires: END, banned: false }
 }
 

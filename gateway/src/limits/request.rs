@@ -64,6 +64,11 @@ impl Bounded {
     pub(super) fn new(inner: Paced<Body>, left: u64, fate: Fate, expects: bool) -> Self {
         Self { inner: Some(inner), left, fate, expects }
     }
+
+    fn fail<T>(&self, fate: u8, error: impl Into<BoxError>) -> Poll<Option<Result<T, BoxError>>> {
+        self.fate.0.end.store(fate, Ordering::Release);
+        Poll::Ready(Some(Err(error.into())))
+    }
 }
 
 impl Drop for Bounded {
@@ -71,13 +76,6 @@ impl Drop for Bounded {
         if let Some(inner) = self.inner.take_if(|_| !self.expects || self.fate.progress() > 0) {
             drain(inner);
         }
-    }
-}
-
-impl Bounded {
-    fn fail<T>(&self, fate: u8, error: impl Into<BoxError>) -> Poll<Option<Result<T, BoxError>>> {
-        self.fate.0.end.store(fate, Ordering::Release);
-        Poll::Ready(Some(Err(error.into())))
     }
 }
 
