@@ -16,18 +16,19 @@ use chassis::{
 use clap::{Args, FromArgMatches, Subcommand};
 
 use crate::{
-    http::{Verifier, stack},
+    database::Tables,
+    http::stack,
     inspect,
-    sessions::database::sql::Tables,
-    settings::Settings,
+    settings::{Lookup, Settings},
     token,
+    verifier::Verifier,
 };
 
 #[derive(Subcommand)]
 enum Command {
     /// Make a development token, signed with `BETTER_AUTH_SECRET`
     Token(TokenArgs),
-    /// Print the SQL that lets a role look sessions up, and nothing else
+    /// Print the SQL that lets a role read what is looked at in Better Auth's tables, and nothing else
     Grants,
     /// Say of a token or cookie, pasted on standard input, what it is and why it is accepted or not
     Inspect,
@@ -91,7 +92,10 @@ fn mint(args: &TokenArgs) -> Result<String, SettingsError> {
 
 fn grants() -> Result<String, SettingsError> {
     let settings: Settings = settings::load(&Environment::of_process()?)?;
-    Ok(Tables::parse(&settings.session.tables)?.grants())
+    let mut reads = settings.reads();
+    // Asked for before there is a role to connect as.
+    reads.session_tokens |= settings.session.lookup == Lookup::Auto;
+    Ok(Tables::parse(&settings.tables)?.grants(reads))
 }
 
 fn finish(result: Result<String, SettingsError>) -> ExitCode {

@@ -8,6 +8,15 @@ use percent_encoding::percent_decode_str;
 /// The most pieces that one cookie may be cut into (`session-store.ts`, `MAX_COOKIE_CHUNKS`).
 const PIECES_MAX: u32 = 100;
 
+/// What Better Auth calls its cookies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieNames {
+    /// The session's (`session_token`).
+    pub token: String,
+    /// The cookie cache's (`session_data`).
+    pub data: String,
+}
+
 /// Name and value of each cookie, in order. Of two with one name the first counts.
 pub struct Cookies<'a>(Vec<(&'a str, Cow<'a, str>)>);
 

@@ -8,7 +8,10 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, header};
 
-use crate::{Rejection, cookies::Cookies};
+use crate::{
+    Rejection,
+    cookies::{CookieNames, Cookies},
+};
 
 /// What a request carries, not checked yet.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -37,16 +40,16 @@ pub struct SessionCookie<'a> {
     pub data: Option<Cow<'a, str>>,
 }
 
-/// Finds what a request carries. `prefixes` are how Better Auth's cookies may be called; the first that is there counts.
+/// Finds what a request carries. `names` are how Better Auth's cookies may be called; the first that is there counts.
 ///
 /// The scheme's letters may be of any case; between it and the token stands one space. A token in the query is never
 /// looked at (RFC 6750 §2.3 advises against it).
-pub fn find<'a>(headers: &'a HeaderMap, prefixes: &[String]) -> Result<Credentials<'a>, Rejection> {
+pub fn find<'a>(headers: &'a HeaderMap, names: &[CookieNames]) -> Result<Credentials<'a>, Rejection> {
     let cookies = Cookies::of(headers);
-    let cookie = prefixes.iter().find_map(|prefix| {
+    let cookie = names.iter().find_map(|names| {
         let own = |value: Cow<'_, str>| Cow::Owned(value.into_owned());
-        let token = cookies.get(&format!("{prefix}.session_token"))?;
-        let data = cookies.get_whole(&format!("{prefix}.session_data")).map(own);
+        let token = cookies.get(&names.token)?;
+        let data = cookies.get_whole(&names.data).map(own);
         Some(SessionCookie { token: own(token.into()), data })
     });
     Ok(Credentials { bearer: bearer(headers)?, cookie })
@@ -111,8 +114,11 @@ mod tests {
         )];
         let headers: HeaderMap = headers.into_iter().collect();
         let find = |prefixes: &[&str]| {
-            let prefixes: Vec<_> = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
-            let cookie = find(&headers, &prefixes).unwrap().cookie?;
+            let named = |prefix: &&str| CookieNames {
+                token: format!("{prefix}.session_token"),
+                data: format!("{prefix}.session_data"),
+            };
+            let cookie = find(&headers, &prefixes.iter().map(named).collect::<Vec<_>>()).unwrap().cookie?;
             Some((cookie.token.into_owned(), cookie.data.map(Cow::into_owned)))
         };
         assert_eq!(

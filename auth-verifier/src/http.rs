@@ -1,9 +1,6 @@
 //! The verdict spoken over HTTP: for our gateway, and for any proxy that asks by a sub-request.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -11,89 +8,15 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use chassis::{
-    Body, client, document::Document, identity, problem, problem::Problem, request_id, serve::HttpService,
-    settings::SettingsError, trace,
-};
+use chassis::{Body, identity, problem, problem::Problem, request_id, serve::HttpService, trace};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use tower::{ServiceExt, service_fn};
 
 use crate::{
     Rejection, Unavailable,
-    assertion::Signer,
-    jwt::Profile,
-    keys::{Key, KeySet, Keys},
-    session::SigningKey,
-    session_data::{CookieCache, JweKeys},
-    sessions::Sessions,
-    settings::Settings,
-    verdict::{Caller, Judge, SessionProfile, Verdict},
+    verdict::{Caller, Verdict},
+    verifier::Verifier,
 };
-
-/// How long a connection to Better Auth may take to stand.
-const CONNECT: Duration = Duration::from_secs(1);
-
-/// Everything that auth-verifier answers with.
-pub struct Verifier {
-    judge: Judge,
-    signer: Arc<Signer>,
-    keys: Option<Arc<Keys>>,
-}
-
-impl Verifier {
-    /// Builds it from settings that were checked; what only opening something can show is an error.
-    pub fn new(settings: &Settings) -> Result<Arc<Self>, SettingsError> {
-        let keys = settings.jwks_url().map(|url| {
-            let (client, parse) = (client::client(CONNECT), Box::new(KeySet::parse));
-            let document = Document::new("better-auth-jwks", url, client, settings.jwks_policy(), parse);
-            Arc::new(Keys::new(document))
-        });
-        let seed = settings.identity_seed().expect("the settings were checked");
-        let signer = Signer::new(seed.expose(), settings.identity.audience.clone(), settings.identity.life);
-        let signer = Arc::new(signer);
-        let profile = Profile {
-            hs256: settings.hs256_secret().map(|secret| Key::hs256(secret.expose())),
-            hs256_needs_parties: settings.hs256.require_issuer_and_audience,
-            jwks: keys.clone(),
-            issuers: settings.issuers(),
-            audiences: settings.audiences(),
-            leeway: settings.leeway,
-            bytes_max: settings.token_bytes_max,
-        };
-        let judge = Judge::new(profile, sessions(settings)?, signer.clone(), settings.verdict_max_age);
-        Ok(Arc::new(Self { judge, signer, keys }))
-    }
-
-    /// Says who sends these headers.
-    pub async fn judge(&self, headers: &HeaderMap) -> Verdict {
-        self.judge.judge(headers, now()).await
-    }
-
-    /// Keeps Better Auth's keys fresh, for as long as it is polled.
-    pub async fn keep_fresh(self: Arc<Self>) {
-        match &self.keys {
-            Some(keys) => keys.keep_fresh().await,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-fn sessions(settings: &Settings) -> Result<Option<SessionProfile>, SettingsError> {
-    let Some(secrets) = settings.secrets()? else { return Ok(None) };
-    let Some(sessions) = Sessions::new(settings, &secrets)? else { return Ok(None) };
-    let cache = settings.cookie_cache.strategy.map(|strategy| CookieCache {
-        strategy,
-        version: settings.cookie_cache.version.clone(),
-        jwe: JweKeys::new(secrets.all()),
-    });
-    Ok(Some(SessionProfile {
-        key: SigningKey::new(secrets.current()),
-        sessions,
-        cookie_prefixes: settings.cookie_prefixes(),
-        cache,
-        bearer: settings.session.bearer,
-    }))
-}
 
 /// The whole stack.
 pub fn stack(verifier: Arc<Verifier>) -> impl HttpService {
@@ -164,10 +87,5 @@ fn rejected(rejection: &Rejection) -> Problem {
 }
 
 async fn jwks(State(verifier): State<Arc<Verifier>>) -> Response {
-    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(verifier.signer.jwks())).into_response()
-}
-
-fn now() -> u64 {
-    // A clock before 1970 makes every token expired or not yet valid, which is the safe side.
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
+    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(verifier.published())).into_response()
 }

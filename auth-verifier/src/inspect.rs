@@ -7,9 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::{
     Rejection,
     credential::{self, Bearer},
-    http::Verifier,
     settings::{Lookup, Settings},
     verdict::Verdict,
+    verifier::Verifier,
 };
 
 /// Looks at what was pasted: a token, an `Authorization` or `Cookie` header, or a cookie.
@@ -20,7 +20,7 @@ pub async fn inspect(pasted: &str, settings: &Settings, verifier: &Verifier) -> 
             .to_owned();
     };
     let headers: HeaderMap = [(name, value)].into_iter().collect();
-    let kind = match credential::find(&headers, &settings.cookie_prefixes()) {
+    let kind = match credential::find(&headers, &settings.cookie_names()) {
         Ok(credentials) => match (credentials.bearer, credentials.cookie) {
             (Some(Bearer::Jwt(_)), _) => "a JWT, sent as a bearer token",
             (Some(Bearer::Session(_)), _) => "a session token, sent as a bearer token",

@@ -1,249 +1,257 @@
 //! Is this token good?
 //!
-//! The signature is jsonwebtoken's work. The header and the claims are ours: the library lets `crit` pass, takes
-//! a missing or wrong-typed `iss`, `aud` or `sub` for a match unless told otherwise, and can't read the header of
-//! an ES512 or `Ed25519` token at all.
+//! API tokens of the JWT plugin, tokens signed with the shared secret, and, where they are accepted, the OAuth provider's
+//! access tokens. Which issuer's keys a token is checked with is decided by the `iss` that it names, before a key is
+//! looked for: a stranger's token causes no fetch. Other tokens that the same keys sign (ID tokens, `logout+jwt`, the
+//! cookie cache's) fail by their type or their audience.
 
 use std::{sync::Arc, time::Duration};
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use chassis::identity::{Email, UserId};
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use chassis::identity::Email;
+use moka::sync::Cache;
 
 use crate::{
-    Claimed, Rejection, Unverified, json,
-    keys::{Algorithm, Key, Keys},
+    Claimed, Rejection, Unverified,
+    authority::{Authority, Users},
+    claims::{Checked, Claims, Named, Parties},
+    jws::Jws,
+    keys::{Algorithm, Fingerprint, Key},
+    person::Person,
+    rejection::Says,
+    tag::{Tag, Tagger},
 };
 
-/// What a token is checked against.
+/// What tokens are checked against.
 pub struct Profile {
-    /// The key of HS256 tokens, where they are accepted.
-    pub hs256: Option<Key>,
-    /// Whether HS256 tokens must name issuer and audience.
-    pub hs256_needs_parties: bool,
-    /// Better Auth's keys, where tokens signed with them are accepted.
-    pub jwks: Option<Arc<Keys>>,
-    /// Exact issuers.
-    pub issuers: Vec<String>,
-    /// Exact audiences.
-    pub audiences: Vec<String>,
+    /// Those signed with the shared secret, where they are accepted.
+    pub hs256: Option<SharedSecret>,
+    /// Those signed with our own Better Auth's keys, where they are accepted.
+    pub own: Option<Arc<Authority>>,
+    /// Those of others. No issuer is several authorities'.
+    pub trusted: Vec<Arc<Authority>>,
+    /// Access tokens, where they are accepted: our own Better Auth's, under another issuer.
+    pub access_tokens: Option<AccessTokens>,
     /// How far clocks may lie apart.
     pub leeway: Duration,
     /// The longest token.
     pub bytes_max: usize,
+    /// How many verified tokens are remembered, and for how long at most.
+    pub remembered_max: u64,
+    /// Zero: none is.
+    pub remembered: Duration,
 }
 
-/// What a good token says.
+/// How HS256 tokens are checked.
+pub struct SharedSecret {
+    /// The current secret's key.
+    pub key: Key,
+    /// Older ones', which are good until then, in seconds since 1970.
+    pub old: (Vec<Key>, u64),
+    /// Whom they must come from and be meant for.
+    pub parties: Parties,
+    /// Whether they must say so.
+    pub named: Named,
+}
+
+/// How the OAuth provider's access tokens are checked, in either form (RFC 9068, RFC 6750).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessTokens {
+    /// Whom they must come from and be meant for.
+    pub parties: Parties,
+    /// What they must allow, all of it.
+    pub scopes: Vec<String>,
+}
+
+/// A good token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// Whose it is.
-    pub user: UserId,
-    /// The user's e-mail address, where the token tells a plain one.
-    pub email: Option<Email>,
-    /// When it ends, in seconds since 1970.
-    pub expires: u64,
+    pub person: Person,
+    /// The session that it names (`sid`), if it is a user's of our own Better Auth.
+    pub session: Option<String>,
+    /// Whether its user is one of our own Better Auth's.
+    pub own: bool,
 }
 
-/// Checks a token at the time `now`, in seconds since 1970.
-pub async fn verify(token: &str, profile: &Profile, now: u64) -> Result<Verified, Unverified> {
-    let jws = Jws::parse(token, profile.bytes_max)?;
-    let Header { alg, kid, .. } = &jws.header;
-    jws.header.check()?;
-    let unaccepted = || Rejection::Algorithm(Claimed::new(alg));
-    let algorithm = Algorithm::named(alg).ok_or_else(unaccepted)?;
+/// Checks tokens, and remembers those that were good.
+///
+/// Only what a published key verified is remembered: an HMAC is as quick to check as to look up.
+pub struct Tokens {
+    profile: Profile,
+    remembered: Cache<Tag, Arc<Remembered>>,
+    tagger: Tagger,
+}
 
-    // The shared secret is for HS256 alone and no published key ever is, whatever a token says.
-    if algorithm == Algorithm::Hs256 {
-        jws.check_signature(profile.hs256.as_ref().ok_or_else(unaccepted)?)?;
-        return Ok(jws.claims()?.check(profile, profile.hs256_needs_parties, now)?);
+/// A published key, and whose it is.
+type By = (Arc<Authority>, Arc<Key>);
+
+struct Remembered {
+    verified: Verified,
+    authority: Arc<Authority>,
+    kid: String,
+    key: Fingerprint,
+}
+
+impl Remembered {
+    /// Whether the key is still published, and the token not over.
+    fn is_good(&self, leeway: Duration, now: u64) -> bool {
+        let key = self.authority.keys.known(&self.kid);
+        let published = key.is_some_and(|key| key.fingerprint() == self.key);
+        published && now < self.verified.person.expires.saturating_add(leeway.as_secs())
     }
-    let jwks = profile.jwks.as_ref().ok_or_else(unaccepted)?;
-    let kid = kid.as_deref().ok_or(Rejection::NoKeyId)?;
-    let key = jwks.find(kid).await?;
-    if key.algorithm() != algorithm {
-        let (token, expected) = (algorithm.name(), key.algorithm().name());
-        return Err(Rejection::KeyMismatch { token, key: Claimed::new(kid), expected }.into());
+}
+
+impl Tokens {
+    /// Tokens that are checked so.
+    pub fn new(profile: Profile) -> Self {
+        let size = if profile.remembered.is_zero() { 0 } else { profile.remembered_max };
+        let life = profile.remembered.max(Duration::from_millis(1));
+        let remembered = Cache::builder().max_capacity(size).time_to_live(life).build();
+        Self { profile, remembered, tagger: Tagger::new() }
     }
-    jws.check_signature(&key)?;
-    Ok(jws.claims()?.check(profile, true, now)?)
-}
 
-/// The parts of a compact JWS (RFC 7515 §7.1), unverified.
-struct Jws<'a> {
-    header: Header,
-    signed: &'a str,
-    payload: &'a str,
-    signature: &'a str,
-}
-
-impl<'a> Jws<'a> {
-    fn parse(token: &'a str, bytes_max: usize) -> Result<Self, Rejection> {
+    /// Checks a token at the time `now`, in seconds since 1970.
+    pub async fn verify(&self, token: &str, now: u64) -> Result<Verified, Unverified> {
+        let Profile { bytes_max, leeway, .. } = self.profile;
         if token.len() > bytes_max {
-            return Err(Rejection::TooLong(bytes_max));
+            return Err(Rejection::TooLong(bytes_max).into());
         }
-        let three = Rejection::Malformed("it does not have three parts");
-        let (signed, signature) = token.rsplit_once('.').ok_or(three.clone())?;
-        let (header, payload) = signed.split_once('.').ok_or(three.clone())?;
-        if payload.contains('.') || [header, payload, signature].contains(&"") {
-            return Err(three);
-        }
-        let header = json::object(&decode(header)?).ok_or(Rejection::Malformed("its header"))?;
-        Ok(Self { header, signed, payload, signature })
-    }
-
-    fn check_signature(&self, key: &Key) -> Result<(), Rejection> {
-        if key.verifies(self.signed.as_bytes(), self.signature) {
-            return Ok(());
-        }
-        let named = self.header.kid.as_deref().map(Claimed::new);
-        Err(Rejection::Signature { algorithm: key.algorithm().name(), key: named })
-    }
-
-    /// Read only after the signature was checked.
-    fn claims(&self) -> Result<Claims, Rejection> {
-        json::object(&decode(self.payload)?).ok_or(Rejection::Malformed("its claims"))
-    }
-}
-
-/// Strict base64url: no padding, no white space, no bits left over.
-fn decode(part: &str) -> Result<Vec<u8>, Rejection> {
-    BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| Rejection::Malformed("a part is not base64url"))
-}
-
-/// The members of a header that say something to us; a member that stands twice is an error. Keys that a token
-/// brings along (`jwk`, `jku`, `x5c`, `x5u`) are nobody's keys, and are not looked at.
-#[derive(Deserialize)]
-struct Header {
-    alg: String,
-    #[serde(default, deserialize_with = "stated")]
-    kid: Option<String>,
-    #[serde(default, deserialize_with = "stated")]
-    typ: Option<String>,
-    #[serde(default, deserialize_with = "stated")]
-    cty: Option<String>,
-    #[serde(default, deserialize_with = "stated")]
-    crit: Option<IgnoredAny>,
-    #[serde(default, deserialize_with = "stated")]
-    b64: Option<IgnoredAny>,
-    #[serde(default, deserialize_with = "stated")]
-    zip: Option<IgnoredAny>,
-}
-
-/// A member that is there must have its type; `null` is not the same as being absent.
-fn stated<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(from).map(Some)
-}
-
-impl Header {
-    fn check(&self) -> Result<(), Rejection> {
-        let odd = [
-            ("crit", self.crit.is_some()),
-            ("b64", self.b64.is_some()),
-            ("zip", self.zip.is_some()),
-            ("cty", self.cty.is_some()),
-        ];
-        if let Some((name, _)) = odd.into_iter().find(|(_, there)| *there) {
-            return Err(Rejection::HeaderMember(name));
-        }
-        // Better Auth's API tokens have none; other tokens that the same keys sign (`at+jwt`, `logout+jwt`, the
-        // cookie cache's) say theirs.
-        match self.typ.as_deref() {
-            None => Ok(()),
-            Some(typ) if typ.eq_ignore_ascii_case("JWT") => Ok(()),
-            Some(typ) => Err(Rejection::Type(Claimed::new(typ))),
-        }
-    }
-}
-
-/// The claims that we check (RFC 7519 §4.1); one that stands twice is an error.
-#[derive(Deserialize)]
-struct Claims {
-    #[serde(default, deserialize_with = "stated")]
-    iss: Option<String>,
-    #[serde(default, deserialize_with = "stated")]
-    aud: Option<Audience>,
-    #[serde(default, deserialize_with = "stated")]
-    sub: Option<String>,
-    #[serde(default, deserialize_with = "stated")]
-    exp: Option<NumericDate>,
-    #[serde(default, deserialize_with = "stated")]
-    nbf: Option<NumericDate>,
-    // Not judged, but a token with a broken one was not made by anybody we know.
-    #[serde(default, deserialize_with = "stated", rename = "iat")]
-    _iat: Option<NumericDate>,
-    // Better Auth's user object is spread into the claims; what is in there is the application's business.
-    #[serde(default)]
-    email: serde_json::Value,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Several(Vec<String>),
-}
-
-impl Audience {
-    fn names(&self) -> &[String] {
-        match self {
-            Self::One(name) => std::slice::from_ref(name),
-            Self::Several(names) => names,
-        }
-    }
-}
-
-/// Seconds since 1970, up to the year 9999; a fraction is cut off.
-#[derive(Clone, Copy)]
-struct NumericDate(u64);
-
-impl<'de> Deserialize<'de> for NumericDate {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let seconds = f64::deserialize(from)?;
-        if !(0.0..=253_402_300_799.0).contains(&seconds) {
-            return Err(serde::de::Error::custom("not a date"));
-        }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
-        Ok(Self(seconds as u64))
-    }
-}
-
-impl Claims {
-    /// `parties`: whether issuer and audience must be named. Where they are named they must match in any case.
-    fn check(self, profile: &Profile, parties: bool, now: u64) -> Result<Verified, Rejection> {
-        let leeway = profile.leeway.as_secs();
-        let NumericDate(expires) = self.exp.ok_or(Rejection::MissingClaim("exp"))?;
-        // RFC 7519 §4.1.4: it is over at that second, not after it.
-        if now >= expires.saturating_add(leeway) {
-            return Err(Rejection::Expired(now - expires));
-        }
-        if let Some(NumericDate(from)) = self.nbf
-            && from > now.saturating_add(leeway)
+        let tag = self.tagger.tag(0, token);
+        if let Some(remembered) = self.remembered.get(&tag)
+            && remembered.is_good(leeway, now)
         {
-            return Err(Rejection::NotYet(from - now));
+            metrics::counter!("tokens_total", "result" => "remembered").increment(1);
+            return Ok(remembered.verified.clone());
         }
-        match &self.iss {
-            None if parties => return Err(Rejection::MissingClaim("iss")),
-            Some(found) if !profile.issuers.contains(found) => {
-                return Err(Rejection::Issuer {
-                    found: Claimed::new(found),
-                    expected: profile.issuers.clone(),
-                });
-            }
-            _ => {}
+        let jws = Jws::parse(token)?;
+        let claims: Result<Claims, _> = jws.claims();
+        let says = || Says::new(jws.alg(), jws.kid(), claims.as_ref().ok().and_then(|c| c.iss.as_deref()));
+        let checked = match &claims {
+            Ok(claims) => self.check(&jws, claims, now).await,
+            Err(malformed) => Err(malformed.clone().into()),
+        };
+        let (verified, by) = checked.map_err(|unverified| unverified.of(says))?;
+        if let Some((authority, key)) = by {
+            metrics::counter!("tokens_total", "result" => "verified").increment(1);
+            let kid = jws.kid().unwrap_or_default().to_owned();
+            let remembered =
+                Remembered { verified: verified.clone(), authority, kid, key: key.fingerprint() };
+            self.remembered.insert(tag, Arc::new(remembered));
         }
-        match &self.aud {
-            None if parties => return Err(Rejection::MissingClaim("aud")),
-            Some(found) if !found.names().iter().any(|name| profile.audiences.contains(name)) => {
-                return Err(Rejection::Audience {
-                    found: Claimed::new(&found.names().join(", ")),
-                    expected: profile.audiences.clone(),
-                });
-            }
-            _ => {}
-        }
-        let user = self.sub.ok_or(Rejection::MissingClaim("sub"))?;
-        let user = UserId::parse(&user).ok_or(Rejection::Subject)?;
-        let email = self.email.as_str().and_then(Email::parse);
-        Ok(Verified { user, email, expires })
+        Ok(verified)
     }
+
+    /// Checks everything; says by whose key, where it was a published one.
+    async fn check(
+        &self,
+        jws: &Jws<'_>,
+        claims: &Claims,
+        now: u64,
+    ) -> Result<(Verified, Option<By>), Unverified> {
+        let profile = &self.profile;
+        let typ = jws.typ()?;
+        let access_tokens = match typ {
+            None => None,
+            Some(typ) if typ.eq_ignore_ascii_case("JWT") => None,
+            Some(typ) if is_access_token(typ) => {
+                Some(profile.access_tokens.as_ref().ok_or_else(|| Rejection::kind(typ))?)
+            }
+            Some(typ) => return Err(Rejection::kind(typ).into()),
+        };
+        // The shared secret is for HS256 alone and no published key ever is, whatever a token says.
+        if jws.algorithm()? == Algorithm::Hs256 {
+            let shared = profile.hs256.as_ref().filter(|_| access_tokens.is_none());
+            let shared = shared.ok_or_else(|| jws.unaccepted())?;
+            let until = shared.verify(jws, now)?;
+            let checked = claims.check(&shared.parties, shared.named, profile.leeway, now)?;
+            let expires = checked.expires.min(until);
+            return Ok((verified(claims, Checked { expires, ..checked }, &Users::Own)?, None));
+        }
+        let (authority, parties) =
+            profile.chosen(claims, access_tokens).ok_or_else(|| jws.unaccepted())??;
+        let key = jws.verify(&authority.keys).await?;
+        let checked = claims.check(parties, Named::Always, profile.leeway, now)?;
+        if let Some(access_tokens) = access_tokens {
+            access_tokens.check(claims, &checked)?;
+        }
+        let verified = verified(claims, checked, &authority.users)?;
+        Ok((verified, Some((Arc::clone(authority), key))))
+    }
+}
+
+impl Profile {
+    /// By whose keys a token is checked, and for whom it must be: decided by the issuer that it names. `None` where no
+    /// published keys are accepted.
+    fn chosen<'a>(
+        &'a self,
+        claims: &Claims,
+        access_tokens: Option<&'a AccessTokens>,
+    ) -> Option<Result<(&'a Arc<Authority>, &'a Parties), Rejection>> {
+        let mut choices: Vec<_> = match access_tokens {
+            Some(access_tokens) => self.own.iter().map(|own| (own, &access_tokens.parties)).collect(),
+            None => self
+                .own
+                .iter()
+                .chain(&self.trusted)
+                .map(|authority| (authority, &authority.parties))
+                .collect(),
+        };
+        choices.first()?;
+        let Some(issuer) = &claims.iss else { return Some(Err(Rejection::MissingClaim("iss"))) };
+        let at = choices.iter().position(|(_, parties)| parties.issuers.contains(issuer));
+        Some(at.map(|at| choices.swap_remove(at)).ok_or_else(|| Rejection::Issuer {
+            found: Claimed::new(issuer),
+            expected: choices.iter().flat_map(|(_, parties)| parties.issuers.clone()).collect(),
+        }))
+    }
+}
+
+impl SharedSecret {
+    /// Until when the key counts that the signature is of, in seconds since 1970.
+    fn verify(&self, jws: &Jws<'_>, now: u64) -> Result<u64, Rejection> {
+        let (old, until) = &self.old;
+        match jws.verify_by(&self.key) {
+            Ok(()) => Ok(u64::MAX),
+            Err(_) if now < *until && old.iter().any(|key| jws.verify_by(key).is_ok()) => Ok(*until),
+            Err(rejection) => Err(rejection),
+        }
+    }
+}
+
+/// RFC 9068 §4.
+fn is_access_token(typ: &str) -> bool {
+    ["at+jwt", "application/at+jwt"].iter().any(|known| typ.eq_ignore_ascii_case(known))
+}
+
+impl AccessTokens {
+    /// A client that acts for itself (RFC 6749 §4.4) is no user: its token's subject is the client.
+    fn check(&self, claims: &Claims, checked: &Checked) -> Result<(), Rejection> {
+        let client = claims.client_id.as_str().ok_or(Rejection::MissingClaim("client_id"))?;
+        if checked.sub == client {
+            return Err(Rejection::ClientsOwn);
+        }
+        let scope = claims.scope.as_str().unwrap_or_default();
+        self.check_scopes(scope.split(' '))
+    }
+
+    /// Whether all that is demanded is among `allowed`.
+    pub fn check_scopes<'a>(&self, allowed: impl Iterator<Item = &'a str>) -> Result<(), Rejection> {
+        let allowed: Vec<_> = allowed.collect();
+        match self.scopes.iter().find(|scope| !allowed.contains(&scope.as_str())) {
+            Some(missing) => Err(Rejection::Scope(missing.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn verified(claims: &Claims, checked: Checked, users: &Users) -> Result<Verified, Rejection> {
+    let Checked { sub, expires } = checked;
+    let person = Person {
+        user: users.named(&sub).ok_or(Rejection::Subject)?,
+        email: claims.email.as_str().and_then(Email::parse),
+        expires,
+        banned: false,
+    };
+    let own = *users == Users::Own;
+    Ok(Verified { person, session: claims.sid.as_str().filter(|_| own).map(ToOwned::to_owned), own })
 }

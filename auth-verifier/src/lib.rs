@@ -2,30 +2,43 @@
 //!
 //! A sidecar that checks what Better Auth hands out, with no hop to Node, for our gateway or any proxy that can
 //! ask for a verdict. A request's walk: which credential does it carry ([`credential`]), is it good ([`jwt`], by
-//! the [`keys`]), and what is the answer ([`verdict`], with a signed [`assertion`] of who it is), spoken over
-//! HTTP ([`http`]).
+//! the [`keys`] of an [`authority`], and whether it was revoked ([`revocation`]); [`session`], by the [`session_data`]
+//! beside it or by a look-up; [`access_token`]), and what is the answer ([`verdict`], with a signed [`assertion`] of
+//! who it is), spoken over HTTP ([`http`]).
 
 pub mod secrets;
 pub mod settings;
 
+pub mod access_token;
 pub mod cookies;
 pub mod credential;
 pub mod jwt;
+pub mod revocation;
 pub mod session;
 pub mod session_data;
-pub mod sessions;
 pub mod verdict;
 
 pub mod assertion;
-pub mod http;
+pub mod authority;
+pub mod database;
 pub mod keys;
+pub mod lookups;
+
+pub mod http;
+pub mod verifier;
 
 pub mod inspect;
 pub mod token;
 
+mod claims;
 mod cli;
 mod json;
+mod jws;
+mod person;
 mod rejection;
+mod tag;
 
+pub use claims::{Named, Parties};
 pub use cli::main;
-pub use rejection::{Claimed, Rejection, Unavailable, Unverified};
+pub use person::Person;
+pub use rejection::{Claimed, Rejection, Says, Unavailable, Unverified};

@@ -61,32 +61,20 @@ pub enum Rejection {
     #[error("the token's header has `{0}`, which is not supported")]
     HeaderMember(&'static str),
     /// Unknown, or switched off.
-    #[error("the token is signed with {0}, which is not accepted")]
+    #[error("tokens signed with {0} are not accepted")]
     Algorithm(Claimed),
     /// A key set needs the key's name.
     #[error("the token names no key")]
     NoKeyId,
     /// Neither before nor after asking again.
-    #[error("the token names key {0}, which Better Auth does not publish")]
-    UnknownKey(Claimed),
+    #[error("the token names a key that its issuer does not publish")]
+    UnknownKey,
     /// The key says which algorithm it is for, not the token.
-    #[error("the token is {token} for key {key}, which is for {expected}")]
-    KeyMismatch {
-        /// What the token says.
-        token: &'static str,
-        /// The key that it names.
-        key: Claimed,
-        /// What the key is for.
-        expected: &'static str,
-    },
+    #[error("the token's key is for {0}")]
+    KeyMismatch(&'static str),
     /// Forged, tampered with, or signed by somebody else.
-    #[error("the token's signature does not match ({algorithm}{})", key.as_ref().map_or_else(String::new, |key| format!(", key {key}")))]
-    Signature {
-        /// The algorithm it was checked with.
-        algorithm: &'static str,
-        /// The key it was checked with.
-        key: Option<Claimed>,
-    },
+    #[error("the token's signature does not match")]
+    Signature,
     /// A claim that must be there is not.
     #[error("the token has no `{0}`")]
     MissingClaim(&'static str),
@@ -112,6 +100,15 @@ pub enum Rejection {
         /// What is accepted.
         expected: Vec<String>,
     },
+    /// Bound to a key of its client's (RFC 7800, RFC 9449).
+    #[error("the token is bound to a key (`cnf`), so it is no bearer token")]
+    Bound,
+    /// For a program, not for a user (RFC 6749 §4.4).
+    #[error("the access token is a client's own, and names no user")]
+    ClientsOwn,
+    /// It doesn't allow enough.
+    #[error("the access token does not have the scope {0}")]
+    Scope(String),
     /// A session cookie or token that Better Auth did not sign, or not with our secret.
     #[error("the session token is not signed with BETTER_AUTH_SECRET")]
     SessionSignature,
@@ -121,12 +118,60 @@ pub enum Rejection {
     /// Signed out, over, or never there.
     #[error("there is no such session, or it has ended")]
     NoSession,
+    /// Deleted.
+    #[error("there is no such user any more")]
+    NoUser,
+    /// The session that a token names is another user's.
+    #[error("the session that the token names (`sid`) is not its user's")]
+    OtherSession,
+    /// Neither a session's nor an access token.
+    #[error("there is no such access token, it has ended, or it stands for no user")]
+    NoAccessToken,
     /// A subject that can't be a user id.
     #[error("the token's `sub` is empty, too long, or has characters that can't stand in a header")]
     Subject,
+    /// Any of these, with what the token says of itself.
+    #[error("{reason} ({says})")]
+    Of {
+        /// What is wrong.
+        reason: Box<Rejection>,
+        /// Which token it was, as far as it says so itself.
+        says: Says,
+    },
+}
+
+/// What a token says of itself, of which nothing is known to be true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Says {
+    alg: Claimed,
+    kid: Option<Claimed>,
+    iss: Option<Claimed>,
+}
+
+impl Says {
+    /// Takes what it says.
+    pub fn new(alg: &str, kid: Option<&str>, iss: Option<&str>) -> Self {
+        Self { alg: Claimed::new(alg), kid: kid.map(Claimed::new), iss: iss.map(Claimed::new) }
+    }
+}
+
+impl fmt::Display for Says {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { alg, kid, iss } = self;
+        write!(f, "the token is {alg}")?;
+        if let Some(kid) = kid {
+            write!(f, " for key {kid}")?;
+        }
+        iss.as_ref().map_or(Ok(()), |iss| write!(f, ", issuer {iss}"))
+    }
 }
 
 impl Rejection {
+    /// The token is of that type, which is none of an API token's.
+    pub(crate) fn kind(typ: &str) -> Self {
+        Self::Type(Claimed::new(typ))
+    }
+
     /// A name for counting.
     pub fn code(&self) -> &'static str {
         match self {
@@ -140,9 +185,9 @@ impl Rejection {
             Self::HeaderMember(_) => "header_member",
             Self::Algorithm(_) => "algorithm",
             Self::NoKeyId => "no_key_id",
-            Self::UnknownKey(_) => "unknown_key",
-            Self::KeyMismatch { .. } => "key_mismatch",
-            Self::Signature { .. } => "signature",
+            Self::UnknownKey => "unknown_key",
+            Self::KeyMismatch(_) => "key_mismatch",
+            Self::Signature => "signature",
             Self::MissingClaim(_) => "missing_claim",
             Self::Expired(_) => "expired",
             Self::NotYet(_) => "not_yet",
@@ -151,7 +196,14 @@ impl Rejection {
             Self::SessionSignature => "session_signature",
             Self::SessionBearer => "session_bearer",
             Self::NoSession => "no_session",
+            Self::Bound => "bound",
+            Self::ClientsOwn => "clients_own",
+            Self::Scope(_) => "scope",
+            Self::NoUser => "no_user",
+            Self::OtherSession => "other_session",
+            Self::NoAccessToken => "no_access_token",
             Self::Subject => "subject",
+            Self::Of { reason, .. } => reason.code(),
         }
     }
 }
@@ -176,6 +228,16 @@ pub enum Unverified {
     /// We can't know whether it is.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+impl Unverified {
+    /// With what the token says of itself, where it is no good.
+    pub(crate) fn of(self, says: impl FnOnce() -> Says) -> Self {
+        match self {
+            Self::Rejected(reason) => Rejection::Of { reason: Box::new(reason), says: says() }.into(),
+            unavailable @ Self::Unavailable(_) => unavailable,
+        }
+    }
 }
 
 fn listed(expected: &[String]) -> String {

@@ -1,125 +1,67 @@
-//! A session's token, as a cookie or a bearer token carries it.
+//! A session: its cookie, its token as a bearer token, and the cache of it that a cookie may hold.
 
-use std::borrow::Cow;
+mod token;
 
-use aws_lc_rs::hmac;
-use base64::{Engine, prelude::BASE64_STANDARD};
+use std::sync::Arc;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+pub use self::token::{SessionToken, SigningKey, SigningKeys};
+use crate::{
+    Rejection, Unverified,
+    cookies::CookieNames,
+    credential::SessionCookie,
+    lookups::{Found, Lookups, Question},
+    session_data::CookieCache,
+    settings::BearerTokens,
+};
 
-use crate::cookies::decoded;
-
-/// What `encodeURIComponent` leaves as it is, besides letters and digits.
-const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'!')
-    .remove(b'~')
-    .remove(b'*')
-    .remove(b'(')
-    .remove(b')')
-    .remove(b'\'');
-
-/// The key of everything that Better Auth signs by HMAC: its secret, as raw UTF-8.
-pub struct SigningKey(hmac::Key);
-
-/// A session's token. It is a live credential: it is looked up, and never shown or passed on.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SessionToken(String);
-
-impl SigningKey {
-    /// The key of `secret`.
-    pub fn new(secret: &str) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
-    }
-
-    /// Whether `mac` is this key's over `message`; takes the same time for any wrong one.
-    pub fn verifies(&self, message: &[u8], mac: &[u8]) -> bool {
-        hmac::verify(&self.0, message, mac).is_ok()
-    }
-
-    /// Signs a token, as a cookie's value: percent-encoded.
-    pub fn close(&self, token: &SessionToken) -> String {
-        let signature = BASE64_STANDARD.encode(hmac::sign(&self.0, token.0.as_bytes()));
-        utf8_percent_encode(&format!("{}.{signature}", token.0), COMPONENT).to_string()
-    }
-
-    /// Opens `<token>.<signature>`, percent-encoded or not (`better-call`, `crypto.ts`): the signature is 44
-    /// characters of padded standard base64, over the token's text. `None` where anything differs.
-    pub fn open(&self, value: &str) -> Option<SessionToken> {
-        let value: Cow<'_, str> = decoded(value);
-        let (token, signature) = value.rsplit_once('.')?;
-        if token.is_empty() || signature.len() != 44 || !signature.ends_with('=') {
-            return None;
-        }
-        let mac = BASE64_STANDARD.decode(signature).ok()?;
-        self.verifies(token.as_bytes(), &mac).then(|| SessionToken(token.to_owned()))
-    }
+/// How sessions are checked.
+pub struct Sessions {
+    /// What their tokens are signed with.
+    pub keys: Arc<SigningKeys>,
+    /// Where they are looked up.
+    pub lookups: Arc<Lookups>,
+    /// What the cookies are called.
+    pub names: Vec<CookieNames>,
+    /// The cookie cache, where it is honoured.
+    pub cache: Option<CookieCache>,
+    /// Which of them are bearer tokens.
+    pub bearer: BearerTokens,
+    /// The longest bearer token that is looked at, in bytes.
+    pub bytes_max: usize,
 }
 
-impl SessionToken {
-    /// A token that came without a signature: good only if it is found where sessions are kept.
-    ///
-    /// Better Auth makes them of 32 letters and digits; what is shorter or has anything else in it is not looked up.
-    pub fn bare(text: &str) -> Option<Self> {
-        let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        (plain && (32..=256).contains(&text.len())).then(|| Self(text.to_owned()))
-    }
-
-    /// The token, for looking it up.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn recorded_cookies_open_and_nothing_else_does() {
-        let vectors: serde_json::Value =
-            serde_json::from_str(include_str!("../tests/vectors/better-auth.json")).unwrap();
-        let key = SigningKey::new(vectors["secret"].as_str().unwrap());
-        let cookie = vectors["session_cookie"]["plain-http"]["cookie_request_header"].as_str().unwrap();
-        let value = cookie.split_once('=').unwrap().1;
-        let token = key.open(value).unwrap();
-        assert_eq!(value.split_once('.').unwrap().0, token.expose());
-        assert_eq!(key.close(&token), value);
-        let plain = vectors["session_cookie"]["plain-http"]["set_auth_token_header"].as_str().unwrap();
-        assert!(key.open(plain).is_some_and(|opened| opened == token), "as the header has it");
-
-        let (text, signature) = plain.rsplit_once('.').unwrap();
-        let unpadded = signature.trim_end_matches('=');
-        for bad in [
-            text.to_owned(),
-            format!("{text}."),
-            format!(".{signature}"),
-            format!("x{text}.{signature}"),
-            format!("{text}.{unpadded}"),
-            format!("{text}.{unpadded}=="),
-            format!("{text}.{}", signature.replace('+', " ").replace('/', "_")),
-            format!("{text}.{text}.{signature}"),
-            String::new(),
-        ] {
-            assert!(key.open(&bad).is_none(), "{bad}");
+impl Sessions {
+    /// Whose session a cookie is for, at the time `now`, in seconds since 1970: by the cache beside it, else by
+    /// looking it up.
+    pub async fn by_cookie(&self, cookie: &SessionCookie<'_>, now: u64) -> Result<Found, Unverified> {
+        let token = self.keys.open(&cookie.token, now).ok_or(Rejection::SessionSignature)?;
+        if let Some((cache, data)) = self.cache.as_ref().zip(cookie.data.as_ref())
+            && let Some(person) = cache.open(data, &token, &self.keys, now).await
+        {
+            return Ok(Found::lasting(person));
         }
-        assert!(SigningKey::new("another-secret-of-at-least-32-bytes").open(value).is_none());
+        self.look_up(&token, now).await
     }
 
-    #[test]
-    fn a_bare_token_is_plain() {
-        assert!(SessionToken::bare("D9XCRDDrH9v3FZ10lmGAzfSKKCzXFnSv").is_some());
-        for bad in [
-            "",
-            "short",
-            &"x".repeat(31),
-            &"x".repeat(257),
-            "not-a-token-that-anybody-would-have-made",
-            "x'; drop table session; -- aaaaaaaaaaaaaa",
-        ] {
-            assert!(SessionToken::bare(bad).is_none(), "{bad}");
+    /// Whose session a bearer token is for.
+    pub async fn by_bearer(&self, token: &str, now: u64) -> Result<Found, Unverified> {
+        if token.len() > self.bytes_max {
+            return Err(Rejection::TooLong(self.bytes_max).into());
         }
+        let token = match (self.bearer, token.contains('.')) {
+            (BearerTokens::Any | BearerTokens::Signed, true) => {
+                self.keys.open(token, now).ok_or(Rejection::SessionSignature)?
+            }
+            (BearerTokens::Any, false) => SessionToken::bare(token).ok_or(Rejection::NoSession)?,
+            (BearerTokens::Signed, false) | (BearerTokens::Off, _) => {
+                return Err(Rejection::SessionBearer.into());
+            }
+        };
+        self.look_up(&token, now).await
+    }
+
+    async fn look_up(&self, token: &SessionToken, now: u64) -> Result<Found, Unverified> {
+        let found = self.lookups.find(Question::Session(token), now).await?;
+        Ok(found.ok_or(Rejection::NoSession)?)
     }
 }

@@ -1,12 +1,16 @@
 //! The cookie cache: Better Auth's own copy of a session, in a cookie beside the session's.
 //!
 //! It spares the look-up for as long as it lives (five minutes, as a rule), and so does a revocation not show for
-//! as long. The library honours it only beside a valid session cookie for the same session, and so do we. Three
-//! forms, one of which an application is set to (`cookies/index.ts`, `decodeCookieCache`).
+//! as long. The library honours it only beside a valid session cookie for the same session, and so do we, unless an
+//! application that sends the cache itself as a bearer token asks for it. Four forms, one of which an application is
+//! set to (`cookies/index.ts`, `decodeCookieCache`).
 
 mod compact;
 mod jwe;
 mod jwt;
+mod jwt_jwks;
+
+use std::sync::Arc;
 
 use chassis::identity::{Email, UserId};
 use serde::{Deserialize, Deserializer};
@@ -14,16 +18,22 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 pub use jwe::Keys as JweKeys;
 
-use crate::session::{SessionToken, SigningKey};
+use crate::{
+    authority::Authority,
+    person::Person,
+    session::{SessionToken, SigningKeys},
+};
 
 /// Which form an application is set to (`session.cookieCache.strategy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     /// JSON with an HMAC: what Better Auth does unless told otherwise.
     Compact,
     /// A JWT, HS256 with the secret.
     Jwt,
+    /// A JWT, with the keys of the JWT plugin (`jwt({ sessionCookieCache: true })`).
+    JwtJwks,
     /// Encrypted.
     Jwe,
 }
@@ -36,20 +46,11 @@ pub struct CookieCache {
     pub version: String,
     /// Opens the encrypted form.
     pub jwe: JweKeys,
+    /// Whose keys the form with public keys is signed with.
+    pub authority: Option<Arc<Authority>>,
 }
 
-/// A session out of the cache.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cached {
-    /// Whose it is.
-    pub user: UserId,
-    /// The e-mail address of the account.
-    pub email: Option<Email>,
-    /// When the cache or the session ends, whichever is first, in seconds since 1970.
-    pub expires: u64,
-}
-
-/// What all three forms hold.
+/// What all forms hold.
 #[derive(Deserialize)]
 struct Payload {
     session: Session,
@@ -72,6 +73,8 @@ struct User {
     id: String,
     #[serde(default)]
     email: Option<String>,
+    #[serde(default)]
+    banned: Option<bool>,
 }
 
 /// A payload whose form was checked, and when the cache ends, in milliseconds since 1970.
@@ -83,22 +86,55 @@ struct Opened {
 impl CookieCache {
     /// Opens the cache `value` that came beside the session cookie of `token`, at the time `now`, in seconds since
     /// 1970. `None` if it is not for that session, is over, or is not what it seems: then the session is looked up.
-    pub fn open(&self, value: &str, token: &SessionToken, key: &SigningKey, now: u64) -> Option<Cached> {
-        let Opened { payload, expires_ms } = match self.strategy {
-            Strategy::Compact => compact::open(value, key)?,
-            Strategy::Jwt => jwt::open(value, key)?,
+    pub async fn open(
+        &self,
+        value: &str,
+        token: &SessionToken,
+        keys: &SigningKeys,
+        now: u64,
+    ) -> Option<Person> {
+        let opened = match self.strategy {
+            Strategy::Compact => compact::open(value, keys, now)?,
+            Strategy::Jwt => jwt::open(value, keys, now)?,
+            Strategy::JwtJwks => jwt_jwks::open(value, self.authority.as_deref()?, now).await?,
             Strategy::Jwe => jwe::open(value, &self.jwe)?,
         };
-        let Payload { session, user, version } = payload;
-        let now_ms = now.saturating_mul(1000);
-        let for_this_session = session.token == token.expose() && session.user_id == user.id;
-        let current = version.as_deref().unwrap_or("1") == self.version;
-        let alive = expires_ms > now_ms && session.expires_at > now;
-        (for_this_session && current && alive).then_some(())?;
-        Some(Cached {
+        let of_this_session = opened.payload.session.token == token.expose();
+        opened.person(&self.version, now).filter(|_| of_this_session)
+    }
+}
+
+/// Opens a cache in the `jwt` form that came by itself, as a bearer token.
+pub struct CacheAsBearer {
+    /// What the application calls the current shape of its cache.
+    pub version: String,
+    /// What it is signed with.
+    pub keys: Arc<SigningKeys>,
+    /// The longest that is looked at, in bytes.
+    pub bytes_max: usize,
+}
+
+impl CacheAsBearer {
+    /// Whose it is at the time `now`, in seconds since 1970; `None` if it is anything else, or over.
+    pub fn open(&self, value: &str, now: u64) -> Option<Person> {
+        (value.len() <= self.bytes_max).then_some(())?;
+        jwt::open(value, &self.keys, now)?.person(&self.version, now)
+    }
+}
+
+impl Opened {
+    /// The session's owner, if cache and session are alive, and the cache has the application's current shape.
+    fn person(self, expected: &str, now: u64) -> Option<Person> {
+        let Self { payload: Payload { session, user, version }, expires_ms } = self;
+        // The library takes an empty version for none.
+        let version = version.as_deref().filter(|version| !version.is_empty()).unwrap_or("1");
+        let alive = expires_ms > now.saturating_mul(1000) && session.expires_at > now;
+        (alive && version == expected && session.user_id == user.id).then_some(())?;
+        Some(Person {
             user: UserId::parse(&user.id)?,
             email: user.email.as_deref().and_then(Email::parse),
             expires: session.expires_at.min(expires_ms / 1000),
+            banned: user.banned == Some(true),
         })
     }
 }
@@ -112,22 +148,38 @@ fn instant<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use serde_json::Value;
 
     use super::*;
-    use crate::cookies::Cookies;
+    use crate::{cookies::Cookies, secrets::Secrets};
 
-    fn recorded() -> (Value, SigningKey, String) {
+    fn signing(secret: &str) -> SigningKeys {
+        let secret = chassis::settings::Secret::new(secret);
+        SigningKeys::new(&Secrets::parse(None, Some(&secret)).unwrap().unwrap(), 0)
+    }
+
+    fn recorded() -> (Value, SigningKeys, String) {
         let vectors: Value = serde_json::from_str(include_str!("../tests/vectors/better-auth.json")).unwrap();
         let secret = vectors["secret"].as_str().unwrap().to_owned();
-        (vectors, SigningKey::new(&secret), secret)
+        (vectors, signing(&secret), secret)
+    }
+
+    fn open(
+        cache: &CookieCache,
+        value: &str,
+        token: &SessionToken,
+        keys: &SigningKeys,
+        now: u64,
+    ) -> Option<Person> {
+        cache.open(value, token, keys, now).now_or_never().expect("nobody has to be asked")
     }
 
     /// A minute after they were recorded.
     const NOW: u64 = 1_795_406_640;
 
     fn cache(strategy: Strategy, secret: &str) -> CookieCache {
-        CookieCache { strategy, version: "1".into(), jwe: JweKeys::new([secret]) }
+        CookieCache { strategy, version: "1".into(), jwe: JweKeys::new([secret]), authority: None }
     }
 
     fn strategy(name: &str) -> Option<Strategy> {
@@ -140,7 +192,7 @@ mod tests {
     }
 
     /// Each recorded cache, with its session's token.
-    fn each(check: impl Fn(&str, &CookieCache, &str, &SessionToken, &SigningKey, &Value)) -> usize {
+    fn each(check: impl Fn(&str, &CookieCache, &str, &SessionToken, &SigningKeys, &Value)) -> usize {
         let (vectors, key, secret) = recorded();
         let mut count = 0;
         for (name, case) in vectors["cookie_cache"].as_object().unwrap() {
@@ -150,7 +202,7 @@ mod tests {
             let headers = headers.into_iter().collect();
             let cookies = Cookies::of(&headers);
             let value = cookies.get_whole("better-auth.session_data").unwrap();
-            let token = key.open(cookies.get("better-auth.session_token").unwrap()).unwrap();
+            let token = key.open(cookies.get("better-auth.session_token").unwrap(), NOW).unwrap();
             check(name, &cache(strategy, &secret), &value, &token, &key, case);
             count += 1;
         }
@@ -160,7 +212,7 @@ mod tests {
     #[test]
     fn every_recorded_cache_opens_and_names_its_user() {
         let count = each(|name, cache, value, token, key, case| {
-            let cached = cache.open(value, token, key, NOW).unwrap_or_else(|| panic!("{name} opens"));
+            let cached = open(cache, value, token, key, NOW).unwrap_or_else(|| panic!("{name} opens"));
             let user = &case["library_session_answer"]["user"];
             assert_eq!(cached.user.as_str(), user["id"].as_str().unwrap(), "{name}");
             assert_eq!(cached.email.as_ref().map(Email::as_str), user["email"].as_str(), "{name}");
@@ -172,27 +224,30 @@ mod tests {
     fn a_cache_is_for_one_session_one_version_one_form_and_its_time() {
         each(|name, cache, value, token, key, _| {
             let other = SessionToken::bare("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
-            assert!(cache.open(value, &other, key, NOW).is_none(), "{name}: another session");
-            assert!(cache.open(value, token, key, NOW + 301).is_none(), "{name}: over");
-            let wrong = SigningKey::new("another-secret-of-at-least-32-bytes");
+            assert!(open(cache, value, &other, key, NOW).is_none(), "{name}: another session");
+            assert!(open(cache, value, token, key, NOW + 301).is_none(), "{name}: over");
+            let wrong = signing("another-secret-of-at-least-32-bytes");
             let keys = JweKeys::new(["another-secret-of-at-least-32-bytes"]);
-            let foreign = CookieCache { strategy: cache.strategy, version: "1".into(), jwe: keys };
-            assert!(foreign.open(value, token, &wrong, NOW).is_none(), "{name}: another secret");
+            let foreign = CookieCache { jwe: keys, ..self::cache(cache.strategy, "") };
+            assert!(open(&foreign, value, token, &wrong, NOW).is_none(), "{name}: another secret");
             let (_, _, secret) = recorded();
             let newer = CookieCache { version: "2".into(), ..self::cache(cache.strategy, &secret) };
-            assert!(newer.open(value, token, key, NOW).is_none(), "{name}: another version");
+            assert!(open(&newer, value, token, key, NOW).is_none(), "{name}: another version");
             for strategy in [Strategy::Compact, Strategy::Jwt, Strategy::Jwe] {
                 if strategy != cache.strategy {
-                    assert!(self::cache(strategy, &secret).open(value, token, key, NOW).is_none(), "{name}");
+                    assert!(
+                        open(&self::cache(strategy, &secret), value, token, key, NOW).is_none(),
+                        "{name}"
+                    );
                 }
             }
             for at in (0..value.len()).step_by(7) {
                 let mut bytes = value.as_bytes().to_vec();
                 bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
                 let changed = String::from_utf8(bytes).unwrap();
-                assert!(cache.open(&changed, token, key, NOW).is_none(), "{name}: changed at {at}");
+                assert!(open(cache, &changed, token, key, NOW).is_none(), "{name}: changed at {at}");
                 let _ =
-                    cache.open(&value[..at], token, key, NOW).is_none_or(|_| panic!("{name}: cut at {at}"));
+                    open(cache, &value[..at], token, key, NOW).is_none_or(|_| panic!("{name}: cut at {at}"));
             }
         });
     }

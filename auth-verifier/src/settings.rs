@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use chassis::{
+    database::DatabaseSettings,
     document::Policy,
     identity,
     process::{Common, Service},
@@ -10,13 +11,18 @@ use chassis::{
     settings::{self, Secret, ServiceUrl, SettingsError, Spec},
     telemetry::LogFormat,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::secrets::{self, Secrets};
 
+mod database;
 mod session;
+mod tokens;
 
+pub use database::*;
 pub use session::*;
+pub use tokens::*;
 
 /// All settings of auth-verifier.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,11 +45,20 @@ pub struct Settings {
     #[serde(rename = "verdict_max_age_secs", deserialize_with = "settings::secs")]
     pub verdict_max_age: Duration,
     pub token_bytes_max: usize,
+    #[serde(rename = "revocation_lag_secs", deserialize_with = "settings::secs")]
+    pub revocation_lag: Duration,
+    pub lookups_remembered_max: u64,
     pub better_auth: BetterAuth,
     pub hs256: Hs256,
     pub jwks: Jwks,
+    pub jwt: Jwt,
+    #[serde(default)]
+    pub trusted: Vec<Trusted>,
+    pub oauth: OAuth,
     pub session: Session,
     pub cookie_cache: CookieCache,
+    pub database: DatabaseSettings,
+    pub tables: TableSettings,
     pub identity: Identity,
     pub server: ServerSettings,
 }
@@ -59,31 +74,8 @@ pub struct BetterAuth {
     pub secret: Option<Secret>,
     #[serde(deserialize_with = "settings::optional")]
     pub secrets: Option<Secret>,
-}
-
-/// Tokens signed with the shared secret.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct Hs256 {
-    pub enabled: bool,
-    pub require_issuer_and_audience: bool,
-}
-
-/// Tokens signed with Better Auth's own keys.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct Jwks {
-    pub enabled: bool,
-    #[serde(rename = "fresh_secs", deserialize_with = "settings::secs")]
-    pub fresh: Duration,
-    #[serde(rename = "stale_max_secs", deserialize_with = "settings::secs")]
-    pub stale_max: Duration,
-    #[serde(rename = "cool_down_secs", deserialize_with = "settings::secs")]
-    pub cool_down: Duration,
-    #[serde(rename = "timeout_ms", deserialize_with = "settings::millis")]
-    pub timeout: Duration,
+    #[serde(deserialize_with = "moment")]
+    pub old_secrets_until: Option<OffsetDateTime>,
 }
 
 /// The identity that we sign for internal services.
@@ -152,7 +144,6 @@ impl Settings {
             stale_max: self.jwks.stale_max,
             cool_down: self.jwks.cool_down,
             wait: self.jwks.timeout,
-            ..Policy::default()
         }
     }
 
@@ -160,6 +151,13 @@ impl Settings {
     pub fn identity_seed(&self) -> Option<Secret> {
         self.identity.seed.clone().or_else(|| self.current_secret())
     }
+}
+
+/// A moment of RFC 3339; `None` where it is left empty.
+fn moment<'de, D: Deserializer<'de>>(from: D) -> Result<Option<OffsetDateTime>, D::Error> {
+    let text = String::deserialize(from)?;
+    let moment = (!text.is_empty()).then(|| OffsetDateTime::parse(&text, &Rfc3339)).transpose();
+    moment.map_err(|_| serde::de::Error::custom("must be a moment such as 2030-01-31T00:00:00Z"))
 }
 
 /// What stands behind a base URL: nothing, if it has a path of its own.
@@ -179,7 +177,7 @@ impl settings::Settings for Settings {
             ("BETTER_AUTH_SECRET", "better_auth.secret"),
             ("BETTER_AUTH_SECRETS", "better_auth.secrets"),
         ],
-        secrets: &["better_auth.secret", "better_auth.secrets", "session.database.url", "identity.seed"],
+        secrets: &["better_auth.secret", "better_auth.secrets", "database.url", "identity.seed"],
     };
 
     fn check(&self) -> Result<(), SettingsError> {
@@ -188,33 +186,27 @@ impl settings::Settings for Settings {
         if let Some(seed) = &self.identity.seed {
             secrets::checked("AUTH_VERIFIER_IDENTITY__SEED", seed.expose())?;
         }
-        if self.hs256_secret().is_none() && self.jwks_url().is_none() {
+        if self.better_auth.old_secrets_until.is_some()
+            && self.secrets()?.is_none_or(|secrets| secrets.all().count() < 2)
+        {
+            return wrong(
+                "AUTH_VERIFIER_BETTER_AUTH__OLD_SECRETS_UNTIL",
+                "needs older secrets: set BETTER_AUTH_SECRETS to the versions",
+            );
+        }
+        let nothing = self.hs256_secret().is_none()
+            && self.key_source().is_none()
+            && self.trusted.is_empty()
+            && self.lookup() == Lookup::Off;
+        if nothing {
             return wrong(
                 "BETTER_AUTH_URL",
                 "set it to where Better Auth runs, or BETTER_AUTH_SECRET to what it signs with; there is nothing to check tokens by",
             );
         }
-        if self.jwks_url().is_some() && self.issuers().is_empty() {
-            return wrong(
-                "AUTH_VERIFIER_ISSUERS",
-                "name the issuers whose tokens are accepted, or set BETTER_AUTH_URL",
-            );
-        }
-        if self.jwks_url().is_some() && self.audiences().is_empty() {
-            return wrong(
-                "AUTH_VERIFIER_AUDIENCES",
-                "name the audiences that are accepted, or set BETTER_AUTH_URL",
-            );
-        }
-        if self.hs256.require_issuer_and_audience
-            && (self.issuers().is_empty() || self.audiences().is_empty())
-        {
-            return wrong(
-                "AUTH_VERIFIER_HS256__REQUIRE_ISSUER_AND_AUDIENCE",
-                "needs AUTH_VERIFIER_ISSUERS and AUTH_VERIFIER_AUDIENCES, or BETTER_AUTH_URL",
-            );
-        }
+        self.check_tokens()?;
         self.check_sessions()?;
+        self.check_database()?;
         if self.identity_seed().is_none() {
             return wrong(
                 "AUTH_VERIFIER_IDENTITY__SEED",
@@ -239,19 +231,10 @@ impl settings::Settings for Settings {
         if !(256..=1_048_576).contains(&self.token_bytes_max) {
             return wrong("AUTH_VERIFIER_TOKEN_BYTES_MAX", "must be 256 to 1048576");
         }
-        if self.jwks.fresh.is_zero() {
-            return wrong("AUTH_VERIFIER_JWKS__FRESH_SECS", "must be at least 1");
-        }
-        if self.jwks.stale_max < self.jwks.fresh {
+        if self.revocation_lag > Duration::from_mins(5) {
             return wrong(
-                "AUTH_VERIFIER_JWKS__STALE_MAX_SECS",
-                "must be at least AUTH_VERIFIER_JWKS__FRESH_SECS",
-            );
-        }
-        if self.jwks.cool_down.is_zero() {
-            return wrong(
-                "AUTH_VERIFIER_JWKS__COOL_DOWN_SECS",
-                "must be at least 1: any token can name an unknown key",
+                "AUTH_VERIFIER_REVOCATION_LAG_SECS",
+                "must be at most 300: whoever signed out is let in for as long",
             );
         }
         self.server.check(&Self::SPEC.prefix())
@@ -319,9 +302,8 @@ mod tests {
     fn a_database_of_sessions_that_cannot_work_is_named() {
         let url = ("URL", "postgresql://u:hunter2@localhost/auth");
         let variables = |further: &[(&str, &str)]| {
-            let name = |(key, value): &(&str, &str)| {
-                (format!("{}{key}", SESSION_DATABASE.prefix), (*value).to_owned())
-            };
+            let name =
+                |(key, value): &(&str, &str)| (format!("{}{key}", DATABASE.prefix), (*value).to_owned());
             let secret = ("BETTER_AUTH_SECRET".to_owned(), SECRET.to_owned());
             further.iter().map(name).chain([secret]).collect()
         };
@@ -339,12 +321,12 @@ mod tests {
             ("COLUMNS", "kebab"),
         ] {
             let error = settings::load::<Settings>(&variables(&[url, (key, value)])).unwrap_err().to_string();
-            let name = format!("AUTH_VERIFIER_SESSION__DATABASE__{key}: ");
+            let name = format!("AUTH_VERIFIER_DATABASE__{key}: ");
             assert!(error.starts_with(&name) && !error.contains("hunter2"), "{key}: {error}");
         }
         let error = load(&[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_SESSION__LOOKUP", "database")])
             .unwrap_err();
-        assert!(error.starts_with("AUTH_VERIFIER_SESSION__DATABASE__URL: set it to where"), "{error}");
+        assert!(error.starts_with("AUTH_VERIFIER_DATABASE__URL: set it to where"), "{error}");
     }
 
     #[test]

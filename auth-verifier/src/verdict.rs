@@ -8,13 +8,15 @@ use tracing::{info, warn};
 
 use crate::{
     Rejection, Unavailable, Unverified,
+    access_token::OpaqueTokens,
     assertion::Signer,
-    credential::{self, Bearer, SessionCookie},
-    jwt::{self, Profile, Verified},
-    session::{SessionToken, SigningKey},
-    session_data::{Cached, CookieCache},
-    sessions::{Live, Sessions},
-    settings::BearerTokens,
+    credential::{self, Bearer},
+    jwt::Tokens,
+    lookups::Found,
+    person::Person,
+    revocation::Revocations,
+    session::Sessions,
+    session_data::CacheAsBearer,
 };
 
 /// What is known of a caller.
@@ -45,53 +47,39 @@ pub struct Caller {
     pub max_age: Duration,
 }
 
-/// How sessions are checked.
-pub struct SessionProfile {
-    /// What session tokens are signed with.
-    pub key: SigningKey,
-    /// Where they are looked up.
-    pub sessions: Sessions,
-    /// How the cookies' names begin.
-    pub cookie_prefixes: Vec<String>,
-    /// The cookie cache, where it is honoured.
-    pub cache: Option<CookieCache>,
-    /// Which of them are bearer tokens.
-    pub bearer: BearerTokens,
-}
-
 /// Gives verdicts.
 pub struct Judge {
-    profile: Profile,
-    sessions: Option<SessionProfile>,
-    signer: Arc<Signer>,
-    max_age: Duration,
+    /// JWTs of every kind.
+    pub tokens: Tokens,
+    /// Session cookies and session tokens, where they are accepted.
+    pub sessions: Option<Sessions>,
+    /// Opaque access tokens, where they are accepted.
+    pub opaque: Option<OpaqueTokens>,
+    /// Cookie caches that come by themselves, as bearer tokens, where they are accepted.
+    pub cache_as_bearer: Option<CacheAsBearer>,
+    /// Who is asked whether a JWT was revoked, where somebody is.
+    pub revocations: Option<Revocations>,
+    /// Signs who it is.
+    pub signer: Arc<Signer>,
+    /// How long a verdict may be reused, at most.
+    pub max_age: Duration,
 }
 
 /// A good credential, of whichever kind.
 struct Good {
-    user: UserId,
-    email: Option<Email>,
-    expires: u64,
-    banned: bool,
+    found: Found,
     credential: &'static str,
 }
 
-impl Judge {
-    /// `max_age` bounds how long a verdict may be reused.
-    pub fn new(
-        profile: Profile,
-        sessions: Option<SessionProfile>,
-        signer: Arc<Signer>,
-        max_age: Duration,
-    ) -> Self {
-        Self { profile, sessions, signer, max_age }
-    }
+const BEARER: &str = "bearer";
+const COOKIE: &str = "cookie";
 
+impl Judge {
     /// Says who sends these headers, at the time `now`, in seconds since 1970.
     pub async fn judge(&self, headers: &HeaderMap, now: u64) -> Verdict {
         let verdict = match self.verify(headers, now).await {
-            Ok(good) if good.banned => {
-                info!(user = good.user.as_str(), "refused: the account is banned");
+            Ok(Good { found, .. }) if found.grant.person.banned => {
+                info!(user = found.grant.person.user.as_str(), "refused: the account is banned");
                 Verdict::Banned
             }
             Ok(good) => Verdict::Known(self.caller(good, now)),
@@ -118,74 +106,59 @@ impl Judge {
     }
 
     async fn verify(&self, headers: &HeaderMap, now: u64) -> Result<Good, Unverified> {
-        let prefixes = self.sessions.as_ref().map_or(&[][..], |sessions| &sessions.cookie_prefixes);
-        let credentials = credential::find(headers, prefixes)?;
+        let names = self.sessions.as_ref().map_or(&[][..], |sessions| &sessions.names);
+        let credentials = credential::find(headers, names)?;
         let by_bearer = match credentials.bearer {
             None => Err(Rejection::Missing.into()),
             // Whoever sends a JWT means it: one that is no good must not let in somebody else's cookie.
             Some(Bearer::Jwt(token)) => {
-                let Verified { user, email, expires } = jwt::verify(token, &self.profile, now).await?;
-                return Ok(Good { user, email, expires, banned: false, credential: BEARER });
+                let found = self.verify_jwt(token, now).await?;
+                return Ok(Good { found, credential: BEARER });
             }
-            Some(Bearer::Session(token)) => self.verify_bearer(token, now).await,
+            Some(Bearer::Session(token)) => self.verify_bare(token, now).await,
         };
-        match (by_bearer, credentials.cookie, &self.sessions) {
+        let found = match (by_bearer, credentials.cookie, &self.sessions) {
             (Err(Unverified::Rejected(_)), Some(cookie), Some(sessions)) => {
-                sessions.verify(&cookie, now).await
+                let found = sessions.by_cookie(&cookie, now).await?;
+                return Ok(Good { found, credential: COOKIE });
             }
-            (verified, _, _) => verified,
+            (verified, _, _) => verified?,
+        };
+        Ok(Good { found, credential: BEARER })
+    }
+
+    async fn verify_jwt(&self, token: &str, now: u64) -> Result<Found, Unverified> {
+        if let Some(person) = self.cache_as_bearer.as_ref().and_then(|cache| cache.open(token, now)) {
+            return Ok(Found::lasting(person));
+        }
+        let verified = self.tokens.verify(token, now).await?;
+        match &self.revocations {
+            Some(revocations) => revocations.check(verified, now).await,
+            None => Ok(Found::lasting(verified.person)),
         }
     }
 
-    async fn verify_bearer(&self, token: &str, now: u64) -> Result<Good, Unverified> {
-        let Some(sessions) = &self.sessions else {
-            return Err(Rejection::Malformed("it does not have three parts").into());
+    /// A token of no shape: a session's, or else an access token. Both may look alike.
+    async fn verify_bare(&self, token: &str, now: u64) -> Result<Found, Unverified> {
+        let by_session = match &self.sessions {
+            Some(sessions) => sessions.by_bearer(token, now).await,
+            None => Err(Rejection::Malformed("it does not have three parts").into()),
         };
-        if token.len() > self.profile.bytes_max {
-            return Err(Rejection::TooLong(self.profile.bytes_max).into());
+        match (by_session, &self.opaque) {
+            (Err(Unverified::Rejected(rejection)), Some(opaque)) => match opaque.verify(token, now).await {
+                // Said of what it was more likely meant to be.
+                Err(Unverified::Rejected(Rejection::NoAccessToken)) => Err(rejection.into()),
+                verified => verified,
+            },
+            (verified, _) => verified,
         }
-        let token = match (sessions.bearer, token.contains('.')) {
-            (BearerTokens::Any | BearerTokens::Signed, true) => {
-                sessions.key.open(token).ok_or(Rejection::SessionSignature)?
-            }
-            (BearerTokens::Any, false) => SessionToken::bare(token).ok_or(Rejection::NoSession)?,
-            (BearerTokens::Signed, false) | (BearerTokens::Off, _) => {
-                return Err(Rejection::SessionBearer.into());
-            }
-        };
-        sessions.look_up(&token, BEARER, now).await
     }
 
     fn caller(&self, good: Good, now: u64) -> Caller {
-        let Good { user, email, expires, credential, .. } = good;
+        let Good { found: Found { grant, fresh_until }, credential } = good;
+        let Person { user, email, expires, .. } = grant.person;
         let assertion = self.signer.sign(&user, now);
-        let left = Duration::from_secs(expires.saturating_sub(now));
+        let left = Duration::from_secs(expires.min(fresh_until).saturating_sub(now));
         Caller { user, email, credential, assertion, max_age: self.max_age.min(left) }
-    }
-}
-
-const BEARER: &str = "bearer";
-const COOKIE: &str = "cookie";
-
-impl SessionProfile {
-    async fn verify(&self, cookie: &SessionCookie<'_>, now: u64) -> Result<Good, Unverified> {
-        let token = self.key.open(&cookie.token).ok_or(Rejection::SessionSignature)?;
-        let cached = self.cache.as_ref().zip(cookie.data.as_ref());
-        if let Some(cached) = cached.and_then(|(cache, data)| cache.open(data, &token, &self.key, now)) {
-            let Cached { user, email, expires } = cached;
-            return Ok(Good { user, email, expires, banned: false, credential: COOKIE });
-        }
-        self.look_up(&token, COOKIE, now).await
-    }
-
-    async fn look_up(
-        &self,
-        token: &SessionToken,
-        credential: &'static str,
-        now: u64,
-    ) -> Result<Good, Unverified> {
-        let live = self.sessions.find(token, now).await?.ok_or(Rejection::NoSession)?;
-        let Live { user, email, expires, banned } = live;
-        Ok(Good { user, email, expires, banned, credential })
     }
 }

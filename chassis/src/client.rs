@@ -85,11 +85,20 @@ pub async fn fetch(
     fetch_with(client, Request::get(url), wait, bytes_max).await
 }
 
-/// The same, by a request that has more to say.
+/// The same, by a request that has more to say, for at most `wait`.
 pub async fn fetch_with(
     client: &Client,
     request: http::request::Builder,
     wait: Duration,
+    bytes_max: usize,
+) -> Result<Bytes, FetchError> {
+    timeout(wait, read(client, request, bytes_max)).await.map_err(|_| FetchError::Timeout(wait))?
+}
+
+/// The same, where the caller sees to it that it doesn't take too long.
+pub(crate) async fn read(
+    client: &Client,
+    request: http::request::Builder,
     bytes_max: usize,
 ) -> Result<Bytes, FetchError> {
     let request = request
@@ -97,21 +106,18 @@ pub async fn fetch_with(
         .header(header::USER_AGENT, concat!("usher/", env!("CARGO_PKG_VERSION")))
         .body(Body::empty())
         .map_err(|error| FetchError::Transport(error.to_string()))?;
-    let fetch = async {
-        let response = client.request(request).await.map_err(|error| FetchError::Transport(chain(&error)))?;
-        if response.status() != StatusCode::OK {
-            return Err(FetchError::Status(response.status()));
+    let response = client.request(request).await.map_err(|error| FetchError::Transport(chain(&error)))?;
+    if response.status() != StatusCode::OK {
+        return Err(FetchError::Status(response.status()));
+    }
+    let body = Limited::new(response.into_body(), bytes_max).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            FetchError::TooLarge(bytes_max)
+        } else {
+            FetchError::Transport(chain(&*error))
         }
-        let body = Limited::new(response.into_body(), bytes_max).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                FetchError::TooLarge(bytes_max)
-            } else {
-                FetchError::Transport(chain(&*error))
-            }
-        })?;
-        Ok(body.to_bytes())
-    };
-    timeout(wait, fetch).await.map_err(|_| FetchError::Timeout(wait))?
+    })?;
+    Ok(body.to_bytes())
 }
 
 /// An error with its causes, for the log.

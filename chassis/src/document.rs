@@ -1,17 +1,20 @@
-//! A document of another service (a key set, say), kept fresh in the background and never lost to an outage.
+//! A document of somebody else's (a key set, say), kept fresh in the background and never lost to an outage.
 //!
 //! Requests read the last good one without waiting. A request that misses something in it may ask for another
 //! fetch; however many ask, there is one fetch at a time and one per cool-down.
 
 use std::{
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::Request;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tracing::{debug, info, warn};
 
@@ -28,8 +31,6 @@ pub struct Policy {
     pub cool_down: Duration,
     /// How long one fetch may take.
     pub wait: Duration,
-    /// The largest document.
-    pub bytes_max: usize,
 }
 
 impl Default for Policy {
@@ -39,13 +40,45 @@ impl Default for Policy {
             stale_max: Duration::from_hours(24),
             cool_down: Duration::from_secs(30),
             wait: Duration::from_secs(2),
-            bytes_max: 256 * 1024,
         }
     }
 }
 
+/// The largest document that is fetched over HTTP, unless its keeper says otherwise, in bytes.
+pub const BYTES_MAX: usize = 256 * 1024;
+
 /// The first wait after a failed fetch; doubled up to the cool-down.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
+
+/// Where a document is: a name of the place for the log, and how to get it from there. An error is for the log.
+pub struct Source {
+    place: String,
+    fetch: Fetch,
+}
+
+type Fetch = Box<dyn Fn() -> Fetching + Send + Sync>;
+type Fetching = Pin<Box<dyn Future<Output = Result<Bytes, String>> + Send>>;
+
+impl Source {
+    /// Fetched in whichever way. It is bounded in size by `fetch`, in time by the [`Policy`].
+    pub fn new<F>(place: impl Into<String>, fetch: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Bytes, String>> + Send + 'static,
+    {
+        Self { place: place.into(), fetch: Box::new(move || Box::pin(fetch())) }
+    }
+
+    /// Fetched over HTTP: at most `bytes_max`, and no redirects.
+    pub fn http(url: String, client: Client, bytes_max: usize) -> Self {
+        let place = url.clone();
+        Self::new(place, move || {
+            let (client, url) = (client.clone(), url.clone());
+            async move {
+                client::read(&client, Request::get(&url), bytes_max).await.map_err(|error| error.to_string())
+            }
+        })
+    }
+}
 
 /// Reads a fetched document; the error says, for the log, why it is no good.
 pub type Parse<T> = Box<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
@@ -54,8 +87,7 @@ pub type Parse<T> = Box<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
 pub struct Document<T> {
     /// What it is, for the log and the metrics.
     name: &'static str,
-    url: String,
-    client: Client,
+    source: Source,
     policy: Policy,
     parse: Parse<T>,
     current: ArcSwapOption<Good<T>>,
@@ -106,15 +138,9 @@ enum Cause {
 
 impl<T: Send + Sync + 'static> Document<T> {
     /// A document that is not there yet; [`Document::keep_fresh`] fetches it.
-    pub fn new(
-        name: &'static str,
-        url: String,
-        client: Client,
-        policy: Policy,
-        parse: Parse<T>,
-    ) -> Arc<Self> {
+    pub fn new(name: &'static str, source: Source, policy: Policy, parse: Parse<T>) -> Arc<Self> {
         let activity = Mutex::new(Activity::Idle(Rest { not_before: Instant::now(), failures: 0 }));
-        Arc::new(Self { name, url, client, policy, parse, current: ArcSwapOption::empty(), activity })
+        Arc::new(Self { name, source, policy, parse, current: ArcSwapOption::empty(), activity })
     }
 
     /// The last good document; `None` if there never was one, or if it is too old to trust.
@@ -186,15 +212,16 @@ impl<T: Send + Sync + 'static> Document<T> {
     }
 
     async fn fetch(&self, cause: Cause, rest: Rest) -> Rest {
-        let Policy { wait, bytes_max, cool_down, .. } = self.policy;
-        let fetched = client::fetch(&self.client, &self.url, wait, bytes_max).await;
-        let parsed = fetched.map_err(|error| error.to_string()).and_then(|bytes| (self.parse)(&bytes));
+        let Policy { wait, cool_down, .. } = self.policy;
+        let fetched = timeout(wait, (self.source.fetch)()).await;
+        let fetched = fetched.unwrap_or_else(|_| Err(format!("no answer within {wait:?}")));
+        let parsed = fetched.and_then(|bytes| (self.parse)(&bytes));
         let result = if parsed.is_ok() { "ok" } else { "error" };
         metrics::counter!("document_fetches_total", "document" => self.name, "result" => result).increment(1);
         match parsed {
             Ok(value) => {
                 if rest.failures > 0 || self.current.load().is_none() {
-                    info!(document = self.name, url = self.url, "fetched");
+                    info!(document = self.name, place = self.source.place, "fetched");
                 }
                 self.current.store(Some(Arc::new(Good { value: Arc::new(value), at: Instant::now() })));
                 let not_before = match cause {
@@ -206,9 +233,14 @@ impl<T: Send + Sync + 'static> Document<T> {
             Err(error) => {
                 // Once is news; the same outage a minute later is not.
                 if rest.failures == 0 {
-                    warn!(document = self.name, url = self.url, error, "fetch; what was known stays in use");
+                    warn!(
+                        document = self.name,
+                        place = self.source.place,
+                        error,
+                        "fetch; what was known stays in use"
+                    );
                 } else {
-                    debug!(document = self.name, url = self.url, error, rest.failures, "fetch");
+                    debug!(document = self.name, place = self.source.place, error, rest.failures, "fetch");
                 }
                 let backoff = BACKOFF_MIN
                     .saturating_mul(2u32.saturating_pow(rest.failures))
@@ -226,7 +258,7 @@ mod tests {
         sync::atomic::{AtomicUsize, Ordering},
     };
 
-    use http::{Request, Response};
+    use http::Response;
     use tokio::net::TcpListener;
     use tokio_util::sync::CancellationToken;
     use tower::service_fn;
@@ -251,11 +283,16 @@ mod tests {
     }
 
     fn document(url: String, policy: Policy) -> Arc<Document<String>> {
+        bounded(url, policy, BYTES_MAX)
+    }
+
+    fn bounded(url: String, policy: Policy, bytes_max: usize) -> Arc<Document<String>> {
         let parse: Parse<String> = Box::new(|bytes| match bytes {
             b"" => Err("is empty".into()),
             bytes => Ok(String::from_utf8_lossy(bytes).into_owned()),
         });
-        Document::new("test", url, client::client(Duration::from_secs(2)), policy, parse)
+        let source = Source::http(url, client::client(Duration::from_secs(2)), bytes_max);
+        Document::new("test", source, policy, parse)
     }
 
     fn patient() -> Policy {
@@ -320,7 +357,7 @@ mod tests {
         let large = |_| Response::new("x".repeat(1001).into());
         for body in [redirect as fn(usize) -> Response<Body>, broken, large] {
             let (url, count) = counted(body).await;
-            let document = document(url, Policy { bytes_max: 1000, ..patient() });
+            let document = bounded(url, patient(), 1000);
             assert_eq!(document.refetch().await, Err(Unreachable));
             assert_eq!(document.current(), None);
             assert_eq!(count.load(Ordering::SeqCst), 1);

@@ -16,7 +16,7 @@ use std::{
 use axum::extract::FromRequestParts;
 use chassis::{
     Body, client,
-    document::{Document, Policy},
+    document::{self, Document, Policy, Source},
     identity::{ASSERTION, USER_ID, UserId},
     problem::Problem,
     serve::HttpService,
@@ -61,9 +61,8 @@ pub struct Trust {
 impl Trust {
     /// Trusts what is signed, for `audience`, with a key that is published at `jwks_url`.
     pub fn new(jwks_url: &ServiceUrl, audience: &str) -> Arc<Self> {
-        let (url, client) = (jwks_url.url().to_string(), client::client(CONNECT));
-        let parse = Box::new(KeySet::parse);
-        let keys = Document::new("identity-jwks", url, client, Policy::default(), parse);
+        let source = Source::http(jwks_url.url().to_string(), client::client(CONNECT), document::BYTES_MAX);
+        let keys = Document::new("identity-jwks", source, Policy::default(), Box::new(KeySet::parse));
         Arc::new(Self { keys, audience: audience.to_owned() })
     }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Opened;
-use crate::session::SigningKey;
+use crate::session::SigningKeys;
 
 /// As the library reads it: padded or not.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -25,17 +25,17 @@ struct Envelope<'a> {
     signature: String,
 }
 
-/// Opens it, if its signature is `key`'s.
+/// Opens it, if its signature is one of `keys`.
 ///
 /// What was signed is the text of `session` with `expiresAt` put in as its last member. That text is in the envelope
 /// as it was, so it is taken from there and never written anew: another JSON writer would order and escape otherwise.
-pub(super) fn open(value: &str, key: &SigningKey) -> Option<Opened> {
+pub(super) fn open(value: &str, keys: &SigningKeys, now: u64) -> Option<Opened> {
     let envelope = LENIENT.decode(value).ok()?;
     let envelope: Envelope<'_> = serde_json::from_slice(&envelope).ok()?;
     let session = envelope.session.get();
     let signed = format!("{},\"expiresAt\":{}}}", session.strip_suffix('}')?, envelope.expires_at);
     let mac = LENIENT.decode(&envelope.signature).ok()?;
-    if !key.verifies(signed.as_bytes(), &mac) {
+    if !keys.verifies(signed.as_bytes(), &mac, now) {
         return None;
     }
     Some(Opened { payload: serde_json::from_str(session).ok()?, expires_ms: envelope.expires_at })

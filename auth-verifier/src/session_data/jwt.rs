@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
 use super::{Opened, Payload};
-use crate::session::SigningKey;
+use crate::session::SigningKeys;
 
 #[derive(Deserialize)]
 struct Claims {
@@ -13,15 +13,15 @@ struct Claims {
     payload: Payload,
 }
 
-/// Opens it, if its signature is `key`'s. Its header is always the same one: anything else was not made by the
+/// Opens it, if its signature is one of `keys`. Its header is always the same one: anything else was not made by the
 /// library.
-pub(super) fn open(value: &str, key: &SigningKey) -> Option<Opened> {
+pub(super) fn open(value: &str, keys: &SigningKeys, now: u64) -> Option<Opened> {
     let (signed, signature) = value.rsplit_once('.')?;
     let (header, claims) = signed.split_once('.')?;
     if BASE64_URL_SAFE_NO_PAD.decode(header).ok()? != br#"{"alg":"HS256"}"# {
         return None;
     }
-    if !key.verifies(signed.as_bytes(), &BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?) {
+    if !keys.verifies(signed.as_bytes(), &BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?, now) {
         return None;
     }
     let claims: Claims = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;

@@ -2,22 +2,11 @@
 
 use std::time::Duration;
 
-use chassis::{
-    database::{DatabaseSettings, Names},
-    settings::{self, ServiceUrl, SettingsError},
-};
+use chassis::settings::{self, ServiceUrl, SettingsError, Switch};
 use serde::{Deserialize, Deserializer, de::value::StringDeserializer};
 
 use super::{Settings, api_path};
-use crate::{session_data::Strategy, sessions::database::sql::Tables};
-
-/// What the settings of the sessions' database are called.
-pub const SESSION_DATABASE: Names = Names {
-    application: "auth-verifier",
-    url: "AUTH_VERIFIER_SESSION__DATABASE__URL",
-    prefix: "AUTH_VERIFIER_SESSION__DATABASE__",
-    kept: "session",
-};
+use crate::{cookies::CookieNames, session_data::Strategy};
 
 /// Session cookies and session tokens.
 #[derive(Clone, Debug, Deserialize)]
@@ -27,16 +16,12 @@ pub struct Session {
     pub lookup: Lookup,
     #[serde(deserialize_with = "settings::optional")]
     pub url: Option<ServiceUrl>,
-    #[serde(rename = "reuse_secs", deserialize_with = "settings::secs")]
-    pub reuse: Duration,
-    pub remembered_max: u64,
     #[serde(rename = "timeout_ms", deserialize_with = "settings::millis")]
     pub timeout: Duration,
     pub cookie_prefix: String,
     pub secure_cookies: SecureCookies,
+    pub cookie: String,
     pub bearer: BearerTokens,
-    pub database: DatabaseSettings,
-    pub tables: SessionTables,
 }
 
 /// Where sessions are looked up.
@@ -70,41 +55,6 @@ pub enum BearerTokens {
     Off,
 }
 
-/// What Better Auth's tables are called.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct SessionTables {
-    pub schema: String,
-    pub session: String,
-    pub user: String,
-    pub columns: Columns,
-    pub time_zone: String,
-}
-
-impl SessionTables {
-    /// How the variables of these settings begin.
-    pub const PREFIX: &str = "AUTH_VERIFIER_SESSION__TABLES__";
-
-    fn check(&self) -> Result<(), SettingsError> {
-        Tables::parse(self)?;
-        if self.time_zone.is_empty() || self.time_zone.contains('\0') {
-            let name = format!("{}TIME_ZONE", Self::PREFIX);
-            return Err(SettingsError::new(name, "must be the name of a time zone, such as UTC"));
-        }
-        Ok(())
-    }
-}
-
-/// How the columns are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub enum Columns {
-    Camel,
-    Snake,
-}
-
 /// The cookie cache.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,6 +63,8 @@ pub struct CookieCache {
     #[serde(deserialize_with = "or_off")]
     pub strategy: Option<Strategy>,
     pub version: String,
+    pub cookie: String,
+    pub bearer: Switch,
 }
 
 /// `None` for "off".
@@ -126,7 +78,7 @@ impl Settings {
     pub fn lookup(&self) -> Lookup {
         match self.session.lookup {
             Lookup::Auto if self.current_secret().is_none() => Lookup::Off,
-            Lookup::Auto if self.session.database.url.is_some() => Lookup::Database,
+            Lookup::Auto if self.database.url.is_some() => Lookup::Database,
             Lookup::Auto if self.better_auth.url.is_some() => Lookup::Http,
             Lookup::Auto => Lookup::Off,
             stated => stated,
@@ -143,16 +95,29 @@ impl Settings {
         stated.or(beside_keys).or(base)
     }
 
-    /// How the names of Better Auth's cookies begin (`cookies/index.ts`, `createCookieGetter`). Where it isn't known
-    /// whether it is served over TLS, both ways are tried, the one first that only a secure origin can set.
-    pub fn cookie_prefixes(&self) -> Vec<String> {
+    /// What Better Auth's cookies are called (`cookies/index.ts`, `createCookieGetter`). Where it isn't known whether it
+    /// is served over TLS, both ways are tried, the one first that only a secure origin can set.
+    pub fn cookie_names(&self) -> Vec<CookieNames> {
         let https = self.better_auth.url.as_ref().map(|url| url.url().scheme() == "https");
-        let prefixes: &[&str] = match (self.session.secure_cookies, https) {
+        let secure: &[&str] = match (self.session.secure_cookies, https) {
             (SecureCookies::On, _) | (SecureCookies::Auto, Some(true)) => &["__Secure-"],
             (SecureCookies::Off, _) | (SecureCookies::Auto, Some(false)) => &[""],
             (SecureCookies::Auto, None) => &["__Secure-", ""],
         };
-        prefixes.iter().map(|prefix| format!("{prefix}{}", self.session.cookie_prefix)).collect()
+        let named = |stated: &str, known: &str| {
+            if stated.is_empty() {
+                format!("{}.{known}", self.session.cookie_prefix)
+            } else {
+                stated.to_owned()
+            }
+        };
+        let token = named(&self.session.cookie, "session_token");
+        let data = named(&self.cookie_cache.cookie, "session_data");
+        let names = |secure: &&str| CookieNames {
+            token: format!("{secure}{token}"),
+            data: format!("{secure}{data}"),
+        };
+        secure.iter().map(names).collect()
     }
 
     pub(super) fn check_sessions(&self) -> Result<(), SettingsError> {
@@ -162,10 +127,6 @@ impl Settings {
                 "AUTH_VERIFIER_SESSION__LOOKUP",
                 "needs BETTER_AUTH_SECRET, which session cookies are signed with",
             );
-        }
-        self.session.tables.check()?;
-        if self.lookup() == Lookup::Database || self.session.database.url.is_some() {
-            self.session.database.check(&SESSION_DATABASE)?;
         }
         if self.lookup() == Lookup::Http && self.get_session_url().is_none() {
             return wrong(
@@ -179,14 +140,28 @@ impl Settings {
                 "needs AUTH_VERIFIER_SESSION__LOOKUP: a cookie cache spares look-ups, and can't stand for them",
             );
         }
-        if self.session.reuse > Duration::from_mins(5) {
+        if self.cookie_cache.strategy == Some(Strategy::JwtJwks) && self.key_source().is_none() {
             return wrong(
-                "AUTH_VERIFIER_SESSION__REUSE_SECS",
-                "must be at most 300: a session that ended is let in for as long",
+                "AUTH_VERIFIER_COOKIE_CACHE__STRATEGY",
+                "jwt-jwks needs Better Auth's keys: set BETTER_AUTH_URL",
+            );
+        }
+        if self.cookie_cache.bearer == Switch::On && self.current_secret().is_none() {
+            return wrong(
+                "AUTH_VERIFIER_COOKIE_CACHE__BEARER",
+                "needs BETTER_AUTH_SECRET, which cookie caches are signed with",
             );
         }
         if self.session.cookie_prefix.is_empty() || self.session.cookie_prefix.contains(['=', ';', ' ']) {
             return wrong("AUTH_VERIFIER_SESSION__COOKIE_PREFIX", "must be the beginning of a cookie's name");
+        }
+        for (name, cookie) in [
+            ("AUTH_VERIFIER_SESSION__COOKIE", &self.session.cookie),
+            ("AUTH_VERIFIER_COOKIE_CACHE__COOKIE", &self.cookie_cache.cookie),
+        ] {
+            if cookie.contains(['=', ';', ' ']) || cookie.starts_with("__Secure-") {
+                return wrong(name, "must be a cookie's name, without __Secure-");
+            }
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ async fn a_session_that_is_alive_says_who_is_calling() {
 
 #[tokio::test]
 async fn a_session_that_is_not_alive_says_nothing() {
-    let world = world(&[("AUTH_VERIFIER_SESSION__REUSE_SECS", "0")]).await;
+    let world = world(&[("AUTH_VERIFIER_REVOCATION_LAG_SECS", "0")]).await;
     for body in [
         "null".to_owned(),
         session(TOKEN, "2020-01-01T00:00:00.000Z", ada()),
@@ -109,12 +109,12 @@ async fn where_nobody_can_be_asked_we_can_not_know() {
 
 #[tokio::test]
 async fn a_look_up_is_reused_for_as_long_as_is_set() {
-    let world = world(&[("AUTH_VERIFIER_SESSION__REUSE_SECS", "300")]).await;
+    let world = world(&[("AUTH_VERIFIER_REVOCATION_LAG_SECS", "300")]).await;
     for _ in 0..10 {
         assert_eq!(by_cookie(&world, &cookie(SECRET)).await.status, 200);
     }
     assert_eq!(world.endpoint.asked(), 1);
-    let world = self::world(&[("AUTH_VERIFIER_SESSION__REUSE_SECS", "0")]).await;
+    let world = self::world(&[("AUTH_VERIFIER_REVOCATION_LAG_SECS", "0")]).await;
     for _ in 0..3 {
         assert_eq!(by_cookie(&world, &cookie(SECRET)).await.status, 200);
     }
@@ -157,7 +157,7 @@ async fn only_the_current_one_of_several_secrets_signs_sessions() {
 
 #[tokio::test]
 async fn an_address_that_can_not_stand_in_a_header_is_left_away() {
-    let world = world(&[("AUTH_VERIFIER_SESSION__REUSE_SECS", "0")]).await;
+    let world = world(&[("AUTH_VERIFIER_REVOCATION_LAG_SECS", "0")]).await;
     for email in [
         "ada@example.com,admin@example.com",
         "ada @example.com",

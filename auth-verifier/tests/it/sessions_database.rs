@@ -6,9 +6,9 @@ use std::{
 };
 
 use auth_verifier::{
-    Unavailable,
+    Person, Unavailable,
+    database::Database,
     session::{SessionToken, SigningKey},
-    sessions::{Live, database::Database},
     settings::Settings,
 };
 use aws_lc_rs::hmac;
@@ -46,9 +46,9 @@ const END: u64 = 4_102_444_800;
 
 /// A slow machine's patience, not what is tested here.
 const PATIENT: [(&str, &str); 3] = [
-    ("AUTH_VERIFIER_SESSION__DATABASE__WAIT_MS", "60000"),
-    ("AUTH_VERIFIER_SESSION__DATABASE__CONNECT_MS", "60000"),
-    ("AUTH_VERIFIER_SESSION__DATABASE__QUERY_MS", "60000"),
+    ("AUTH_VERIFIER_DATABASE__WAIT_MS", "60000"),
+    ("AUTH_VERIFIER_DATABASE__CONNECT_MS", "60000"),
+    ("AUTH_VERIFIER_DATABASE__QUERY_MS", "60000"),
 ];
 
 /// Somebody's tables, looked into by us and by hand.
@@ -74,8 +74,8 @@ impl Tables {
         self.admin.batch_execute(sql).await.unwrap();
     }
 
-    async fn find(&self, token: &str) -> Option<Live> {
-        self.sessions.find(&SessionToken::bare(token).unwrap()).await.unwrap()
+    async fn find(&self, token: &str) -> Option<Person> {
+        self.sessions.session(&SessionToken::bare(token).unwrap()).await.unwrap()
     }
 }
 
@@ -86,23 +86,20 @@ async fn connect(url: &str) -> Client {
 }
 
 fn sessions(url: &str, variables: &[(&str, &str)]) -> Database {
-    let base = [
-        ("BETTER_AUTH_URL", ISSUER),
-        ("BETTER_AUTH_SECRET", SECRET),
-        ("AUTH_VERIFIER_SESSION__DATABASE__URL", url),
-    ];
+    let base =
+        [("BETTER_AUTH_URL", ISSUER), ("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_DATABASE__URL", url)];
     let variables = base.iter().chain(&PATIENT).chain(variables).copied();
     let settings: Settings = settings::load(&variables.collect()).unwrap();
-    Database::new(&settings.session).unwrap()
+    Database::new(&settings).unwrap()
 }
 
-fn ada() -> Live {
+fn ada() -> Person {
     ada_with_id("u1")
 }
 
-fn ada_with_id(id: &str) -> Live {
+fn ada_with_id(id: &str) -> Person {
     let email = Email::parse("ada@example.com");
-    Live { user: UserId::parse(id).unwrap(), email, expires: END, banned: false }
+    Person { user: UserId::parse(id).unwrap(), email, expires: END, banned: false }
 }
 
 #[tokio::test]
@@ -154,7 +151,7 @@ async fn a_token_is_a_value_whatever_is_in_it() {
     ] {
         let signature = BASE64_STANDARD.encode(hmac::sign(&hmac, token.as_bytes()));
         let token = SigningKey::new(SECRET).open(&format!("{token}.{signature}")).unwrap();
-        assert_eq!(tables.sessions.find(&token).await, Ok(None), "{}", token.expose());
+        assert_eq!(tables.sessions.session(&token).await, Ok(None), "{}", token.expose());
     }
     assert_eq!(tables.find(TOKEN).await, Some(ada()));
 }
@@ -168,15 +165,15 @@ async fn tables_may_have_other_names_and_stand_elsewhere() {
         insert into "Auth ""1""".users values ('u1', 'ada@example.com', false, null);
         insert into "Auth ""1"""."user's sessions" values ('TheTokenOfAdaWith32Characters0001', 'u1', '2100-01-01 00:00Z')"#;
     let variables = [
-        ("AUTH_VERIFIER_SESSION__TABLES__SCHEMA", r#"Auth "1""#),
-        ("AUTH_VERIFIER_SESSION__TABLES__SESSION", "user's sessions"),
-        ("AUTH_VERIFIER_SESSION__TABLES__USER", "users"),
-        ("AUTH_VERIFIER_SESSION__TABLES__COLUMNS", "snake"),
+        ("AUTH_VERIFIER_TABLES__SCHEMA", r#"Auth "1""#),
+        ("AUTH_VERIFIER_TABLES__SESSION", "user's sessions"),
+        ("AUTH_VERIFIER_TABLES__USER", "users"),
+        ("AUTH_VERIFIER_TABLES__COLUMNS", "snake"),
     ];
     let Some(tables) = Tables::new(other, &variables).await else { return };
     assert_eq!(tables.find(TOKEN).await, Some(ada()));
     tables.run(r#"update "Auth ""1""".users set banned = true"#).await;
-    assert_eq!(tables.find(TOKEN).await, Some(Live { banned: true, ..ada() }));
+    assert_eq!(tables.find(TOKEN).await, Some(Person { banned: true, ..ada() }));
 }
 
 #[tokio::test]
@@ -209,8 +206,7 @@ async fn timestamps_mean_what_they_say_wherever_the_server_is() {
             let what = format!("{kind} of {zone} on a server in {server}");
             let schema =
                 BETTER_AUTH.replace("timestamptz", kind) + ";" + &ADMIN_PLUGIN.replace("timestamptz", kind);
-            let Some(tables) =
-                Tables::new(&schema, &[("AUTH_VERIFIER_SESSION__TABLES__TIME_ZONE", zone)]).await
+            let Some(tables) = Tables::new(&schema, &[("AUTH_VERIFIER_TABLES__TIME_ZONE", zone)]).await
             else {
                 return;
             };
@@ -253,7 +249,7 @@ async fn a_ban_holds_until_it_ends() {
         ("true", "now() - interval '1 second'", false),
     ] {
         tables.run(&format!(r#"update "user" set banned = {ban}, "banExpires" = {ends}"#)).await;
-        assert_eq!(tables.find(TOKEN).await, Some(Live { banned, ..ada() }), "{ban}, {ends}");
+        assert_eq!(tables.find(TOKEN).await, Some(Person { banned, ..ada() }), "{ban}, {ends}");
     }
 }
 
@@ -263,7 +259,7 @@ async fn the_admin_plugin_may_come_and_go_while_we_run() {
     for _ in 0..2 {
         assert_eq!(tables.find(TOKEN).await, Some(ada()));
         tables.run(&format!(r#"{ADMIN_PLUGIN}; update "user" set banned = true"#)).await;
-        assert_eq!(tables.find(TOKEN).await, Some(Live { banned: true, ..ada() }));
+        assert_eq!(tables.find(TOKEN).await, Some(Person { banned: true, ..ada() }));
         tables.run(r#"alter table "user" drop role, drop banned, drop "banReason", drop "banExpires""#).await;
     }
 }
@@ -272,13 +268,13 @@ async fn the_admin_plugin_may_come_and_go_while_we_run() {
 async fn tables_that_are_not_as_the_settings_say_are_no_answer() {
     let token = SessionToken::bare(TOKEN).unwrap();
     for variable in [
-        ("AUTH_VERIFIER_SESSION__TABLES__SCHEMA", "auth"),
-        ("AUTH_VERIFIER_SESSION__TABLES__SESSION", "sessions"),
-        ("AUTH_VERIFIER_SESSION__TABLES__USER", "session"),
-        ("AUTH_VERIFIER_SESSION__TABLES__COLUMNS", "snake"),
+        ("AUTH_VERIFIER_TABLES__SCHEMA", "auth"),
+        ("AUTH_VERIFIER_TABLES__SESSION", "sessions"),
+        ("AUTH_VERIFIER_TABLES__USER", "session"),
+        ("AUTH_VERIFIER_TABLES__COLUMNS", "snake"),
     ] {
         let Some(tables) = Tables::new(BETTER_AUTH, &[variable]).await else { return };
-        assert_eq!(tables.sessions.find(&token).await, Err(Unavailable::Sessions), "{variable:?}");
+        assert_eq!(tables.sessions.session(&token).await, Err(Unavailable::Sessions), "{variable:?}");
     }
 }
 
@@ -303,14 +299,14 @@ async fn the_printed_grants_are_enough_and_no_more() {
     tables.run(&grants()).await;
     let url = tables.database.url().replace("//postgres@", "//auth_verifier@");
     let (sessions, token) = (sessions(&url, &[]), SessionToken::bare(TOKEN).unwrap());
-    assert_eq!(sessions.find(&token).await, Ok(Some(ada())));
+    assert_eq!(sessions.session(&token).await, Ok(Some(ada())));
 
     // Until what the plugin adds is granted too, a ban could go unseen.
     tables.run(ADMIN_PLUGIN).await;
-    assert_eq!(sessions.find(&token).await, Err(Unavailable::Sessions));
+    assert_eq!(sessions.session(&token).await, Err(Unavailable::Sessions));
     let again = grants().replace("create role auth_verifier login;", "");
     tables.run(&format!(r#"{again}; update "user" set banned = true"#)).await;
-    assert_eq!(sessions.find(&token).await, Ok(Some(Live { banned: true, ..ada() })));
+    assert_eq!(sessions.session(&token).await, Ok(Some(Person { banned: true, ..ada() })));
 
     let role = connect(&url).await;
     for refused in [
@@ -358,15 +354,15 @@ async fn without_the_database_we_cannot_know_and_with_it_again_we_can() {
     postgres.create_database("auth").unwrap();
     let url = postgres.url("auth");
     connect(&url).await.batch_execute(BETTER_AUTH).await.unwrap();
-    let wait = ("AUTH_VERIFIER_SESSION__DATABASE__WAIT_MS", "2000");
+    let wait = ("AUTH_VERIFIER_DATABASE__WAIT_MS", "2000");
     let (sessions, token) = (sessions(&url, &[wait]), SessionToken::bare(TOKEN).unwrap());
-    assert_eq!(sessions.find(&token).await, Ok(Some(ada())));
+    assert_eq!(sessions.session(&token).await, Ok(Some(ada())));
 
     postgres.stop();
-    assert_eq!(sessions.find(&token).await, Err(Unavailable::Sessions));
+    assert_eq!(sessions.session(&token).await, Err(Unavailable::Sessions));
 
     let _postgres = start().unwrap();
     // Attempts to connect come further and further apart while they fail.
-    let back = async { while sessions.find(&token).await != Ok(Some(ada())) {} };
+    let back = async { while sessions.session(&token).await != Ok(Some(ada())) {} };
     tokio::time::timeout(std::time::Duration::from_secs(60), back).await.unwrap();
 }

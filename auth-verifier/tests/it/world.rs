@@ -5,10 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use auth_verifier::{
-    http::{Verifier, stack},
-    settings::Settings,
-};
+use auth_verifier::{http::stack, settings::Settings, verifier::Verifier};
 use chassis::{Body, settings};
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt;

@@ -33,7 +33,7 @@ async fn better_auth_knows(better_auth: &BetterAuth, cookies: &str) -> bool {
 async fn world(better_auth: &BetterAuth, further: &[(&str, &str)]) -> Option<World> {
     let variables = [
         ("BETTER_AUTH_URL", &*better_auth.url),
-        ("AUTH_VERIFIER_SESSION__REUSE_SECS", "0"),
+        ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "0"),
         // A slow machine is not what is tested here.
         ("AUTH_VERIFIER_SESSION__TIMEOUT_MS", "20000"),
     ];
@@ -103,7 +103,7 @@ async fn a_session_is_looked_up_in_better_auths_own_tables() {
     let Some(better_auth) = BetterAuth::start(&[]).await else { return };
     let database = better_auth.database_url();
     let variables =
-        [("AUTH_VERIFIER_SESSION__LOOKUP", "database"), ("AUTH_VERIFIER_SESSION__DATABASE__URL", &*database)];
+        [("AUTH_VERIFIER_SESSION__LOOKUP", "database"), ("AUTH_VERIFIER_DATABASE__URL", &*database)];
     let Some(world) = world(&better_auth, &variables).await else { return };
     a_session_opens_the_door_until_it_ends(&better_auth, &world).await;
 }

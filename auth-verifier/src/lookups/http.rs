@@ -11,9 +11,9 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use tracing::warn;
 
-use super::Live;
 use crate::{
     Unavailable,
+    person::Person,
     secrets::Secrets,
     session::{SessionToken, SigningKey},
     settings::Settings,
@@ -62,18 +62,18 @@ impl Http {
     pub(super) fn new(settings: &Settings, secrets: &Secrets) -> Self {
         // The cache in a cookie is not asked, and the session's life not prolonged: a look-up changes nothing.
         let url = settings.get_session_url().expect("the settings were checked");
-        let prefix = settings.cookie_prefixes().pop().expect("there is always one");
+        let names = settings.cookie_names().pop().expect("there is always one");
         Self {
             client: client::client(CONNECT),
             url: format!("{url}?disableCookieCache=true&disableRefresh=true"),
-            cookie: format!("{prefix}.session_token"),
+            cookie: names.token,
             key: SigningKey::new(secrets.current()),
             wait: settings.session.timeout,
         }
     }
 
     /// The session of `token`, if Better Auth says that it is alive.
-    pub(super) async fn find(&self, token: &SessionToken) -> Result<Option<Live>, Unavailable> {
+    pub(super) async fn find(&self, token: &SessionToken) -> Result<Option<Person>, Unavailable> {
         let cookie = format!("{}={}", self.cookie, self.key.close(token));
         let request = Request::get(&self.url).header(header::COOKIE, cookie);
         let answer =
@@ -95,7 +95,7 @@ impl Http {
             return Ok(None);
         };
         let expires = u64::try_from(session.expires_at.unix_timestamp()).unwrap_or(0);
-        Ok(Some(Live {
+        Ok(Some(Person {
             user: id,
             email: user.email.as_deref().and_then(Email::parse),
             expires,

@@ -1,0 +1,49 @@
+//! Opaque access tokens of Better Auth's OAuth provider, looked up in its table.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+
+use crate::{
+    Rejection, Unverified,
+    jwt::AccessTokens,
+    lookups::{Found, Lookups, Question},
+};
+
+/// The longest that is looked up, in bytes. Better Auth's own have 32 letters, behind the prefix.
+const BYTES_MAX: usize = 256;
+
+/// How they are checked.
+pub struct OpaqueTokens {
+    /// What they begin with (`prefix.opaqueAccessToken`).
+    pub prefix: String,
+    /// Whom they must be for, and what they must allow.
+    pub demands: AccessTokens,
+    /// Where they are looked up.
+    pub lookups: Arc<Lookups>,
+}
+
+impl OpaqueTokens {
+    /// What a token stands for at the time `now`, in seconds since 1970.
+    pub async fn verify(&self, token: &str, now: u64) -> Result<Found, Unverified> {
+        let token = token.strip_prefix(&self.prefix).ok_or(Rejection::NoAccessToken)?;
+        let plain = token.bytes().all(|byte| byte.is_ascii_graphic());
+        if !plain || !(32..=BYTES_MAX).contains(&token.len()) {
+            return Err(Rejection::NoAccessToken.into());
+        }
+        // As the provider keeps them (`storeTokens: "hashed"`).
+        let hash = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes()));
+        let found = self.lookups.find(Question::AccessToken(&hash), now).await?;
+        let found = found.ok_or(Rejection::NoAccessToken)?;
+        let resources = &found.grant.resources;
+        let ours = &self.demands.parties.audiences;
+        // None was asked for, or one of ours.
+        if !resources.is_empty() && !resources.iter().any(|resource| ours.contains(resource)) {
+            let found = crate::Claimed::new(&resources.join(", "));
+            return Err(Rejection::Audience { found, expected: ours.clone() }.into());
+        }
+        self.demands.check_scopes(found.grant.scopes.iter().map(String::as_str))?;
+        Ok(found)
+    }
+}

@@ -1,0 +1,192 @@
+//! Better Auth's own tables, which are only ever read.
+
+mod id;
+mod sql;
+mod tables;
+
+use bytes::Bytes;
+use chassis::{
+    database::{DatabaseError, DatabaseErrorKind, Dsn, Effect, Pool, described},
+    identity::{Email, UserId},
+    settings::SettingsError,
+};
+use serde_json::{Value, json};
+use tokio_postgres::{Row, types::ToSql};
+use tracing::{error, warn};
+
+use self::id::Id;
+pub use self::tables::{Renamed, Tables};
+use crate::{
+    Unavailable,
+    person::Person,
+    session::SessionToken,
+    settings::{DATABASE, Settings},
+};
+
+/// Better Auth's tables.
+pub struct Database {
+    pool: Pool,
+    statements: Statements,
+    time_zone: String,
+    key_grace_secs: f64,
+}
+
+/// Each is prepared once a connection, so there are no others.
+struct Statements {
+    session_by_token: String,
+    session_by_id: String,
+    user_by_id: String,
+    access_token: String,
+    keys: String,
+}
+
+/// What an access token was given for, besides whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Whose.
+    pub person: Person,
+    /// What it may do.
+    pub scopes: Vec<String>,
+    /// The resources that it is for (RFC 8707); none where none was asked for.
+    pub resources: Vec<String>,
+}
+
+impl Grant {
+    /// All that the person may do.
+    pub fn whole(person: Person) -> Self {
+        Self { person, scopes: Vec::new(), resources: Vec::new() }
+    }
+}
+
+impl Database {
+    /// Connects when it is first asked. Needs a Tokio runtime.
+    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
+        let tables = Tables::parse(&settings.tables)?;
+        Ok(Self {
+            pool: Pool::new(Dsn::parse(&settings.database, &DATABASE)?, &settings.database),
+            statements: Statements {
+                session_by_token: tables.session_by_token(),
+                session_by_id: tables.session_by_id(),
+                user_by_id: tables.user_by_id(),
+                access_token: tables.access_token(),
+                keys: tables.keys(),
+            },
+            time_zone: settings.tables.time_zone.clone(),
+            key_grace_secs: settings.jwks.grace.as_secs_f64(),
+        })
+    }
+
+    /// The session of `token`; `None` if there is none, it is over, or its user is gone.
+    pub async fn session(&self, token: &SessionToken) -> Result<Option<Person>, Unavailable> {
+        self.person(&self.statements.session_by_token, &token.expose()).await
+    }
+
+    /// The session of that id; `None` as above.
+    pub async fn session_by_id(&self, id: &str) -> Result<Option<Person>, Unavailable> {
+        self.person(&self.statements.session_by_id, &Id(id)).await
+    }
+
+    /// The user of that id; `None` if there is none. Users don't end.
+    pub async fn user(&self, user: &UserId) -> Result<Option<Person>, Unavailable> {
+        self.person(&self.statements.user_by_id, &Id(user.as_str())).await
+    }
+
+    /// What the opaque access token of that hash stands for; `None` if it stands for nothing, or for no user.
+    pub async fn access_token(&self, hash: &str) -> Result<Option<Grant>, Unavailable> {
+        self.first(&self.statements.access_token, &hash, grant).await
+    }
+
+    /// The keys, as the JWK set that Better Auth would publish (`plugins/jwt/index.ts`, `getJwks`).
+    pub async fn keys(&self) -> Result<Bytes, String> {
+        let parameters: [&(dyn ToSql + Sync); 2] = [&self.key_grace_secs, &self.time_zone];
+        let rows = self.pool.query(Effect::None, &self.statements.keys, &parameters).await;
+        let keys: Result<Vec<Value>, tokio_postgres::Error> =
+            rows.map_err(|error| error.to_string())?.iter().map(jwk).collect();
+        let keys = keys.map_err(|error| described(&error))?;
+        Ok(json!({"keys": keys}).to_string().into())
+    }
+
+    async fn person(&self, statement: &str, key: &(dyn ToSql + Sync)) -> Result<Option<Person>, Unavailable> {
+        self.first(statement, key, person).await
+    }
+
+    async fn first<T>(
+        &self,
+        statement: &str,
+        key: &(dyn ToSql + Sync),
+        read: impl Fn(&Row) -> Result<Option<T>, tokio_postgres::Error>,
+    ) -> Result<Option<T>, Unavailable> {
+        let rows = self.pool.query(Effect::None, statement, &[key, &self.time_zone]).await;
+        let rows = rows.map_err(|error| told(&error))?;
+        let found = rows.first().map(read).transpose().map(Option::flatten);
+        found.map_err(|error| told(&DatabaseError::fault(described(&error))))
+    }
+}
+
+/// Says in the log why there is no answer.
+fn told(error: &DatabaseError) -> Unavailable {
+    match error.kind {
+        // No waiting mends this: a table, a column or a grant is not what the settings say.
+        DatabaseErrorKind::Fault => error!(%error, "look into Better Auth's tables"),
+        _ => warn!(%error, "look into Better Auth's tables"),
+    }
+    Unavailable::Sessions
+}
+
+/// `None` where a user has an id that is nobody's.
+fn person(row: &Row) -> Result<Option<Person>, tokio_postgres::Error> {
+    let Some(user) = UserId::parse(row.try_get("id")?) else {
+        warn!("a user has an id that can't stand in a header");
+        return Ok(None);
+    };
+    let email: Option<&str> = row.try_get("email")?;
+    let expires: Option<i64> = row.try_get("expires")?;
+    Ok(Some(Person {
+        user,
+        email: email.and_then(Email::parse),
+        expires: expires.map_or(u64::MAX, |secs| secs.try_into().unwrap_or(0)),
+        banned: row.try_get("banned")?,
+    }))
+}
+
+fn grant(row: &Row) -> Result<Option<Grant>, tokio_postgres::Error> {
+    let list = |name: &str| row.try_get::<_, Option<&str>>(name).map(listed);
+    let (scopes, resources) = (list("scopes")?, list("resources")?);
+    Ok(person(row)?.map(|person| Grant { person, scopes, resources }))
+}
+
+/// A row of the table as a JWK; whether it is any good is for the reader of the set to say, key by key.
+fn jwk(row: &Row) -> Result<Value, tokio_postgres::Error> {
+    let (id, alg): (String, Option<String>) = (row.try_get("id")?, row.try_get("alg")?);
+    let public: &str = row.try_get("public_key")?;
+    let Ok(Value::Object(mut jwk)) = serde_json::from_str(public) else { return Ok(Value::Null) };
+    jwk.insert("kid".to_owned(), id.into());
+    if let Some(alg) = alg {
+        jwk.insert("alg".to_owned(), alg.into());
+    }
+    Ok(Value::Object(jwk))
+}
+
+/// A list as the adapters keep one: an array, or its JSON as text.
+fn listed(text: Option<&str>) -> Vec<String> {
+    match text.and_then(|text| serde_json::from_str(text).ok()) {
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect(),
+        Some(Value::String(inner)) => serde_json::from_str(&inner).unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_read_in_whichever_way_it_is_kept() {
+        let both = ["openid".to_owned(), "tasks".to_owned()];
+        assert_eq!(listed(Some(r#"["openid","tasks"]"#)), both);
+        assert_eq!(listed(Some(r#""[\"openid\",\"tasks\"]""#)), both);
+        for none in [None, Some("null"), Some("[]"), Some("7"), Some(r#""openid""#), Some("")] {
+            assert_eq!(listed(none), Vec::<String>::new(), "{none:?}");
+        }
+    }
+}

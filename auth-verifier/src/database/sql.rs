@@ -1,0 +1,227 @@
+//! What is asked of Better Auth's tables, and what may be asked: all SQL stands here.
+//!
+//! Some columns are a plugin's, or came with a later version, and so may not be there. A column that a table lacks is
+//! looked for further out, and then means that of `absent`: nothing has to be found out before, and nothing that was
+//! found out can be outdated. When a column comes or goes, the server reads the prepared statement anew. One that is
+//! there but not granted is an error: a ban must not go unseen.
+
+use super::tables::{Model, Tables};
+use crate::settings::Reads;
+
+/// The role that is granted what is read.
+const ROLE: &str = "auth_verifier";
+
+impl Tables {
+    /// A living session with its user: `$1` is its token, `$2` the time zone of timestamps that have none.
+    pub fn session_by_token(&self) -> String {
+        self.session_by("token")
+    }
+
+    /// The same, by the session's id.
+    pub fn session_by_id(&self) -> String {
+        self.session_by("id")
+    }
+
+    fn session_by(&self, field: &str) -> String {
+        let session = |field| self.column(Model::Session, field);
+        let owner = self.owner("living.owner_id");
+        format!(
+            "select owner.id, owner.email, owner.banned, floor(extract(epoch from living.expires))::bigint as expires
+from {absent},
+    lateral (
+        select {user_id} as owner_id, {expires} as expires
+        from {table} as s
+        where {key} = $1
+    ) as living,
+    {owner}
+where living.expires > now()",
+            absent = self.absent(),
+            user_id = session("userId"),
+            expires = moment(&session("expiresAt").to_string()),
+            table = self.table(Model::Session),
+            key = session(field),
+        )
+    }
+
+    /// A user, by id: `$1`; `$2` as above.
+    pub fn user_by_id(&self) -> String {
+        format!(
+            "select owner.id, owner.email, owner.banned, null::bigint as expires
+from {},
+    {}",
+            self.absent(),
+            self.owner("$1"),
+        )
+    }
+
+    /// A living OAuth access token with its user, by the token's hash: `$1`; `$2` as above. As Better Auth's
+    /// introspection has it (`oauth-provider`, `validateOpaqueAccessToken`): not revoked, its client not disabled, its
+    /// session alive if it has one. One that is bound to a key (RFC 9449) is no bearer token.
+    pub fn access_token(&self) -> String {
+        let token = |field| self.column(Model::OauthAccessToken, field);
+        let (session, client) =
+            (|field| self.column(Model::Session, field), |field| self.column(Model::OauthClient, field));
+        format!(
+            "select owner.id, owner.email, owner.banned, floor(extract(epoch from living.expires))::bigint as expires,
+    living.scopes, living.resources
+from {absent},
+    lateral (
+        select t.{user_id} as owner_id, {expires} as expires,
+            to_jsonb(t.{scopes})::text as scopes, to_jsonb(t.{resources})::text as resources
+        from {table} as t
+        where t.{key} = $1
+            and t.{revoked} is null
+            and coalesce(to_jsonb(t.{confirmation}), 'null') = 'null'
+            and exists (
+                select from {clients} as c
+                where c.{client_id} = t.{tokens_client} and not coalesce(c.{disabled}, false)
+            )
+            and (t.{session_id} is null or exists (
+                select from {sessions} as s where s.{id} = t.{session_id} and {session_expires} > now()
+            ))
+    ) as living,
+    {owner}
+where living.expires > now()",
+            absent = self.absent(),
+            user_id = token("userId"),
+            expires = moment(&format!("t.{}", token("expiresAt"))),
+            scopes = token("scopes"),
+            resources = token("resources"),
+            table = self.table(Model::OauthAccessToken),
+            key = token("token"),
+            revoked = token("revoked"),
+            confirmation = token("confirmation"),
+            clients = self.table(Model::OauthClient),
+            client_id = client("clientId"),
+            tokens_client = token("clientId"),
+            disabled = client("disabled"),
+            session_id = token("sessionId"),
+            sessions = self.table(Model::Session),
+            id = session("id"),
+            session_expires = moment(&format!("s.{}", session("expiresAt"))),
+            owner = self.owner("living.owner_id"),
+        )
+    }
+
+    /// All keys that still count: `$1` is for how many seconds one does after it expired, `$2` as above. Tables from
+    /// before 1.4 have no `expiresAt`, from before 1.7 no `alg`. The private halves are never read.
+    pub fn keys(&self) -> String {
+        let key = |field| self.column(Model::Jwks, field);
+        format!(
+            "select key.id, key.public_key, key.alg
+from (values (null::timestamptz, null::text)) as absent ({expires_at}, {alg}),
+    lateral (
+        select {id}::text as id, {public_key} as public_key, {alg}::text as alg, {expires} as expires
+        from {table} as k
+    ) as key
+where key.expires is null or key.expires + make_interval(secs => $1::float8) > now()",
+            expires_at = key("expiresAt"),
+            alg = key("alg"),
+            id = key("id"),
+            public_key = key("publicKey"),
+            expires = moment(&key("expiresAt").to_string()),
+            table = self.table(Model::Jwks),
+        )
+    }
+
+    /// Stand-ins for the columns of the admin plugin, which are mostly not there.
+    fn absent(&self) -> String {
+        let [banned, ban_expires] = ["banned", "banExpires"].map(|field| self.column(Model::User, field));
+        format!("(values (null::boolean, null::timestamptz)) as absent ({banned}, {ban_expires})")
+    }
+
+    /// The user whose id is `by`.
+    fn owner(&self, by: &str) -> String {
+        let user = |field| self.column(Model::User, field);
+        format!(
+            "lateral (
+        select {id}::text as id, {email}::text as email,
+            coalesce({banned}, false) and coalesce({ban_ends} >= now(), true) as banned
+        from {table} as u
+        where {id} = {by}
+    ) as owner",
+            id = user("id"),
+            email = user("email"),
+            banned = user("banned"),
+            ban_ends = moment(&user("banExpires").to_string()),
+            table = self.table(Model::User),
+        )
+    }
+
+    /// What a role must be granted for what is read, and no more.
+    pub fn grants(&self, reads: Reads) -> String {
+        let columns = |model, fields: &[&str]| {
+            let columns: Vec<_> = fields.iter().map(|field| self.column(model, field).to_string()).collect();
+            let (columns, table) = (columns.join(", "), self.table(model));
+            format!("grant select ({columns}) on {table} to {ROLE};\n")
+        };
+        // What may not be there is granted where it is.
+        let optional = |what: &str, model, fields: &[&str]| {
+            let grant = columns(model, fields);
+            format!(
+                "-- {what} Run this part again when that changes.
+do $grant$
+begin
+    {grant}exception
+    when undefined_column then null;
+end
+$grant$;
+"
+            )
+        };
+        let mut sql = format!(
+            "\
+-- The least that auth-verifier needs, set as it is. Run it as the owner of the tables, then give the role a
+-- password: \\password {ROLE}. Where row level security is on, the role needs a policy, too.
+create role {ROLE} login;
+grant usage on schema {} to {ROLE};
+",
+            self.schema()
+        );
+        let session: Vec<_> = [("id", reads.session_ids), ("token", reads.session_tokens)]
+            .into_iter()
+            .filter_map(|(field, read)| read.then_some(field))
+            .collect();
+        if !session.is_empty() {
+            sql += &columns(Model::Session, &[&session[..], &["userId", "expiresAt"]].concat());
+        }
+        if reads.owners() {
+            sql += &columns(Model::User, &["id", "email"]);
+        }
+        if reads.access_tokens {
+            sql += &columns(
+                Model::OauthAccessToken,
+                &[
+                    "token",
+                    "clientId",
+                    "sessionId",
+                    "userId",
+                    "resources",
+                    "scopes",
+                    "confirmation",
+                    "expiresAt",
+                    "revoked",
+                ],
+            );
+            sql += &columns(Model::OauthClient, &["clientId", "disabled"]);
+        }
+        if reads.keys {
+            sql += &columns(Model::Jwks, &["id", "publicKey"]);
+            sql += &optional("Since Better Auth 1.4.", Model::Jwks, &["expiresAt"]);
+            sql += &optional("Since Better Auth 1.7.", Model::Jwks, &["alg"]);
+        }
+        if reads.owners() {
+            let what = "The columns of the admin plugin, if there are any.";
+            sql += &optional(what, Model::User, &["banned", "banExpires"]);
+        }
+        sql.trim_end().to_owned()
+    }
+}
+
+/// The moment that a column means, whichever kind of timestamp it is.
+fn moment(column: &str) -> String {
+    format!(
+        "case when pg_typeof({column}) = 'timestamptz'::regtype then {column}::timestamptz \
+         else {column}::timestamp at time zone $2::text end"
+    )
+}

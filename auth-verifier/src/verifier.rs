@@ -1,0 +1,191 @@
+//! Everything that a verdict needs, built from the settings.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use chassis::{
+    client,
+    document::Source,
+    settings::{SettingsError, Switch},
+};
+use http::HeaderMap;
+use time::OffsetDateTime;
+use tokio::task::JoinSet;
+
+use crate::{
+    access_token::OpaqueTokens,
+    assertion::Signer,
+    authority::{Authority, Users},
+    claims::{Named, Parties},
+    database::Database,
+    jwt::{AccessTokens, Profile, SharedSecret, Tokens},
+    keys::{Key, Keys, source},
+    lookups::Lookups,
+    revocation::{Revocation, Revocations},
+    secrets::Secrets,
+    session::{Sessions, SigningKeys},
+    session_data::{CacheAsBearer, CookieCache, JweKeys},
+    settings::{KeySource, Lookup, Settings, Trusted},
+    verdict::{Judge, Verdict},
+};
+
+/// How long a connection to Better Auth may take to stand.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// Says who is calling.
+pub struct Verifier {
+    judge: Judge,
+    signer: Arc<Signer>,
+    own: Option<Arc<Authority>>,
+    trusted: Vec<Arc<Authority>>,
+}
+
+impl Verifier {
+    /// Builds it from settings that were checked; what only opening something can show is an error. Needs a Tokio
+    /// runtime.
+    pub fn new(settings: &Settings) -> Result<Arc<Self>, SettingsError> {
+        let secrets = settings.secrets()?;
+        let database = if settings.reads().any() { Some(Arc::new(Database::new(settings)?)) } else { None };
+        let lookups = Arc::new(Lookups::new(settings, secrets.as_ref(), database.clone()));
+        let (own, trusted) = (own(settings, database.as_ref()), trusted(settings));
+        let signing = secrets.as_ref().map(|all| Arc::new(SigningKeys::new(all, old_until(settings))));
+        let seed = settings.identity_seed().expect("the settings were checked");
+        let signer = Signer::new(seed.expose(), settings.identity.audience.clone(), settings.identity.life);
+        let signer = Arc::new(signer);
+        let access_tokens =
+            AccessTokens { parties: settings.oauth_parties(), scopes: settings.oauth.scopes.clone() };
+        let judge = Judge {
+            tokens: Tokens::new(Profile {
+                hs256: shared_secret(settings, secrets.as_ref()),
+                own: own.clone(),
+                trusted: trusted.clone(),
+                access_tokens: settings.oauth.access_tokens.jwt().then(|| access_tokens.clone()),
+                leeway: settings.leeway,
+                bytes_max: settings.token_bytes_max,
+                remembered_max: settings.jwt.remembered_max,
+                remembered: settings.jwt.remembered,
+            }),
+            sessions: secrets
+                .as_ref()
+                .zip(signing.as_ref())
+                .filter(|_| settings.lookup() != Lookup::Off)
+                .map(|(secrets, keys)| sessions(settings, secrets, keys, &lookups, own.as_ref())),
+            opaque: settings.oauth.access_tokens.opaque().then(|| OpaqueTokens {
+                prefix: settings.oauth.opaque_prefix.clone(),
+                demands: access_tokens,
+                lookups: Arc::clone(&lookups),
+            }),
+            cache_as_bearer: signing.filter(|_| settings.cookie_cache.bearer == Switch::On).map(|keys| {
+                let version = settings.cookie_cache.version.clone();
+                CacheAsBearer { version, keys, bytes_max: settings.token_bytes_max }
+            }),
+            revocations: (settings.jwt.revocation != Revocation::Off)
+                .then(|| Revocations { by: settings.jwt.revocation, lookups }),
+            signer: Arc::clone(&signer),
+            max_age: settings.verdict_max_age,
+        };
+        Ok(Arc::new(Self { judge, signer, own, trusted }))
+    }
+
+    /// Says who sends these headers.
+    pub async fn judge(&self, headers: &HeaderMap) -> Verdict {
+        self.judge.judge(headers, now()).await
+    }
+
+    /// The public key of the assertions, as a JWK set.
+    pub fn published(&self) -> serde_json::Value {
+        self.signer.jwks()
+    }
+
+    /// Keeps the keys fresh, for as long as it is polled.
+    pub async fn keep_fresh(self: Arc<Self>) {
+        let mut keeping = JoinSet::new();
+        for authority in self.own.iter().chain(&self.trusted).cloned() {
+            keeping.spawn(async move { authority.keys.keep_fresh().await });
+        }
+        keeping.join_all().await;
+    }
+}
+
+/// Our own Better Auth, if tokens signed with its keys are accepted.
+fn own(settings: &Settings, database: Option<&Arc<Database>>) -> Option<Arc<Authority>> {
+    let source = match settings.key_source()? {
+        KeySource::Endpoint(url) => endpoint(url),
+        KeySource::File(path) => source::file(path),
+        KeySource::Table => source::table(Arc::clone(database.expect("the settings say that it is read"))),
+    };
+    let keys = keys(settings, source);
+    Some(Arc::new(Authority { parties: settings.parties(), keys, users: Users::Own }))
+}
+
+fn trusted(settings: &Settings) -> Vec<Arc<Authority>> {
+    let authority = |trusted: &Trusted| {
+        let source = match (&trusted.jwks_url, &trusted.jwks_file) {
+            (Some(url), _) => endpoint(url.url().to_string()),
+            (None, file) => source::file(file.clone().expect("the settings were checked")),
+        };
+        Arc::new(Authority {
+            parties: Parties { issuers: trusted.issuers.clone(), audiences: trusted.audiences.clone() },
+            keys: keys(settings, source),
+            users: Users::Others(trusted.user_prefix.clone()),
+        })
+    };
+    settings.trusted.iter().map(authority).collect()
+}
+
+fn keys(settings: &Settings, source: Source) -> Keys {
+    Keys::new(source, settings.jwks_policy(), settings.jwks.rsa_algorithm)
+}
+
+fn endpoint(url: String) -> Source {
+    source::endpoint(url, client::client(CONNECT))
+}
+
+fn shared_secret(settings: &Settings, secrets: Option<&Secrets>) -> Option<SharedSecret> {
+    let secrets = secrets.filter(|_| settings.hs256.enabled)?;
+    let until = old_until(settings);
+    let demanded = settings.hs256.require_issuer_and_audience;
+    Some(SharedSecret {
+        key: Key::hs256(secrets.current()),
+        old: (secrets.all().skip(1).filter(|_| until > 0).map(Key::hs256).collect(), until),
+        parties: settings.parties(),
+        named: if demanded { Named::Always } else { Named::Perhaps },
+    })
+}
+
+fn sessions(
+    settings: &Settings,
+    secrets: &Secrets,
+    keys: &Arc<SigningKeys>,
+    lookups: &Arc<Lookups>,
+    own: Option<&Arc<Authority>>,
+) -> Sessions {
+    let cache = settings.cookie_cache.strategy.map(|strategy| CookieCache {
+        strategy,
+        version: settings.cookie_cache.version.clone(),
+        jwe: JweKeys::new(secrets.all()),
+        authority: own.cloned(),
+    });
+    Sessions {
+        keys: Arc::clone(keys),
+        lookups: Arc::clone(lookups),
+        names: settings.cookie_names(),
+        cache,
+        bearer: settings.session.bearer,
+        bytes_max: settings.token_bytes_max,
+    }
+}
+
+/// Until when older secrets' signatures count, in seconds since 1970.
+fn old_until(settings: &Settings) -> u64 {
+    let until = settings.better_auth.old_secrets_until.map(OffsetDateTime::unix_timestamp);
+    until.and_then(|secs| secs.try_into().ok()).unwrap_or(0)
+}
+
+/// In seconds since 1970.
+fn now() -> u64 {
+    // A clock before 1970 makes every token expired or not yet valid, which is the safe side.
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
+}
