@@ -2,12 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that breaks should say where")]
 
+mod access_tokens;
+mod authorities;
+mod cookie_cache;
 mod hs256;
 mod issuer;
+mod key_sources;
 mod keys;
 mod recorded;
+mod remembered;
+mod revocation;
 mod sessions;
 mod sessions_database;
+mod tables;
 mod token;
 mod verdict;
 mod world;

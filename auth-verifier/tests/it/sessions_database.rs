@@ -21,35 +21,15 @@ use dev_postgres::{
     Postgres, StartError,
     test::{self, TestDatabase},
 };
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
-use crate::world::{ISSUER, SECRET};
+use crate::{
+    tables::{ADMIN_PLUGIN, BETTER_AUTH, PATIENT, TOKEN, connect},
+    world::{ISSUER, SECRET},
+};
 
-/// The tables as Better Auth makes them itself.
-const BETTER_AUTH: &str = r#"
-create table "user" (id text primary key, name text not null, email text not null unique,
-    "emailVerified" boolean not null, image text, "createdAt" timestamptz not null default now(),
-    "updatedAt" timestamptz not null default now());
-create table session (id text primary key, "expiresAt" timestamptz not null, token text not null unique,
-    "createdAt" timestamptz not null default now(), "updatedAt" timestamptz not null default now(),
-    "ipAddress" text, "userAgent" text, "userId" text not null references "user" on delete cascade);
-create table account (id text primary key, "userId" text not null, password text);
-insert into "user" (id, name, email, "emailVerified") values ('u1', 'Ada', 'ada@example.com', true);
-insert into session (id, token, "userId", "expiresAt") values ('s1', 'TheTokenOfAdaWith32Characters0001', 'u1', '2100-01-01 00:00Z')"#;
-
-const ADMIN_PLUGIN: &str = r#"
-alter table "user" add role text, add banned boolean, add "banReason" text, add "banExpires" timestamptz"#;
-
-/// The token of the session that each test begins with, and its end, 2100-01-01 in UTC.
-const TOKEN: &str = "TheTokenOfAdaWith32Characters0001";
+/// The end of the session that each test begins with, 2100-01-01 in UTC.
 const END: u64 = 4_102_444_800;
-
-/// A slow machine's patience, not what is tested here.
-const PATIENT: [(&str, &str); 3] = [
-    ("AUTH_VERIFIER_DATABASE__WAIT_MS", "60000"),
-    ("AUTH_VERIFIER_DATABASE__CONNECT_MS", "60000"),
-    ("AUTH_VERIFIER_DATABASE__QUERY_MS", "60000"),
-];
 
 /// Somebody's tables, looked into by us and by hand.
 struct Tables {
@@ -77,12 +57,6 @@ impl Tables {
     async fn find(&self, token: &str) -> Option<Person> {
         self.sessions.session(&SessionToken::bare(token).unwrap()).await.unwrap()
     }
-}
-
-async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
 }
 
 fn sessions(url: &str, variables: &[(&str, &str)]) -> Database {

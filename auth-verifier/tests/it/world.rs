@@ -49,7 +49,12 @@ impl World {
 
     /// One that asks for unknown keys without any cool-down.
     pub async fn impatient() -> Self {
-        Self::changed(&[], |settings| settings.jwks.cool_down = Duration::ZERO).await
+        Self::impatient_with(&[]).await
+    }
+
+    /// One that asks for unknown keys without any cool-down, set further by `variables`.
+    pub async fn impatient_with(variables: &[(&str, &str)]) -> Self {
+        Self::changed(variables, |settings| settings.jwks.cool_down = Duration::ZERO).await
     }
 
     async fn changed(variables: &[(&str, &str)], change: impl FnOnce(&mut Settings)) -> Self {

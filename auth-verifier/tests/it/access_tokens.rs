@@ -1,0 +1,165 @@
+//! Access tokens of the OAuth provider, in both forms.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use crate::{
+    issuer::Signing,
+    tables::{ADMIN_PLUGIN, BETTER_AUTH, OAUTH_PROVIDER, WithTables},
+    world::{ISSUER, World, claims, now, with_key},
+};
+
+const RESOURCE: &str = "https://api.example.com";
+
+/// What the provider puts into one.
+fn access_token(key: &Signing, changes: &Value) -> String {
+    let now = now();
+    let mut claims = json!({
+        "sub": "u1", "aud": [RESOURCE, format!("{ISSUER}/api/auth/oauth2/userinfo")], "client_id": "the-client",
+        "azp": "the-client", "scope": "openid tasks", "sid": "s1", "iss": format!("{ISSUER}/api/auth"), "iat": now,
+        "exp": now + 3600, "jti": "j1",
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        match value {
+            Value::Null => claims.as_object_mut().unwrap().remove(name),
+            value => claims.as_object_mut().unwrap().insert(name.clone(), value.clone()),
+        };
+    }
+    key.token_with(&json!({"typ": "at+jwt", "alg": key.alg, "kid": key.kid}), &claims)
+}
+
+async fn accepting(variables: &[(&str, &str)]) -> (World, Signing) {
+    let on = [("AUTH_VERIFIER_OAUTH__ACCESS_TOKENS", "jwt"), ("AUTH_VERIFIER_OAUTH__AUDIENCES", RESOURCE)];
+    with_key(&[&on, variables].concat()).await
+}
+
+#[tokio::test]
+async fn an_access_token_says_who_is_calling_where_it_is_accepted() {
+    let (world, key) = accepting(&[]).await;
+    for _ in 0..2 {
+        let answer = world.bearer(&access_token(&key, &json!({}))).await;
+        assert_eq!((answer.status.as_u16(), answer.user()), (200, Some("u1")));
+    }
+    assert_eq!(world.bearer(&access_token(&key, &json!({"aud": RESOURCE}))).await.status, 200);
+    assert_eq!(world.bearer(&key.token(&claims())).await.status, 200, "API tokens are, too");
+    let (world, key) = with_key(&[]).await;
+    world.rejects(&access_token(&key, &json!({}))).await;
+}
+
+#[tokio::test]
+async fn an_access_token_is_for_one_of_our_resources_and_for_a_user() {
+    let (world, key) = accepting(&[]).await;
+    for changes in [
+        json!({"aud": "https://other.example.com"}),
+        json!({"aud": format!("{ISSUER}/api/auth/oauth2/userinfo")}),
+        json!({"aud": ISSUER}),
+        json!({"aud": null}),
+        json!({"iss": ISSUER}),
+        json!({"iss": "https://evil.example/api/auth"}),
+        json!({"iss": null}),
+        json!({"exp": now() - 31}),
+        json!({"exp": null}),
+        json!({"sub": "the-client"}),
+        json!({"sub": null}),
+        json!({"client_id": null}),
+        json!({"client_id": 7}),
+        json!({"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}}),
+    ] {
+        world.rejects(&access_token(&key, &changes)).await;
+    }
+    // Nor is an access token an API token, or the other way round.
+    let claims_of_api =
+        |typ: &str| key.token_with(&json!({"typ": typ, "alg": "EdDSA", "kid": "k1"}), &claims());
+    for typ in ["at+jwt", "application/at+jwt", "logout+jwt", "better-auth.session-cache+jwt", "dpop+jwt", ""]
+    {
+        world.rejects(&claims_of_api(typ)).await;
+    }
+}
+
+#[tokio::test]
+async fn all_scopes_that_are_demanded_must_be_there() {
+    for (demanded, accepted) in
+        [("tasks", true), ("openid, tasks", true), ("tasks, admin", false), ("task", false)]
+    {
+        let (world, key) = accepting(&[("AUTH_VERIFIER_OAUTH__SCOPES", demanded)]).await;
+        assert_eq!(world.bearer(&access_token(&key, &json!({}))).await.status == 200, accepted, "{demanded}");
+        world.rejects(&access_token(&key, &json!({"scope": null}))).await;
+    }
+}
+
+const OPAQUE: &str = "AnOpaqueAccessTokenOfThirtyTwoXX";
+
+fn insert(token: &str) -> String {
+    let hash = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes()));
+    format!(
+        r#"insert into "oauthAccessToken" (id, token, "clientId", "sessionId", "userId", "expiresAt", scopes)
+           values ('t1', '{hash}', 'the-client', 's1', 'u1', '2100-01-01 00:00Z', '["openid","tasks"]')"#
+    )
+}
+
+async fn with_opaque(variables: &[(&str, &str)]) -> Option<WithTables> {
+    let on = [
+        ("AUTH_VERIFIER_OAUTH__ACCESS_TOKENS", "opaque"),
+        ("AUTH_VERIFIER_OAUTH__AUDIENCES", RESOURCE),
+        ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "0"),
+    ];
+    let tables = [BETTER_AUTH, ADMIN_PLUGIN, OAUTH_PROVIDER, &insert(OPAQUE)].join(";");
+    WithTables::new(&tables, &[&on, variables].concat()).await
+}
+
+#[tokio::test]
+async fn an_opaque_token_is_looked_up_by_its_hash() {
+    let Some(tables) = with_opaque(&[]).await else { return };
+    let answer = tables.world.bearer(OPAQUE).await;
+    assert_eq!((answer.status.as_u16(), answer.user()), (200, Some("u1")));
+    assert_eq!(answer.header("x-user-email"), Some("ada@example.com"));
+    tables.world.rejects("AnOpaqueAccessTokenOfThirtyTwoXY").await;
+    // What is kept is no token.
+    let hash = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, OPAQUE.as_bytes()));
+    tables.world.rejects(&hash).await;
+    // A session's token is one still, and comes first.
+    assert_eq!(tables.world.bearer(crate::tables::TOKEN).await.user(), Some("u1"));
+}
+
+#[tokio::test]
+async fn an_opaque_token_ends_with_everything_that_it_rests_on() {
+    for (change, status) in [
+        (r#"update "oauthAccessToken" set "expiresAt" = now()"#, 401),
+        (r#"update "oauthAccessToken" set revoked = now()"#, 401),
+        (r#"update "oauthAccessToken" set confirmation = '{"jkt":"x"}'"#, 401),
+        (r#"update "oauthAccessToken" set confirmation = 'null'"#, 200),
+        (r#"update "oauthAccessToken" set "userId" = null"#, 401),
+        (r#"update "oauthAccessToken" set resources = '["https://other.example.com"]'"#, 401),
+        (r#"update "oauthAccessToken" set resources = '["https://api.example.com"]'"#, 200),
+        (r#"update "oauthAccessToken" set resources = '[]'"#, 200),
+        (r#"update "oauthClient" set disabled = true"#, 401),
+        (r#"update "oauthClient" set disabled = false"#, 200),
+        (r#"update session set "expiresAt" = now()"#, 401),
+        // As in Better Auth: the token is then one without a session.
+        ("delete from session", 200),
+        (r#"update "user" set banned = true"#, 403),
+        (r#"delete from "oauthAccessToken""#, 401),
+    ] {
+        let Some(tables) = with_opaque(&[]).await else { return };
+        assert_eq!(tables.world.bearer(OPAQUE).await.status, 200);
+        tables.run(change).await;
+        assert_eq!(tables.world.bearer(OPAQUE).await.status, status, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn opaque_tokens_may_have_a_prefix_and_must_have_the_scopes() {
+    let Some(tables) = with_opaque(&[("AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX", "acme_")]).await else { return };
+    assert_eq!(tables.world.bearer(&format!("acme_{OPAQUE}")).await.user(), Some("u1"));
+    tables.world.rejects(OPAQUE).await;
+    let Some(tables) = with_opaque(&[("AUTH_VERIFIER_OAUTH__SCOPES", "admin")]).await else { return };
+    tables.world.rejects(OPAQUE).await;
+}
+
+#[tokio::test]
+async fn opaque_tokens_are_not_accepted_unless_it_is_set() {
+    let tables = [BETTER_AUTH, OAUTH_PROVIDER, &insert(OPAQUE)].join(";");
+    let Some(tables) = WithTables::new(&tables, &[]).await else { return };
+    tables.world.rejects(OPAQUE).await;
+}

@@ -1,0 +1,116 @@
+//! Several issuers at once, each with keys of its own.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use crate::{
+    issuer::{Endpoint, Signing},
+    world::{ISSUER, World, claims, claims_with},
+};
+
+const PARTNER: &str = "https://id.partner.example";
+
+fn file(text: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn trusted(keys: &str, prefix: &str) -> NamedTempFile {
+    file(&format!(
+        "[[trusted]]\nissuers = [\"{PARTNER}\"]\naudiences = [\"api\"]\n{keys}\nuser_prefix = \"{prefix}\"\n"
+    ))
+}
+
+fn partners(changes: Value) -> Value {
+    let mut claims = claims_with(json!({"iss": PARTNER, "aud": "api"}));
+    claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    claims
+}
+
+#[tokio::test]
+async fn each_issuer_is_believed_by_its_own_keys_alone_and_speaks_of_its_own_users() {
+    let endpoint = Endpoint::new().await;
+    let config = trusted(&format!("jwks_url = \"{}\"", endpoint.url), "partner:");
+    let world = World::new(&[("AUTH_VERIFIER_CONFIG", config.path().to_str().unwrap())]).await;
+    // Even under one key id.
+    let (ours, theirs) = (Signing::new("k1", "EdDSA"), Signing::new("k1", "ES256"));
+    world.endpoint.publish(&[ours.jwk()]);
+    endpoint.publish(&[theirs.jwk()]);
+
+    assert_eq!(world.bearer(&ours.token(&claims())).await.user(), Some("u1"));
+    assert_eq!(world.bearer(&theirs.token(&partners(json!({})))).await.user(), Some("partner:u1"));
+
+    world.rejects(&theirs.token(&claims())).await;
+    world.rejects(&ours.token(&partners(json!({})))).await;
+    for changes in [json!({"aud": ISSUER}), json!({"iss": "https://id.partner.example/"}), json!({"sub": ""})]
+    {
+        world.rejects(&theirs.token(&partners(changes))).await;
+    }
+    world.rejects(&theirs.token(&partners(json!({"sub": "x".repeat(255)})))).await;
+}
+
+#[tokio::test]
+async fn a_stranger_causes_no_fetch() {
+    let world = World::impatient().await;
+    let stranger = Signing::new("k9", "EdDSA");
+    for issuer in [json!("https://evil.example"), json!(7), json!(null)] {
+        world.rejects(&stranger.token(&claims_with(json!({"iss": issuer})))).await;
+    }
+    assert_eq!(world.endpoint.asked(), 0);
+}
+
+#[tokio::test]
+async fn one_issuer_out_of_reach_is_no_trouble_for_the_others() {
+    let config = trusted("jwks_url = \"http://127.0.0.1:1/jwks\"", "partner:");
+    let world = World::new(&[("AUTH_VERIFIER_CONFIG", config.path().to_str().unwrap())]).await;
+    let (ours, theirs) = (Signing::new("k1", "EdDSA"), Signing::new("k1", "ES256"));
+    world.endpoint.publish(&[ours.jwk()]);
+    assert_eq!(world.bearer(&theirs.token(&partners(json!({})))).await.status, 503);
+    assert_eq!(world.bearer(&ours.token(&claims())).await.status, 200);
+}
+
+#[test]
+fn an_unsafe_list_of_issuers_does_not_start() {
+    let load = |text: &str| {
+        let config = file(text);
+        let variables = [
+            ("BETTER_AUTH_URL", ISSUER),
+            ("BETTER_AUTH_SECRET", crate::world::SECRET),
+            ("AUTH_VERIFIER_CONFIG", config.path().to_str().unwrap()),
+        ];
+        let loaded: Result<auth_verifier::settings::Settings, _> =
+            chassis::settings::load(&variables.into_iter().collect());
+        loaded.map(|_| ()).map_err(|error| error.to_string())
+    };
+    let with = |issuers: &str, audiences: &str, keys: &str, prefix: &str| {
+        format!("[[trusted]]\nissuers = {issuers}\naudiences = {audiences}\n{keys}\n{prefix}\n")
+    };
+    let (url, prefix) = ("jwks_url = \"https://a.test/jwks\"", "user_prefix = \"a:\"");
+    let good = with("[\"https://a.test\"]", "[\"api\"]", url, prefix);
+    load(&good).unwrap();
+    for (bad, want) in [
+        (with("[]", "[\"api\"]", url, prefix), "trusted[0].issuers: name the issuers"),
+        (with("[\"https://a.test\"]", "[]", url, prefix), "trusted[0].audiences: name the audiences"),
+        (with("[\"https://a.test\"]", "[\"api\"]", "", prefix), "trusted[0].jwks_url: set either"),
+        (
+            with("[\"https://a.test\"]", "[\"api\"]", &format!("{url}\njwks_file = \"/a\""), prefix),
+            "trusted[0].jwks_url: set either",
+        ),
+        (with("[\"https://a.test\"]", "[\"api\"]", url, ""), "user_prefix"),
+        (
+            with("[\"https://a.test\"]", "[\"api\"]", url, "user_prefix = \"a,b\""),
+            "trusted[0].user_prefix: must be",
+        ),
+        (
+            with(&format!("[\"{ISSUER}\"]"), "[\"api\"]", url, prefix),
+            "trusted[0].issuers: http://localhost:3000 is accepted already",
+        ),
+        (good.repeat(2), "trusted[1].issuers: https://a.test is accepted already"),
+    ] {
+        let error = load(&bad).unwrap_err();
+        assert!(error.contains(want), "{error}");
+    }
+}
