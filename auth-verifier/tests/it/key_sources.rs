@@ -12,7 +12,7 @@ use crate::{
 const SINCE_1_3: &str = r#"create table jwks (id text primary key, "publicKey" text not null, "privateKey" text not null,
     "createdAt" timestamptz not null default now())"#;
 const SINCE_1_4: &str = r#"alter table jwks add "expiresAt" timestamptz"#;
-const SINCE_1_7: &str = r#"alter table jwks add alg text, add crv text"#;
+const SINCE_1_7: &str = r"alter table jwks add alg text, add crv text";
 
 fn row(key: &Signing) -> String {
     let mut jwk = key.jwk();
@@ -89,8 +89,8 @@ async fn an_odd_row_costs_no_other_and_an_expired_key_counts_until_its_grace_end
 
 #[tokio::test]
 async fn the_table_may_be_called_otherwise_and_its_ids_may_be_numbers() {
-    let other = r#"create schema auth; create table auth.signing_keys (id integer primary key, pub text not null);
-        create table auth.session (id text)"#;
+    let other = r"create schema auth; create table auth.signing_keys (id integer primary key, pub text not null);
+        create table auth.session (id text)";
     let variables = [
         ("AUTH_VERIFIER_TABLES__SCHEMA", "auth"),
         ("AUTH_VERIFIER_TABLES__JWKS", "signing_keys"),
