@@ -19,7 +19,7 @@ pub use self::tables::{Renamed, Tables};
 use crate::{
     Unavailable,
     person::Person,
-    session::SessionToken,
+    session_token::SessionToken,
     settings::{DATABASE, Settings},
 };
 

@@ -16,6 +16,7 @@ pub mod jwt;
 pub mod revocation;
 pub mod session;
 pub mod session_data;
+pub mod session_token;
 pub mod verdict;
 
 pub mod assertion;

@@ -5,6 +5,7 @@ mod http;
 
 use std::{sync::Arc, time::Duration};
 
+use chassis::identity::UserId;
 use moka::future::Cache;
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -14,7 +15,7 @@ use crate::{
     database::{Database, Grant},
     person::Person,
     secrets::Secrets,
-    session::SessionToken,
+    session_token::SessionToken,
     settings::{Lookup, Settings},
     tag::{Tag, Tagger},
 };
@@ -31,7 +32,7 @@ pub enum Question<'a> {
     /// A session, by its id.
     SessionById(&'a str),
     /// A user.
-    User(&'a chassis::identity::UserId),
+    User(&'a UserId),
     /// An opaque OAuth access token, by the hash that it is kept under.
     AccessToken(&'a str),
 }
@@ -114,7 +115,7 @@ impl Lookups {
     /// one time cause one look-up.
     pub async fn find(&self, question: Question<'_>, now: u64) -> Result<Option<Found>, Unavailable> {
         let look_up = async {
-            let found = self.look_up(question).await?;
+            let found = self.look_up(question, now).await?;
             Ok(found.map(|grant| Found { grant, fresh_until: now.saturating_add(self.lag.as_secs()) }))
         };
         let found = self.remembered.try_get_with(question.tag(&self.tagger), look_up).await;
@@ -122,7 +123,7 @@ impl Lookups {
         Ok(found.filter(|found| found.grant.person.expires > now))
     }
 
-    async fn look_up(&self, question: Question<'_>) -> Result<Option<Grant>, Unavailable> {
+    async fn look_up(&self, question: Question<'_>, now: u64) -> Result<Option<Grant>, Unavailable> {
         let count = |result| {
             let of = question.name();
             metrics::counter!("lookups_total", "of" => of, "result" => result).increment(1);
@@ -131,7 +132,7 @@ impl Lookups {
             count("busy");
             return Err(Unavailable::Sessions);
         };
-        let found = self.ask(question).await;
+        let found = self.ask(question, now).await;
         count(match &found {
             Ok(Some(_)) => "alive",
             Ok(None) => "none",
@@ -140,9 +141,9 @@ impl Lookups {
         found
     }
 
-    async fn ask(&self, question: Question<'_>) -> Result<Option<Grant>, Unavailable> {
+    async fn ask(&self, question: Question<'_>, now: u64) -> Result<Option<Grant>, Unavailable> {
         if let (Question::Session(token), Some(Sessions::Http(http))) = (question, &self.sessions) {
-            return Ok(http.find(token).await?.map(Grant::whole));
+            return Ok(http.find(token, now).await?.map(Grant::whole));
         }
         // The settings were checked: whoever asks for what only the tables have has them.
         let database = self.database.as_ref().ok_or(Unavailable::Sessions)?;

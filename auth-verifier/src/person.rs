@@ -1,6 +1,8 @@
 //! Whose credential it is, whichever kind that is.
 
 use chassis::identity::{Email, UserId};
+use serde::Deserialize;
+use time::OffsetDateTime;
 
 /// The owner of a credential, as it, or whoever was asked about it, tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,4 +15,53 @@ pub struct Person {
     pub expires: u64,
     /// Whether the account is banned (admin plugin).
     pub banned: bool,
+}
+
+/// What Better Auth's user object tells of its user; what else is in it is nobody's business here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct User {
+    pub(crate) id: String,
+    #[serde(default)]
+    email: Option<String>,
+    #[serde(default)]
+    banned: Option<bool>,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    ban_expires: Option<OffsetDateTime>,
+}
+
+impl User {
+    /// The owner of a credential that ends at `expires`, as things are at the time `now`, both in seconds since 1970.
+    /// `None` if the id can't be a user id.
+    pub(crate) fn person(&self, expires: u64, now: u64) -> Option<Person> {
+        let lifted =
+            self.ban_expires.is_some_and(|end| end.unix_timestamp() < i64::try_from(now).unwrap_or(0));
+        Some(Person {
+            user: UserId::parse(&self.id)?,
+            email: self.email.as_deref().and_then(Email::parse),
+            expires,
+            banned: self.banned == Some(true) && !lifted,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ban_holds_until_it_ends() {
+        for (user, banned) in [
+            (r#"{"id":"u1"}"#, false),
+            (r#"{"id":"u1","banned":null,"banExpires":null}"#, false),
+            (r#"{"id":"u1","banned":false}"#, false),
+            (r#"{"id":"u1","banned":true}"#, true),
+            (r#"{"id":"u1","banned":true,"banExpires":"1970-01-01T00:16:40.000Z"}"#, true),
+            (r#"{"id":"u1","banned":true,"banExpires":"1970-01-01T00:16:39.999Z"}"#, false),
+            (r#"{"id":"u1","banned":false,"banExpires":"2099-01-01T00:00:00.000Z"}"#, false),
+        ] {
+            let person = serde_json::from_str::<User>(user).unwrap().person(2000, 1000).unwrap();
+            assert_eq!(person.banned, banned, "{user}");
+        }
+    }
 }

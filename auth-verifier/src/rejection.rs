@@ -143,7 +143,7 @@ pub enum Rejection {
 /// What a token says of itself, of which nothing is known to be true.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Says {
-    alg: Claimed,
+    alg: String,
     kid: Option<Claimed>,
     iss: Option<Claimed>,
 }
@@ -151,7 +151,10 @@ pub struct Says {
 impl Says {
     /// Takes what it says.
     pub fn new(alg: &str, kid: Option<&str>, iss: Option<&str>) -> Self {
-        Self { alg: Claimed::new(alg), kid: kid.map(Claimed::new), iss: iss.map(Claimed::new) }
+        // The names of algorithms need no quotes; what is none is shown as it is anything else.
+        let name = alg.len() <= 8 && alg.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let alg = if name { alg.to_owned() } else { Claimed::new(alg).to_string() };
+        Self { alg, kid: kid.map(Claimed::new), iss: iss.map(Claimed::new) }
     }
 }
 
@@ -242,4 +245,26 @@ impl Unverified {
 
 fn listed(expected: &[String]) -> String {
     if expected.is_empty() { "none: set BETTER_AUTH_URL".to_owned() } else { expected.join(" or ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_hears_exactly_what_is_wrong_and_with_which_token() {
+        let rejection = Rejection::Issuer {
+            found: Claimed::new("https://a"),
+            expected: vec!["https://b".into(), "https://c".into()],
+        };
+        let says = Says::new("ES512", Some("k1"), Some("https://a"));
+        let told = Unverified::Rejected(rejection).of(|| says).to_string();
+        assert_eq!(
+            told,
+            "the token's issuer is \"https://a\", expected https://b or https://c (the token is ES512 for key \"k1\", issuer \"https://a\")"
+        );
+        let says = Says::new("none\n", None, None);
+        let told = Unverified::Rejected(Rejection::Signature).of(|| says).to_string();
+        assert_eq!(told, "the token's signature does not match (the token is \"none\\n\")");
+    }
 }

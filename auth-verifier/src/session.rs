@@ -1,16 +1,14 @@
 //! A session: its cookie, its token as a bearer token, and the cache of it that a cookie may hold.
 
-mod token;
-
 use std::sync::Arc;
 
-pub use self::token::{SessionToken, SigningKey, SigningKeys};
 use crate::{
     Rejection, Unverified,
     cookies::CookieNames,
     credential::SessionCookie,
     lookups::{Found, Lookups, Question},
     session_data::CookieCache,
+    session_token::{SessionToken, SigningKeys},
     settings::BearerTokens,
 };
 

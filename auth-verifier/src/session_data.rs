@@ -12,7 +12,6 @@ mod jwt_jwks;
 
 use std::sync::Arc;
 
-use chassis::identity::{Email, UserId};
 use serde::{Deserialize, Deserializer};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -20,8 +19,8 @@ pub use jwe::Keys as JweKeys;
 
 use crate::{
     authority::Authority,
-    person::Person,
-    session::{SessionToken, SigningKeys},
+    person::{Person, User},
+    session_token::{SessionToken, SigningKeys},
 };
 
 /// Which form an application is set to (`session.cookieCache.strategy`).
@@ -66,15 +65,6 @@ struct Session {
     user_id: String,
     #[serde(deserialize_with = "instant")]
     expires_at: u64,
-}
-
-#[derive(Deserialize)]
-struct User {
-    id: String,
-    #[serde(default)]
-    email: Option<String>,
-    #[serde(default)]
-    banned: Option<bool>,
 }
 
 /// A payload whose form was checked, and when the cache ends, in milliseconds since 1970.
@@ -130,12 +120,7 @@ impl Opened {
         let version = version.as_deref().filter(|version| !version.is_empty()).unwrap_or("1");
         let alive = expires_ms > now.saturating_mul(1000) && session.expires_at > now;
         (alive && version == expected && session.user_id == user.id).then_some(())?;
-        Some(Person {
-            user: UserId::parse(&user.id)?,
-            email: user.email.as_deref().and_then(Email::parse),
-            expires: session.expires_at.min(expires_ms / 1000),
-            banned: user.banned == Some(true),
-        })
+        user.person(session.expires_at.min(expires_ms / 1000), now)
     }
 }
 
@@ -148,6 +133,7 @@ fn instant<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
 
 #[cfg(test)]
 mod tests {
+    use chassis::identity::Email;
     use futures_util::FutureExt;
     use serde_json::Value;
 

@@ -25,8 +25,9 @@ use crate::{
     lookups::Lookups,
     revocation::{Revocation, Revocations},
     secrets::Secrets,
-    session::{Sessions, SigningKeys},
+    session::Sessions,
     session_data::{CacheAsBearer, CookieCache, JweKeys},
+    session_token::SigningKeys,
     settings::{KeySource, Lookup, Settings, Trusted},
     verdict::{Judge, Verdict},
 };

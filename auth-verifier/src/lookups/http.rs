@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::{
-    client::{self, Client},
-    identity::{Email, UserId},
-};
+use chassis::client::{self, Client};
 use http::{Request, header};
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -13,9 +10,9 @@ use tracing::warn;
 
 use crate::{
     Unavailable,
-    person::Person,
+    person::{Person, User},
     secrets::Secrets,
-    session::{SessionToken, SigningKey},
+    session_token::{SessionToken, SigningKey},
     settings::Settings,
 };
 
@@ -48,15 +45,6 @@ struct Session {
     expires_at: OffsetDateTime,
 }
 
-#[derive(Deserialize)]
-struct User {
-    id: String,
-    #[serde(default)]
-    email: Option<String>,
-    #[serde(default)]
-    banned: Option<bool>,
-}
-
 impl Http {
     /// Builds it from settings that were checked.
     pub(super) fn new(settings: &Settings, secrets: &Secrets) -> Self {
@@ -72,8 +60,8 @@ impl Http {
         }
     }
 
-    /// The session of `token`, if Better Auth says that it is alive.
-    pub(super) async fn find(&self, token: &SessionToken) -> Result<Option<Person>, Unavailable> {
+    /// The session of `token`, if Better Auth says that it is alive. Bans are judged at the time `now`, in seconds since 1970.
+    pub(super) async fn find(&self, token: &SessionToken, now: u64) -> Result<Option<Person>, Unavailable> {
         let cookie = format!("{}={}", self.cookie, self.key.close(token));
         let request = Request::get(&self.url).header(header::COOKIE, cookie);
         let answer =
@@ -90,16 +78,11 @@ impl Http {
         else {
             return Ok(None);
         };
-        let Some(id) = UserId::parse(&user.id) else {
-            warn!("a session's user has an id that can't stand in a header");
-            return Ok(None);
-        };
         let expires = u64::try_from(session.expires_at.unix_timestamp()).unwrap_or(0);
-        Ok(Some(Person {
-            user: id,
-            email: user.email.as_deref().and_then(Email::parse),
-            expires,
-            banned: user.banned == Some(true),
-        }))
+        let person = user.person(expires, now);
+        if person.is_none() {
+            warn!("a session's user has an id that can't stand in a header");
+        }
+        Ok(person)
     }
 }

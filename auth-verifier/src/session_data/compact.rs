@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Opened;
-use crate::session::SigningKeys;
+use crate::session_token::SigningKeys;
 
 /// As the library reads it: padded or not.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(

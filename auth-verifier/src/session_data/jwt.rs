@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
 use super::{Opened, Payload};
-use crate::session::SigningKeys;
+use crate::session_token::SigningKeys;
 
 #[derive(Deserialize)]
 struct Claims {

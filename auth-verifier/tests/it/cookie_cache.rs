@@ -5,7 +5,7 @@ use http::Request;
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
-use auth_verifier::session::{SessionToken, SigningKey};
+use auth_verifier::session_token::{SessionToken, SigningKey};
 
 use crate::{
     issuer::Signing,

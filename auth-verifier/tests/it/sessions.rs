@@ -1,6 +1,6 @@
 //! Session cookies and tokens, looked up by asking somebody who answers as Better Auth does.
 
-use auth_verifier::session::{SessionToken, SigningKey};
+use auth_verifier::session_token::{SessionToken, SigningKey};
 use chassis::Body;
 use http::Request;
 use serde_json::{Value, json};

@@ -8,7 +8,7 @@ use std::{
 use auth_verifier::{
     Person, Unavailable,
     database::Database,
-    session::{SessionToken, SigningKey},
+    session_token::{SessionToken, SigningKey},
     settings::Settings,
 };
 use aws_lc_rs::hmac;

@@ -1,4 +1,4 @@
-//! A session's token, as a cookie or a bearer token carries it.
+//! A session's token, and what signs it, as a cookie or a bearer token carries it.
 
 use std::borrow::Cow;
 
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn recorded_cookies_open_and_nothing_else_does() {
         let vectors: serde_json::Value =
-            serde_json::from_str(include_str!("../../tests/vectors/better-auth.json")).unwrap();
+            serde_json::from_str(include_str!("../tests/vectors/better-auth.json")).unwrap();
         let key = SigningKey::new(vectors["secret"].as_str().unwrap());
         let cookie = vectors["session_cookie"]["plain-http"]["cookie_request_header"].as_str().unwrap();
         let value = cookie.split_once('=').unwrap().1;
