@@ -17,6 +17,7 @@ use clap::{Args, FromArgMatches, Subcommand};
 
 use crate::{
     database::Tables,
+    grpc,
     http::stack,
     inspect,
     settings::{Lookup, Settings},
@@ -58,8 +59,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-async fn serve(settings: Settings, process: Process) -> Result<(), StartError> {
+async fn serve(settings: Settings, mut process: Process) -> Result<(), StartError> {
     let verifier = Verifier::new(&settings)?;
+    if let Some(address) = settings.grpc_listen {
+        process.also("GRPC_LISTEN", address, grpc::stack(verifier.clone())).await?;
+    }
     tokio::spawn(Arc::clone(&verifier).keep_fresh());
     // Keys that can't be fetched yet make answers of 503, not a process that nobody can reach.
     process.readiness.set(true);

@@ -12,11 +12,7 @@ use chassis::{Body, identity, problem, problem::Problem, request_id, serve::Http
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use tower::{ServiceExt, service_fn};
 
-use crate::{
-    Rejection, Unavailable,
-    verdict::{Caller, Verdict},
-    verifier::Verifier,
-};
+use crate::{answer, verifier::Verifier};
 
 /// The whole stack.
 pub fn stack(verifier: Arc<Verifier>) -> impl HttpService {
@@ -38,52 +34,15 @@ pub fn stack(verifier: Arc<Verifier>) -> impl HttpService {
 }
 
 async fn verify(State(verifier): State<Arc<Verifier>>, headers: HeaderMap) -> Response {
-    match verifier.judge(&headers).await {
-        Verdict::Known(caller) => known(caller),
-        Verdict::Rejected(rejection) => rejected(&rejection).into_response(),
-        Verdict::Banned => {
-            Problem::new(StatusCode::FORBIDDEN, "forbidden", "this account is banned").into_response()
+    match answer::to(verifier.judge(&headers).await) {
+        Ok(caller) => {
+            let cached = format!("private, max-age={}", caller.max_age.as_secs());
+            let mut headers = answer::identity(caller);
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_str(&cached).expect("it is ASCII"));
+            (StatusCode::OK, headers).into_response()
         }
-        Verdict::Unavailable(Unavailable::Keys | Unavailable::Sessions) => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "verifier-unavailable",
-            "who is calling can't be checked right now; try again in a moment",
-        )
-        .retry_after_secs(1)
-        .into_response(),
+        Err(problem) => problem.into_response(),
     }
-}
-
-fn known(caller: Caller) -> Response {
-    let Caller { user, email, credential, assertion, max_age } = caller;
-    tracing::Span::current().record("user", user.as_str());
-    let cached = format!("private, max-age={}", max_age.as_secs());
-    let mut headers = HeaderMap::new();
-    headers.insert(identity::USER_ID, user.value());
-    headers.extend(email.map(|email| (identity::USER_EMAIL, email.value())));
-    headers.insert(identity::CREDENTIAL, HeaderValue::from_static(credential));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_str(&cached).expect("it is ASCII"));
-    headers.insert(identity::ASSERTION, assertion);
-    (StatusCode::OK, headers).into_response()
-}
-
-/// RFC 6750 §3: a request without any credential hears only the challenge, one with a bad token that it is bad.
-/// Why it is bad is for the log.
-fn rejected(rejection: &Rejection) -> Problem {
-    let (challenge, code, detail) = match rejection {
-        Rejection::Missing | Rejection::Scheme => (
-            "Bearer realm=\"api\"",
-            "unauthenticated",
-            "sign in, and send the token as Authorization: Bearer",
-        ),
-        _ => (
-            "Bearer realm=\"api\", error=\"invalid_token\", error_description=\"the token is expired, malformed or not valid here\"",
-            "invalid-token",
-            "the token is expired, malformed or not valid here; sign in again",
-        ),
-    };
-    Problem::new(StatusCode::UNAUTHORIZED, code, detail)
-        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }
 
 async fn jwks(State(verifier): State<Arc<Verifier>>) -> Response {

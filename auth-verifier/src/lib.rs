@@ -4,7 +4,7 @@
 //! ask for a verdict. A request's walk: which credential does it carry ([`credential`]), is it good ([`jwt`], by
 //! the [`keys`] of an [`authority`], and whether it was revoked ([`revocation`]); [`session`], by the [`session_data`]
 //! beside it or by a look-up; [`access_token`]), and what is the answer ([`verdict`], with a signed [`assertion`] of
-//! who it is), spoken over HTTP ([`http`]).
+//! who it is). What a verdict says to whoever asked is one [`answer`], spoken over [`http`] or [`grpc`].
 
 pub mod secrets;
 pub mod settings;
@@ -25,6 +25,8 @@ pub mod database;
 pub mod keys;
 pub mod lookups;
 
+pub mod answer;
+pub mod grpc;
 pub mod http;
 pub mod verifier;
 

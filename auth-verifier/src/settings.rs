@@ -31,6 +31,8 @@ pub use tokens::*;
 pub struct Settings {
     #[serde(deserialize_with = "settings::address")]
     pub listen: SocketAddr,
+    #[serde(deserialize_with = "settings::optional_address")]
+    pub grpc_listen: Option<SocketAddr>,
     #[serde(deserialize_with = "settings::address")]
     pub ops_listen: SocketAddr,
     pub log: LogFormat,
@@ -369,6 +371,10 @@ mod tests {
                 "must be less than",
             ),
             (&[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_LEEWAY_SECS", "301")], "must be at most 300"),
+            (
+                &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_GRPC_LISTEN", "8003")],
+                "AUTH_VERIFIER_GRPC_LISTEN: `8003` is not an address with a port, such as",
+            ),
             (
                 &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_LISTN", "x")],
                 "did you mean AUTH_VERIFIER_LISTEN?",

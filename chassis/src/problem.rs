@@ -83,7 +83,9 @@ impl Problem {
         response
     }
 
-    fn write(self, headers: &mut http::HeaderMap, request_id: Option<&RequestId>) -> Body {
+    /// The answer in full: its status, headers and body. [`answer`] writes it over HTTP; other protocols carry it in
+    /// messages of their own.
+    pub fn write(self, request_id: Option<&RequestId>) -> Response<String> {
         let document = Document {
             r#type: format!("urn:usher:problem:{}", self.code),
             title: self.status.canonical_reason().unwrap_or("Problem"),
@@ -92,13 +94,14 @@ impl Problem {
             request_id: request_id.map(RequestId::as_str),
             errors: &self.errors,
         };
-        let body = serde_json::to_vec(&document).expect("a document of text and numbers is JSON");
-        // A router further in has counted the empty body that stood here.
-        headers.remove(header::CONTENT_LENGTH);
+        let body = serde_json::to_string(&document).expect("a document of text and numbers is JSON");
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.extend(self.headers);
-        body.into()
+        response
     }
 }
 
@@ -116,7 +119,11 @@ pub fn answer<S: HttpService>(inner: S) -> impl HttpService {
             let id = request.extensions().get::<RequestId>().cloned();
             let Ok(mut response) = inner.oneshot(request).await;
             if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-                *response.body_mut() = problem.write(response.headers_mut(), id.as_ref());
+                let (written, body) = problem.write(id.as_ref()).into_parts();
+                // A router further in has counted the empty body that stood here.
+                response.headers_mut().remove(header::CONTENT_LENGTH);
+                response.headers_mut().extend(written.headers);
+                *response.body_mut() = body.into();
             }
             Ok::<_, Infallible>(response)
         }

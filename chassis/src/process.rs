@@ -1,8 +1,10 @@
 //! A service's life: settings, listen, serve, drain.
 
-use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{convert::Infallible, ffi::OsString, io, net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use futures_util::future::{join, join_all};
+use http::{Request, Response};
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
@@ -10,10 +12,11 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
+use tower::util::BoxCloneSyncService;
 use tracing::{info, warn};
 
 use crate::{
-    BoxError,
+    Body, BoxError,
     ops::{self, Readiness},
     serve::{self, HttpService, ServerSettings},
     settings::{self, Environment, Settings, SettingsError},
@@ -35,7 +38,7 @@ pub struct Common {
     pub ops_listen: SocketAddr,
     /// How log lines look.
     pub log: LogFormat,
-    /// The bounds of both listeners.
+    /// The bounds of each listener.
     pub server: ServerSettings,
 }
 
@@ -77,29 +80,43 @@ pub struct Process {
     pub readiness: Readiness,
     traffic: TcpListener,
     ops: TcpListener,
+    further: Vec<(TcpListener, AnyService)>,
+    prefix: String,
     server: ServerSettings,
 }
+
+/// A finished stack, of whichever type.
+type AnyService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
 impl Process {
     /// Takes both addresses.
     pub async fn bind<S: Service>(settings: &S, stop: CancellationToken) -> Result<Self, StartError> {
         let Common { listen, ops_listen, server, .. } = settings.common();
         let prefix = S::SPEC.prefix();
-        let bind = async |address, key: &str| {
-            let variable = format!("{prefix}{key}");
-            TcpListener::bind(address).await.map_err(|source| StartError::Bind { variable, address, source })
-        };
-        let traffic = bind(listen, "LISTEN").await?;
-        let ops = bind(ops_listen, "OPS_LISTEN").await?;
-        Ok(Self { stop, readiness: Readiness::default(), traffic, ops, server })
+        let traffic = bind(&prefix, "LISTEN", listen).await?;
+        let ops = bind(&prefix, "OPS_LISTEN", ops_listen).await?;
+        let readiness = Readiness::default();
+        Ok(Self { stop, readiness, traffic, ops, further: Vec::new(), prefix, server })
+    }
+
+    /// Takes one more address, on which `service` is served for as long as the traffic is, with bounds of the same
+    /// size. `key` ends the name of the variable that sets it.
+    pub async fn also<S: HttpService>(
+        &mut self,
+        key: &str,
+        address: SocketAddr,
+        service: S,
+    ) -> Result<(), StartError> {
+        let listener = bind(&self.prefix, key, address).await?;
+        info!(key, address = local(&listener), "one more address");
+        self.further.push((listener, AnyService::new(service)));
+        Ok(())
     }
 
     /// Serves until told to stop, then drains: not ready first, then no new connections, then what is in flight.
     pub async fn serve<S: HttpService>(self, service: S) {
-        let Self { stop, readiness, traffic, ops, server } = self;
-        let listening =
-            |listener: &TcpListener| listener.local_addr().map_or_else(|_| "?".into(), |a| a.to_string());
-        info!(traffic = listening(&traffic), ops = listening(&ops), "listening");
+        let Self { stop, readiness, traffic, ops, further, server, .. } = self;
+        info!(traffic = local(&traffic), ops = local(&ops), "listening");
 
         let metrics = telemetry::metrics();
         let upkeep = tokio::spawn({
@@ -130,11 +147,23 @@ impl Process {
                 draining.cancel();
             }
         });
-        serve::serve(traffic, service, &server, draining).await;
+        let further = further
+            .into_iter()
+            .map(|(listener, service)| serve::serve(listener, service, &server, draining.clone()));
+        join(serve::serve(traffic, service, &server, draining.clone()), join_all(further)).await;
         ops_stop.cancel();
         let _ = ops_task.await;
         upkeep.abort();
     }
+}
+
+async fn bind(prefix: &str, key: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let variable = format!("{prefix}{key}");
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind { variable, address, source })
+}
+
+fn local(listener: &TcpListener) -> String {
+    listener.local_addr().map_or_else(|_| "?".into(), |address| address.to_string())
 }
 
 /// The command line of a service: `--check`, and what clap adds.

@@ -392,6 +392,14 @@ pub fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Erro
     })
 }
 
+/// Where a service listens, if the setting isn't left empty.
+pub fn optional_address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Address(#[serde(deserialize_with = "address")] SocketAddr);
+    Ok(optional(from)?.map(|Address(address)| address))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

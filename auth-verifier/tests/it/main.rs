@@ -5,6 +5,7 @@
 mod access_tokens;
 mod authorities;
 mod cookie_cache;
+mod grpc;
 mod hs256;
 mod issuer;
 mod key_sources;

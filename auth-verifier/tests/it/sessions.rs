@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 
 use crate::world::{Answer, SECRET, World};
 
-const TOKEN: &str = "D9XCRDDrH9v3FZ10lmGAzfSKKCzXFnSv";
-const FAR: &str = "2099-01-01T00:00:00.000Z";
+pub const TOKEN: &str = "D9XCRDDrH9v3FZ10lmGAzfSKKCzXFnSv";
+pub const FAR: &str = "2099-01-01T00:00:00.000Z";
 
-fn session(token: &str, expires: &str, user: Value) -> String {
+pub fn session(token: &str, expires: &str, user: Value) -> String {
     json!({"session": {"token": token, "userId": user["id"], "expiresAt": expires}, "user": user}).to_string()
 }
 
-fn ada() -> Value {
+pub fn ada() -> Value {
     json!({"id": "u1", "email": "ada@example.com"})
 }
 
-fn cookie(secret: &str) -> String {
+pub fn cookie(secret: &str) -> String {
     let token = SessionToken::bare(TOKEN).unwrap();
     format!("better-auth.session_token={}", SigningKey::new(secret).close(&token))
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use auth_verifier::{http::stack, settings::Settings, verifier::Verifier};
-use chassis::{Body, settings};
+use chassis::{Body, serve::ServerSettings, settings};
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -18,7 +18,8 @@ pub const SECRET: &str = "k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn+/Zq";
 pub const ISSUER: &str = "http://localhost:3000";
 
 pub struct World {
-    verifier: Arc<Verifier>,
+    pub verifier: Arc<Verifier>,
+    pub server: ServerSettings,
     pub endpoint: Endpoint,
 }
 
@@ -69,7 +70,7 @@ impl World {
         all.extend_from_slice(variables);
         let mut settings: Settings = settings::load(&all.into_iter().collect()).unwrap();
         change(&mut settings);
-        Self { verifier: Verifier::new(&settings).unwrap(), endpoint }
+        Self { verifier: Verifier::new(&settings).unwrap(), server: settings.server, endpoint }
     }
 
     pub async fn get(&self, request: Request<Body>) -> Answer {

@@ -1,5 +1,6 @@
 //! auth-verifier behind other people's proxies, by the files of `deploy/proxies`.
 
+mod grpc;
 mod peer;
 mod program;
 
@@ -17,7 +18,7 @@ use tokio::{
 
 use self::{
     peer::Peer,
-    program::{Program, Running, installed},
+    program::{Asks, Program, Running, installed},
 };
 use crate::{
     better_auth::BetterAuth,
@@ -78,7 +79,13 @@ impl House {
 }
 
 fn verifier() -> Service {
-    Service::start("auth-verifier", &[("BETTER_AUTH_SECRET", SECRET)])
+    verifier_with(&[])
+}
+
+/// A verifier that can be asked in every way there is.
+fn verifier_with(variables: &[(&str, &str)]) -> Service {
+    let usual = [("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_GRPC_LISTEN", "127.0.0.1:0")];
+    Service::start("auth-verifier", &[&usual, variables].concat())
 }
 
 fn token(user: &str) -> String {
@@ -104,10 +111,9 @@ fn spellings() -> Vec<String> {
 async fn whoever_better_auth_signs_up_is_known_to_the_application() {
     let Some(better_auth) = BetterAuth::start(&[("ALGORITHM", "EdDSA")]).await else { return };
     let ada = better_auth.sign_up("ada").await;
-    let variables = [("BETTER_AUTH_URL", &*better_auth.url), ("BETTER_AUTH_SECRET", SECRET)];
-    let verifier = Service::start("auth-verifier", &variables);
+    let verifier = verifier_with(&[("BETTER_AUTH_URL", &better_auth.url)]);
     for program in installed() {
-        let house = House::behind(program, verifier.traffic).await;
+        let house = House::behind(program, program.place_of(&verifier)).await;
         let by_token = house.get("/api/tasks?tag=a%2Fb", &ada.jwt).header("cookie", &ada.cookies);
         let by_session = house.request(Method::GET, "/api/tasks?tag=a%2Fb").header("cookie", &ada.cookies);
         for (request, credential) in [(by_token, "bearer"), (by_session, "cookie")] {
@@ -134,7 +140,7 @@ fn subject(assertion: &str) -> Value {
 async fn without_a_good_token_there_is_a_challenge_and_the_application_hears_nothing() {
     let verifier = verifier();
     for program in installed() {
-        let house = House::behind(program, verifier.traffic).await;
+        let house = House::behind(program, program.place_of(&verifier)).await;
         let nobody = house.client.call(house.request(Method::GET, "/api"), None).await;
         assert_eq!(nobody.status, 401);
         assert_eq!(nobody.headers["www-authenticate"], "Bearer realm=\"api\"");
@@ -157,7 +163,7 @@ async fn without_a_good_token_there_is_a_challenge_and_the_application_hears_not
 async fn what_a_client_says_of_itself_is_not_passed_on() {
     let verifier = verifier();
     for program in installed() {
-        let house = House::behind(program, verifier.traffic).await;
+        let house = House::behind(program, program.place_of(&verifier)).await;
         let bearer = format!("Authorization: Bearer {}", token("ada"));
         // In parts, since a head has room for about a hundred fields.
         for spellings in spellings().chunks(20) {
@@ -191,7 +197,7 @@ async fn what_a_client_says_of_itself_is_not_passed_on() {
 async fn a_client_cannot_have_the_identity_taken_off_on_the_way() {
     let verifier = verifier();
     for program in installed() {
-        let house = House::behind(program, verifier.traffic).await;
+        let house = House::behind(program, program.place_of(&verifier)).await;
         let nominated = "Connection: close, X-User-Id, X-Identity-Assertion";
         let bearer = format!("Authorization: Bearer {}", token("ada"));
         assert_eq!(house.say(&["GET /api HTTP/1.1", "Host: a", &bearer, nominated, "", ""]).await, 200);
@@ -205,7 +211,7 @@ async fn a_client_cannot_have_the_identity_taken_off_on_the_way() {
 async fn no_tunnel_is_dug_past_the_question() {
     let verifier = verifier();
     for program in installed() {
-        let house = House::behind(program, verifier.traffic).await;
+        let house = House::behind(program, program.place_of(&verifier)).await;
         let bearer = format!("Authorization: Bearer {}", token("ada"));
         for protocol in ["h2c", "websocket"] {
             let upgrade = format!("Upgrade: {protocol}\r\nConnection: close, Upgrade");
@@ -223,7 +229,7 @@ async fn trailers_say_nothing_of_who_is_calling() {
     let verifier = verifier();
     // HAProxy drops them from 3.2 on.
     for program in installed().filter(|program| program.name != "haproxy") {
-        let house = House::behind(program, verifier.traffic).await;
+        let house = House::behind(program, program.place_of(&verifier)).await;
         let bearer = format!("Authorization: Bearer {}", token("ada"));
         let head =
             ["POST /api HTTP/1.1", "Host: a", &bearer, "Connection: close", "Transfer-Encoding: chunked"];
@@ -239,7 +245,7 @@ async fn trailers_say_nothing_of_who_is_calling() {
 async fn no_spelling_of_a_path_gets_around_the_question() {
     let verifier = verifier();
     for program in installed() {
-        let house = House::behind(program, verifier.traffic).await;
+        let house = House::behind(program, program.place_of(&verifier)).await;
         for path in [
             "/api/../health",
             "/api/%2e%2e/health",
@@ -291,12 +297,17 @@ async fn a_body_goes_to_the_application_alone_and_whole() {
         assert_eq!((heard.method, heard.body), (Method::POST, body.to_string()));
 
         let asked = verifier.only();
-        assert_eq!(asked.body, "");
+        assert!(!asked.body.contains("xxx"), "{}", asked.body);
         assert_eq!((asked.one("authorization"), asked.one("cookie")), (Some("Bearer t"), Some("a=b")));
-        assert_eq!(asked.one("x-forwarded-method"), Some("POST"));
-        assert_eq!(asked.one("x-forwarded-uri"), Some("/api/tasks?a=b"));
-        assert_eq!(asked.one("x-forwarded-host"), Some(&*house.proxy.listen.to_string()));
-        assert_eq!(asked.one("x-forwarded-proto"), Some("http"));
+        match program.asks {
+            Asks::OverHttp => {
+                assert_eq!(asked.one("x-forwarded-method"), Some("POST"));
+                assert_eq!(asked.one("x-forwarded-uri"), Some("/api/tasks?a=b"));
+                assert_eq!(asked.one("x-forwarded-host"), Some(&*house.proxy.listen.to_string()));
+                assert_eq!(asked.one("x-forwarded-proto"), Some("http"));
+            }
+            Asks::OverGrpc => assert_eq!(asked.headers.len(), 3, "the id, and no more: {:?}", asked.headers),
+        }
         // Traefik makes no ids; auth-verifier makes one itself then.
         if program.name != "traefik" {
             assert!(asked.one("x-request-id").is_some());
@@ -305,10 +316,8 @@ async fn a_body_goes_to_the_application_alone_and_whole() {
 
         let head = ["POST /api HTTP/1.1", "Host: a", "Connection: close", "Transfer-Encoding: chunked"];
         assert_eq!(house.say(&[&head[..], &["", "5", "hello", "0", "", ""]].concat()).await, 200);
-        assert_eq!(
-            (house.application.only().body, verifier.only().body),
-            ("hello".to_owned(), String::new())
-        );
+        assert_eq!(house.application.only().body, "hello");
+        assert!(!verifier.only().body.contains("hello"));
     }
 }
 
@@ -341,18 +350,15 @@ async fn a_cookie_that_a_foreign_page_sent_along_changes_nothing() {
 async fn without_a_verifier_nothing_is_forwarded_and_with_one_again_everything() {
     let mut verifier = verifier();
     for program in installed() {
-        let house = House::behind(program, verifier.traffic).await;
+        let house = House::behind(program, program.place_of(&verifier)).await;
         let ada = token("ada");
         verifier.kill();
         let answer = house.client.call(house.get("/api", &ada), None).await;
         assert!(answer.status.is_server_error(), "{answer:?}");
         assert!(house.application.heard().is_empty());
 
-        let listen = verifier.traffic.to_string();
-        verifier = Service::start(
-            "auth-verifier",
-            &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_LISTEN", &listen)],
-        );
+        let (listen, grpc) = (verifier.traffic.to_string(), verifier.grpc.unwrap().to_string());
+        verifier = verifier_with(&[("AUTH_VERIFIER_LISTEN", &listen), ("AUTH_VERIFIER_GRPC_LISTEN", &grpc)]);
         let deadline = Instant::now() + PATIENCE;
         while house.client.call(house.get("/api", &ada), None).await.status != 200 {
             assert!(Instant::now() < deadline, "it recovers by itself");
@@ -378,6 +384,20 @@ async fn a_verdict_that_names_nobody_or_broke_opens_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_fails_opens_nothing_and_is_no_fault_of_the_client() {
+    for trouble in [grpc::Trouble::Failed, grpc::Trouble::Empty, grpc::Trouble::Garbage] {
+        let answer = move || Response::builder().extension(trouble).body(Body::empty()).unwrap();
+        let verifier = Peer::start(move || std::future::ready(answer())).await;
+        for program in installed().filter(|program| program.asks == Asks::OverGrpc) {
+            let house = House::behind(program, verifier.address).await;
+            let answer = house.client.call(house.get("/api", "t"), None).await;
+            assert_eq!(answer.status, trouble.status(), "{trouble:?}");
+            assert!(house.application.heard().is_empty(), "{trouble:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_verifier_that_never_answers_is_not_waited_for() {
     let verifier = Peer::start(std::future::pending::<Response<Body>>).await;
     // Traefik's bound is half a minute, and can't be set.
@@ -393,7 +413,7 @@ async fn a_verifier_that_never_answers_is_not_waited_for() {
 async fn a_preflight_is_answered_by_the_proxy_and_any_other_options_is_asked_about() {
     let verifier = verifier();
     for program in installed() {
-        let house = House::behind(program, verifier.traffic).await;
+        let house = House::behind(program, program.place_of(&verifier)).await;
         let preflight = |origin: &str| {
             house
                 .request(Method::OPTIONS, "/api")

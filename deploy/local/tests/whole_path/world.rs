@@ -28,6 +28,8 @@ pub struct Service {
     stdin: Option<ChildStdin>,
     pub traffic: SocketAddr,
     pub ops: SocketAddr,
+    /// Where it speaks gRPC, if it was told to.
+    pub grpc: Option<SocketAddr>,
 }
 
 impl Service {
@@ -51,16 +53,20 @@ impl Service {
         let (sender, receiver) = mpsc::channel();
         // Goes on reading as long as the service lives, so that its log never blocks it.
         std::thread::spawn(move || {
+            let mut grpc = None;
             for line in stdout.lines().map_while(Result::ok) {
                 let line: Value = serde_json::from_str(&line).unwrap_or_default();
-                if line["message"] == "listening" {
-                    let address = |name: &str| line[name].as_str().and_then(|text| text.parse().ok());
-                    let _ = sender.send((address("traffic"), address("ops")));
+                let address = |name: &str| line[name].as_str().and_then(|text| text.parse().ok());
+                match line["message"].as_str() {
+                    Some("one more address") => grpc = address("address"),
+                    Some("listening") => drop(sender.send((address("traffic"), address("ops"), grpc))),
+                    _ => {}
                 }
             }
         });
-        let (traffic, ops) = receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{name} listens"));
-        Self { name, child, stdin, traffic: traffic.unwrap(), ops: ops.unwrap() }
+        let listens = receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{name} listens"));
+        let (traffic, ops, grpc) = listens;
+        Self { name, child, stdin, traffic: traffic.unwrap(), ops: ops.unwrap(), grpc }
     }
 
     pub fn url(&self) -> String {

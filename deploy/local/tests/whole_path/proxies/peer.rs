@@ -1,22 +1,27 @@
-//! A server that answers as it is told, and remembers what it heard.
+//! A server that answers as it is told, and remembers what it heard. Asked over gRPC, it says the same there.
 
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
+use auth_verifier::grpc::CHECK_PATH;
 use axum::{Router, extract::Request};
 use chassis::Body;
 use http::{HeaderMap, Method, Response};
 use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 
+use super::grpc;
+
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub struct Heard {
     pub method: Method,
     pub target: String,
+    /// Over gRPC, those of the request that is asked about.
     pub headers: HeaderMap,
+    /// Over gRPC, the whole message.
     pub body: String,
     pub trailers: HeaderMap,
 }
@@ -47,14 +52,21 @@ impl Peer {
         let router = Router::new().fallback(async move |request: Request| {
             let (head, body) = request.into_parts();
             let body = body.collect().await.unwrap();
+            let trailers = body.trailers().cloned().unwrap_or_default();
+            let body = body.to_bytes();
+            let over_grpc = head.uri.path() == CHECK_PATH;
             heard.lock().unwrap().push(Heard {
                 method: head.method,
                 target: head.uri.to_string(),
-                headers: head.headers,
-                trailers: body.trailers().cloned().unwrap_or_default(),
-                body: String::from_utf8(body.to_bytes().to_vec()).unwrap(),
+                trailers,
+                body: if over_grpc {
+                    String::from_utf8_lossy(&body).into_owned()
+                } else {
+                    String::from_utf8(body.to_vec()).unwrap()
+                },
+                headers: if over_grpc { grpc::asked(&head.headers, &body) } else { head.headers },
             });
-            answer().await
+            if over_grpc { grpc::say(answer().await) } else { answer().await }
         });
         tokio::spawn(axum::serve(listener, router).into_future());
         peer

