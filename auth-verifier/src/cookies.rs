@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use percent_encoding::percent_decode_str;
 
 /// The most pieces that one cookie may be cut into (`session-store.ts`, `MAX_COOKIE_CHUNKS`).
@@ -21,13 +21,16 @@ pub struct CookieNames {
 pub struct Cookies<'a>(Vec<(&'a str, Cow<'a, str>)>);
 
 impl<'a> Cookies<'a> {
-    /// Reads all `Cookie` headers; HTTP/2 may send several (RFC 9113 §8.2.3). One that is not text is passed over.
+    /// Reads all `Cookie` headers; HTTP/2 may send several (RFC 9113 §8.2.3). A cookie that is not text is passed over: it is
+    /// somebody else's, and must not cost us ours beside it.
     pub fn of(headers: &'a HeaderMap) -> Self {
         let mut cookies: Vec<(&str, Cow<'_, str>)> = Vec::new();
-        let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        for pair in texts.flat_map(|text| text.split(';')) {
-            let Some((name, value)) = pair.split_once('=') else { continue };
-            let (name, value) = (name.trim(), value.trim());
+        let values = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+        for pair in values.flat_map(|value| value.split(|byte| *byte == b';')) {
+            let Some((name, value)) = str::from_utf8(pair).ok().and_then(|pair| pair.split_once('=')) else {
+                continue;
+            };
+            let (name, value) = (name.trim_ascii(), value.trim_ascii());
             if cookies.iter().any(|(known, _)| *known == name) {
                 continue;
             }
@@ -108,6 +111,16 @@ mod tests {
         check(&["junk; s=x"], "s", Some("x"));
         check(&["__Secure-s=x; __Host-s=y"], "s", None);
         check(&["S=x"], "s", None);
+        check(&["theme=dämmerung; s=x; \u{a0}s=y"], "s", Some("x"));
+        check(&["\u{a0}s=y"], "s", None);
+    }
+
+    #[test]
+    fn a_cookie_that_is_not_text_costs_no_other() {
+        let value = HeaderValue::from_bytes(b"name=Zo\xeb; s=x").unwrap();
+        let headers = [(header::COOKIE, value)].into_iter().collect();
+        assert_eq!(Cookies::of(&headers).get("s"), Some("x"));
+        assert_eq!(Cookies::of(&headers).get("name"), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The parts, of which nothing is verified yet.
-pub(crate) struct Jws<'a> {
+pub struct Jws<'a> {
     header: Header,
     signed: &'a str,
     payload: &'a str,
@@ -22,7 +22,8 @@ pub(crate) struct Jws<'a> {
 }
 
 impl<'a> Jws<'a> {
-    pub(crate) fn parse(token: &'a str) -> Result<Self, Rejection> {
+    /// Takes a token apart.
+    pub fn parse(token: &'a str) -> Result<Self, Rejection> {
         let three = Rejection::Malformed("it does not have three parts");
         let (signed, signature) = token.rsplit_once('.').ok_or(three.clone())?;
         let (header, payload) = signed.split_once('.').ok_or(three.clone())?;
@@ -34,17 +35,17 @@ impl<'a> Jws<'a> {
     }
 
     /// What the token says it is signed with.
-    pub(crate) fn alg(&self) -> &str {
+    pub fn alg(&self) -> &str {
         &self.header.alg
     }
 
     /// Which key it says it is signed with.
-    pub(crate) fn kid(&self) -> Option<&str> {
+    pub fn kid(&self) -> Option<&str> {
         self.header.kid.as_deref()
     }
 
     /// What it says it is. An error where the header has a member that changes what the token means.
-    pub(crate) fn typ(&self) -> Result<Option<&str>, Rejection> {
+    pub fn typ(&self) -> Result<Option<&str>, Rejection> {
         let Header { crit, b64, zip, cty, .. } = &self.header;
         let odd = [("crit", crit), ("b64", b64), ("zip", zip), ("cty", cty)];
         match odd.into_iter().find(|(_, member)| member.is_some()) {
@@ -54,35 +55,33 @@ impl<'a> Jws<'a> {
     }
 
     /// The algorithm, if it is one that is known.
-    pub(crate) fn algorithm(&self) -> Result<Algorithm, Rejection> {
+    pub fn algorithm(&self) -> Result<Algorithm, Rejection> {
         Algorithm::named(self.alg()).ok_or_else(|| self.unaccepted())
     }
 
     /// The algorithm is not accepted.
-    pub(crate) fn unaccepted(&self) -> Rejection {
+    pub fn unaccepted(&self) -> Rejection {
         Rejection::Algorithm(Claimed::new(self.alg()))
     }
 
     /// The claims, which may be read before the signature was checked, and must not be believed before.
-    pub(crate) fn claims<T: for<'de> Deserialize<'de>>(&self) -> Result<T, Rejection> {
+    pub fn claims<T: for<'de> Deserialize<'de>>(&self) -> Result<T, Rejection> {
         json::object(&decode(self.payload)?).ok_or(Rejection::Malformed("its claims"))
     }
 
-    /// The key that the token names, if its signature is that key's. The key says which algorithm it is for, not the
-    /// token.
-    pub(crate) async fn verify(&self, keys: &Keys) -> Result<Arc<Key>, Unverified> {
-        let algorithm = self.algorithm()?;
-        let kid = self.kid().ok_or(Rejection::NoKeyId)?;
-        let key = keys.find(kid).await?;
-        if key.algorithm() != algorithm {
-            return Err(Rejection::KeyMismatch(key.algorithm().name()).into());
-        }
+    /// The key that the token names, if its signature is that key's.
+    pub async fn verify(&self, keys: &Keys) -> Result<Arc<Key>, Unverified> {
+        self.algorithm()?;
+        let key = keys.find(self.kid().ok_or(Rejection::NoKeyId)?).await?;
         self.verify_by(&key)?;
         Ok(key)
     }
 
-    /// Whether its signature is that key's.
-    pub(crate) fn verify_by(&self, key: &Key) -> Result<(), Rejection> {
+    /// Whether its signature is that key's. The key says which algorithm it is for, not the token.
+    pub fn verify_by(&self, key: &Key) -> Result<(), Rejection> {
+        if self.algorithm()? != key.algorithm() {
+            return Err(Rejection::KeyMismatch(key.algorithm().name()));
+        }
         if key.verifies(self.signed.as_bytes(), self.signature) { Ok(()) } else { Err(Rejection::Signature) }
     }
 }

@@ -12,6 +12,7 @@ pub mod settings;
 pub mod access_token;
 pub mod cookies;
 pub mod credential;
+pub mod jws;
 pub mod jwt;
 pub mod revocation;
 pub mod session;
@@ -36,7 +37,7 @@ pub mod token;
 mod claims;
 mod cli;
 mod json;
-mod jws;
+
 mod person;
 mod rejection;
 mod tag;

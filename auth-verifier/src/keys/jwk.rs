@@ -31,10 +31,11 @@ enum Material {
 
 impl Key {
     /// The shared secret: raw UTF-8 bytes, never base64, as Better Auth uses it.
-    pub fn hs256(secret: &str) -> Self {
-        let key = DecodingKey::from_secret(secret.as_bytes());
+    pub fn hs256(secret: impl AsRef<[u8]>) -> Self {
+        let secret = secret.as_ref();
+        let key = DecodingKey::from_secret(secret);
         let material = Material::Library(jsonwebtoken::Algorithm::HS256, key);
-        Self { algorithm: Algorithm::Hs256, material, fingerprint: Fingerprint::of(&["HS256", secret]) }
+        Self { algorithm: Algorithm::Hs256, material, fingerprint: Fingerprint::of(&[b"HS256", secret]) }
     }
 
     /// The algorithm that it is for.
@@ -61,11 +62,11 @@ impl Key {
 }
 
 impl Fingerprint {
-    fn of(parts: &[&str]) -> Self {
+    fn of(parts: &[&[u8]]) -> Self {
         let mut digest = Context::new(&SHA256);
         for part in parts {
             digest.update(&part.len().to_be_bytes());
-            digest.update(part.as_bytes());
+            digest.update(part);
         }
         Self(digest.finish().as_ref().try_into().expect("SHA-256 makes 32 bytes"))
     }
@@ -125,9 +126,9 @@ impl Jwk {
     }
 
     fn fingerprint(&self, algorithm: Algorithm) -> Fingerprint {
-        let numbers =
-            [&self.x, &self.y, &self.n, &self.e].map(|number| number.as_deref().unwrap_or_default());
-        Fingerprint::of(&[&[algorithm.name(), &self.kty], &numbers[..]].concat())
+        let numbers = [&self.x, &self.y, &self.n, &self.e];
+        let numbers = numbers.map(|number| number.as_deref().unwrap_or_default().as_bytes());
+        Fingerprint::of(&[&[algorithm.name().as_bytes(), self.kty.as_bytes()], &numbers[..]].concat())
     }
 
     /// An RSA key may be for several algorithms; a curve is for one.
@@ -158,6 +159,9 @@ impl Jwk {
                 if x.len() != 32 {
                     return Err("its `x` is not 32 bytes");
                 }
+                if small_order(&x) {
+                    return Err("its point is of small order");
+                }
                 return Ok(DecodingKey::from_ed_der(&x));
             }
             "EC" => {
@@ -176,6 +180,9 @@ impl Jwk {
                 }
                 if !exponent(&e).is_some_and(|e| e >= 3 && e % 2 == 1) {
                     return Err("its exponent is not an odd number from 3 on");
+                }
+                if factorable(&n) {
+                    return Err("its modulus can be factored (CVE-2017-15361)");
                 }
                 DecodingKey::from_rsa_components(
                     self.n.as_deref().unwrap_or_default(),
@@ -200,6 +207,37 @@ impl Jwk {
 /// An exponent as a number; everybody uses 65537, and 1 would sign anything.
 fn exponent(bytes: &[u8]) -> Option<u64> {
     (bytes.len() <= 8).then(|| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+}
+
+/// The Ed25519 points of an order up to 8, in all spellings, but for the sign in the last bit.
+const SMALL_ORDER: [&str; 7] = [
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "7P_______________________________________38",
+    "7f_______________________________________38",
+    "7v_______________________________________38",
+    "JuiVj8KyJ7BFw_SJ8u-Y8NXfrAXTxjM5sTgCiG1T_AU",
+    "xxdqcD1N2E-6PAt2DRBnDyogU_osOczGTsf9d5KsA3o",
+];
+
+/// Whether an Ed25519 key is one for which anybody can sign: like an exponent of 1, nobody makes it by accident.
+fn small_order(x: &[u8]) -> bool {
+    let mut x = x.to_vec();
+    if let Some(last) = x.last_mut() {
+        *last &= 0x7f;
+    }
+    SMALL_ORDER.contains(&&*BASE64_URL_SAFE_NO_PAD.encode(x))
+}
+
+/// Whether a modulus is of the kind that broken smart cards made (ROCA): modulo every small prime it is a power of
+/// 65537. Of other moduli, one in a thousand million looks so.
+fn factorable(modulus: &[u8]) -> bool {
+    let prime = |n: &u32| !(2..*n).any(|divisor| n.is_multiple_of(divisor));
+    (3..=167).filter(prime).all(|prime| {
+        let rest = modulus.iter().fold(0, |rest, byte| (rest << 8 | u32::from(*byte)) % prime);
+        let powers = std::iter::successors(Some(1), |power| Some(power * 65537 % prime));
+        powers.take(prime as usize).any(|power| power == rest)
+    })
 }
 
 fn part(text: Option<&String>) -> Result<Vec<u8>, &'static str> {

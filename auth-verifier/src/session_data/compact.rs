@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Opened;
-use crate::session_token::SigningKeys;
+use crate::{json, session_token::SigningKeys};
 
 /// As the library reads it: padded or not.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -31,12 +31,12 @@ struct Envelope<'a> {
 /// as it was, so it is taken from there and never written anew: another JSON writer would order and escape otherwise.
 pub(super) fn open(value: &str, keys: &SigningKeys, now: u64) -> Option<Opened> {
     let envelope = LENIENT.decode(value).ok()?;
-    let envelope: Envelope<'_> = serde_json::from_slice(&envelope).ok()?;
+    let envelope: Envelope<'_> = json::object(&envelope)?;
     let session = envelope.session.get();
     let signed = format!("{},\"expiresAt\":{}}}", session.strip_suffix('}')?, envelope.expires_at);
     let mac = LENIENT.decode(&envelope.signature).ok()?;
     if !keys.verifies(signed.as_bytes(), &mac, now) {
         return None;
     }
-    Some(Opened { payload: serde_json::from_str(session).ok()?, expires_ms: envelope.expires_at })
+    Some(Opened { payload: json::object(session.as_bytes())?, expires_ms: envelope.expires_at })
 }

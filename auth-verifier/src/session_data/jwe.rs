@@ -11,6 +11,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
 use super::{Opened, Payload};
+use crate::json;
 
 const SALT: &[u8] = b"better-auth-session";
 const INFO: &[u8] = b"BetterAuth.js Generated Encryption Key";
@@ -95,13 +96,16 @@ pub(super) fn open(value: &str, keys: &Keys) -> Option<Opened> {
     let parts: Vec<&str> = value.split('.').take(6).collect();
     let [header, "", iv, sealed, tag] = parts[..] else { return None };
     let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).ok();
-    let stated: Header = serde_json::from_slice(&decode(header)?).ok()?;
+    let stated: Header = json::object(&decode(header)?)?;
     if stated.alg != "dir" || stated.enc != "A256CBC-HS512" {
         return None;
     }
     let (iv, sealed, tag) = (decode(iv)?, decode(sealed)?, decode(tag)?);
     let meant = keys.0.iter().filter(|key| stated.kid.as_ref().is_none_or(|kid| *kid == key.thumbprint));
     let claims = meant.into_iter().find_map(|key| key.decrypt(header, &iv, sealed.clone(), &tag))?;
-    let claims: Claims = serde_json::from_slice(&claims).ok()?;
-    Some(Opened { payload: claims.payload, expires_ms: (claims.exp + LEEWAY_SECS).checked_mul(1000)? })
+    let claims: Claims = json::object(&claims)?;
+    Some(Opened {
+        payload: claims.payload,
+        expires_ms: claims.exp.checked_add(LEEWAY_SECS)?.checked_mul(1000)?,
+    })
 }

@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
 use super::{Opened, Payload};
-use crate::session_token::SigningKeys;
+use crate::{json, session_token::SigningKeys};
 
 #[derive(Deserialize)]
 struct Claims {
@@ -24,6 +24,6 @@ pub(super) fn open(value: &str, keys: &SigningKeys, now: u64) -> Option<Opened> 
     if !keys.verifies(signed.as_bytes(), &BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?, now) {
         return None;
     }
-    let claims: Claims = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
+    let claims: Claims = json::object(&BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?)?;
     Some(Opened { payload: claims.payload, expires_ms: claims.exp.checked_mul(1000)? })
 }

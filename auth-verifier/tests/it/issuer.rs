@@ -9,6 +9,7 @@ use std::{
 };
 
 use aws_lc_rs::{
+    encoding::{AsDer, PublicKeyX509Der},
     rand::SystemRandom,
     rsa::KeySize,
     signature::{self as sig, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair},
@@ -82,6 +83,16 @@ impl Signing {
         }
     }
 
+    /// The same as X.509 has it (`SubjectPublicKeyInfo`).
+    pub fn der(&self) -> Vec<u8> {
+        let der: PublicKeyX509Der<'_> = match &self.key {
+            Private::Ed(key) => key.public_key().as_der().unwrap(),
+            Private::Ec(key, ..) => key.public_key().as_der().unwrap(),
+            Private::Rsa(key, _) => key.public_key().as_der().unwrap(),
+        };
+        der.as_ref().to_vec()
+    }
+
     /// A token with Better Auth's own header.
     pub fn token(&self, claims: &Value) -> String {
         self.token_with(&json!({"alg": self.alg, "kid": self.kid}), claims)
@@ -89,13 +100,17 @@ impl Signing {
 
     /// A token with any header.
     pub fn token_with(&self, header: &Value, claims: &Value) -> String {
-        self.sign(&header.to_string(), &claims.to_string())
+        self.sign(header.to_string(), claims.to_string())
     }
 
     /// A token of any two texts.
-    pub fn sign(&self, header: &str, claims: &str) -> String {
-        let signed =
-            format!("{}.{}", BASE64_URL_SAFE_NO_PAD.encode(header), BASE64_URL_SAFE_NO_PAD.encode(claims));
+    pub fn sign(&self, header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
+        let base64 = |text: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(text);
+        self.seal(&format!("{}.{}", base64(header.as_ref()), base64(claims.as_ref())))
+    }
+
+    /// Those first two parts, as they are, and a good signature over them.
+    pub fn seal(&self, signed: &str) -> String {
         let random = SystemRandom::new();
         let signature = match &self.key {
             Private::Ed(key) => key.sign(signed.as_bytes()).as_ref().to_vec(),

@@ -172,3 +172,13 @@ async fn tokens_of_a_key_that_is_gone_leave_the_next_fetch_to_a_new_one() {
     world.endpoint.publish(&[old.jwk(), new.jwk()]);
     assert_eq!(world.bearer(&new.token(&claims())).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_key_that_was_taken_back_is_refused_once_the_keys_were_fetched_again() {
+    let (world, old) = impatient_with_key().await;
+    assert_eq!(world.bearer(&old.token(&claims())).await.status, 200);
+    let new = Signing::new("k2", "EdDSA");
+    world.endpoint.publish(&[new.jwk()]);
+    assert_eq!(world.bearer(&new.token(&claims())).await.status, 200);
+    world.rejects(&old.token(&claims())).await;
+}

@@ -1,0 +1,67 @@
+//! Writes what the fuzzers start from: the recording, in pieces, as `corpus/<target>/<n>`.
+
+use std::{fs, io, path::Path};
+
+use serde_json::{Value, json};
+
+use recorded::{CACHED_NOW, CACHED_TOKEN, cases, issuer, text};
+
+#[path = "src/recorded.rs"]
+mod recorded;
+
+fn main() -> io::Result<()> {
+    println!("cargo::rerun-if-changed=../tests/vectors/better-auth.json");
+    println!("cargo::rerun-if-changed=src/recorded.rs");
+
+    let (servers, caches) = (|| cases("api_jwt"), || cases("cookie_cache"));
+    let cookies = || caches().chain(cases("session_cookie")).map(|case| text(&case["cookie_request_header"]));
+    let data = || caches().map(|case| text(&case["session_data"]).to_owned());
+
+    let tokens = servers().map(|server| &server["token_long_lived"]).chain(cases("must_be_rejected"));
+    let bearer = tokens.filter_map(Value::as_str).map(|token| format!("authorization: Bearer {token}"));
+    let sent = cases("bearer_cases").filter_map(|case| case["authorization"].as_str());
+    let sent = sent.map(|value| format!("authorization: {value}"));
+    write("verdict", bearer.chain(sent).chain(cookies().map(|cookie| format!("cookie: {cookie}"))))?;
+    write("cookies", cookies().map(str::to_owned))?;
+
+    let hs256 = json!({"alg": "HS256"});
+    let claims = servers().map(|server| server["decoded"]["payload"].clone());
+    let lasting = claims.map(|mut claims| {
+        claims["exp"] = 4_000_000_000_u64.into();
+        (claims["iss"], claims["aud"]) = (issuer().into(), issuer().into());
+        format!("{hs256}\n{claims}")
+    });
+    write("claims", lasting)?;
+
+    for target in ["cache_compact", "cache_jwt", "cache_jwe"] {
+        let ends = [CACHED_NOW + 60, 0, u64::MAX];
+        let payloads = caches().zip(ends.into_iter().cycle()).map(|(case, end)| {
+            let mut payload = case["library_session_answer"].clone();
+            payload["session"]["token"] = CACHED_TOKEN.into();
+            (payload["version"], payload["exp"]) = ("1".into(), end.into());
+            payload.to_string()
+        });
+        write(target, data().chain(payloads))?;
+    }
+    let public = || servers().filter_map(|server| server["jwks"]["keys"].as_array()).flatten();
+    let sets = public().map(|jwk| {
+        let with = |member: &str, value: &str| {
+            let mut jwk = jwk.clone();
+            jwk[member] = value.into();
+            jwk
+        };
+        let secret = json!({"kty": "oct", "kid": "k1", "alg": "HS256", "k": "AAAA"});
+        json!({"keys": [jwk, with("d", "AAAA"), with("kty", "oct"), with("use", "enc"), secret]})
+    });
+    let alone = public().map(|jwk| json!({"keys": [jwk]}));
+    write("keys", alone.chain(sets).map(|set| set.to_string()))
+}
+
+fn write(target: &str, seeds: impl Iterator<Item = String>) -> io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&folder)?;
+    for (n, seed) in seeds.enumerate() {
+        fs::write(folder.join(n.to_string()), seed)?;
+    }
+    Ok(())
+}
