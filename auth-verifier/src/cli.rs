@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{Read, Write},
+    io::{IsTerminal, Read, Write},
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -17,6 +17,7 @@ use clap::{Args, FromArgMatches, Subcommand};
 
 use crate::{
     database::Tables,
+    doctor::{self, Given},
     grpc,
     http::stack,
     inspect,
@@ -31,6 +32,9 @@ enum Command {
     Token(TokenArgs),
     /// Print the SQL that lets a role read what is looked at in Better Auth's tables, and nothing else
     Grants,
+    /// Compare the settings with the live Better Auth, and with a token or cookie if one comes on standard input; say what
+    /// is wrong and what to set
+    Doctor,
     /// Say of a token or cookie, pasted on standard input, what it is and why it is accepted or not
     Inspect,
 }
@@ -53,7 +57,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(matches) => match Command::from_arg_matches(&matches) {
             Ok(Command::Token(args)) => finish(mint(&args)),
             Ok(Command::Grants) => finish(grants()),
-            Ok(Command::Inspect) => process::run_once(&matches, look_at),
+            Ok(Command::Inspect) => process::tell(&matches, look_at),
+            Ok(Command::Doctor) => process::tell(&matches, examine),
             Err(_) => process::run(&matches, serve),
         },
     }
@@ -71,9 +76,41 @@ async fn serve(settings: Settings, mut process: Process) -> Result<(), StartErro
     Ok(())
 }
 
-async fn look_at(settings: Settings) -> Result<(), StartError> {
+/// The most that is read of what is pasted, in bytes: more than any header may have.
+const PASTED_BYTES_MAX: u64 = 256 * 1024;
+
+/// How long what is piped in may take to come.
+const PASTED: Duration = Duration::from_secs(10);
+
+fn pasted() -> std::io::Result<String> {
     let mut pasted = String::new();
-    std::io::stdin().read_to_string(&mut pasted).map_err(|error| StartError::Other(error.into()))?;
+    std::io::stdin().lock().take(PASTED_BYTES_MAX).read_to_string(&mut pasted)?;
+    Ok(pasted)
+}
+
+async fn examine(settings: Settings) -> Result<(), StartError> {
+    // Begun at once: whoever pipes something in has not waited for us.
+    let reading = (!std::io::stdin().is_terminal()).then(|| tokio::task::spawn_blocking(pasted));
+    let given = async {
+        let Some(reading) = reading else { return Given::Terminal };
+        match tokio::time::timeout(PASTED, reading).await {
+            Ok(Ok(Ok(text))) => Given::Text(text),
+            Ok(Ok(Err(error))) => Given::Unread(error.to_string()),
+            Ok(Err(error)) => Given::Unread(error.to_string()),
+            Err(_) => Given::Unread(format!("it did not end within {PASTED:?}")),
+        }
+    };
+    let report = doctor::examine(&settings, given).await?;
+    std::io::stdout().write_all(report.to_string().as_bytes()).map_err(|e| StartError::Other(e.into()))?;
+    match report.bad() {
+        0 => Ok(()),
+        1 => Err(StartError::Other("one thing is wrong".into())),
+        n => Err(StartError::Other(format!("{n} things are wrong").into())),
+    }
+}
+
+async fn look_at(settings: Settings) -> Result<(), StartError> {
+    let pasted = pasted().map_err(|error| StartError::Other(error.into()))?;
     let verifier = Verifier::new(&settings)?;
     let told = inspect::inspect(&pasted, &settings, &verifier).await;
     std::io::stdout().write_all(told.as_bytes()).map_err(|error| StartError::Other(error.into()))

@@ -41,6 +41,11 @@ impl<'a> Cookies<'a> {
         Self(cookies)
     }
 
+    /// Name and value of each, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &str)> {
+        self.0.iter().map(|(name, value)| (*name, &**value))
+    }
+
     /// The cookie of that name. An empty one is none.
     pub fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(known, _)| *known == name)?;

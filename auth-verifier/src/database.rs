@@ -1,5 +1,6 @@
 //! Better Auth's own tables, which are only ever read.
 
+pub(crate) mod catalog;
 mod id;
 mod sql;
 mod tables;
@@ -15,6 +16,7 @@ use tokio_postgres::{Row, types::ToSql};
 use tracing::{error, warn};
 
 use self::id::Id;
+pub(crate) use self::tables::Model;
 pub use self::tables::{Renamed, Tables};
 use crate::{
     Unavailable,

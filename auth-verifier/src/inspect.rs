@@ -2,11 +2,10 @@
 
 use std::fmt::Write;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-
 use crate::{
-    Rejection,
-    credential::{self, Bearer},
+    Claimed, Rejection, doctor,
+    pasted::{self, Kind, Pasted},
+    session_data::Strategy,
     settings::{Lookup, Settings},
     verdict::Verdict,
     verifier::Verifier,
@@ -14,81 +13,62 @@ use crate::{
 
 /// Looks at what was pasted: a token, an `Authorization` or `Cookie` header, or a cookie.
 pub async fn inspect(pasted: &str, settings: &Settings, verifier: &Verifier) -> String {
-    let mut told = String::new();
-    let Some((name, value)) = carried(pasted.trim()) else {
+    let Some(pasted) = Pasted::parse(pasted) else {
         return "There is nothing to look at: paste a token, a cookie, or the header that carries it.\n"
             .to_owned();
     };
-    let headers: HeaderMap = [(name, value)].into_iter().collect();
-    let kind = match credential::find(&headers, &settings.cookie_names()) {
-        Ok(credentials) => match (credentials.bearer, credentials.cookie) {
-            (Some(Bearer::Jwt(_)), _) => "a JWT, sent as a bearer token",
-            (Some(Bearer::Session(_)), _) => "a session token, sent as a bearer token",
-            (None, Some(cookie)) if cookie.data.is_some() => "a session cookie with a cookie cache beside it",
-            (None, Some(_)) => "a session cookie",
-            (None, None) => "cookies, none of which is called as Better Auth calls its session here",
-        },
-        Err(_) => "an Authorization header",
+    let (what, hint) = match pasted.bearer() {
+        Some(token) => {
+            let kind = Kind::of(token, &settings.oauth.opaque_prefix);
+            (format!("{kind}, sent as a bearer token"), doctor::hint(&kind, settings))
+        }
+        None => cookies(&pasted, settings),
     };
-    let _ = writeln!(told, "It is {kind}.");
-    let _ = match verifier.judge(&headers).await {
-        Verdict::Known(caller) => writeln!(told, "It is accepted: the user is {}.", caller.user),
-        Verdict::Rejected(Rejection::Missing) if settings.lookup() == Lookup::Off => writeln!(
-            told,
-            "It is not accepted: sessions are not looked up; that needs BETTER_AUTH_SECRET and AUTH_VERIFIER_SESSION__LOOKUP."
-        ),
+    let mut told = format!("It is {what}.\n");
+    let verdict = verifier.judge(&pasted.headers).await;
+    let hint = hint.or_else(|| match &verdict {
+        Verdict::Rejected(rejection) if matches!(rejection.code(), "issuer" | "audience" | "unknown_key") => {
+            Some("`auth-verifier doctor`, given the same, says what to set.".to_owned())
+        }
+        _ => None,
+    });
+    let _ = match verdict {
+        Verdict::Known(caller) => return told + &format!("It is accepted: the user is {}.\n", caller.user),
+        Verdict::Rejected(Rejection::Missing) => {
+            writeln!(told, "It is not accepted: it is no credential here.")
+        }
         Verdict::Rejected(rejection) => writeln!(told, "It is not accepted: {rejection}."),
         Verdict::Banned => writeln!(told, "It is good, but the account is banned."),
-        Verdict::Unavailable(unavailable) => {
-            writeln!(told, "Whether it is good can't be known now: {unavailable}; the log says why.")
-        }
+        Verdict::Unavailable(unavailable) => writeln!(
+            told,
+            "Whether it is good can't be known now: {unavailable}; `auth-verifier doctor` says why."
+        ),
     };
+    if let Some(hint) = hint {
+        let _ = writeln!(told, "{hint}");
+    }
     told
 }
 
-/// The header that carries what was pasted.
-fn carried(pasted: &str) -> Option<(HeaderName, HeaderValue)> {
-    let (name, value) = match pasted.split_once(':') {
-        Some((name, value)) if name.eq_ignore_ascii_case("authorization") => {
-            (header::AUTHORIZATION, value.trim().to_owned())
-        }
-        Some((name, value)) if name.eq_ignore_ascii_case("cookie") => {
-            (header::COOKIE, value.trim().to_owned())
-        }
-        _ if pasted.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer ")) => {
-            (header::AUTHORIZATION, pasted.to_owned())
-        }
-        // Base64 ends in `=`, but only a cookie has something behind it.
-        _ if pasted
-            .split_once('=')
-            .is_some_and(|(name, value)| !value.trim_matches('=').is_empty() && !name.is_empty()) =>
-        {
-            (header::COOKIE, pasted.to_owned())
-        }
-        _ => (header::AUTHORIZATION, format!("Bearer {pasted}")),
-    };
-    let value = HeaderValue::from_str(&value).ok().filter(|_| !pasted.is_empty())?;
-    Some((name, value))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_pasted_shows_which_header_carries_it() {
-        let check = |pasted: &str, want: Option<(HeaderName, &str)>| {
-            let found = carried(pasted);
-            let found = found.as_ref().map(|(name, value)| (name.clone(), value.to_str().unwrap()));
-            assert_eq!(found, want, "{pasted}");
+/// What cookies are, and what to set where they are not called as they should be.
+fn cookies(pasted: &Pasted, settings: &Settings) -> (String, Option<String>) {
+    let cookies = pasted.cookies();
+    let cache = pasted::cache_cookie(&cookies, settings);
+    let Some(session) = pasted::session_cookie(&cookies, settings) else {
+        let hint = doctor::hint(&Kind::Cache(Strategy::Compact), settings);
+        return match cache {
+            Some(cache) => (format!("{}, without its session cookie", Kind::of(&cache.value, "")), hint),
+            None => {
+                ("cookies, none of which is called as Better Auth calls its session here".to_owned(), None)
+            }
         };
-        check("a.b.c", Some((header::AUTHORIZATION, "Bearer a.b.c")));
-        check("abc.sig=", Some((header::AUTHORIZATION, "Bearer abc.sig=")));
-        check("bearer a.b.c", Some((header::AUTHORIZATION, "bearer a.b.c")));
-        check("Authorization: Bearer a", Some((header::AUTHORIZATION, "Bearer a")));
-        check("better-auth.session_token=a.b%3D", Some((header::COOKIE, "better-auth.session_token=a.b%3D")));
-        check("Cookie: a=1; b=2", Some((header::COOKIE, "a=1; b=2")));
-        check("", None);
-        check("a\nb", None);
-    }
+    };
+    let beside =
+        cache.map_or_else(String::new, |cache| format!(", with {} beside it", Kind::of(&cache.value, "")));
+    let hint = doctor::renamed(session.name, settings).or_else(|| {
+        (settings.lookup() == Lookup::Off).then(|| {
+            "Set BETTER_AUTH_SECRET and AUTH_VERIFIER_SESSION__LOOKUP to have sessions looked up.".to_owned()
+        })
+    });
+    (format!("a session cookie, called {}{beside}", Claimed::new(session.name)), hint)
 }

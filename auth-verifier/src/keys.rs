@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use tracing::{debug, warn};
 
 use self::jwk::Jwk;
+pub(crate) use self::jwk::NO_ALGORITHM;
 pub use self::{
     algorithm::Algorithm,
     jwk::{Fingerprint, Key},
@@ -32,6 +33,19 @@ impl KeySet {
     /// A set without any usable key is an error, so that it never takes the place of a good one. An RSA key that
     /// doesn't say which algorithm it is for is for `rsa`.
     pub fn parse(bytes: &[u8], rsa: Option<Algorithm>) -> Result<Self, String> {
+        let (set, left_out) = Self::read(bytes, rsa)?;
+        for LeftOut { kid, reason } in left_out {
+            warn!(kid = kid.map(|kid| kid.to_string()), reason, "left out a key");
+        }
+        if set.0.is_empty() {
+            return Err("has no usable key".to_owned());
+        }
+        debug!(keys = set.0.len(), "read a key set");
+        Ok(set)
+    }
+
+    /// The same, even if no key is usable; says which keys are left out.
+    pub(crate) fn read(bytes: &[u8], rsa: Option<Algorithm>) -> Result<(Self, Vec<LeftOut>), String> {
         #[derive(Deserialize)]
         struct Set<'a> {
             #[serde(borrow)]
@@ -42,14 +56,15 @@ impl KeySet {
             return Err(format!("has {} keys, more than {KEYS_MAX}", set.keys.len()));
         }
         let mut keys = HashMap::new();
+        let mut left_out = Vec::new();
         let mut twice = Vec::new();
         for raw in set.keys {
             let Some(jwk) = json::object::<Jwk>(raw.get().as_bytes()) else {
-                warn!("left out a key that is not a JWK");
+                left_out.push(LeftOut { kid: None, reason: "it is not a JWK" });
                 continue;
             };
             let Some(kid) = jwk.kid.clone() else {
-                warn!("left out a key without `kid`");
+                left_out.push(LeftOut { kid: None, reason: "it has no `kid`" });
                 continue;
             };
             match jwk.key(rsa) {
@@ -58,24 +73,35 @@ impl KeySet {
                         twice.push(kid);
                     }
                 }
-                Err(reason) => warn!(kid = %Claimed::new(&kid), reason, "left out a key"),
+                Err(reason) => left_out.push(LeftOut { kid: Some(Claimed::new(&kid)), reason }),
             }
         }
         for kid in twice {
-            warn!(kid = %Claimed::new(&kid), "left out a key id that stands for more than one key");
-            keys.remove(&kid);
+            if keys.remove(&kid).is_some() {
+                let reason = "its id stands for more than one key";
+                left_out.push(LeftOut { kid: Some(Claimed::new(&kid)), reason });
+            }
         }
-        if keys.is_empty() {
-            return Err("has no usable key".to_owned());
-        }
-        debug!(keys = keys.len(), "read a key set");
-        Ok(Self(keys))
+        Ok((Self(keys), left_out))
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Key)> {
+        self.0.iter().map(|(kid, key)| (&**kid, &**key))
     }
 
     /// The key of that id.
     pub fn get(&self, kid: &str) -> Option<Arc<Key>> {
         self.0.get(kid).cloned()
     }
+}
+
+/// A key of a set that is not used.
+pub(crate) struct LeftOut {
+    /// Its id, if it has one.
+    pub(crate) kid: Option<Claimed>,
+    /// Why.
+    pub(crate) reason: &'static str,
 }
 
 /// How long a key id that a fetch did not bring is taken for missing, and how many of them are remembered. Longer than a

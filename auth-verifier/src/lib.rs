@@ -31,13 +31,14 @@ pub mod grpc;
 pub mod http;
 pub mod verifier;
 
+pub mod doctor;
 pub mod inspect;
 pub mod token;
 
 mod claims;
 mod cli;
 mod json;
-
+mod pasted;
 mod person;
 mod rejection;
 mod tag;

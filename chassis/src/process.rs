@@ -231,9 +231,26 @@ where
     S: Service,
     F: AsyncFnOnce(S) -> Result<(), StartError>,
 {
+    run_logging("info,h2=warn,hyper=warn", matches, job)
+}
+
+/// The same for a job whose standard output is read by a person: nothing is logged unless `RUST_LOG` asks for it.
+pub fn tell<S, F>(matches: &ArgMatches, job: F) -> ExitCode
+where
+    S: Service,
+    F: AsyncFnOnce(S) -> Result<(), StartError>,
+{
+    run_logging("off", matches, job)
+}
+
+fn run_logging<S, F>(log: &str, matches: &ArgMatches, job: F) -> ExitCode
+where
+    S: Service,
+    F: AsyncFnOnce(S) -> Result<(), StartError>,
+{
     let settings = Environment::of_process().and_then(|environment| {
         let settings: S = settings::load(&environment)?;
-        let filter = environment.get("RUST_LOG").unwrap_or("info,h2=warn,hyper=warn");
+        let filter = environment.get("RUST_LOG").unwrap_or(log);
         telemetry::log(settings.common().log, filter)
             .map_err(|error| SettingsError::new("RUST_LOG", error))?;
         Ok(settings)

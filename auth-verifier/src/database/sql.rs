@@ -178,45 +178,39 @@ grant usage on schema {} to {ROLE};
 ",
             self.schema()
         );
-        let session: Vec<_> = [("id", reads.session_ids), ("token", reads.session_tokens)]
-            .into_iter()
-            .filter_map(|(field, read)| read.then_some(field))
-            .collect();
-        if !session.is_empty() {
-            sql += &columns(Model::Session, &[&session[..], &["userId", "expiresAt"]].concat());
+        let read: Vec<_> = Model::ALL.into_iter().filter(|model| model.is_read(reads)).collect();
+        for model in &read {
+            sql += &columns(*model, &model.required(reads));
         }
-        if reads.owners() {
-            sql += &columns(Model::User, &["id", "email"]);
-        }
-        if reads.access_tokens {
-            sql += &columns(
-                Model::OauthAccessToken,
-                &[
-                    "token",
-                    "clientId",
-                    "sessionId",
-                    "userId",
-                    "resources",
-                    "scopes",
-                    "confirmation",
-                    "expiresAt",
-                    "revoked",
-                ],
-            );
-            sql += &columns(Model::OauthClient, &["clientId", "disabled"]);
-        }
-        if reads.keys {
-            sql += &columns(Model::Jwks, &["id", "publicKey"]);
-            sql += &optional("Since Better Auth 1.4.", Model::Jwks, &["expiresAt"]);
-            sql += &optional("Since Better Auth 1.7.", Model::Jwks, &["alg"]);
-        }
-        if reads.owners() {
-            let what = "The columns of the admin plugin, if there are any.";
-            sql += &optional(what, Model::User, &["banned", "banExpires"]);
+        for model in read {
+            for (what, fields) in model.optional() {
+                sql += &optional(what, model, fields);
+            }
         }
         sql.trim_end().to_owned()
     }
 }
+
+/// The columns of all tables but the system's own, those of schema `$1` first, at most `$2`: whether each is a timestamp
+/// without time zone, whether we may read it, and whether row level security hides rows of its table from us.
+pub const COLUMNS: &str = "\
+select n.nspname::text as schema, c.relname::text as table, a.attname::text as column,
+    a.atttypid = 'timestamp'::regtype as zoneless,
+    has_schema_privilege(n.oid, 'usage') and has_column_privilege(c.oid, a.attnum, 'select') as granted,
+    row_security_active(c.oid) as filtered
+from pg_class as c
+    join pg_namespace as n on n.oid = c.relnamespace
+    join pg_attribute as a on a.attrelid = c.oid
+where c.relkind in ('r', 'p', 'v', 'm', 'f') and a.attnum > 0 and not a.attisdropped
+    and n.nspname <> 'information_schema' and not starts_with(n.nspname, 'pg_')
+order by n.nspname <> $1, n.nspname, c.relname, a.attnum
+limit $2";
+
+/// The server's clock, in seconds since 1970.
+pub const CLOCK: &str = "select extract(epoch from clock_timestamp())::float8 as now";
+
+/// Fails where the server doesn't know the time zone `$1`.
+pub const TIME_ZONE: &str = "select now() at time zone $1::text";
 
 /// The moment that a column means, whichever kind of timestamp it is.
 fn moment(column: &str) -> String {

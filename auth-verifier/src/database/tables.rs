@@ -5,7 +5,7 @@ use std::fmt;
 use chassis::settings::SettingsError;
 use serde::{Deserialize, Deserializer};
 
-use crate::settings::{Columns, TableSettings};
+use crate::settings::{Columns, Reads, TableSettings};
 
 /// The longest name that PostgreSQL doesn't cut off, in bytes.
 const NAME_BYTES_MAX: usize = 63;
@@ -21,7 +21,9 @@ pub enum Model {
 }
 
 impl Model {
-    const ALL: [Self; 5] = [Self::Session, Self::User, Self::Jwks, Self::OauthAccessToken, Self::OauthClient];
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Session, Self::User, Self::Jwks, Self::OauthAccessToken, Self::OauthClient];
 
     /// As Better Auth calls it.
     pub fn name(self) -> &'static str {
@@ -53,6 +55,38 @@ impl Model {
             ],
             Self::OauthClient => &["clientId", "disabled"],
         }
+    }
+
+    /// Whether the table is read at all.
+    pub fn is_read(self, reads: Reads) -> bool {
+        match self {
+            Self::Session => reads.session_tokens || reads.session_ids,
+            Self::User => reads.owners(),
+            Self::Jwks => reads.keys,
+            Self::OauthAccessToken | Self::OauthClient => reads.access_tokens,
+        }
+    }
+
+    /// The fields that are read and must be there.
+    pub fn required(self, reads: Reads) -> Vec<&'static str> {
+        let unread = |field: &str| match (self, field) {
+            (Self::Session, "id") => !reads.session_ids,
+            (Self::Session, "token") => !reads.session_tokens,
+            _ => self.optional().any(|(_, fields)| fields.contains(&field)),
+        };
+        self.fields().iter().copied().filter(|field| !unread(field)).collect()
+    }
+
+    /// The fields that may not be there, by when they are.
+    pub fn optional(self) -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+        let parts: &[(_, &[_])] = match self {
+            Self::User => {
+                &[("The columns of the admin plugin, if there are any.", &["banned", "banExpires"])]
+            }
+            Self::Jwks => &[("Since Better Auth 1.4.", &["expiresAt"]), ("Since Better Auth 1.7.", &["alg"])],
+            Self::Session | Self::OauthAccessToken | Self::OauthClient => &[],
+        };
+        parts.iter().copied()
     }
 }
 
@@ -99,6 +133,13 @@ pub struct Tables {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
+impl Name {
+    /// The name itself.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.0.replace('"', "\"\""))
@@ -135,10 +176,15 @@ impl Tables {
         &self.schema
     }
 
+    /// A table's own name.
+    pub fn name(&self, model: Model) -> &Name {
+        let at = Model::ALL.into_iter().position(|known| known == model).expect("all models are there");
+        &self.names[at]
+    }
+
     /// A table, with its schema.
     pub fn table(&self, model: Model) -> String {
-        let at = Model::ALL.into_iter().position(|known| known == model).expect("all models are there");
-        format!("{}.{}", self.schema, self.names[at])
+        format!("{}.{}", self.schema, self.name(model))
     }
 
     /// The column of a field.
@@ -151,7 +197,7 @@ impl Tables {
 
 impl Columns {
     /// A field's name, written so.
-    fn written(self, field: &str) -> String {
+    pub fn written(self, field: &str) -> String {
         match self {
             Self::Camel => field.to_owned(),
             Self::Snake => field.chars().fold(String::new(), |mut name, letter| {

@@ -13,6 +13,10 @@ use super::Algorithm;
 /// RSA moduli that we verify with, in bytes: 2048 to 8192 bits.
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 
+/// Why an RSA key without `alg` is left out.
+pub(crate) const NO_ALGORITHM: &str =
+    "it does not say its algorithm; AUTH_VERIFIER_JWKS__RSA_ALGORITHM can say it";
+
 /// A key, and the one algorithm that it is for.
 pub struct Key {
     algorithm: Algorithm,
@@ -110,9 +114,10 @@ impl Jwk {
                 algorithm
             }
             (None, Some(shape)) => shape,
+            (None, None) if self.kty != "RSA" => return Err("its type or its curve is unknown"),
             (None, None) => {
                 let stated = rsa.filter(|algorithm| self.fits(*algorithm));
-                stated.ok_or("it does not say its algorithm; AUTH_VERIFIER_JWKS__RSA_ALGORITHM can say it")?
+                stated.ok_or(NO_ALGORITHM)?
             }
         };
         let material = match algorithm {

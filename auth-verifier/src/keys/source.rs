@@ -29,7 +29,8 @@ pub fn file(path: PathBuf) -> Source {
     Source::new(path.display().to_string(), move || read(path.clone()))
 }
 
-async fn read(path: PathBuf) -> Result<Bytes, String> {
+/// The bytes of such a file.
+pub(crate) async fn read(path: PathBuf) -> Result<Bytes, String> {
     let file = File::open(path).await.map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     let bound = u64::try_from(BYTES_MAX).expect("a length fits") + 1;

@@ -170,7 +170,7 @@ impl Endpoint {
     }
 }
 
-fn server() -> ServerSettings {
+pub fn server() -> ServerSettings {
     let secret = [("BETTER_AUTH_SECRET", super::world::SECRET)];
     let settings: auth_verifier::settings::Settings =
         settings::load(&secret.into_iter().collect::<Environment>()).unwrap();

@@ -5,6 +5,7 @@
 mod access_tokens;
 mod authorities;
 mod cookie_cache;
+mod doctor;
 mod grpc;
 mod hostile;
 mod hs256;

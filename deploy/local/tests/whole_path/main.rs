@@ -5,6 +5,7 @@
 
 mod attacks;
 mod better_auth;
+mod doctor;
 mod isolation;
 mod proxies;
 mod sessions;

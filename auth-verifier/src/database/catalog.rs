@@ -1,0 +1,132 @@
+//! What is there: the tables and columns of the database, for somebody who looks why a look-up fails.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use chassis::database::{ConnectError, Dsn, described, open};
+use serde_json::json;
+use tokio::{task::AbortHandle, time::timeout};
+use tokio_postgres::{Client, Row, types::ToSql};
+
+use super::{
+    id::Id,
+    jwk, sql,
+    tables::{Model, Tables},
+};
+use crate::settings::{Reads, Settings};
+
+/// The most columns that are looked through.
+const COLUMNS_MAX: i64 = 20_000;
+
+/// One connection, to look around by.
+pub struct Catalog {
+    client: Client,
+    task: AbortHandle,
+    wait: Duration,
+    time_zone: String,
+    key_grace_secs: f64,
+}
+
+/// A column that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its table's schema.
+    pub schema: String,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is a timestamp without time zone.
+    pub zoneless: bool,
+    /// Whether we may read it.
+    pub granted: bool,
+    /// Whether row level security may hide rows of its table from us.
+    pub filtered: bool,
+}
+
+impl Drop for Catalog {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Catalog {
+    /// Connects.
+    pub async fn open(dsn: &Dsn, settings: &Settings) -> Result<Self, ConnectError> {
+        let (client, task) = open(dsn, settings.database.connect).await?;
+        Ok(Self {
+            client,
+            task,
+            wait: settings.database.query,
+            time_zone: settings.tables.time_zone.clone(),
+            key_grace_secs: settings.jwks.grace.as_secs_f64(),
+        })
+    }
+
+    /// How many seconds the server's clock is ahead of ours.
+    pub async fn clock_ahead_secs(&self) -> Result<f64, String> {
+        let (before, asked) = (now(), Instant::now());
+        let rows = self.query(sql::CLOCK, &[]).await?;
+        let between = before + asked.elapsed().as_secs_f64() / 2.0;
+        let theirs: f64 = rows.first().ok_or("no row")?.try_get("now").map_err(|error| described(&error))?;
+        Ok(theirs - between)
+    }
+
+    /// Whether the server knows the time zone that is set; why not.
+    pub async fn time_zone(&self) -> Result<(), String> {
+        self.query(sql::TIME_ZONE, &[&self.time_zone]).await.map(drop)
+    }
+
+    /// The columns, those of `schema` first.
+    pub async fn columns(&self, schema: &str) -> Result<Vec<Column>, String> {
+        let rows = self.query(sql::COLUMNS, &[&schema, &COLUMNS_MAX]).await?;
+        let columns: Result<_, _> = rows.iter().map(column).collect();
+        columns.map_err(|error| described(&error))
+    }
+
+    /// Asks every question that is asked of the tables, about nobody; says what the first that fails is about, and why.
+    pub async fn ask(&self, tables: &Tables, reads: Reads) -> Result<(), (Model, String)> {
+        let nobody: (&(dyn ToSql + Sync), &(dyn ToSql + Sync)) = (&"", &Id(""));
+        for (asked, statement, key, model) in [
+            (reads.session_tokens, tables.session_by_token(), nobody.0, Model::Session),
+            (reads.session_ids, tables.session_by_id(), nobody.1, Model::Session),
+            (reads.users, tables.user_by_id(), nobody.1, Model::User),
+            (reads.access_tokens, tables.access_token(), nobody.0, Model::OauthAccessToken),
+        ] {
+            if asked {
+                self.query(&statement, &[key, &self.time_zone]).await.map_err(|error| (model, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys, as [`super::Database::keys`] has them.
+    pub async fn keys(&self, tables: &Tables) -> Result<Bytes, String> {
+        let rows = self.query(&tables.keys(), &[&self.key_grace_secs, &self.time_zone]).await?;
+        let keys: Result<Vec<_>, _> = rows.iter().map(jwk).collect();
+        Ok(json!({"keys": keys.map_err(|error| described(&error))?}).to_string().into())
+    }
+
+    async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, String> {
+        match timeout(self.wait, self.client.query(sql, parameters)).await {
+            Ok(answer) => answer.map_err(|error| described(&error)),
+            Err(_) => Err(format!("no answer within {:?}", self.wait)),
+        }
+    }
+}
+
+fn column(row: &Row) -> Result<Column, tokio_postgres::Error> {
+    Ok(Column {
+        schema: row.try_get("schema")?,
+        table: row.try_get("table")?,
+        name: row.try_get("column")?,
+        zoneless: row.try_get("zoneless")?,
+        granted: row.try_get("granted")?,
+        filtered: row.try_get("filtered")?,
+    })
+}
+
+/// In seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

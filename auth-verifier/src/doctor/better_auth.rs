@@ -1,0 +1,120 @@
+//! Is Better Auth where the settings say?
+
+use std::time::SystemTime;
+
+use chassis::{client::Client, settings::ServiceUrl};
+use http::StatusCode;
+use url::Url;
+
+use super::{
+    Doctor, Finding, Report,
+    ask::{Answer, get},
+    clock,
+};
+use crate::settings::{Lookup, Settings};
+
+const NAME: &str = "better-auth";
+
+/// Where else Better Auth's API often is.
+const PATHS: [&str; 4] = ["/api/auth", "/auth", "/api", ""];
+
+/// Where Better Auth's API is, if it answers there.
+pub(super) async fn check(doctor: &Doctor<'_>, report: &mut Report) -> Option<String> {
+    let Doctor { settings, client } = doctor;
+    let Some(url) = settings.get_session_url() else {
+        let what = "It is not asked: BETTER_AUTH_URL is not set, and nothing that is set needs it.";
+        report.add(NAME, [Finding::Good(what.to_owned())]);
+        return None;
+    };
+    let base = url.strip_suffix("/get-session").unwrap_or(&url).to_owned();
+    let wrong = if doctor.needs_better_auth() { Finding::Bad } else { Finding::Warning };
+    let answer = match get(client, &format!("{base}/ok")).await {
+        Ok(answer) if is_ok(&answer) => answer,
+        Ok(answer) => {
+            let what = format!("{base}/ok {}, and not as Better Auth does.", answer.told());
+            report.add(NAME, [wrong(what, elsewhere(client, settings, &base).await)]);
+            return None;
+        }
+        Err(error) => {
+            let what = format!("{base} can't be reached: {error}.");
+            let set =
+                format!("Start Better Auth, or set {} to where it is as seen from here.", variable(settings));
+            report.add(NAME, [wrong(what, set)]);
+            return None;
+        }
+    };
+    report.add(NAME, [Finding::Good(format!("{base} is Better Auth."))]);
+    if let Some(ahead_secs) = clock::ahead_secs(&answer.headers, SystemTime::now()) {
+        report.add("clock", [clock::judge("Better Auth's", ahead_secs, settings.leeway)]);
+    }
+    if settings.lookup() == Lookup::Http {
+        report.add(NAME, [sessions(doctor, &url).await]);
+    }
+    Some(base)
+}
+
+fn is_ok(answer: &Answer) -> bool {
+    let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
+    answer.status == StatusCode::OK && body.is_some_and(|body| body["ok"] == true)
+}
+
+/// The variable that says where Better Auth's API is.
+fn variable(settings: &Settings) -> &'static str {
+    if settings.session.url.is_some() {
+        "AUTH_VERIFIER_SESSION__URL"
+    } else if settings.jwks_url.is_some() {
+        "AUTH_VERIFIER_JWKS_URL"
+    } else {
+        "BETTER_AUTH_URL"
+    }
+}
+
+/// What to set, where Better Auth is not at `base`: the neighbour that answers like it, if one does.
+async fn elsewhere(client: &Client, settings: &Settings, base: &str) -> String {
+    let variable = variable(settings);
+    let Ok(Ok(url)) = Url::parse(base).map(|url| ServiceUrl::parse(url.as_str())) else {
+        return format!("Set {variable}.");
+    };
+    let origin = url.origin();
+    for path in PATHS {
+        let other = format!("{origin}{path}");
+        if other != base && get(client, &format!("{other}/ok")).await.is_ok_and(|answer| is_ok(&answer)) {
+            return match (variable, path) {
+                ("AUTH_VERIFIER_JWKS_URL", _) => {
+                    format!("Set AUTH_VERIFIER_JWKS_URL={other}/jwks, which does.")
+                }
+                // Without a path it would stand for /api/auth.
+                ("BETTER_AUTH_URL", "") => {
+                    format!("Set AUTH_VERIFIER_JWKS_URL={other}/jwks: it does at {other}, without a path.")
+                }
+                _ => format!("Set {variable}={other}, which does."),
+            };
+        }
+    }
+    format!("Set {variable} to Better Auth's baseURL with its basePath, as seen from here.")
+}
+
+/// Whether sessions can be looked up there.
+async fn sessions(doctor: &Doctor<'_>, url: &str) -> Finding {
+    match get(&doctor.client, url).await {
+        Ok(answer) if answer.status == StatusCode::OK && answer.body.trim_ascii() == b"null" => {
+            let wait = doctor.settings.session.timeout;
+            if answer.took <= wait {
+                return Finding::Good(format!("{url} can be asked about sessions."));
+            }
+            Finding::Warning(
+                format!("{url} took {:.1} s to answer; a look-up waits {wait:?}.", answer.took.as_secs_f64()),
+                "Raise AUTH_VERIFIER_SESSION__TIMEOUT_MS, unless it had only just started.".to_owned(),
+            )
+        }
+        Ok(answer) => Finding::Bad(
+            format!("{url} {} to a caller without a session, and not null.", answer.told()),
+            "Set AUTH_VERIFIER_SESSION__URL to Better Auth's own API, with nothing in between that answers for it."
+                .to_owned(),
+        ),
+        Err(error) => Finding::Bad(
+            format!("{url} can't be asked about sessions: {error}."),
+            "Set AUTH_VERIFIER_SESSION__URL to Better Auth's API, as seen from here.".to_owned(),
+        ),
+    }
+}
