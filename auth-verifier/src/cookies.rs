@@ -1,12 +1,9 @@
 //! The cookies of a request, read as Better Auth reads them (`better-call`, `cookies.ts`).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use http::{HeaderMap, HeaderValue, header};
 use percent_encoding::percent_decode_str;
-
-/// The most pieces that one cookie may be cut into (`session-store.ts`, `MAX_COOKIE_CHUNKS`).
-const PIECES_MAX: u32 = 100;
 
 /// What Better Auth calls its cookies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,26 +14,20 @@ pub struct CookieNames {
     pub data: String,
 }
 
-/// Name and value of each cookie, in order. Of two with one name the first counts.
+/// Name and value of each cookie, in order.
 pub struct Cookies<'a>(Vec<(&'a str, Cow<'a, str>)>);
 
 impl<'a> Cookies<'a> {
-    /// Reads all `Cookie` headers; HTTP/2 may send several (RFC 9113 §8.2.3). A cookie that is not text is passed over: it is
-    /// somebody else's, and must not cost us ours beside it.
+    /// Reads all `Cookie` headers; HTTP/2 may send several (RFC 9113 §8.2.3). A cookie that is not text is passed over,
+    /// and only that one: a browser sends what any page of the site has set.
     pub fn of(headers: &'a HeaderMap) -> Self {
         let mut cookies: Vec<(&str, Cow<'_, str>)> = Vec::new();
-        let values = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
-        for pair in values.flat_map(|value| value.split(|byte| *byte == b';')) {
-            let Some((name, value)) = str::from_utf8(pair).ok().and_then(|pair| pair.split_once('=')) else {
-                continue;
-            };
+        let headers = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+        for pair in headers.flat_map(|header| header.split(|byte| *byte == b';')) {
+            let pair = str::from_utf8(pair).ok().and_then(|pair| pair.split_once('='));
+            let Some((name, value)) = pair else { continue };
             let (name, value) = (name.trim_ascii(), value.trim_ascii());
-            if cookies.iter().any(|(known, _)| *known == name) {
-                continue;
-            }
-            let value =
-                value.strip_prefix('"').map_or(value, |inner| inner.strip_suffix('"').unwrap_or(inner));
-            cookies.push((name, decoded(value)));
+            cookies.push((name, decoded(unquoted(value))));
         }
         Self(cookies)
     }
@@ -46,7 +37,7 @@ impl<'a> Cookies<'a> {
         self.0.iter().map(|(name, value)| (*name, &**value))
     }
 
-    /// The cookie of that name. An empty one is none.
+    /// The cookie of that name; of two the first. An empty one is none.
     pub fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(known, _)| *known == name)?;
         Some(&**value).filter(|value| !value.is_empty())
@@ -57,17 +48,23 @@ impl<'a> Cookies<'a> {
         self.get(name).map(Cow::Borrowed).or_else(|| self.pieces(name).map(Cow::Owned))
     }
 
+    /// Of two pieces with one number the last counts (`session-store.ts`, `getChunkedCookie`).
     fn pieces(&self, name: &str) -> Option<String> {
-        let mut pieces: Vec<(u32, &str)> = Vec::new();
+        let mut pieces = BTreeMap::new();
         for (known, value) in &self.0 {
             let index = known.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
             // Canonical numbers only: `01` and `+1` are somebody else's cookies.
-            let number = index.and_then(|text| text.parse().ok().filter(|n: &u32| n.to_string() == text));
-            pieces.extend(number.filter(|number| *number < PIECES_MAX).map(|number| (number, &**value)));
+            let number = index.and_then(|text| text.parse().ok().filter(|n: &u64| n.to_string() == text));
+            pieces.extend(number.map(|number| (number, &**value)));
         }
-        pieces.sort_unstable();
-        (!pieces.is_empty()).then(|| pieces.into_iter().map(|(_, value)| value).collect())
+        (!pieces.is_empty()).then(|| pieces.into_values().collect())
     }
+}
+
+/// What is between quotes. The last character goes with an opening quote, whatever it is.
+fn unquoted(value: &str) -> &str {
+    let Some(inner) = value.strip_prefix('"') else { return value };
+    inner.char_indices().next_back().map_or("", |(last, _)| &inner[..last])
 }
 
 /// `decodeURIComponent`, where it succeeds; else the text as it is. A plus is a plus.
@@ -86,7 +83,10 @@ mod tests {
     use super::*;
 
     fn headers(cookies: &[&str]) -> HeaderMap {
-        cookies.iter().map(|cookie| (header::COOKIE, cookie.parse().unwrap())).collect()
+        cookies
+            .iter()
+            .map(|cookie| (header::COOKIE, HeaderValue::from_bytes(cookie.as_bytes()).unwrap()))
+            .collect()
     }
 
     #[track_caller]
@@ -108,7 +108,10 @@ mod tests {
     fn values_are_read_as_better_auth_reads_them() {
         check(&["s=a%2Bb+c%3D"], "s", Some("a+b+c="));
         check(&["s=\"quoted\""], "s", Some("quoted"));
+        check(&["s=\"unclosed"], "s", Some("unclose"));
+        check(&["s=\""], "s", None);
         check(&["  s =  x  "], "s", Some("x"));
+        check(&["\ts\t=\tx\t"], "s", Some("x"));
         check(&["s=a=b="], "s", Some("a=b="));
         check(&["s=%zz"], "s", Some("%zz"));
         check(&["s=%2"], "s", Some("%2"));
@@ -121,11 +124,11 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_that_is_not_text_costs_no_other() {
-        let value = HeaderValue::from_bytes(b"name=Zo\xeb; s=x").unwrap();
-        let headers = [(header::COOKIE, value)].into_iter().collect();
+    fn a_cookie_that_is_not_text_hides_no_other_one() {
+        check(&["a=\u{fc}; s=x"], "s", Some("x"));
+        let latin = HeaderValue::from_bytes(b"a=\xfc; s=x; b=\xff").unwrap();
+        let headers = [(header::COOKIE, latin)].into_iter().collect();
         assert_eq!(Cookies::of(&headers).get("s"), Some("x"));
-        assert_eq!(Cookies::of(&headers).get("name"), None);
     }
 
     #[test]
@@ -133,7 +136,8 @@ mod tests {
         let whole = |cookies: &str| Cookies::of(&headers(&[cookies])).get_whole("d").map(Cow::into_owned);
         assert_eq!(whole("d.1=b; d.0=a; d.10=k; d.2=c").as_deref(), Some("abck"));
         assert_eq!(whole("d.0=a; d=whole").as_deref(), Some("whole"));
-        assert_eq!(whole("d.0=a; d.01=x; d.+1=x; d.x=x; d.100=x; dd.1=x; d.-1=x").as_deref(), Some("a"));
+        assert_eq!(whole("d.0=a; d.01=x; d.+1=x; d.x=x; dd.1=x; d.-1=x").as_deref(), Some("a"));
+        assert_eq!(whole("d.0=a; d.1=b; d.0=c").as_deref(), Some("cb"));
         assert_eq!(whole("x=1"), None);
     }
 }

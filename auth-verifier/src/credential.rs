@@ -1,8 +1,8 @@
 //! Which credential does a request carry?
 //!
 //! A bearer token is looked at before a cookie. What it is shows in its shape: three parts are a JWT, anything else
-//! is a session's token. A JWT that is no good is the end of it; a session's token that is no good gives way to the
-//! cookie, as it does in Better Auth (`plugins/bearer`).
+//! is a session's token. A JWT that is no good is the end of it, whatever cookie came beside it; so is a session's token,
+//! but for one that nobody signed, which counts as none (`plugins/bearer`).
 
 use std::borrow::Cow;
 
@@ -29,6 +29,8 @@ pub enum Bearer<'a> {
     Jwt(&'a str),
     /// Anything else.
     Session(&'a str),
+    /// None: `Authorization` is of another scheme, such as that of a site behind a password.
+    Foreign,
 }
 
 /// A session cookie.
@@ -64,7 +66,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Bearer<'_>>, Rejection> {
     };
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Rejection::Scheme);
+        return Ok(Some(Bearer::Foreign));
     }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=%".contains(&byte);
     if token.is_empty() || !token.bytes().all(plain) {
@@ -96,13 +98,13 @@ mod tests {
     #[test]
     fn anything_else_is_not_guessed_at() {
         check(&["Bearer a", "Bearer a"], Err(Rejection::Ambiguous));
-        check(&["Basic YTpi"], Err(Rejection::Scheme));
-        check(&["a.b.c"], Err(Rejection::Scheme));
+        check(&["Basic YTpi"], Ok(Some(Bearer::Foreign)));
+        check(&["a.b.c"], Ok(Some(Bearer::Foreign)));
         for bad in
             ["Bearer", "Bearer ", "Bearer  a", "Bearer a ", "Bearer a, Bearer b", "Bearer\ta", "Bearer \"a\""]
         {
-            let want = if bad.contains('\t') { Rejection::Scheme } else { Rejection::Header };
-            check(&[bad], Err(want));
+            let foreign = bad.contains('\t');
+            check(&[bad], if foreign { Ok(Some(Bearer::Foreign)) } else { Err(Rejection::Header) });
         }
     }
 

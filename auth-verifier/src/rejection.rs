@@ -112,6 +112,9 @@ pub enum Rejection {
     /// A session cookie or token that Better Auth did not sign, or not with our secret.
     #[error("the session token is not signed with BETTER_AUTH_SECRET")]
     SessionSignature,
+    /// A session token whose signature is right, but not written as Better Auth writes it.
+    #[error("the session token's signature is not written as Better Auth writes it, 44 characters of base64")]
+    SessionSpelling,
     /// A session token that is not accepted as a bearer token.
     #[error("session tokens are not accepted as bearer tokens, or not without a signature")]
     SessionBearer,
@@ -170,6 +173,11 @@ impl fmt::Display for Says {
 }
 
 impl Rejection {
+    /// Whether there was no credential, or what looked like one is nobody's: then another may count.
+    pub(crate) fn is_of_none(&self) -> bool {
+        matches!(self, Self::Missing | Self::Scheme | Self::SessionSignature | Self::SessionBearer)
+    }
+
     /// The token is of that type, which is none of an API token's.
     pub(crate) fn kind(typ: &str) -> Self {
         Self::Type(Claimed::new(typ))
@@ -197,6 +205,7 @@ impl Rejection {
             Self::Issuer { .. } => "issuer",
             Self::Audience { .. } => "audience",
             Self::SessionSignature => "session_signature",
+            Self::SessionSpelling => "session_spelling",
             Self::SessionBearer => "session_bearer",
             Self::NoSession => "no_session",
             Self::Bound => "bound",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     Rejection, Unverified,
-    cookies::CookieNames,
+    cookies::{CookieNames, decoded},
     credential::SessionCookie,
     lookups::{Found, Lookups, Question},
     session_data::CookieCache,
@@ -48,7 +48,11 @@ impl Sessions {
         }
         let token = match (self.bearer, token.contains('.')) {
             (BearerTokens::Any | BearerTokens::Signed, true) => {
-                self.keys.open(token, now).ok_or(Rejection::SessionSignature)?
+                let token = decoded(token);
+                self.keys.open(&token, now).ok_or_else(|| {
+                    let ours = self.keys.recognise(&token, now);
+                    if ours { Rejection::SessionSpelling } else { Rejection::SessionSignature }
+                })?
             }
             (BearerTokens::Any, false) => SessionToken::bare(token).ok_or(Rejection::NoSession)?,
             (BearerTokens::Signed, false) | (BearerTokens::Off, _) => {

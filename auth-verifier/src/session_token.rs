@@ -1,12 +1,23 @@
 //! A session's token, and what signs it, as a cookie or a bearer token carries it.
 
-use std::borrow::Cow;
-
 use aws_lc_rs::hmac;
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+    prelude::BASE64_STANDARD,
+};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::{cookies::decoded, secrets::Secrets};
+use crate::secrets::Secrets;
+
+/// As `atob` reads it: the bits that the last character has too many may be set. The same signature, spelled otherwise,
+/// must not be another's to us and a good one to Better Auth.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// What `encodeURIComponent` leaves as it is, besides letters and digits.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -52,16 +63,23 @@ impl SigningKey {
         utf8_percent_encode(&format!("{}.{signature}", token.0), COMPONENT).to_string()
     }
 
-    /// Opens `<token>.<signature>`, percent-encoded or not (`better-call`, `crypto.ts`): the signature is 44
-    /// characters of padded standard base64, over the token's text. `None` where anything differs.
+    /// Opens `<token>.<signature>`, percent-decoded (`better-call`, `crypto.ts`): the signature is 44 characters of
+    /// padded standard base64, over the token's text. `None` where anything differs.
     pub fn open(&self, value: &str) -> Option<SessionToken> {
-        let value: Cow<'_, str> = decoded(value);
         let (token, signature) = value.rsplit_once('.')?;
         if token.is_empty() || signature.len() != 44 || !signature.ends_with('=') {
             return None;
         }
-        let mac = BASE64_STANDARD.decode(signature).ok()?;
+        let mac = LENIENT.decode(signature).ok()?;
         self.verifies(token.as_bytes(), &mac).then(|| SessionToken(token.to_owned()))
+    }
+
+    /// Whether a bearer token is meant to be one of this key's, however its signature is spelled (`plugins/bearer`).
+    fn recognises(&self, value: &str) -> bool {
+        let mut parts = value.split('.');
+        let (token, signature) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let signature = signature.split('=').next().unwrap_or_default().replace('-', "+").replace('_', "/");
+        LENIENT.decode(signature).is_ok_and(|mac| self.verifies(token.as_bytes(), &mac))
     }
 }
 
@@ -86,6 +104,11 @@ impl SigningKeys {
     pub fn open(&self, value: &str, now: u64) -> Option<SessionToken> {
         self.good(now).find_map(|key| key.open(value))
     }
+
+    /// Whether a bearer token that can't be opened is meant to be one of these keys'.
+    pub fn recognise(&self, value: &str, now: u64) -> bool {
+        self.good(now).any(|key| key.recognises(value))
+    }
 }
 
 impl SessionToken {
@@ -106,6 +129,7 @@ impl SessionToken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cookies::decoded;
 
     #[test]
     fn recorded_cookies_open_and_nothing_else_does() {
@@ -114,7 +138,7 @@ mod tests {
         let key = SigningKey::new(vectors["secret"].as_str().unwrap());
         let cookie = vectors["session_cookie"]["plain-http"]["cookie_request_header"].as_str().unwrap();
         let value = cookie.split_once('=').unwrap().1;
-        let token = key.open(value).unwrap();
+        let token = key.open(&decoded(value)).unwrap();
         assert_eq!(value.split_once('.').unwrap().0, token.expose());
         assert_eq!(key.close(&token), value);
         let plain = vectors["session_cookie"]["plain-http"]["set_auth_token_header"].as_str().unwrap();
@@ -131,11 +155,12 @@ mod tests {
             format!("{text}.{unpadded}=="),
             format!("{text}.{}", signature.replace('+', " ").replace('/', "_")),
             format!("{text}.{text}.{signature}"),
+            value.to_owned(),
             String::new(),
         ] {
             assert!(key.open(&bad).is_none(), "{bad}");
         }
-        assert!(SigningKey::new("another-secret-of-at-least-32-bytes").open(value).is_none());
+        assert!(SigningKey::new("another-secret-of-at-least-32-bytes").open(plain).is_none());
     }
 
     #[test]
@@ -163,8 +188,8 @@ mod tests {
         let closed = |secret| SigningKey::new(secret).close(&token);
         for (until, now, good) in [(0, 0, false), (1000, 999, true), (1000, 1000, false)] {
             let keys = SigningKeys::new(&secrets, until);
-            assert_eq!(keys.open(&closed(old), now).is_some(), good, "until {until}, at {now}");
-            assert!(keys.open(&closed(new), now).is_some());
+            assert_eq!(keys.open(&decoded(&closed(old)), now).is_some(), good, "until {until}, at {now}");
+            assert!(keys.open(&decoded(&closed(new)), now).is_some());
         }
     }
 }

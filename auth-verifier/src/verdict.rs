@@ -110,6 +110,7 @@ impl Judge {
         let credentials = credential::find(headers, names)?;
         let by_bearer = match credentials.bearer {
             None => Err(Rejection::Missing.into()),
+            Some(Bearer::Foreign) => Err(Rejection::Scheme.into()),
             // Whoever sends a JWT means it: one that is no good must not let in somebody else's cookie.
             Some(Bearer::Jwt(token)) => {
                 let found = self.verify_jwt(token, now).await?;
@@ -118,7 +119,11 @@ impl Judge {
             Some(Bearer::Session(token)) => self.verify_bare(token, now).await,
         };
         let found = match (by_bearer, credentials.cookie, &self.sessions) {
-            (Err(Unverified::Rejected(_)), Some(cookie), Some(sessions)) => {
+            // As in Better Auth (`plugins/bearer`): a token that it did not sign is no credential, and the cookie
+            // counts; one that it did, or that may be one, is, and ends it even if its session is over.
+            (Err(Unverified::Rejected(rejection)), Some(cookie), Some(sessions))
+                if rejection.is_of_none() =>
+            {
                 let found = sessions.by_cookie(&cookie, now).await?;
                 return Ok(Good { found, credential: COOKIE });
             }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{Doctor, Finding, Report, cookies, hint, keys::Known, near};
 use crate::{
     Claimed, Parties,
+    cookies::decoded,
     jws::Jws,
     keys::{Algorithm, Key},
     pasted::{self, Kind, Pasted},
@@ -92,6 +93,7 @@ fn bearer(token: &str, settings: &Settings, known: &[Known], accepted: bool) -> 
 /// Whether a session token is signed with our secret.
 fn signature(value: &str, settings: &Settings) -> Option<Finding> {
     let secrets = settings.secrets().ok()??;
+    let value = &*decoded(value);
     if SigningKey::new(secrets.current()).open(value).is_some() {
         return Some(Finding::Good("It is signed with our BETTER_AUTH_SECRET.".to_owned()));
     }

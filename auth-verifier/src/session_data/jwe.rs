@@ -16,9 +16,6 @@ use crate::json;
 const SALT: &[u8] = b"better-auth-session";
 const INFO: &[u8] = b"BetterAuth.js Generated Encryption Key";
 
-/// How far Better Auth lets the clock be off here, in seconds (`jwtDecryptOpts`).
-const LEEWAY_SECS: u64 = 15;
-
 /// The keys of all secrets that the application knows: after a rotation an older one still opens what it closed.
 pub struct Keys(Vec<Key>);
 
@@ -104,8 +101,6 @@ pub(super) fn open(value: &str, keys: &Keys) -> Option<Opened> {
     let meant = keys.0.iter().filter(|key| stated.kid.as_ref().is_none_or(|kid| *kid == key.thumbprint));
     let claims = meant.into_iter().find_map(|key| key.decrypt(header, &iv, sealed.clone(), &tag))?;
     let claims: Claims = json::object(&claims)?;
-    Some(Opened {
-        payload: claims.payload,
-        expires_ms: claims.exp.checked_add(LEEWAY_SECS)?.checked_mul(1000)?,
-    })
+    // Decrypting allows for 15 seconds more, but the session in it is over then (`getSession`).
+    Some(Opened { payload: claims.payload, expires_ms: claims.exp.checked_mul(1000)? })
 }

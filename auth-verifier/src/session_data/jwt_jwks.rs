@@ -43,6 +43,7 @@ pub(super) async fn open(value: &str, authority: &Authority, now: u64) -> Option
     let checked = claims.check(&parties, Named::Always, LEEWAY, now).ok()?;
     let Contents { sid, payload } = jws.claims().ok()?;
     let agrees = checked.sub == payload.user.id && sid == payload.session.token;
-    let expires_ms = checked.expires.saturating_add(LEEWAY.as_secs()).checked_mul(1000)?;
+    // The leeway is for the signature alone: the session in it is over at its `exp` (`getSession`).
+    let expires_ms = checked.expires.checked_mul(1000)?;
     agrees.then_some(Opened { payload, expires_ms })
 }

@@ -135,6 +135,40 @@ async fn which_session_tokens_are_bearer_tokens_is_a_setting() {
 }
 
 #[tokio::test]
+async fn a_bearer_token_that_is_over_is_not_made_good_by_a_cookie_and_one_that_is_none_is_passed_over() {
+    let value = |secret| cookie(secret).split_once('=').unwrap().1.to_owned();
+    let foreign = value("another-secret-of-at-least-32-bytes!");
+    let misspelt = value(SECRET).replace("%3D", "");
+    let unknown = "x".repeat(32);
+    // Where session tokens are no credential, or bare ones are none, one is not looked at.
+    for (setting, bare, spelling) in [("any", 401, 401), ("signed", 200, 401), ("off", 200, 200)] {
+        let world = world(&[("AUTH_VERIFIER_SESSION__BEARER", setting)]).await;
+        for (token, status) in
+            [(&*unknown, bare), (&*misspelt, spelling), (&*foreign, 200), ("garbage", bare), ("a.b.c", 401)]
+        {
+            let request = Request::get("/verify")
+                .header("authorization", format!("Bearer {token}"))
+                .header("cookie", cookie(SECRET));
+            let answer = world.get(request.body(Body::empty()).unwrap()).await;
+            assert_eq!(answer.status, status, "{setting}: {token}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_password_of_a_site_is_no_credential_of_ours() {
+    let world = world(&[]).await;
+    let basic = || Request::get("/verify").header("authorization", "Basic YTpi");
+    let both = basic().header("cookie", cookie(SECRET)).body(Body::empty()).unwrap();
+    assert_eq!(world.get(both).await.user(), Some("u1"));
+    let alone = world.get(basic().body(Body::empty()).unwrap()).await;
+    assert_eq!(
+        (alone.status.as_u16(), alone.header("www-authenticate")),
+        (401, Some("Bearer realm=\"api\""))
+    );
+}
+
+#[tokio::test]
 async fn sessions_can_be_switched_off() {
     let world = world(&[("AUTH_VERIFIER_SESSION__LOOKUP", "off")]).await;
     let answer = by_cookie(&world, &cookie(SECRET)).await;

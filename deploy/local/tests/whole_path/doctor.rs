@@ -3,9 +3,10 @@
 use std::process::Stdio;
 
 use http::Method;
+use serde_json::json;
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use crate::{better_auth::BetterAuth, world::SECRET};
+use crate::{better_auth, world::SECRET};
 
 /// What the doctor says, and whether nothing is wrong.
 async fn doctor(variables: &[(&str, &str)], pasted: &str) -> (bool, String) {
@@ -35,7 +36,10 @@ async fn doctor(variables: &[(&str, &str)], pasted: &str) -> (bool, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_finds_nothing_where_all_is_right_and_names_what_is_wrong() {
-    let Some(better_auth) = BetterAuth::start(&[("COOKIE_CACHE", "compact")]).await else { return };
+    let Some(better_auth) = better_auth::start(json!({"session": {"cookieCache": {"enabled": true}}})).await
+    else {
+        return;
+    };
     let ada = better_auth.sign_up("ada").await;
     let (url, database) = (&*better_auth.url, better_auth.database_url());
     let cookies = format!("Cookie: {}", ada.cookies);

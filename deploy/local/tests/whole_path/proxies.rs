@@ -21,7 +21,7 @@ use self::{
     program::{Asks, Program, Running, installed},
 };
 use crate::{
-    better_auth::BetterAuth,
+    better_auth,
     world::{Client, PATIENCE, SECRET, Service},
 };
 
@@ -109,7 +109,7 @@ fn spellings() -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_better_auth_signs_up_is_known_to_the_application() {
-    let Some(better_auth) = BetterAuth::start(&[("ALGORITHM", "EdDSA")]).await else { return };
+    let Some(better_auth) = better_auth::start(json!({})).await else { return };
     let ada = better_auth.sign_up("ada").await;
     let verifier = verifier_with(&[("BETTER_AUTH_URL", &better_auth.url)]);
     for program in installed() {

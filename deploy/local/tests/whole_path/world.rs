@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 /// Longer than anything that is waited for may take on a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-pub const SECRET: &str = "k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn+/Zq";
+pub use dev_better_auth::SECRET;
 
 /// One service as a process, which ends with this.
 pub struct Service {
