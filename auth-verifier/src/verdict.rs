@@ -162,7 +162,7 @@ impl Judge {
     fn caller(&self, good: Good, now: u64) -> Caller {
         let Good { found: Found { grant, fresh_until }, credential } = good;
         let Person { user, email, expires, .. } = grant.person;
-        let assertion = self.signer.sign(&user, now);
+        let assertion = self.signer.assert(&user, now);
         let left = Duration::from_secs(expires.min(fresh_until).saturating_sub(now));
         Caller { user, email, credential, assertion, max_age: self.max_age.min(left) }
     }

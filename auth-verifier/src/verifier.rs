@@ -53,7 +53,8 @@ impl Verifier {
         let (own, trusted) = (own(settings, database.as_ref()), trusted(settings));
         let signing = secrets.as_ref().map(|all| Arc::new(SigningKeys::new(all, old_until(settings))));
         let seed = settings.identity_seed().expect("the settings were checked");
-        let signer = Signer::new(seed.expose(), settings.identity.audience.clone(), settings.identity.life);
+        let (audience, life) = (settings.identity.audience.clone(), settings.identity.life);
+        let signer = Signer::new(seed.expose(), audience, life, settings.verdict_max_age);
         let signer = Arc::new(signer);
         let access_tokens =
             AccessTokens { parties: settings.oauth_parties(), scopes: settings.oauth.scopes.clone() };

@@ -1,0 +1,148 @@
+//! What one verdict costs, by kind of credential, beside the least that has to be done for it.
+//!
+//! The machine is shared, so its speed drifts. Everything is measured in turn, in short samples, round after round: a
+//! drift hits all alike, and each ratio is of samples that were taken next to one another. Benchmark harnesses
+//! finish one case before they begin the next, which is why none is used. What counts is the time that the core worked
+//! for this process, not what it did meanwhile for others, nor the wait for a database.
+
+use std::{hint::black_box, io, sync::Arc, time::Duration};
+
+use auth_verifier::{settings::Settings, verdict::Verdict, verifier::Verifier};
+use chassis::settings;
+use http::HeaderMap;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::{
+    kinds::{Kind, Peer},
+    median,
+    table::{Table, short},
+    world::World,
+};
+
+/// About how long a sample is.
+const SAMPLE: Duration = Duration::from_millis(4);
+
+/// What has to be set so that nothing is remembered.
+pub const FORGETFUL: [(&str, &str); 2] =
+    [("AUTH_VERIFIER_JWT__REMEMBERED_SECS", "0"), ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "0")];
+
+/// Whose cost is measured.
+enum Side<'a> {
+    Peer(&'a Peer, &'a World),
+    Verifier(Arc<Verifier>, &'a HeaderMap),
+}
+
+impl Side<'_> {
+    async fn run(&self) {
+        match self {
+            Self::Peer(Peer::Signature(signed), _) => assert!(black_box(signed).check(), "it is a good one"),
+            Self::Peer(Peer::RoundTrip(statement), world) => {
+                world.client.query_one(statement, &[&"u0"]).await.expect("the database answers");
+            }
+            Self::Verifier(verifier, headers) => {
+                let verdict = verifier.judge(black_box(headers)).await;
+                assert!(matches!(verdict, Verdict::Known(_)), "it is a good one");
+            }
+        }
+    }
+
+    /// How long it takes, in microseconds, on an average of so many times.
+    async fn sample(&self, times: u32) -> f64 {
+        let before = worked();
+        for _ in 0..times {
+            self.run().await;
+        }
+        (worked() - before) / f64::from(times)
+    }
+
+    /// How many times fill a sample.
+    async fn times(&self) -> u32 {
+        let mut times = 1;
+        loop {
+            let took = self.sample(times).await * f64::from(times);
+            if took * 2.0 > SAMPLE.as_secs_f64() * 1e6 {
+                return times;
+            }
+            times *= 2;
+        }
+    }
+}
+
+/// How long a core has worked for this thread, in microseconds.
+fn worked() -> f64 {
+    let worked = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(worked).expect("it begins with 0").as_secs_f64() * 1e6
+}
+
+/// Measures every kind, in so many rounds.
+pub async fn measure(world: &World, rounds: usize) -> io::Result<Table> {
+    // Counted as in the service.
+    chassis::telemetry::metrics();
+    let kinds = Kind::all(world).await.map_err(io::Error::other)?;
+    let mut rows = Vec::new();
+    for kind in &kinds {
+        let by_default = verifier(world, kind, &[])?;
+        let forgetful = verifier(world, kind, &FORGETFUL)?;
+        for verifier in [&by_default, &forgetful] {
+            check(verifier, kind).await;
+        }
+        let sides = [
+            Side::Peer(&kind.peer, world),
+            Side::Verifier(by_default, &kind.good),
+            Side::Verifier(forgetful, &kind.good),
+        ];
+        let mut all = Vec::new();
+        for side in sides {
+            all.push((side.times().await, side));
+        }
+        rows.push((kind, all, Vec::new()));
+    }
+    for _ in 0..rounds {
+        for (_, sides, samples) in &mut rows {
+            let mut round = [0.0; 3];
+            for ((times, side), sample) in sides.iter().zip(&mut round) {
+                *sample = side.sample(*times).await;
+            }
+            samples.push(round);
+        }
+    }
+    let mut table = Table::new(&[
+        "kind",
+        "beside",
+        "that alone, µs",
+        "by default, µs",
+        "ratio",
+        "nothing remembered, µs",
+        "ratio",
+    ]);
+    for (kind, _, samples) in rows {
+        let micros = |side: usize| short(median(samples.iter().map(|round| round[side])));
+        let times = |side: usize| short(median(samples.iter().map(|round| round[side] / round[0])));
+        let beside = match kind.peer {
+            Peer::Signature(_) => "its signature",
+            Peer::RoundTrip(_) => "a round trip to the database",
+        };
+        let row = [kind.name.clone(), beside.into(), micros(0), micros(1), times(1), micros(2), times(2)];
+        table.row(row);
+    }
+    Ok(table)
+}
+
+fn verifier(world: &World, kind: &Kind, further: &[(&str, &str)]) -> io::Result<Arc<Verifier>> {
+    let variables = world.variables(&[&kind.variables, further].concat());
+    let settings: Settings = settings::load(&variables.into_iter().collect()).map_err(io::Error::other)?;
+    Verifier::new(&settings).map_err(io::Error::other)
+}
+
+/// What is measured is what is accepted.
+async fn check(verifier: &Verifier, kind: &Kind) {
+    let name = &kind.name;
+    for time in ["at first", "again"] {
+        match verifier.judge(&kind.good).await {
+            Verdict::Known(caller) => assert_eq!(caller.user.as_str(), Kind::USER, "{name}, {time}"),
+            verdict => panic!("{name}, {time}: {verdict:?}"),
+        }
+        let verdict = verifier.judge(&kind.forged).await;
+        assert!(matches!(verdict, Verdict::Rejected(_)), "{name}, forged, {time}: {verdict:?}");
+    }
+}
