@@ -9,28 +9,41 @@
 pub mod secrets;
 pub mod settings;
 
-pub mod access_token;
+// What does a request carry?
 pub mod cookies;
 pub mod credential;
+
+// Is it good? A JWT,
 pub mod jws;
 pub mod jwt;
 pub mod revocation;
+
+// a session's cookie or token,
 pub mod session;
 pub mod session_data;
 pub mod session_token;
-pub mod verdict;
 
-pub mod assertion;
+// or another token that has to be looked up.
+pub mod access_token;
+
+// What it is checked by, and where that is come by.
 pub mod authority;
 pub mod database;
 pub mod keys;
 pub mod lookups;
 
+// The answer, and the protocols that it is spoken in.
+pub mod verdict;
+
+pub mod assertion;
+
+pub mod verifier;
+
 pub mod answer;
 pub mod grpc;
 pub mod http;
-pub mod verifier;
 
+// For people.
 pub mod doctor;
 pub mod inspect;
 pub mod token;
