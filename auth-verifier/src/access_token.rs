@@ -25,13 +25,15 @@ pub struct OpaqueTokens {
 }
 
 impl OpaqueTokens {
-    /// What a token stands for at the time `now`, in seconds since 1970.
-    pub async fn verify(&self, token: &str, now: u64) -> Result<Found, Unverified> {
-        let token = token.strip_prefix(&self.prefix).ok_or(Rejection::NoAccessToken)?;
+    /// A token without its prefix, if it may be one.
+    pub fn unprefixed<'a>(&self, token: &'a str) -> Option<&'a str> {
+        let token = token.strip_prefix(&self.prefix)?;
         let plain = token.bytes().all(|byte| byte.is_ascii_graphic());
-        if !plain || !(32..=BYTES_MAX).contains(&token.len()) {
-            return Err(Rejection::NoAccessToken.into());
-        }
+        (plain && (32..=BYTES_MAX).contains(&token.len())).then_some(token)
+    }
+
+    /// What a token, without its prefix, stands for at the time `now`, in seconds since 1970.
+    pub async fn verify(&self, token: &str, now: u64) -> Result<Found, Unverified> {
         // As the provider keeps them (`storeTokens: "hashed"`).
         let hash = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes()));
         let found = self.lookups.find(Question::AccessToken(&hash), now).await?;

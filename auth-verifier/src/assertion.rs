@@ -100,7 +100,10 @@ impl Signer {
         let claims = serde_json::to_vec(&claims).expect("text and numbers are JSON");
         let signed = format!("{}.{}", self.header, BASE64_URL_SAFE_NO_PAD.encode(claims));
         let signature = BASE64_URL_SAFE_NO_PAD.encode(self.key.sign(signed.as_bytes()));
-        HeaderValue::try_from(format!("{signed}.{signature}")).expect("base64url may stand in a header")
+        let assertion = HeaderValue::try_from(format!("{signed}.{signature}"));
+        let mut assertion = assertion.expect("base64url may stand in a header");
+        assertion.set_sensitive(true);
+        assertion
     }
 
     /// The public key, as a JWK set.
@@ -160,6 +163,7 @@ mod tests {
             let token =
                 jsonwebtoken::decode::<Assertion>(assertion.to_str().unwrap(), &key, &validation).unwrap();
             assert_eq!(token.claims.sub, "u1", "{time}");
+            assert_eq!(format!("{assertion:?}"), "Sensitive", "{time}");
             assert_eq!(token.claims.exp, now + LIFE, "{time}");
             assert_eq!(token.header.kid.as_deref(), jwks["keys"][0]["kid"].as_str(), "{time}");
         }

@@ -4,7 +4,7 @@
 //! is a session's token. A JWT that is no good is the end of it, whatever cookie came beside it; so is a session's token,
 //! but for one that nobody signed, which counts as none (`plugins/bearer`).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use http::{HeaderMap, header};
 
@@ -22,8 +22,8 @@ pub struct Credentials<'a> {
     pub cookie: Option<SessionCookie<'a>>,
 }
 
-/// A bearer token, by its shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A bearer token, by its shape. Its `Debug` shows no more than that.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Bearer<'a> {
     /// Three parts.
     Jwt(&'a str),
@@ -33,13 +33,33 @@ pub enum Bearer<'a> {
     Foreign,
 }
 
-/// A session cookie.
-#[derive(Debug, PartialEq, Eq)]
+/// A session cookie. Its `Debug` shows no more than whether there is a cache beside it.
+#[derive(PartialEq, Eq)]
 pub struct SessionCookie<'a> {
     /// `<token>.<signature>`.
     pub token: Cow<'a, str>,
     /// The cookie cache.
     pub data: Option<Cow<'a, str>>,
+}
+
+impl fmt::Debug for Bearer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Jwt(_) => "Jwt(…)",
+            Self::Session(_) => "Session(…)",
+            Self::Foreign => "Foreign",
+        })
+    }
+}
+
+impl fmt::Debug for SessionCookie<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.data.is_some() {
+            "SessionCookie(…, with a cache)"
+        } else {
+            "SessionCookie(…)"
+        })
+    }
 }
 
 /// Finds what a request carries. `names` are how Better Auth's cookies may be called; the first that is there counts.
@@ -105,6 +125,21 @@ mod tests {
         {
             let foreign = bad.contains('\t');
             check(&[bad], if foreign { Ok(Some(Bearer::Foreign)) } else { Err(Rejection::Header) });
+        }
+    }
+
+    #[test]
+    fn a_credential_is_never_shown() {
+        for authorization in ["Bearer hunter2.hunter2.hunter2", "Bearer hunter2", "Basic hunter2"] {
+            let headers: HeaderMap = [
+                (header::AUTHORIZATION, authorization.parse().unwrap()),
+                (header::COOKIE, "p.session_token=hunter2; p.session_data=hunter2".parse().unwrap()),
+            ]
+            .into_iter()
+            .collect();
+            let names = CookieNames { token: "p.session_token".into(), data: "p.session_data".into() };
+            let shown = format!("{:?}", find(&headers, &[names]).unwrap());
+            assert!(!shown.contains("hunter2") && shown.contains("with a cache"), "{shown}");
         }
     }
 

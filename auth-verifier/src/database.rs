@@ -12,7 +12,10 @@ use chassis::{
     settings::SettingsError,
 };
 use serde_json::{Value, json};
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::{
+    Row,
+    types::{FromSql, ToSql},
+};
 use tracing::{error, warn};
 
 use self::id::Id;
@@ -102,10 +105,8 @@ impl Database {
     pub async fn keys(&self) -> Result<Bytes, String> {
         let parameters: [&(dyn ToSql + Sync); 2] = [&self.key_grace_secs, &self.time_zone];
         let rows = self.pool.query(Effect::None, &self.statements.keys, &parameters).await;
-        let keys: Result<Vec<Value>, tokio_postgres::Error> =
-            rows.map_err(|error| error.to_string())?.iter().map(jwk).collect();
-        let keys = keys.map_err(|error| described(&error))?;
-        Ok(json!({"keys": keys}).to_string().into())
+        let keys: Result<Vec<Value>, _> = rows.map_err(|error| error.to_string())?.iter().map(jwk).collect();
+        Ok(json!({"keys": keys?}).to_string().into())
     }
 
     async fn person(&self, statement: &str, key: &(dyn ToSql + Sync)) -> Result<Option<Person>, Unavailable> {
@@ -116,12 +117,12 @@ impl Database {
         &self,
         statement: &str,
         key: &(dyn ToSql + Sync),
-        read: impl Fn(&Row) -> Result<Option<T>, tokio_postgres::Error>,
+        read: impl Fn(&Row) -> Result<Option<T>, String>,
     ) -> Result<Option<T>, Unavailable> {
         let rows = self.pool.query(Effect::None, statement, &[key, &self.time_zone]).await;
         let rows = rows.map_err(|error| told(&error))?;
         let found = rows.first().map(read).transpose().map(Option::flatten);
-        found.map_err(|error| told(&DatabaseError::fault(described(&error))))
+        found.map_err(|error| told(&DatabaseError::fault(error)))
     }
 }
 
@@ -135,32 +136,38 @@ fn told(error: &DatabaseError) -> Unavailable {
     Unavailable::Sessions
 }
 
+fn field<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, String> {
+    row.try_get(name).map_err(|error| described(&error))
+}
+
 /// `None` where a user has an id that is nobody's.
-fn person(row: &Row) -> Result<Option<Person>, tokio_postgres::Error> {
-    let Some(user) = UserId::parse(row.try_get("id")?) else {
+fn person(row: &Row) -> Result<Option<Person>, String> {
+    let Some(user) = UserId::parse(field(row, "id")?) else {
         warn!("a user has an id that can't stand in a header");
         return Ok(None);
     };
-    let email: Option<&str> = row.try_get("email")?;
-    let expires: Option<i64> = row.try_get("expires")?;
+    let email: Option<&str> = field(row, "email")?;
+    let expires: Option<i64> = field(row, "expires")?;
     Ok(Some(Person {
         user,
         email: email.and_then(Email::parse),
         expires: expires.map_or(u64::MAX, |secs| secs.try_into().unwrap_or(0)),
-        banned: row.try_get("banned")?,
+        banned: field(row, "banned")?,
     }))
 }
 
-fn grant(row: &Row) -> Result<Option<Grant>, tokio_postgres::Error> {
-    let list = |name: &str| row.try_get::<_, Option<&str>>(name).map(listed);
-    let (scopes, resources) = (list("scopes")?, list("resources")?);
+fn grant(row: &Row) -> Result<Option<Grant>, String> {
+    // Scopes that can't be read allow nothing. Resources that can't be read are not the same as none: a token that is
+    // for none is accepted.
+    let scopes = listed(field(row, "scopes")?).unwrap_or_default();
+    let resources = listed(field(row, "resources")?).ok_or("the resources of an access token are no list")?;
     Ok(person(row)?.map(|person| Grant { person, scopes, resources }))
 }
 
 /// A row of the table as a JWK; whether it is any good is for the reader of the set to say, key by key.
-fn jwk(row: &Row) -> Result<Value, tokio_postgres::Error> {
-    let (id, alg): (String, Option<String>) = (row.try_get("id")?, row.try_get("alg")?);
-    let public: &str = row.try_get("public_key")?;
+fn jwk(row: &Row) -> Result<Value, String> {
+    let (id, alg): (String, Option<String>) = (field(row, "id")?, field(row, "alg")?);
+    let public: &str = field(row, "public_key")?;
     let Ok(Value::Object(mut jwk)) = serde_json::from_str(public) else { return Ok(Value::Null) };
     jwk.insert("kid".to_owned(), id.into());
     if let Some(alg) = alg {
@@ -169,12 +176,14 @@ fn jwk(row: &Row) -> Result<Value, tokio_postgres::Error> {
     Ok(Value::Object(jwk))
 }
 
-/// A list as the adapters keep one: an array, or its JSON as text.
-fn listed(text: Option<&str>) -> Vec<String> {
-    match text.and_then(|text| serde_json::from_str(text).ok()) {
-        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect(),
-        Some(Value::String(inner)) => serde_json::from_str(&inner).unwrap_or_default(),
-        _ => Vec::new(),
+/// A list as the adapters keep one: an array, or its JSON as text. One that is not there is empty; `None` if it is
+/// something else.
+fn listed(text: Option<&str>) -> Option<Vec<String>> {
+    match serde_json::from_str(text.unwrap_or("null")).ok()? {
+        Value::Null => Some(Vec::new()),
+        Value::String(inner) if inner.is_empty() => Some(Vec::new()),
+        Value::String(inner) => serde_json::from_str(&inner).ok(),
+        list => serde_json::from_value(list).ok(),
     }
 }
 
@@ -185,10 +194,14 @@ mod tests {
     #[test]
     fn a_list_is_read_in_whichever_way_it_is_kept() {
         let both = ["openid".to_owned(), "tasks".to_owned()];
-        assert_eq!(listed(Some(r#"["openid","tasks"]"#)), both);
-        assert_eq!(listed(Some(r#""[\"openid\",\"tasks\"]""#)), both);
-        for none in [None, Some("null"), Some("[]"), Some("7"), Some(r#""openid""#), Some("")] {
-            assert_eq!(listed(none), Vec::<String>::new(), "{none:?}");
+        for list in [r#"["openid","tasks"]"#, r#""[\"openid\",\"tasks\"]""#] {
+            assert_eq!(listed(Some(list)).as_deref(), Some(&both[..]), "{list}");
+        }
+        for none in [None, Some("null"), Some("[]"), Some(r#""[]""#), Some(r#""""#)] {
+            assert_eq!(listed(none).as_deref(), Some(&[][..]), "{none:?}");
+        }
+        for odd in ["7", r#""openid""#, r#""{openid}""#, r#"["openid",7]"#, r#"{"0":"openid"}"#, ""] {
+            assert_eq!(listed(Some(odd)), None, "{odd}");
         }
     }
 }

@@ -74,8 +74,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// What was given on standard input.
-#[derive(Debug)]
+/// What was given on standard input. It may be a credential, so there is no `Debug`.
 pub enum Given {
     /// A token, or a header or cookie with one.
     Text(String),

@@ -22,7 +22,7 @@ use crate::{Rejection, Unavailable, Unverified, json, rejection::Claimed};
 
 /// The most keys that a set may have. Better Auth makes a new one at each rotation and lists the old ones for a
 /// month (better-auth/better-auth#6215 tells of a server that made one per request).
-const KEYS_MAX: usize = 64;
+pub(crate) const KEYS_MAX: usize = 64;
 
 /// A key set, by key id.
 pub struct KeySet(HashMap<String, Arc<Key>>);
@@ -104,9 +104,9 @@ pub(crate) struct LeftOut {
     pub(crate) reason: &'static str,
 }
 
-/// How long a key id that a fetch did not bring is taken for missing, and how many of them are remembered. Longer than a
-/// cool-down, so that an old key's tokens leave every other fetch to a new one; not much longer, because a cache
-/// before Better Auth may bring a new key late.
+/// How long a key id that a fetch did not bring is taken for missing, at least, and how many of them are remembered.
+/// Longer than a cool-down, whatever that is set to, so that an old key's tokens leave every other fetch to a new one; not
+/// much longer, because a cache before Better Auth may bring a new key late.
 const MISSING_LIFE: Duration = Duration::from_mins(1);
 const MISSING_MAX: u64 = 1024;
 
@@ -122,9 +122,9 @@ impl Keys {
     /// Keys that are fetched from there, as `policy` says.
     pub fn new(source: Source, policy: Policy, rsa: Option<Algorithm>) -> Self {
         let parse = Box::new(move |bytes: &[u8]| KeySet::parse(bytes, rsa));
-        let document = Document::new("jwks", source, policy, parse);
-        let missing = Cache::builder().max_capacity(MISSING_MAX).time_to_live(MISSING_LIFE).build();
-        Self { document, missing }
+        let life = MISSING_LIFE.max(policy.cool_down * 2);
+        let missing = Cache::builder().max_capacity(MISSING_MAX).time_to_live(life).build();
+        Self { document: Document::new("jwks", source, policy, parse), missing }
     }
 
     /// Keeps them fresh, for as long as it is polled.
@@ -135,11 +135,6 @@ impl Keys {
     /// The key of that id, if it is known already.
     pub fn known(&self, kid: &str) -> Option<Arc<Key>> {
         self.document.current().and_then(|set| set.get(kid))
-    }
-
-    /// Fetches them now, if that is allowed yet; an error says that the last fetch failed.
-    pub async fn refetch(&self) -> Result<(), Unavailable> {
-        self.document.refetch().await.map(|_| ()).map_err(|_| Unavailable::Keys)
     }
 
     /// The key of that id; for an unknown one, the set is fetched again, as often as is allowed.

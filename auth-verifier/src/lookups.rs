@@ -57,10 +57,17 @@ impl Found {
 pub struct Lookups {
     sessions: Option<Sessions>,
     database: Option<Arc<Database>>,
-    remembered: Cache<Tag, Option<Found>>,
+    remembered: Cache<Tag, Remembered>,
     tagger: Tagger,
     lag: Duration,
     room: Semaphore,
+}
+
+/// An answer, and until when it may be relied on, in seconds since 1970.
+#[derive(Clone)]
+struct Remembered {
+    grant: Option<Grant>,
+    fresh_until: u64,
 }
 
 /// Where sessions are looked up by their tokens.
@@ -114,13 +121,19 @@ impl Lookups {
     /// What `question` is about, if it is alive at the time `now`, in seconds since 1970. Many who ask the same at
     /// one time cause one look-up.
     pub async fn find(&self, question: Question<'_>, now: u64) -> Result<Option<Found>, Unavailable> {
+        let tag = question.tag(&self.tagger);
+        // The cache counts from when the answer came; the lag is counted from before it was asked for.
+        if self.remembered.get(&tag).await.is_some_and(|remembered| remembered.fresh_until <= now) {
+            self.remembered.invalidate(&tag).await;
+        }
         let look_up = async {
-            let found = self.look_up(question, now).await?;
-            Ok(found.map(|grant| Found { grant, fresh_until: now.saturating_add(self.lag.as_secs()) }))
+            let grant = self.look_up(question, now).await?;
+            Ok(Remembered { grant, fresh_until: now.saturating_add(self.lag.as_secs()) })
         };
-        let found = self.remembered.try_get_with(question.tag(&self.tagger), look_up).await;
-        let found = found.map_err(|error: Arc<Unavailable>| (*error).clone())?;
-        Ok(found.filter(|found| found.grant.person.expires > now))
+        let remembered = self.remembered.try_get_with(tag, look_up).await;
+        let Remembered { grant, fresh_until } =
+            remembered.map_err(|error: Arc<Unavailable>| (*error).clone())?;
+        Ok(grant.filter(|grant| grant.person.expires > now).map(|grant| Found { grant, fresh_until }))
     }
 
     async fn look_up(&self, question: Question<'_>, now: u64) -> Result<Option<Grant>, Unavailable> {

@@ -55,7 +55,6 @@ pub(crate) enum Kind {
 }
 
 /// A cookie that looks like the session's.
-#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Named<'a> {
     pub(crate) name: &'a str,
     pub(crate) value: String,

@@ -9,6 +9,7 @@ use crate::{
     Rejection, Unverified,
     jwt::Verified,
     lookups::{Found, Lookups, Question},
+    person::Person,
 };
 
 /// What ends a JWT before its time.
@@ -50,8 +51,8 @@ impl Revocations {
         if found.grant.person.user != person.user {
             return Err(Rejection::OtherSession.into());
         }
-        let mut lasting = Found::lasting(person);
-        lasting.grant.person.banned = found.grant.person.banned;
-        Ok(Found { fresh_until: found.fresh_until, ..lasting })
+        let Person { expires, banned, .. } = found.grant.person;
+        let person = Person { expires: person.expires.min(expires), banned, ..person };
+        Ok(Found { fresh_until: found.fresh_until, ..Found::lasting(person) })
     }
 }

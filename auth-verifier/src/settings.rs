@@ -359,6 +359,35 @@ mod tests {
                 "AUTH_VERIFIER_HS256__REQUIRE_ISSUER_AND_AUDIENCE: needs",
             ),
             (
+                &[
+                    ("BETTER_AUTH_URL", "http://a.test"),
+                    ("BETTER_AUTH_SECRET", SECRET),
+                    ("AUTH_VERIFIER_HS256__ENABLED", "false"),
+                    ("AUTH_VERIFIER_HS256__REQUIRE_ISSUER_AND_AUDIENCE", "true"),
+                ],
+                "AUTH_VERIFIER_HS256__REQUIRE_ISSUER_AND_AUDIENCE: demands nothing",
+            ),
+            (
+                &[
+                    ("BETTER_AUTH_URL", "http://a.test"),
+                    ("BETTER_AUTH_SECRET", SECRET),
+                    ("AUTH_VERIFIER_JWKS__SOURCE", "endpoint"),
+                    ("AUTH_VERIFIER_JWKS__FILE", "/etc/keys.json"),
+                ],
+                "AUTH_VERIFIER_JWKS__FILE: is not read",
+            ),
+            (
+                &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_OAUTH__SCOPES", "admin")],
+                "AUTH_VERIFIER_OAUTH__ACCESS_TOKENS: is off",
+            ),
+            (
+                &[
+                    ("BETTER_AUTH_SECRET", SECRET),
+                    ("AUTH_VERIFIER_TABLES__FIELDS", "user.banned=a, user.email=b, user.banned=c"),
+                ],
+                "AUTH_VERIFIER_TABLES__FIELDS: has user.banned twice",
+            ),
+            (
                 &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_IDENTITY__LIFE_SECS", "121")],
                 "must be 1 to 120",
             ),

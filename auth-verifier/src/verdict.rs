@@ -149,12 +149,20 @@ impl Judge {
             Some(sessions) => sessions.by_bearer(token, now).await,
             None => Err(Rejection::Malformed("it does not have three parts").into()),
         };
-        match (by_session, &self.opaque) {
-            (Err(Unverified::Rejected(rejection)), Some(opaque)) => match opaque.verify(token, now).await {
-                // Said of what it was more likely meant to be.
-                Err(Unverified::Rejected(Rejection::NoAccessToken)) => Err(rejection.into()),
-                verified => verified,
-            },
+        let opaque = self.opaque.as_ref().and_then(|opaque| Some((opaque, opaque.unprefixed(token)?)));
+        match (by_session, opaque) {
+            (Err(Unverified::Rejected(rejection)), Some((opaque, token))) => {
+                match opaque.verify(token, now).await {
+                    // Said of what it was more likely meant to be. Where a session's token would be none, this was meant to
+                    // be an access token, and one that has ended must not let in whoever's cookie comes beside it.
+                    Err(Unverified::Rejected(Rejection::NoAccessToken))
+                        if rejection != Rejection::SessionBearer =>
+                    {
+                        Err(rejection.into())
+                    }
+                    verified => verified,
+                }
+            }
             (verified, _) => verified,
         }
     }

@@ -255,7 +255,7 @@ impl<T: Send + Sync + 'static> Document<T> {
 mod tests {
     use std::{
         convert::Infallible,
-        sync::atomic::{AtomicUsize, Ordering},
+        sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     };
 
     use http::Response;
@@ -337,6 +337,68 @@ mod tests {
         assert_eq!(document.refetch().await, Ok(Refetched::Now));
         assert_eq!(*document.current().unwrap(), "v1");
         assert_eq!(count.load(Ordering::SeqCst), 2);
+        kept.abort();
+    }
+
+    /// A document that can be had while the flag is set, and how often it was asked for.
+    fn switched(policy: Policy) -> (Arc<Document<String>>, Arc<AtomicBool>, Arc<AtomicUsize>) {
+        let (there, count) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+        let source = {
+            let (there, count) = (there.clone(), count.clone());
+            Source::new("here", move || {
+                let (n, there) = (count.fetch_add(1, Ordering::SeqCst), there.load(Ordering::SeqCst));
+                async move { if there { Ok(format!("v{n}").into()) } else { Err("gone".to_owned()) } }
+            })
+        };
+        let parse: Parse<String> = Box::new(|bytes| Ok(String::from_utf8_lossy(bytes).into_owned()));
+        (Document::new("test", source, policy, parse), there, count)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_fetched_again_before_it_is_no_longer_fresh() {
+        let (document, _, count) = switched(Policy::default());
+        let begun = Instant::now();
+        let kept = tokio::spawn(document.clone().keep_fresh());
+        for (secs, fetches) in [(1, 1), (479, 1), (481, 2), (959, 2), (961, 3)] {
+            sleep_until(begun + Duration::from_secs(secs)).await;
+            assert_eq!(count.load(Ordering::SeqCst), fetches, "after {secs} s");
+        }
+        kept.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_that_lasts_costs_one_fetch_per_cool_down() {
+        let (document, _, count) = switched(Policy::default());
+        let begun = Instant::now();
+        for secs in 0..=95 {
+            sleep_until(begun + Duration::from_secs(secs)).await;
+            for _ in 0..20 {
+                document.refetch().await.unwrap();
+                assert!(document.current().is_some());
+            }
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 4, "after 0, 30, 60 and 90 s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_waited_out_with_what_was_known_and_ends_within_a_cool_down() {
+        let (document, there, count) = switched(Policy::default());
+        let begun = Instant::now();
+        let kept = tokio::spawn(document.clone().keep_fresh());
+        sleep_until(begun + Duration::from_secs(1)).await;
+        there.store(false, Ordering::SeqCst);
+        sleep_until(begun + Duration::from_hours(23)).await;
+        assert_eq!(*document.current().unwrap(), "v0");
+        assert_eq!(document.refetch().await, Err(Unreachable), "what is missing in it may exist after all");
+        let failed = count.load(Ordering::SeqCst) - 1;
+        assert!((2600..2800).contains(&failed), "one per cool-down: {failed}");
+        there.store(true, Ordering::SeqCst);
+        sleep_until(begun + Duration::from_hours(23) + Duration::from_secs(31)).await;
+        assert_ne!(*document.current().unwrap(), "v0");
+
+        there.store(false, Ordering::SeqCst);
+        sleep_until(begun + Duration::from_hours(48)).await;
+        assert_eq!(document.current(), None, "too old to trust");
         kept.abort();
     }
 

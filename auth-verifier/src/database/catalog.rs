@@ -104,7 +104,7 @@ impl Catalog {
     pub async fn keys(&self, tables: &Tables) -> Result<Bytes, String> {
         let rows = self.query(&tables.keys(), &[&self.key_grace_secs, &self.time_zone]).await?;
         let keys: Result<Vec<_>, _> = rows.iter().map(jwk).collect();
-        Ok(json!({"keys": keys.map_err(|error| described(&error))?}).to_string().into())
+        Ok(json!({"keys": keys?}).to_string().into())
     }
 
     async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, String> {

@@ -1,12 +1,13 @@
 //! What is asked of Better Auth's tables, and what may be asked: all SQL stands here.
 //!
-//! Some columns are a plugin's, or came with a later version, and so may not be there. A column that a table lacks is
-//! looked for further out, and then means that of `absent`: nothing has to be found out before, and nothing that was
-//! found out can be outdated. When a column comes or goes, the server reads the prepared statement anew. One that is
-//! there but not granted is an error: a ban must not go unseen.
+//! Some columns are a plugin's, or came with a later version, and so may not be there. Such a column stands without its
+//! table's name, and where the table lacks it, it is looked for further out, and then means that of `absent`: nothing has
+//! to be found out before, and nothing that was found out can be outdated. When a column comes or goes, the server reads
+//! the prepared statement anew. One that is there but not granted is an error: a ban must not go unseen. So is any other
+//! column that is not there.
 
 use super::tables::{Model, Tables};
-use crate::settings::Reads;
+use crate::{keys::KEYS_MAX, settings::Reads};
 
 /// The role that is granted what is read.
 const ROLE: &str = "auth_verifier";
@@ -23,7 +24,7 @@ impl Tables {
     }
 
     fn session_by(&self, field: &str) -> String {
-        let session = |field| self.column(Model::Session, field);
+        let session = |field| self.required("s", Model::Session, field);
         let owner = self.owner("living.owner_id");
         format!(
             "select owner.id, owner.email, owner.banned, floor(extract(epoch from living.expires))::bigint as expires
@@ -37,7 +38,7 @@ from {absent},
 where living.expires > now()",
             absent = self.absent(),
             user_id = session("userId"),
-            expires = moment(&session("expiresAt").to_string()),
+            expires = moment(&session("expiresAt")),
             table = self.table(Model::Session),
             key = session(field),
         )
@@ -104,22 +105,26 @@ where living.expires > now()",
     }
 
     /// All keys that still count: `$1` is for how many seconds one does after it expired, `$2` as above. Tables from
-    /// before 1.4 have no `expiresAt`, from before 1.7 no `alg`. The private halves are never read.
+    /// before 1.4 have no `expiresAt`, from before 1.7 no `alg`. The private halves are never read, nor are more keys than
+    /// it takes to see that there are too many.
     pub fn keys(&self) -> String {
         let key = |field| self.column(Model::Jwks, field);
         format!(
             "select key.id, key.public_key, key.alg
 from (values (null::timestamptz, null::text)) as absent ({expires_at}, {alg}),
     lateral (
-        select {id}::text as id, {public_key} as public_key, {alg}::text as alg, {expires} as expires
+        select {id}::text as id, {public_key} as public_key, {stated_alg}::text as alg, {expires} as expires
         from {table} as k
     ) as key
-where key.expires is null or key.expires + make_interval(secs => $1::float8) > now()",
+where key.expires is null or key.expires + make_interval(secs => $1::float8) > now()
+limit {limit}",
+            limit = KEYS_MAX + 1,
             expires_at = key("expiresAt"),
             alg = key("alg"),
-            id = key("id"),
-            public_key = key("publicKey"),
-            expires = moment(&key("expiresAt").to_string()),
+            id = self.required("k", Model::Jwks, "id"),
+            public_key = self.required("k", Model::Jwks, "publicKey"),
+            stated_alg = self.optional("k", Model::Jwks, "alg"),
+            expires = moment(&self.optional("k", Model::Jwks, "expiresAt")),
             table = self.table(Model::Jwks),
         )
     }
@@ -132,7 +137,8 @@ where key.expires is null or key.expires + make_interval(secs => $1::float8) > n
 
     /// The user whose id is `by`.
     fn owner(&self, by: &str) -> String {
-        let user = |field| self.column(Model::User, field);
+        let required = |field| self.required("u", Model::User, field);
+        let optional = |field| self.optional("u", Model::User, field);
         format!(
             "lateral (
         select {id}::text as id, {email}::text as email,
@@ -140,12 +146,25 @@ where key.expires is null or key.expires + make_interval(secs => $1::float8) > n
         from {table} as u
         where {id} = {by}
     ) as owner",
-            id = user("id"),
-            email = user("email"),
-            banned = user("banned"),
-            ban_ends = moment(&user("banExpires").to_string()),
+            id = required("id"),
+            email = required("email"),
+            banned = optional("banned"),
+            ban_ends = moment(&optional("banExpires")),
             table = self.table(Model::User),
         )
+    }
+
+    /// A column that must be there, of the table that goes by `alias`.
+    fn required(&self, alias: &str, model: Model, field: &str) -> String {
+        format!("{alias}.{}", self.column(model, field))
+    }
+
+    /// One that may not be there, unless the settings say what it is called.
+    fn optional(&self, alias: &str, model: Model, field: &str) -> String {
+        match self.stated(model, field) {
+            Some(_) => self.required(alias, model, field),
+            None => self.column(model, field).to_string(),
+        }
     }
 
     /// What a role must be granted for what is read, and no more.

@@ -159,6 +159,13 @@ impl Tables {
         for (key, text) in tables {
             named(key, text)?;
         }
+        for (at, Renamed { model, field, .. }) in settings.fields.iter().enumerate() {
+            if settings.fields[..at].iter().any(|earlier| (earlier.model, earlier.field) == (*model, *field))
+            {
+                let name = format!("{}FIELDS", TableSettings::PREFIX);
+                return Err(SettingsError::new(name, format!("has {}.{field} twice", model.name())));
+            }
+        }
         let renamed = settings
             .fields
             .iter()
@@ -190,8 +197,14 @@ impl Tables {
     /// The column of a field.
     pub fn column(&self, model: Model, field: &str) -> Name {
         debug_assert!(model.fields().contains(&field), "{field} is listed");
+        self.stated(model, field).cloned().unwrap_or_else(|| Name(self.columns.written(field)))
+    }
+
+    /// The column of a field as the settings state it, by itself. A column that somebody named must be there, even one
+    /// that otherwise may not be: a slip in its name must not hide who is banned.
+    pub fn stated(&self, model: Model, field: &str) -> Option<&Name> {
         let renamed = self.renamed.iter().find(|(known, name, _)| (*known, *name) == (model, field));
-        renamed.map_or_else(|| Name(self.columns.written(field)), |(.., column)| column.clone())
+        renamed.map(|(.., column)| column)
     }
 }
 

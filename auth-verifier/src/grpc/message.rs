@@ -4,6 +4,8 @@
 //! longer to build than we do, and generating these few would need a compiler for them. Field numbers are for ever,
 //! and a field that isn't named here is skipped, so Envoys to come are understood too.
 
+use std::fmt;
+
 use prost::{Message, Oneof};
 
 /// Whether a request may pass.
@@ -50,8 +52,10 @@ pub struct HeaderMap {
     pub headers: Vec<HeaderValue>,
 }
 
-/// A header, or an entry of a map of headers, which looks the same.
+/// A header, or an entry of a map of headers, which looks the same. Its `Debug` shows its name alone: it may be a
+/// credential.
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub struct HeaderValue {
     /// Its name, in lower case.
     #[prost(string, tag = "1")]
@@ -63,6 +67,12 @@ pub struct HeaderValue {
     /// Its value, where `value` is empty.
     #[prost(bytes = "vec", tag = "3")]
     pub raw_value: Vec<u8>,
+}
+
+impl fmt::Debug for HeaderValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: …", self.key)
+    }
 }
 
 /// Whether the request may pass, and what is to be changed about it.

@@ -10,6 +10,7 @@ use tracing::warn;
 
 use crate::{
     Unavailable,
+    cookies::CookieNames,
     person::{Person, User},
     secrets::Secrets,
     session_token::{SessionToken, SigningKey},
@@ -26,7 +27,7 @@ const BYTES_MAX: usize = 256 * 1024;
 pub(super) struct Http {
     client: Client,
     url: String,
-    cookie: String,
+    names: Vec<CookieNames>,
     key: SigningKey,
     wait: Duration,
 }
@@ -50,20 +51,26 @@ impl Http {
     pub(super) fn new(settings: &Settings, secrets: &Secrets) -> Self {
         // The cache in a cookie is not asked, and the session's life not prolonged: a look-up changes nothing.
         let url = settings.get_session_url().expect("the settings were checked");
-        let names = settings.cookie_names().pop().expect("there is always one");
         Self {
             client: client::client(CONNECT),
             url: format!("{url}?disableCookieCache=true&disableRefresh=true"),
-            cookie: names.token,
+            names: settings.cookie_names(),
             key: SigningKey::new(secrets.current()),
             wait: settings.session.timeout,
         }
     }
 
+    /// The session's cookie, under every name that Better Auth may look for it by: under another one it would see none,
+    /// and say that there is no session.
+    fn cookie(&self, token: &SessionToken) -> String {
+        let value = self.key.close(token);
+        let cookies: Vec<_> = self.names.iter().map(|names| format!("{}={value}", names.token)).collect();
+        cookies.join("; ")
+    }
+
     /// The session of `token`, if Better Auth says that it is alive. Bans are judged at the time `now`, in seconds since 1970.
     pub(super) async fn find(&self, token: &SessionToken, now: u64) -> Result<Option<Person>, Unavailable> {
-        let cookie = format!("{}={}", self.cookie, self.key.close(token));
-        let request = Request::get(&self.url).header(header::COOKIE, cookie);
+        let request = Request::get(&self.url).header(header::COOKIE, self.cookie(token));
         let answer =
             client::fetch_with(&self.client, request, self.wait, BYTES_MAX).await.map_err(|error| {
                 warn!(%error, url = self.url, "look a session up");
@@ -84,5 +91,34 @@ impl Http {
             warn!("a session's user has an id that can't stand in a header");
         }
         Ok(person)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn better_auth_finds_the_cookie_by_whichever_name_it_may_look_for() {
+        let token = SessionToken::bare("D9XCRDDrH9v3FZ10lmGAzfSKKCzXFnSv").unwrap();
+        let secret = ("BETTER_AUTH_SECRET", "k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn");
+        for (further, want) in [
+            (vec![("BETTER_AUTH_URL", "http://a.test")], vec!["better-auth.session_token"]),
+            (vec![("BETTER_AUTH_URL", "https://a.test")], vec!["__Secure-better-auth.session_token"]),
+            (
+                vec![
+                    ("AUTH_VERIFIER_SESSION__LOOKUP", "http"),
+                    ("AUTH_VERIFIER_SESSION__URL", "http://frontend:3000/api/auth"),
+                ],
+                vec!["__Secure-better-auth.session_token", "better-auth.session_token"],
+            ),
+        ] {
+            let settings: Settings =
+                chassis::settings::load(&further.into_iter().chain([secret]).collect()).unwrap();
+            let http = Http::new(&settings, &settings.secrets().unwrap().unwrap());
+            let cookie = http.cookie(&token);
+            let names: Vec<_> = cookie.split("; ").map(|pair| pair.split_once('=').unwrap().0).collect();
+            assert_eq!(names, want);
+        }
     }
 }

@@ -199,6 +199,18 @@ impl Settings {
             }
             _ => {}
         }
+        if self.jwks.file.is_some() && !matches!(self.key_source(), Some(KeySource::File(_))) {
+            return wrong(
+                "AUTH_VERIFIER_JWKS__FILE",
+                "is not read: AUTH_VERIFIER_JWKS__SOURCE or …__ENABLED says otherwise",
+            );
+        }
+        if self.hs256.require_issuer_and_audience && !self.hs256.enabled {
+            return wrong(
+                "AUTH_VERIFIER_HS256__REQUIRE_ISSUER_AND_AUDIENCE",
+                "demands nothing where AUTH_VERIFIER_HS256__ENABLED is false",
+            );
+        }
         if self.hs256.require_issuer_and_audience && !self.names_parties() {
             return wrong(
                 "AUTH_VERIFIER_HS256__REQUIRE_ISSUER_AND_AUDIENCE",
@@ -229,7 +241,18 @@ impl Settings {
 
     fn check_oauth(&self) -> Result<(), SettingsError> {
         let wrong = |name: &str, reason: &str| Err(SettingsError::new(name, reason));
-        if !self.oauth.access_tokens.jwt() {
+        let OAuth { access_tokens, issuers, audiences, scopes, opaque_prefix } = &self.oauth;
+        if *access_tokens == AccessTokenForms::Off {
+            // Whoever demands a scope, say, must not believe that it is demanded of API tokens.
+            let stated = [issuers, audiences, scopes].iter().any(|list| !list.is_empty());
+            if stated || !opaque_prefix.is_empty() {
+                return wrong(
+                    "AUTH_VERIFIER_OAUTH__ACCESS_TOKENS",
+                    "is off, so that what else is set of AUTH_VERIFIER_OAUTH__ would do nothing",
+                );
+            }
+        }
+        if !access_tokens.jwt() {
             return Ok(());
         }
         if self.key_source().is_none() {
@@ -274,6 +297,19 @@ impl Settings {
             let visible = trusted.user_prefix.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
             if !visible || trusted.user_prefix.len() > USER_PREFIX_CHARS_MAX {
                 return wrong("user_prefix", "must be at most 64 visible ASCII characters without a comma");
+            }
+            // Nobody's id may begin as another's prefix does, or one issuer could make up a user of the other's.
+            let prefix = &trusted.user_prefix;
+            if prefix.ends_with(|last: char| last.is_ascii_alphanumeric() || "-_".contains(last)) {
+                return wrong(
+                    "user_prefix",
+                    "must end in a character that no id of ours has, such as a colon",
+                );
+            }
+            let within = |one: &str, other: &str| !other.is_empty() && one != other && one.starts_with(other);
+            let mut earlier = self.trusted[..at].iter().map(|earlier| &earlier.user_prefix);
+            if let Some(other) = earlier.find(|other| within(prefix, other) || within(other, prefix)) {
+                return wrong("user_prefix", &format!("must not be told from {other} by its end alone"));
             }
             known.extend(trusted.issuers.iter().cloned());
         }

@@ -1,13 +1,16 @@
 //! Access tokens of the OAuth provider, in both forms.
 
+use auth_verifier::session_token::{SessionToken, SigningKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chassis::Body;
+use http::Request;
 use serde_json::{Value, json};
 
 use crate::{
     issuer::Signing,
     tables::{ADMIN_PLUGIN, BETTER_AUTH, OAUTH_PROVIDER, WithTables},
-    world::{ISSUER, World, claims, now, with_key},
+    world::{ISSUER, SECRET, World, claims, now, with_key},
 };
 
 const RESOURCE: &str = "https://api.example.com";
@@ -133,6 +136,9 @@ async fn an_opaque_token_ends_with_everything_that_it_rests_on() {
         (r#"update "oauthAccessToken" set resources = '["https://other.example.com"]'"#, 401),
         (r#"update "oauthAccessToken" set resources = '["https://api.example.com"]'"#, 200),
         (r#"update "oauthAccessToken" set resources = '[]'"#, 200),
+        // Whom it is for can't be known, which is not the same as nobody in particular.
+        (r#"update "oauthAccessToken" set resources = '"https://other.example.com"'"#, 503),
+        (r#"update "oauthAccessToken" set resources = '[{"uri":"https://other.example.com"}]'"#, 503),
         (r#"update "oauthClient" set disabled = true"#, 401),
         (r#"update "oauthClient" set disabled = false"#, 200),
         (r#"update session set "expiresAt" = now()"#, 401),
@@ -145,6 +151,28 @@ async fn an_opaque_token_ends_with_everything_that_it_rests_on() {
         assert_eq!(tables.world.bearer(OPAQUE).await.status, 200);
         tables.run(change).await;
         assert_eq!(tables.world.bearer(OPAQUE).await.status, status, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn an_opaque_token_that_is_over_is_not_made_good_by_a_cookie() {
+    let session = SessionToken::bare(crate::tables::TOKEN).unwrap();
+    let cookie = format!("better-auth.session_token={}", SigningKey::new(SECRET).close(&session));
+    for bearer in ["any", "signed", "off"] {
+        let variables =
+            [("AUTH_VERIFIER_SESSION__BEARER", bearer), ("AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX", "acme_")];
+        let Some(tables) = with_opaque(&variables).await else { return };
+        let asked = async |token: &str| {
+            let request = Request::get("/verify").header("authorization", format!("Bearer {token}"));
+            tables.world.get(request.header("cookie", &cookie).body(Body::empty()).unwrap()).await
+        };
+        let (ours, other) = (format!("acme_{OPAQUE}"), format!("other_{OPAQUE}"));
+        assert_eq!(asked(&ours).await.header("x-credential"), Some("bearer"), "{bearer}");
+        tables.run(r#"update "oauthAccessToken" set revoked = now()"#).await;
+        assert_eq!(asked(&ours).await.status, 401, "{bearer}");
+        // One that can be neither is none, as it is in Better Auth.
+        let passed_over = bearer != "any";
+        assert_eq!(asked(&other).await.status == 200, passed_over, "{bearer}");
     }
 }
 

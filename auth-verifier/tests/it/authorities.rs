@@ -91,6 +91,20 @@ fn an_unsafe_list_of_issuers_does_not_start() {
     let (url, prefix) = ("jwks_url = \"https://a.test/jwks\"", "user_prefix = \"a:\"");
     let good = with("[\"https://a.test\"]", "[\"api\"]", url, prefix);
     load(&good).unwrap();
+    let both = |first: &str, second: &str| {
+        let one = |issuer: &str, prefix: &str| {
+            with(
+                &format!("[\"https://{issuer}.test\"]"),
+                "[\"api\"]",
+                url,
+                &format!("user_prefix = \"{prefix}\""),
+            )
+        };
+        [one("a", first), one("b", second)].concat()
+    };
+    for (first, second) in [("a:", "b:"), ("a:", ""), ("", ""), ("a:", "a:"), ("ab:", "a:")] {
+        load(&both(first, second)).unwrap();
+    }
     for (bad, want) in [
         (with("[]", "[\"api\"]", url, prefix), "trusted[0].issuers: name the issuers"),
         (with("[\"https://a.test\"]", "[]", url, prefix), "trusted[0].audiences: name the audiences"),
@@ -108,6 +122,13 @@ fn an_unsafe_list_of_issuers_does_not_start() {
             with(&format!("[\"{ISSUER}\"]"), "[\"api\"]", url, prefix),
             "trusted[0].issuers: http://localhost:3000 is accepted already",
         ),
+        // `p` would make `p` and 31 characters of its own choice one of ours.
+        (both("a:", "p"), "trusted[1].user_prefix: must end in"),
+        (both("p-", "a:"), "trusted[0].user_prefix: must end in"),
+        (both("p_", "a:"), "trusted[0].user_prefix: must end in"),
+        // The user `b:1` of the one would be the user `1` of the other.
+        (both("a:", "a:b:"), "trusted[1].user_prefix: must not be told from a: by its end alone"),
+        (both("a:b:", "a:"), "trusted[1].user_prefix: must not be told from a:b: by its end alone"),
         (good.repeat(2), "trusted[1].issuers: https://a.test is accepted already"),
     ] {
         let error = load(&bad).unwrap_err();

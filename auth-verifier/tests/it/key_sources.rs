@@ -104,6 +104,20 @@ async fn the_table_may_be_called_otherwise_and_its_ids_may_be_numbers() {
 }
 
 #[tokio::test]
+async fn a_table_has_the_bound_of_every_set() {
+    let key = Signing::new("k1", "EdDSA");
+    for (further, status) in [(63, 200), (64, 503), (1000, 503)] {
+        let Some(tables) = with_table(&[SINCE_1_3], &[]).await else { return };
+        let copies = format!(
+            r#"insert into jwks (id, "publicKey", "privateKey")
+               select 'copy-' || n, "publicKey", '' from jwks, generate_series(1, {further}) as n"#
+        );
+        tables.run(&format!("{};{copies}", row(&key))).await;
+        assert_eq!(tables.world.bearer(&key.token(&claims())).await.status, status, "{further} more");
+    }
+}
+
+#[tokio::test]
 async fn without_the_table_we_can_not_know() {
     let Some(tables) = with_table(&[BETTER_AUTH], &[]).await else { return };
     let key = Signing::new("k1", "EdDSA");

@@ -103,6 +103,18 @@ async fn a_verdict_is_never_reused_for_longer_than_the_lag() {
 }
 
 #[tokio::test]
+async fn a_verdict_is_not_reused_beyond_the_session_that_the_token_names() {
+    let variables =
+        [("AUTH_VERIFIER_REVOCATION_LAG_SECS", "300"), ("AUTH_VERIFIER_VERDICT_MAX_AGE_SECS", "50")];
+    let Some((tables, key)) = world("session", &variables).await else { return };
+    let ends = "update session set \"expiresAt\" = now() + interval '30 seconds'";
+    tables.run(ends).await;
+    let answer = tables.world.bearer(&key.token(&claims_with(json!({"sid": "s1"})))).await;
+    let age: u64 = answer.header("cache-control").unwrap().rsplit_once('=').unwrap().1.parse().unwrap();
+    assert!(age <= 30, "{age}");
+}
+
+#[tokio::test]
 async fn where_the_tables_are_out_of_reach_we_can_not_know() {
     let Some((tables, key)) = world("user", &[]).await else { return };
     tables.run(r#"alter table "user" rename to people"#).await;

@@ -1,11 +1,18 @@
 //! Session cookies and tokens, looked up by asking somebody who answers as Better Auth does.
 
-use auth_verifier::session_token::{SessionToken, SigningKey};
+use auth_verifier::{
+    lookups::{Lookups, Question},
+    session_token::{SessionToken, SigningKey},
+    settings::Settings,
+};
 use chassis::Body;
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, SECRET, World};
+use crate::{
+    issuer::Endpoint,
+    world::{Answer, SECRET, World},
+};
 
 pub const TOKEN: &str = "D9XCRDDrH9v3FZ10lmGAzfSKKCzXFnSv";
 pub const FAR: &str = "2099-01-01T00:00:00.000Z";
@@ -119,6 +126,29 @@ async fn a_look_up_is_reused_for_as_long_as_is_set() {
         assert_eq!(by_cookie(&world, &cookie(SECRET)).await.status, 200);
     }
     assert_eq!(world.endpoint.asked(), 3);
+}
+
+#[tokio::test]
+async fn a_look_up_is_relied_on_from_when_it_was_asked_for_however_long_the_answer_took() {
+    let endpoint = Endpoint::new().await;
+    let variables = [
+        ("BETTER_AUTH_SECRET", SECRET),
+        ("BETTER_AUTH_URL", endpoint.url.strip_suffix("/jwks").unwrap()),
+        ("AUTH_VERIFIER_SESSION__TIMEOUT_MS", "20000"),
+        ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "300"),
+    ];
+    let settings: Settings = chassis::settings::load(&variables.into_iter().collect()).unwrap();
+    let lookups = Lookups::new(&settings, settings.secrets().unwrap().as_ref(), None);
+    let token = SessionToken::bare(TOKEN).unwrap();
+    for (answer, begin) in [(session(TOKEN, FAR, ada()), 1000), ("null".to_owned(), 2000)] {
+        endpoint.answer(200, &answer);
+        let before = endpoint.asked();
+        for (now, asked) in [(begin, 1), (begin + 299, 1), (begin + 300, 2), (begin + 599, 2)] {
+            let found = lookups.find(Question::Session(&token), now).await.unwrap();
+            assert_eq!(found.is_some(), answer != "null");
+            assert_eq!(endpoint.asked() - before, asked, "at {now}");
+        }
+    }
 }
 
 #[tokio::test]

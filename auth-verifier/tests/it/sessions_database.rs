@@ -246,6 +246,12 @@ async fn tables_that_are_not_as_the_settings_say_are_no_answer() {
         ("AUTH_VERIFIER_TABLES__SESSION", "sessions"),
         ("AUTH_VERIFIER_TABLES__USER", "session"),
         ("AUTH_VERIFIER_TABLES__COLUMNS", "snake"),
+        // No column of what is read along with the table stands in for one that it lacks.
+        ("AUTH_VERIFIER_TABLES__FIELDS", "user.id=owner_id"),
+        ("AUTH_VERIFIER_TABLES__FIELDS", "session.token=banned"),
+        // What may not be there must be, once it was named: a slip must not let in who is banned.
+        ("AUTH_VERIFIER_TABLES__FIELDS", "user.banned=is_baned"),
+        ("AUTH_VERIFIER_TABLES__FIELDS", "user.banExpires=ban_end"),
     ] {
         let Some(tables) = Tables::new(BETTER_AUTH, &[variable]).await else { return };
         assert_eq!(tables.sessions.session(&token).await, Err(Unavailable::Sessions), "{variable:?}");
