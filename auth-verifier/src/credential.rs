@@ -88,12 +88,16 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Bearer<'_>>, Rejection> {
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Ok(Some(Bearer::Foreign));
     }
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=%".contains(&byte);
-    if token.is_empty() || !token.bytes().all(plain) {
+    if token.is_empty() || !token.bytes().all(is_of_a_token) {
         return Err(Rejection::Header);
     }
     let jwt = token.bytes().filter(|byte| *byte == b'.').count() >= 2;
     Ok(Some(if jwt { Bearer::Jwt(token) } else { Bearer::Session(token) }))
+}
+
+/// Whether a bearer token may have it.
+pub(crate) fn is_of_a_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/=%".contains(&byte)
 }
 
 #[cfg(test)]

@@ -47,6 +47,8 @@ pub struct CookieCache {
     pub jwe: JweKeys,
     /// Whose keys the form with public keys is signed with.
     pub authority: Option<Arc<Authority>>,
+    /// Whom that form may come from.
+    pub issuers: Vec<String>,
 }
 
 /// What all forms hold.
@@ -86,7 +88,9 @@ impl CookieCache {
         let opened = match self.strategy {
             Strategy::Compact => compact::open(value, keys, now)?,
             Strategy::Jwt => jwt::open(value, keys, now)?,
-            Strategy::JwtJwks => jwt_jwks::open(value, self.authority.as_deref()?, now).await?,
+            Strategy::JwtJwks => {
+                jwt_jwks::open(value, self.authority.as_deref()?, &self.issuers, now).await?
+            }
             Strategy::Jwe => jwe::open(value, &self.jwe)?,
         };
         let of_this_session = opened.payload.session.token == token.expose();
@@ -165,7 +169,8 @@ mod tests {
     const NOW: u64 = 1_795_406_640;
 
     fn cache(strategy: Strategy, secret: &str) -> CookieCache {
-        CookieCache { strategy, version: "1".into(), jwe: JweKeys::new([secret]), authority: None }
+        let jwe = JweKeys::new([secret]);
+        CookieCache { strategy, version: "1".into(), jwe, authority: None, issuers: vec![] }
     }
 
     fn strategy(name: &str) -> Option<Strategy> {

@@ -103,6 +103,13 @@ impl Settings {
         self.or_origin(&self.audiences)
     }
 
+    /// Whom a cookie cache that the keys sign may come from: the origin of the base URL, whatever issuer API tokens name
+    /// (`plugins/jwt/cookie-cache.ts`), or one that is listed, for a Better Auth with several origins.
+    pub fn cache_issuers(&self) -> Vec<String> {
+        let origin = self.better_auth.url.as_ref().map(ServiceUrl::origin);
+        origin.into_iter().chain(self.issuers.iter().cloned()).collect()
+    }
+
     /// Better Auth's `iss` and `aud` are the origin of its base URL where nothing else is configured
     /// (`packages/better-auth/src/plugins/jwt/sign.ts`).
     fn or_origin(&self, listed: &[String]) -> Vec<String> {
@@ -403,6 +410,14 @@ mod tests {
             (
                 &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_GRPC_LISTEN", "8003")],
                 "AUTH_VERIFIER_GRPC_LISTEN: `8003` is not an address with a port, such as",
+            ),
+            (
+                &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX", "com.acme.")],
+                "AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX: must be of characters that a bearer token may have",
+            ),
+            (
+                &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX", "acme:")],
+                "AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX: must be of characters that a bearer token may have",
             ),
             (
                 &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_LISTN", "x")],

@@ -169,6 +169,7 @@ fn sessions(
         version: settings.cookie_cache.version.clone(),
         jwe: JweKeys::new(secrets.all()),
         authority: own.cloned(),
+        issuers: settings.cache_issuers(),
     });
     Sessions {
         keys: Arc::clone(keys),

@@ -25,7 +25,7 @@ fn open(strategy: Strategy, value: &str, token: &str) -> Option<Person> {
     static KEYS: OnceLock<(CookieCache, SigningKeys)> = OnceLock::new();
     let (cache, keys) = KEYS.get_or_init(|| {
         let jwe = JweKeys::new([secret()]);
-        let cache = CookieCache { strategy, version: "1".into(), jwe, authority: None };
+        let cache = CookieCache { strategy, version: "1".into(), jwe, authority: None, issuers: vec![] };
         let secrets = Secrets::parse(None, Some(&Secret::new(secret())));
         let secrets = secrets.expect("the secret is a good one").expect("there is one");
         (cache, SigningKeys::new(&secrets, 0))

@@ -6,7 +6,7 @@ use chassis::settings::{self, ServiceUrl, SettingsError};
 use serde::{Deserialize, Deserializer};
 
 use super::{Settings, api_path};
-use crate::{Parties, keys::Algorithm, revocation::Revocation};
+use crate::{Parties, credential::is_of_a_token, keys::Algorithm, revocation::Revocation};
 
 /// The longest prefix of other issuers' users, in characters: an id behind it needs room, too.
 const USER_PREFIX_CHARS_MAX: usize = 64;
@@ -251,6 +251,13 @@ impl Settings {
                     "is off, so that what else is set of AUTH_VERIFIER_OAUTH__ would do nothing",
                 );
             }
+        }
+        // With two dots a token would be taken for a JWT.
+        if !opaque_prefix.bytes().all(is_of_a_token) || opaque_prefix.matches('.').count() > 1 {
+            return wrong(
+                "AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX",
+                "must be of characters that a bearer token may have, at most one of them a dot",
+            );
         }
         if !access_tokens.jwt() {
             return Ok(());

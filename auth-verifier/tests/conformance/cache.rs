@@ -5,22 +5,33 @@ use serde_json::{Value, json};
 
 use crate::{
     headers::alike,
-    pair::{Pair, Sent, Who, variables},
+    pair::{Pair, Sent, Who, ours, variables, verifier},
 };
 
-/// Every version with every form.
-fn each() -> impl Iterator<Item = (Version, &'static str)> {
-    Version::ALL.into_iter().flat_map(|version| ["compact", "jwt", "jwe"].map(|form| (version, form)))
+/// Every form.
+const FORMS: [&str; 4] = ["compact", "jwt", "jwt-jwks", "jwe"];
+
+/// The versions that know a form.
+pub fn versions(form: &str) -> &'static [Version] {
+    if form == "jwt-jwks" { &[Version::V1_7] } else { &Version::ALL }
 }
 
-fn options(strategy: &str, further: Value) -> Value {
+/// Every version with every form that it knows.
+pub fn each() -> impl Iterator<Item = (Version, &'static str)> {
+    FORMS.into_iter().flat_map(|form| versions(form).iter().map(move |version| (*version, form)))
+}
+
+/// What an application sets to have a cache of that form.
+pub fn cached(form: &str, further: Value) -> Value {
+    let (strategy, keys) = if form == "jwt-jwks" { ("jwt", true) } else { (form, false) };
     let mut cache = json!({"enabled": true, "strategy": strategy});
     cache.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
-    json!({"session": {"cookieCache": cache}})
+    let jwt = if keys { json!({"sessionCookieCache": true}) } else { json!({}) };
+    json!({"session": {"cookieCache": cache}, "plugins": {"jwt": jwt}})
 }
 
 async fn pair(version: Version, strategy: &str, further: Value) -> Option<Pair> {
-    Pair::start(Setup::new(version, options(strategy, further)), &[(variables::COOKIE_CACHE, strategy)]).await
+    Pair::start(Setup::new(version, cached(strategy, further)), &[(variables::COOKIE_CACHE, strategy)]).await
 }
 
 fn both(session: &Person, cache: &Person) -> Sent {
@@ -83,7 +94,7 @@ async fn a_cache_that_is_over_or_of_another_version_is_not_good() {
 
         let Some(first) = pair(version, strategy, json!({"version": "first"})).await else { return };
         let ada = first.better_auth.sign_up("ada").await;
-        let second = Setup::new(version, options(strategy, json!({"version": "second"})));
+        let second = Setup::new(version, cached(strategy, json!({"version": "second"})));
         let second = first.better_auth.again(second).await;
         let settings =
             |version| [(variables::COOKIE_CACHE, strategy), (variables::COOKIE_CACHE_VERSION, version)];
@@ -148,5 +159,28 @@ async fn a_cache_in_pieces_is_put_together_alike() {
         ];
         alike(&pair, &good, each.iter().map(|each| Sent::cookie(&format!("{session}; {each}"))).collect())
             .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_is_opened_where_no_session_can_be_looked_up() {
+    let nowhere = "http://127.0.0.1:1/api/auth";
+    for (version, strategy) in each() {
+        let Some(pair) = pair(version, strategy, json!({})).await else { return };
+        let ada = pair.better_auth.sign_up("ada").await;
+        for keys in ["endpoint", "table"] {
+            let settings = [
+                (variables::COOKIE_CACHE, strategy),
+                (variables::JWKS_SOURCE, keys),
+                (variables::LOOKUP, "http"),
+                (variables::LOOKUP_URL, nowhere),
+            ];
+            let blind = verifier(&pair.better_auth, None, &settings);
+            assert_eq!(
+                ours(&blind, &both(&ada, &ada)).await,
+                Who::user(&ada.id),
+                "{strategy}, {version}, {keys}"
+            );
+        }
     }
 }

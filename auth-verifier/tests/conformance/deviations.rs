@@ -30,7 +30,7 @@ struct Deviation {
 const DEVIATIONS: &[Deviation] = &[
     Deviation {
         why: "one spelling: base64 as it was written, with no padding, white space or bits added",
-        holds: |case| case.stricter() && loosely(case.sent) == loosely(case.good),
+        holds: |case| case.stricter() && case.sent != case.good && loosely(case.sent) == loosely(case.good),
     },
     Deviation {
         why: "after `Bearer` stand one space and a token, once; anything else is no good, and no cookie makes it so",
@@ -88,12 +88,15 @@ impl Case<'_> {
     }
 }
 
+/// The bearer token.
+pub fn bearer(sent: &Sent) -> Option<&str> {
+    let value = sent.get(header::AUTHORIZATION)?;
+    value.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("bearer ")).map(|_| &value[7..])
+}
+
 /// The bearer token, where it is a JWT by its shape.
 pub fn jwt(sent: &Sent) -> Option<&str> {
-    let value = sent.get(header::AUTHORIZATION)?;
-    let token =
-        value.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("bearer ")).map(|_| &value[7..])?;
-    (token.matches('.').count() >= 2).then_some(token)
+    bearer(sent).filter(|token| token.matches('.').count() >= 2)
 }
 
 /// `Bearer`, one space, and characters that may stand in a token.
@@ -133,8 +136,19 @@ mod tests {
     use http::header::AUTHORIZATION;
     use serde_json::json;
 
-    use super::{Case, DEVIATIONS, Sent, Version, reason};
+    use super::{Case, DEVIATIONS, Sent, Version, Who, reason};
     use crate::pair::Pair;
+
+    #[test]
+    fn nothing_excuses_us_from_a_good_credential_as_it_was_made() {
+        for sent in
+            [Sent::bearer("a.b.c"), Sent::bearer("a.b"), Sent::cookie("better-auth.session_token=a.b")]
+        {
+            let (theirs, ours) = (&Who::user("ada"), &Who::Nobody);
+            let case = Case { version: Version::V1_7, sent: &sent, good: &sent, theirs, ours };
+            assert_eq!(reason(&case), None, "{sent:?}");
+        }
+    }
 
     /// A deviation that nothing shows any more is none: Better Auth has changed, or we have.
     #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use dev_better_auth::{BetterAuth, Person, Setup, Version};
 use http::Method;
 use serde_json::json;
 
-use crate::pair::{Pair, Sent, Who};
+use crate::pair::{Pair, Sent, Who, ours, variables, verifier};
 
 /// A session's two carriers; and the API token, whose life is its own.
 fn carriers(person: &Person) -> [Sent; 2] {
@@ -91,7 +91,7 @@ async fn a_session_of_a_banned_user_is_refused() {
         for ends in ["null", "now() + interval '1 hour'"] {
             ban(ends).await;
             for sent in carriers(&ada) {
-                assert_eq!(pair.check(&sent).await, Who::user(&ada.id), "Better Auth doesn't look");
+                assert_eq!(pair.theirs(&sent).await, Who::user(&ada.id), "Better Auth doesn't look");
                 assert_eq!(pair.ours(&sent).await, Who::Banned, "{version}, until {ends}");
             }
         }
@@ -101,5 +101,65 @@ async fn a_session_of_a_banned_user_is_refused() {
             Who::user(&ada.id),
             "{version}: over"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_token_may_end_with_its_session_or_its_user() {
+    let payload =
+        json!({"plugins": {"jwt": {"jwt": {"definePayload": "function payload with the session"}}}});
+    for version in Version::ALL {
+        let Some(pair) = Pair::start(Setup::new(version, payload.clone()), &[]).await else { return };
+        let better_auth = &pair.better_auth;
+        let by = |what| verifier(better_auth, None, &[(variables::JWT_REVOCATION, what)]);
+        let verifiers = ["off", "user", "session"].map(by);
+        let verdicts = async |person: &Person| {
+            let sent = Sent::bearer(&person.jwt);
+            let [off, user, session] = &verifiers;
+            let session = ours(session, &sent).await;
+            let cookie = Sent::cookie(&person.session_cookie());
+            assert_eq!(session, pair.check(&cookie).await, "{version}: as good as the session, no more");
+            [ours(off, &sent).await, ours(user, &sent).await, session]
+        };
+        let alive = |person: &Person| [(); 3].map(|()| Who::user(&person.id));
+        let (admin, ada) = (better_auth.sign_up("admin").await, better_auth.sign_up("ada").await);
+        let (bob, carol) = (better_auth.sign_up("bob").await, better_auth.sign_up("carol").await);
+        for person in [&admin, &ada, &bob, &carol] {
+            assert_eq!(verdicts(person).await, alive(person), "{version}");
+        }
+        pair.run(r#"update "user" set role = 'admin' where name = 'admin'"#).await;
+
+        let later = sign_in(better_auth, "ada", true).await;
+        better_auth.sign_out(&ada).await;
+        let known = Who::user(&ada.id);
+        assert_eq!(verdicts(&ada).await, [known.clone(), known, Who::Nobody], "{version}: signed out");
+        assert_eq!(verdicts(&later).await, alive(&later), "{version}: another session");
+
+        let as_admin = async |path: &str, person: &Person| {
+            let body = json!({"userId": person.id});
+            let answer = better_auth.call(Method::POST, path, &admin.cookies, Some(body)).await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+        };
+        as_admin("/admin/ban-user", &bob).await;
+        // A ban takes the sessions, too.
+        assert_eq!(verdicts(&bob).await, [Who::user(&bob.id), Who::Banned, Who::Nobody], "{version}: banned");
+        as_admin("/admin/remove-user", &carol).await;
+        assert_eq!(
+            verdicts(&carol).await,
+            [Who::user(&carol.id), Who::Nobody, Who::Nobody],
+            "{version}: gone"
+        );
+        assert_eq!(verdicts(&admin).await, alive(&admin), "{version}: nobody else is");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_token_that_names_no_session_is_not_good_where_it_must() {
+    let settings = [(variables::JWT_REVOCATION, "session")];
+    for version in Version::ALL {
+        let Some(pair) = Pair::start(Setup::new(version, json!({})), &settings).await else { return };
+        let ada = pair.better_auth.sign_up("ada").await;
+        assert_eq!(pair.ours(&Sent::bearer(&ada.jwt)).await, Who::Nobody, "{version}");
+        assert_eq!(pair.ours(&Sent::cookie(&ada.session_cookie())).await, Who::user(&ada.id), "{version}");
     }
 }

@@ -12,8 +12,14 @@
 //! | C  | session token, bare                               | bearer           | yes    | yes | yes | ends           |
 //! | D1 | cookie cache `compact`, whole and in pieces       | cookie, beside B | yes    | yes | yes | lives          |
 //! | D2 | cookie cache `jwt`                                | cookie, beside B | yes    | yes | yes | lives          |
+//! | D3 | cookie cache `jwt`, signed with the keys          | cookie, beside B | -      | -   | yes | lives          |
 //! | D4 | cookie cache `jwe`                                | cookie, beside B | yes    | yes | yes | lives          |
+//! | E  | OAuth access token, JWT                           | bearer           | -      | -   | yes | lives          |
+//! | F  | OAuth access token, opaque                        | bearer           | -      | -   | yes | ends           |
 //! | -  | whatever else carries a signature                 | everywhere       | no     | no  | no  |                |
+//!
+//! An A or E ends with its session where AUTH_VERIFIER_JWT__REVOCATION asks for it; Better Auth's introspection always ends
+//! an E.
 
 #![expect(clippy::unwrap_used, reason = "a test that breaks should say where")]
 
@@ -24,8 +30,10 @@ mod pair;
 mod rows;
 
 mod cache;
+mod grants;
 mod headers;
 mod lives;
+mod oauth;
 mod others;
 mod schemas;
 mod secrets;

@@ -4,7 +4,10 @@ use dev_better_auth::{Setup, Version};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::pair::{Pair, Sent, Tokens, Who, variables};
+use crate::{
+    cache::{cached, each},
+    pair::{Pair, Sent, Tokens, Who, variables},
+};
 
 /// Sent as whatever a credential may be, beside a good session cookie where one belongs there.
 fn everywhere(value: &str, session: &str) -> Vec<Sent> {
@@ -40,24 +43,22 @@ async fn what_verifies_an_address_signs_nobody_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cookie_cache_is_no_token() {
-    for version in Version::ALL {
-        for strategy in ["compact", "jwt", "jwe"] {
-            let options = json!({"session": {"cookieCache": {"enabled": true, "strategy": strategy}}});
-            let setting = [(variables::COOKIE_CACHE, strategy)];
-            let Some(pair) = Pair::start(Setup::new(version, options), &setting).await else { return };
-            let ada = pair.better_auth.sign_up("ada").await;
-            let cache = ada.cookie("session_data");
-            let value = cache.split_once('=').unwrap().1;
-            assert_eq!(pair.check(&Sent::bearer(value)).await, Who::Nobody, "{strategy}, {version}");
-            let as_session = Sent::cookie(&format!("better-auth.session_token={value}"));
-            assert_eq!(pair.check(&as_session).await, Who::Nobody, "{strategy}, {version}");
-            // Nor is a session's cookie a cache.
-            let session = ada.session_cookie();
-            let token = session.split_once('=').unwrap().1;
-            pair.better_auth.sign_out(&ada).await;
-            let as_cache = Sent::cookie(&format!("{session}; better-auth.session_data={token}"));
-            assert_eq!(pair.check(&as_cache).await, Who::Nobody, "{strategy}, {version}");
-        }
+    for (version, strategy) in each() {
+        let setting = [(variables::COOKIE_CACHE, strategy)];
+        let setup = Setup::new(version, cached(strategy, json!({})));
+        let Some(pair) = Pair::start(setup, &setting).await else { return };
+        let ada = pair.better_auth.sign_up("ada").await;
+        let cache = ada.cookie("session_data");
+        let value = cache.split_once('=').unwrap().1;
+        assert_eq!(pair.check(&Sent::bearer(value)).await, Who::Nobody, "{strategy}, {version}");
+        let as_session = Sent::cookie(&format!("better-auth.session_token={value}"));
+        assert_eq!(pair.check(&as_session).await, Who::Nobody, "{strategy}, {version}");
+        // Nor is a session's cookie a cache.
+        let session = ada.session_cookie();
+        let token = session.split_once('=').unwrap().1;
+        pair.better_auth.sign_out(&ada).await;
+        let as_cache = Sent::cookie(&format!("{session}; better-auth.session_data={token}"));
+        assert_eq!(pair.check(&as_cache).await, Who::Nobody, "{strategy}, {version}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use auth_verifier::{http::stack, settings::Settings, verifier::Verifier};
 use chassis::{Body, settings};
-use dev_better_auth::{BetterAuth, SECRET, Setup, Version};
+use dev_better_auth::{BetterAuth, OAuthClient, SECRET, Setup, Version};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use serde_json::{Value, json};
 use tokio_postgres::NoTls;
@@ -107,14 +107,27 @@ pub mod variables {
     pub const TABLES_SCHEMA: &str = "AUTH_VERIFIER_TABLES__SCHEMA";
     pub const TABLES_SESSION: &str = "AUTH_VERIFIER_TABLES__SESSION";
     pub const TABLES_USER: &str = "AUTH_VERIFIER_TABLES__USER";
+    pub const TABLES_JWKS: &str = "AUTH_VERIFIER_TABLES__JWKS";
+    pub const TABLES_FIELDS: &str = "AUTH_VERIFIER_TABLES__FIELDS";
     pub const TABLES_COLUMNS: &str = "AUTH_VERIFIER_TABLES__COLUMNS";
     pub const COOKIE_CACHE: &str = "AUTH_VERIFIER_COOKIE_CACHE__STRATEGY";
+    pub const COOKIE_CACHE_COOKIE: &str = "AUTH_VERIFIER_COOKIE_CACHE__COOKIE";
     pub const COOKIE_CACHE_VERSION: &str = "AUTH_VERIFIER_COOKIE_CACHE__VERSION";
+    pub const SESSION_COOKIE: &str = "AUTH_VERIFIER_SESSION__COOKIE";
     pub const COOKIE_PREFIX: &str = "AUTH_VERIFIER_SESSION__COOKIE_PREFIX";
     pub const SECURE_COOKIES: &str = "AUTH_VERIFIER_SESSION__SECURE_COOKIES";
     pub const LOOKUP: &str = "AUTH_VERIFIER_SESSION__LOOKUP";
     pub const LOOKUP_URL: &str = "AUTH_VERIFIER_SESSION__URL";
     pub const JWKS_URL: &str = "AUTH_VERIFIER_JWKS_URL";
+    pub const JWKS_SOURCE: &str = "AUTH_VERIFIER_JWKS__SOURCE";
+    pub const JWKS_GRACE: &str = "AUTH_VERIFIER_JWKS__GRACE_SECS";
+    pub const RSA_ALGORITHM: &str = "AUTH_VERIFIER_JWKS__RSA_ALGORITHM";
+    pub const JWT_REVOCATION: &str = "AUTH_VERIFIER_JWT__REVOCATION";
+    pub const ACCESS_TOKENS: &str = "AUTH_VERIFIER_OAUTH__ACCESS_TOKENS";
+    pub const OAUTH_AUDIENCES: &str = "AUTH_VERIFIER_OAUTH__AUDIENCES";
+    pub const OAUTH_SCOPES: &str = "AUTH_VERIFIER_OAUTH__SCOPES";
+    pub const OPAQUE_PREFIX: &str = "AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX";
+    pub const ISSUERS: &str = "AUTH_VERIFIER_ISSUERS";
     pub const LEEWAY: &str = "AUTH_VERIFIER_LEEWAY_SECS";
     pub const REUSE: &str = "AUTH_VERIFIER_REVOCATION_LAG_SECS";
     pub const SECRET: &str = "BETTER_AUTH_SECRET";
@@ -131,13 +144,15 @@ pub mod variables {
     ];
 }
 
-/// By what the library judges JWTs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// By what the library judges bearer tokens that are no session's.
+#[derive(Clone, Debug)]
 pub enum Tokens {
     /// `auth.api.verifyJWT`: by its keys.
     Keys,
     /// Its HS256 check with the secret: what an application does that signs by itself.
     Hs256,
+    /// The OAuth provider's introspection, which that client asks for.
+    Introspection(OAuthClient),
 }
 
 /// Better Auth, and a verifier for each way to look sessions up.
@@ -182,11 +197,15 @@ impl Pair {
 
     /// Better Auth's own verdict: its keys' on a bearer token, if it has one, else its session's.
     pub async fn theirs(&self, sent: &Sent) -> Who {
+        let question = match &self.tokens {
+            Tokens::Keys => "jwt",
+            Tokens::Hs256 => "hs256",
+            Tokens::Introspection(client) => {
+                let token = deviations::bearer(sent).unwrap_or_default();
+                return self.better_auth.introspect(client, token).await.into();
+            }
+        };
         if let Some(token) = deviations::jwt(sent) {
-            let question = match self.tokens {
-                Tokens::Keys => "jwt",
-                Tokens::Hs256 => "hs256",
-            };
             let payload = self.better_auth.ask(question, json!({"token": token})).await;
             match &payload["sub"] {
                 Value::String(id) => return Who::user(id),
@@ -202,7 +221,8 @@ impl Pair {
         ours(&self.verifiers[0].1, sent).await
     }
 
-    /// Who sent this, by common consent of Better Auth and all verifiers.
+    /// Who sent this, by common consent of Better Auth and all verifiers; where there is a reason not to consent, by the
+    /// first verifier, so that whoever says what it should be says it of us in any case.
     #[track_caller]
     pub fn check(&self, sent: &Sent) -> impl Future<Output = Who> {
         let place = std::panic::Location::caller();
@@ -213,12 +233,12 @@ impl Pair {
                 all.push((lookup, ours(verifier, sent).await));
             }
             let theirs = self.theirs(sent).await;
-            for (lookup, ours) in all {
-                if !self.explained(sent, sent, &theirs, &ours) {
-                    assert_eq!(ours, theirs, "{place}: {}, by {lookup}: {sent:?}", self.version());
+            for (lookup, ours) in &all {
+                if !self.explained(sent, sent, &theirs, ours) {
+                    assert_eq!(*ours, theirs, "{place}: {}, by {lookup}: {sent:?}", self.version());
                 }
             }
-            theirs
+            all.swap_remove(0).1
         }
     }
 

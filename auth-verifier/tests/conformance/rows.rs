@@ -5,6 +5,7 @@ use http::header;
 use serde_json::{Value, json};
 
 use crate::{
+    cache::{cached, versions},
     mutations::{Depth, mutations},
     pair::{Pair, Sent, Tokens, Who, variables},
 };
@@ -75,6 +76,7 @@ impl Row {
     /// A row D.
     fn cookie_cache(strategy: &'static str) -> Self {
         Self {
+            versions: versions(strategy),
             settings: vec![(variables::COOKIE_CACHE, strategy)],
             value: |person| value(&person.cookie("session_data")).to_owned(),
             sent: |person, changed| {
@@ -82,10 +84,7 @@ impl Row {
                 Sent::cookie(&format!("{}; {cache}", person.session_cookie()))
             },
             after: Lives,
-            ..Self::session_cookie(
-                &format!("the cookie cache, {strategy}"),
-                json!({"session": {"cookieCache": {"enabled": true, "strategy": strategy}}}),
-            )
+            ..Self::session_cookie(&format!("the cookie cache, {strategy}"), cached(strategy, json!({})))
         }
     }
 
@@ -94,7 +93,7 @@ impl Row {
         for version in self.versions {
             let setup = Setup::new(*version, self.options.clone());
             let Some(pair) = Pair::start(setup, &self.settings).await else { return };
-            differences.extend(self.differences(&pair.judging_by(self.tokens)).await);
+            differences.extend(self.differences(&pair.judging_by(self.tokens.clone())).await);
         }
         let (count, list) = (differences.len(), differences.join("\n  "));
         assert!(differences.is_empty(), "{}: {count} differences:\n  {list}", self.name);
@@ -199,6 +198,35 @@ async fn a_session_cookie_is_good_under_whatever_prefix_it_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn cookies_are_found_under_names_of_their_own() {
+    let names =
+        json!({"session_token": {"name": "my_session_token"}, "session_data": {"name": "my_session_data"}});
+    for base in [None, Some("https://auth.example.com")] {
+        // Beside a name of its own a prefix says nothing.
+        let advanced = json!({"advanced": {"cookies": names, "cookiePrefix": "my-app"}});
+        let with_base = |mut options: Value| {
+            options["advanced"] = advanced["advanced"].clone();
+            base.inspect(|base| options["baseURL"] = json!(base));
+            options
+        };
+        let prefix = if base.is_some() { "__Secure-" } else { "" };
+        let settings = [
+            (variables::SESSION_COOKIE, "my_session_token"),
+            (variables::COOKIE_CACHE_COOKIE, "my_session_data"),
+        ];
+        let named = |row: Row| Row {
+            name: format!("{}, {prefix}", row.name),
+            options: with_base(row.options),
+            settings: [row.settings, settings.into()].concat(),
+            depth: Depth::Few,
+            ..row
+        };
+        named(Row::session_cookie("another name", json!({}))).holds().await;
+        named(Row::cookie_cache("compact")).holds().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_token_is_good_as_a_bearer_token_with_its_signature() {
     Row::session_token("a signed session token", |person| person.bearer.clone()).holds().await;
 }
@@ -216,6 +244,19 @@ async fn a_cookie_cache_spares_the_look_up_in_the_compact_form() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cookie_cache_spares_the_look_up_as_a_jwt() {
     Row::cookie_cache("jwt").holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_cache_spares_the_look_up_as_a_jwt_that_the_keys_sign() {
+    Row::cookie_cache("jwt-jwks").holds().await;
+    // Its issuer is the origin, whatever path the base URL has and whatever API tokens say.
+    let mut options = cached("jwt-jwks", json!({}));
+    options["baseURL"] = json!("https://auth.example.com/api/auth");
+    options["plugins"]["jwt"]["jwt"] = json!({"issuer": "urn:issuer"});
+    options["plugins"]["jwt"]["jwks"] = json!({"keyPairConfig": {"alg": "ES512"}});
+    let mut row = Row { options, depth: Depth::Few, ..Row::cookie_cache("jwt-jwks") };
+    row.settings.extend([(variables::ISSUERS, "urn:issuer"), (variables::JWKS_SOURCE, "table")]);
+    row.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,6 +59,25 @@ async fn tables_and_columns_may_have_other_names_and_stand_elsewhere() {
     let snake = json!({"session": {"fields": session}, "plugins": {"admin": admin}});
     holds("snake case", snake, None, &[(variables::TABLES_COLUMNS, "snake")], "").await;
 
+    let fields = json!({"userId": "owner", "token": "key", "expiresAt": "Ends at"});
+    let user = json!({"fields": {"banned": "locked", "banExpires": "locked_until"}});
+    let keys =
+        json!({"modelName": "signing_keys", "fields": {"publicKey": "public_key", "expiresAt": "ends_at"}});
+    let renamed = json!({
+        "user": {"fields": {"email": "mail"}}, "session": {"fields": fields},
+        "plugins": {"admin": {"schema": {"user": user}}, "jwt": {"schema": {"jwks": keys}}},
+    });
+    let names = [
+        (variables::TABLES_JWKS, "signing_keys"),
+        (variables::JWKS_SOURCE, "table"),
+        (
+            variables::TABLES_FIELDS,
+            "session.userId=owner, session.token=key, session.expiresAt=Ends at, user.email=mail, \
+             user.banned=locked, user.banExpires=locked_until, jwks.publicKey=public_key, jwks.expiresAt=ends_at",
+        ),
+    ];
+    holds("renamed fields", renamed, None, &names, "").await;
+
     holds("another schema", json!({}), Some("auth"), &[(variables::TABLES_SCHEMA, "auth")], "").await;
 }
 

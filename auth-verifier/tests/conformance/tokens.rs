@@ -1,9 +1,9 @@
 //! API tokens and the keys that they are signed with.
 
-use dev_better_auth::{Setup, Version};
+use dev_better_auth::{BetterAuth, Setup, Version};
 use serde_json::{Value, json};
 
-use crate::pair::{Pair, Sent, Who};
+use crate::pair::{Pair, Sent, Who, variables};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_key_is_good_at_once_and_an_old_one_until_its_row_is_gone() {
@@ -27,6 +27,93 @@ async fn a_new_key_is_good_at_once_and_an_old_one_until_its_row_is_gone() {
         }
         let third = pair.better_auth.api_token(&ada.cookies).await;
         assert_eq!(pair.check(&Sent::bearer(&third)).await, who, "{version}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_read_from_the_table_as_every_version_makes_it() {
+    for (version, algorithm) in Version::ALL
+        .into_iter()
+        .flat_map(|version| ["EdDSA", "ES512", "RS256", "PS256"].map(|algorithm| (version, algorithm)))
+    {
+        let what = format!("{algorithm}, {version}");
+        let jwt = json!({"jwks": {"keyPairConfig": {"alg": algorithm}}});
+        // Before 1.7 a key's row does not say what it is for.
+        let is_stated = version == Version::V1_7 || algorithm.starts_with('E');
+        let rsa = if is_stated { "" } else { algorithm };
+        let settings = [
+            (variables::JWKS_SOURCE, "table"),
+            (variables::JWKS_URL, "http://127.0.0.1:1/jwks"),
+            (variables::RSA_ALGORITHM, rsa),
+        ];
+        let setup = Setup::new(version, json!({"plugins": {"jwt": jwt}}));
+        let Some(pair) = Pair::start(setup, &settings).await else { return };
+        let ada = pair.better_auth.sign_up("ada").await;
+        let who = Who::user(&ada.id);
+        assert_eq!(pair.check(&Sent::bearer(&ada.jwt)).await, who, "{what}");
+        pair.run(r#"update jwks set "expiresAt" = now()"#).await;
+        let second = pair.better_auth.api_token(&ada.cookies).await;
+        assert_ne!(second.split('.').next(), ada.jwt.split('.').next(), "{what}: another key");
+        for token in [&ada.jwt, &second] {
+            assert_eq!(pair.check(&Sent::bearer(token)).await, who, "{what}: an expired key, and a new one");
+        }
+        pair.run(r#"delete from jwks where "expiresAt" is not null"#).await;
+        let pair = Pair::beside(pair.better_auth, None, &settings);
+        for (token, who) in [(&ada.jwt, &Who::Nobody), (&second, &who)] {
+            assert_eq!(pair.check(&Sent::bearer(token)).await, *who, "{what}: the old key is gone");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_outlive_the_upgrade_of_better_auth() {
+    let base = "https://auth.example.com";
+    for (version, algorithm) in [Version::V1_4, Version::V1_6]
+        .into_iter()
+        .flat_map(|version| [(version, "EdDSA"), (version, "PS256")])
+    {
+        let setup = |version| {
+            let jwt = json!({"jwks": {"keyPairConfig": {"alg": algorithm}}});
+            Setup::new(version, json!({"baseURL": base, "plugins": {"jwt": jwt}}))
+        };
+        let Some(old) = BetterAuth::start(setup(version)).await else { return };
+        let ada = old.sign_up("ada").await;
+        let upgraded = old.again(setup(Version::V1_7)).await;
+        let table = [
+            (variables::JWKS_SOURCE, "table"),
+            (variables::RSA_ALGORITHM, if algorithm == "PS256" { algorithm } else { "" }),
+        ];
+        let (who, what) = (Who::user(&ada.id), format!("{algorithm}, of {version}"));
+        let mut pair = Pair::beside(upgraded, Some(base), &table);
+        pair.run(r#"update jwks set "expiresAt" = now()"#).await;
+        // One row says what its key is for, the other does not.
+        let second = pair.better_auth.api_token(&ada.cookies).await;
+        for source in ["table", "endpoint"] {
+            for token in [&ada.jwt, &second] {
+                assert_eq!(pair.check(&Sent::bearer(token)).await, who, "{what}, by {source}");
+            }
+            pair = Pair::beside(pair.better_auth, Some(base), &[]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_key_counts_for_as_long_as_better_auth_publishes_it() {
+    for (version, source) in
+        Version::ALL.into_iter().flat_map(|version| ["endpoint", "table"].map(|source| (version, source)))
+    {
+        let setup = Setup::new(version, json!({"plugins": {"jwt": {"jwks": {"gracePeriod": 3600}}}}));
+        let settings = [(variables::JWKS_SOURCE, source), (variables::JWKS_GRACE, "3600")];
+        let Some(mut pair) = Pair::start(setup, &settings).await else { return };
+        let ada = pair.better_auth.sign_up("ada").await;
+        for (ago, who) in [("59 minutes", Who::user(&ada.id)), ("61 minutes", Who::Nobody)] {
+            pair.run(&format!(r#"update jwks set "expiresAt" = now() - interval '{ago}'"#)).await;
+            // What has no new key publishes none.
+            pair.better_auth.api_token(&ada.cookies).await;
+            pair.run(r#"update jwks set "expiresAt" = null where "expiresAt" > now()"#).await;
+            pair = Pair::beside(pair.better_auth, None, &settings);
+            assert_eq!(pair.ours(&Sent::bearer(&ada.jwt)).await, who, "{version}, {source}: {ago}");
+        }
     }
 }
 

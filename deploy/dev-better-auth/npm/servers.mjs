@@ -11,7 +11,7 @@
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
-import { SignJWT } from "jose";
+import { SignJWT, exportJWK, generateKeyPair } from "jose";
 import pg from "pg";
 
 // Standard output is for the answers alone. What the library logs is which credentials are broken, and most are
@@ -34,6 +34,7 @@ const functions = (server) => ({
   "plain password": { hash: async (password) => password, verify: async ({ hash, password }) => hash === password },
   "keep the link": async ({ token }) => void (server.mail = token),
   "payload of the name alone": ({ user }) => ({ name: user.name }),
+  "payload with the session": ({ user, session }) => ({ ...user, sid: session.id }),
   "sign HS256": (payload) => {
     const key = new TextEncoder().encode(server.auth.options.secret);
     return new SignJWT(payload).setProtectedHeader({ alg: "HS256" }).sign(key);
@@ -63,13 +64,22 @@ const revived = (value, known) => {
   return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, revived(item, known)]));
 };
 
-// What only the server itself can be asked: the library's own verdict on tokens, and tokens with any claims.
+// What only the server itself can be asked: the library's own verdict on tokens, and tokens with any claims; also a
+// proof that its sender has a key, some key, for whoever wants tokens bound to one (RFC 9449).
 const oracle = {
   "/oracle/jwt": async ({ auth }, { token }) => (await auth.api.verifyJWT({ body: { token } })).payload,
   "/oracle/hs256": async ({ auth }, { token }) => verifyHs256(token, auth.options.secret),
   "/oracle/sign": async ({ auth }, body) => (await auth.api.signJWT({ body })).token,
   "/oracle/mail": async ({ mail }) => mail,
   "/oracle/told": async ({ url }) => told.get(url),
+  "/oracle/proof": async (_, { url }) => {
+    const { publicKey, privateKey } = await generateKeyPair("ES256");
+    return new SignJWT({ htm: "POST", htu: url })
+      .setProtectedHeader({ typ: "dpop+jwt", alg: "ES256", jwk: await exportJWK(publicKey) })
+      .setJti(crypto.randomUUID())
+      .setIssuedAt()
+      .sign(privateKey);
+  },
   "/oracle/account": async ({ auth }, account) =>
     symmetricEncodeJWT(account, auth.options.secret, "better-auth-account"),
 };

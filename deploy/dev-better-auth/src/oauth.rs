@@ -1,7 +1,7 @@
 //! An OAuth client of a server that has the OAuth provider's plugin, and what such a client is handed.
 
 use http::{Method, Request, header};
-use serde_json::json;
+use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
 use crate::{Answer, BetterAuth, Body, Person};
@@ -18,6 +18,10 @@ const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 pub struct OAuthClient {
     pub id: String,
     pub secret: String,
+    /// What it asks for, separated by spaces.
+    pub scope: String,
+    /// Whether its tokens are bound to a key that it has (RFC 9449).
+    pub bound: bool,
 }
 
 /// What a client was granted.
@@ -27,6 +31,8 @@ pub struct Granted {
     pub access: String,
     /// The ID token.
     pub id: String,
+    /// What another access token is granted for, where the client asked for `offline_access`.
+    pub refresh: Option<String>,
 }
 
 impl BetterAuth {
@@ -36,13 +42,29 @@ impl BetterAuth {
     ///
     /// Where Better Auth refuses.
     pub async fn oauth_client(&self, owner: &Person) -> OAuthClient {
-        let body = json!({
+        self.oauth_client_with(owner, json!({})).await
+    }
+
+    /// The same, with further metadata (RFC 7591); null takes what is there away.
+    ///
+    /// # Panics
+    ///
+    /// Where Better Auth refuses.
+    pub async fn oauth_client_with(&self, owner: &Person, metadata: Value) -> OAuthClient {
+        let bound = metadata["dpop_bound_access_tokens"] == true;
+        let mut body = json!({
             "redirect_uris": [REDIRECT], "scope": "openid profile email",
             "token_endpoint_auth_method": "client_secret_post",
             "backchannel_logout_uri": format!("https://app.example.com/logout?server={}", self.url),
         });
+        let metadata = metadata.as_object().cloned().unwrap_or_default();
+        let fields = body.as_object_mut().expect("it is an object");
+        fields.extend(metadata);
+        fields.retain(|_, value| !value.is_null());
         let made = self.call(Method::POST, "/oauth2/create-client", &owner.cookies, Some(body)).await;
-        OAuthClient { id: text(&made, "client_id"), secret: text(&made, "client_secret") }
+        let of_client = |name| text(&made, name);
+        let (id, secret) = (of_client("client_id"), of_client("client_secret"));
+        OAuthClient { id, secret, scope: of_client("scope"), bound }
     }
 
     /// Takes somebody through the code flow, for `resource` if one is named.
@@ -55,7 +77,7 @@ impl BetterAuth {
             ("response_type", "code"),
             ("client_id", &client.id),
             ("redirect_uri", REDIRECT),
-            ("scope", "openid profile email"),
+            ("scope", &client.scope),
             ("state", "state"),
             ("code_challenge", CHALLENGE),
             ("code_challenge_method", "S256"),
@@ -79,7 +101,18 @@ impl BetterAuth {
         ];
         let given = given.into_iter().chain(resource.map(|resource| ("resource", resource)));
         let tokens = self.as_client(client, "/oauth2/token", given).await;
-        Granted { access: text(&tokens, "access_token"), id: text(&tokens, "id_token") }
+        granted(&tokens)
+    }
+
+    /// Grants a client the next tokens for a refresh token.
+    ///
+    /// # Panics
+    ///
+    /// Where Better Auth refuses.
+    pub async fn refresh(&self, client: &OAuthClient, token: &str, resource: Option<&str>) -> Granted {
+        let given = [("grant_type", "refresh_token"), ("refresh_token", token)];
+        let given = given.into_iter().chain(resource.map(|resource| ("resource", resource)));
+        granted(&self.as_client(client, "/oauth2/token", given).await)
     }
 
     async fn consent(&self, person: &Person, page: &str) -> String {
@@ -89,14 +122,39 @@ impl BetterAuth {
         text(&answer, "url")
     }
 
-    /// Whose access token this is, by Better Auth's own word (RFC 7662).
+    /// An access token that a client is granted for itself, in no user's name (RFC 6749 §4.4), for `resource` if one is
+    /// named.
+    ///
+    /// # Panics
+    ///
+    /// Where Better Auth refuses.
+    pub async fn grant_own(&self, client: &OAuthClient, resource: Option<&str>) -> String {
+        let resource = resource.map(|resource| ("resource", resource));
+        let given = std::iter::once(("grant_type", "client_credentials")).chain(resource);
+        text(&self.as_client(client, "/oauth2/token", given).await, "access_token")
+    }
+
+    /// Whose access token this is, by Better Auth's own word (RFC 7662). It is no user's if a client was granted it for
+    /// itself, nor if it takes more than to bear it.
     ///
     /// # Panics
     ///
     /// Where there is no answer.
     pub async fn introspect(&self, client: &OAuthClient, token: &str) -> Option<String> {
-        let answer = self.as_client(client, "/oauth2/introspect", [("token", token)]).await;
-        (answer.body["active"] == true).then(|| text(&answer, "sub"))
+        let Answer { body, .. } = self.as_client(client, "/oauth2/introspect", [("token", token)]).await;
+        let of_a_user = body["sub"] != body["client_id"];
+        let good = body["active"] == true && body["token_type"] == "Bearer" && of_a_user;
+        body["sub"].as_str().filter(|_| good).map(str::to_owned)
+    }
+
+    /// Takes an access token back (RFC 7009).
+    ///
+    /// # Panics
+    ///
+    /// Where Better Auth refuses.
+    pub async fn revoke(&self, client: &OAuthClient, token: &str) {
+        let answer = self.as_client(client, "/oauth2/revoke", [("token", token)]).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
     }
 
     /// What the clients were told of the last sign-out, by back channel.
@@ -111,20 +169,30 @@ impl BetterAuth {
 
     async fn as_client<'a>(
         &self,
-        OAuthClient { id, secret }: &'a OAuthClient,
+        OAuthClient { id, secret, bound, .. }: &'a OAuthClient,
         path: &str,
         fields: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Answer {
         let own = [("client_id", &**id), ("client_secret", &**secret)];
         let body: Body = form(own.into_iter().chain(fields)).into();
-        let request = Request::post(format!("{}/api/auth{path}", self.url))
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let url = format!("{}/api/auth{path}", self.url);
+        let mut request =
+            Request::post(&url).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if *bound {
+            let proof = self.ask("proof", json!({"url": url})).await;
+            request = request.header("dpop", proof.as_str().expect("it is a text"));
+        }
         self.exchange(request, body).await
     }
 }
 
 fn form<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+}
+
+fn granted(tokens: &Answer) -> Granted {
+    let refresh = tokens.body["refresh_token"].as_str().map(str::to_owned);
+    Granted { access: text(tokens, "access_token"), id: text(tokens, "id_token"), refresh }
 }
 
 fn text(answer: &Answer, name: &str) -> String {
