@@ -40,7 +40,16 @@ pub fn identity(caller: Caller) -> HeaderMap {
 /// RFC 6750 §3: a request without any credential hears only the challenge, one with a bad token that it is bad.
 /// Why it is bad is for the log.
 fn rejected(rejection: &Rejection) -> Problem {
-    let (challenge, code, detail) = match rejection {
+    let status = match rejection.reason() {
+        Rejection::Scope(_) => StatusCode::FORBIDDEN,
+        _ => StatusCode::UNAUTHORIZED,
+    };
+    let (challenge, code, detail) = match rejection.reason() {
+        Rejection::Scope(_) => (
+            "Bearer realm=\"api\", error=\"insufficient_scope\", error_description=\"the token does not allow this\"",
+            "insufficient-scope",
+            "the token does not allow this; ask for one with the scopes that this API needs",
+        ),
         Rejection::Missing | Rejection::Scheme => (
             "Bearer realm=\"api\"",
             "unauthenticated",
@@ -52,6 +61,6 @@ fn rejected(rejection: &Rejection) -> Problem {
             "the token is expired, malformed or not valid here; sign in again",
         ),
     };
-    Problem::new(StatusCode::UNAUTHORIZED, code, detail)
+    Problem::new(status, code, detail)
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }

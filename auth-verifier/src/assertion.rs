@@ -19,6 +19,8 @@ use http::HeaderValue;
 use moka::sync::Cache;
 use serde_json::json;
 
+use crate::evicted;
+
 /// Binds the derived key to this one use; a later form of it gets another number.
 const SALT: &[u8] = b"usher";
 const INFO: &[u8] = b"identity assertion, Ed25519, 1";
@@ -68,6 +70,7 @@ impl Signer {
         // Most of the time that is left beyond `max_age` is for those who check it.
         let age_max = life.saturating_sub(max_age) / 4;
         let kept = Cache::builder().max_capacity(KEPT_MAX).time_to_live(age_max + Duration::from_secs(1));
+        let kept = kept.eviction_listener(evicted::count("assertions"));
         Self {
             header: BASE64_URL_SAFE_NO_PAD.encode(header),
             key,

@@ -32,4 +32,13 @@ impl Users {
             Self::Others(prefix) => UserId::parse(&format!("{prefix}{sub}")),
         }
     }
+
+    /// Whether what an authority says of its users' addresses can be passed on: an address has no prefix, and whoever has
+    /// users of their own must not make up one of ours.
+    pub fn are_ours(&self) -> bool {
+        match self {
+            Self::Own => true,
+            Self::Others(prefix) => prefix.is_empty(),
+        }
+    }
 }

@@ -30,6 +30,9 @@ pub(crate) struct Claims {
     /// The key that a token is bound to (RFC 7800): whoever only carries it doesn't show that they have the key.
     #[serde(default, deserialize_with = "stated")]
     cnf: Option<IgnoredAny>,
+    /// What only an ID token has (OIDC Core §3.1.3.6): it tells a client who signed in, and opens nothing.
+    #[serde(default, deserialize_with = "stated")]
+    at_hash: Option<IgnoredAny>,
     // Better Auth's user object is spread into the claims; what is in there is the application's business.
     #[serde(default)]
     pub(crate) email: Value,
@@ -109,6 +112,9 @@ impl Claims {
         }
         if self.cnf.is_some() {
             return Err(Rejection::Bound);
+        }
+        if self.at_hash.is_some() {
+            return Err(Rejection::IdToken);
         }
         let sub = self.sub.clone().ok_or(Rejection::MissingClaim("sub"))?;
         if sub.is_empty() {

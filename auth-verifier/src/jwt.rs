@@ -14,6 +14,7 @@ use crate::{
     Claimed, Rejection, Unverified,
     authority::{Authority, Users},
     claims::{Checked, Claims, Named, Parties},
+    evicted,
     jws::Jws,
     keys::{Algorithm, Fingerprint, Key},
     person::Person,
@@ -106,7 +107,8 @@ impl Tokens {
     pub fn new(profile: Profile) -> Self {
         let size = if profile.remembered.is_zero() { 0 } else { profile.remembered_max };
         let life = profile.remembered.max(Duration::from_millis(1));
-        let remembered = Cache::builder().max_capacity(size).time_to_live(life).build();
+        let remembered = Cache::builder().max_capacity(size).time_to_live(life);
+        let remembered = remembered.eviction_listener(evicted::count("tokens")).build();
         Self { profile, remembered, tagger: Tagger::new() }
     }
 
@@ -248,7 +250,7 @@ fn verified(claims: &Claims, checked: Checked, users: &Users) -> Result<Verified
     let Checked { sub, expires } = checked;
     let person = Person {
         user: users.named(&sub).ok_or(Rejection::Subject)?,
-        email: claims.email.as_str().and_then(Email::parse),
+        email: claims.email.as_str().filter(|_| users.are_ours()).and_then(Email::parse),
         expires,
         banned: false,
     };

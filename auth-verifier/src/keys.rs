@@ -18,7 +18,7 @@ pub use self::{
     algorithm::Algorithm,
     jwk::{Fingerprint, Key},
 };
-use crate::{Rejection, Unavailable, Unverified, json, rejection::Claimed};
+use crate::{Rejection, Unavailable, Unverified, evicted, json, rejection::Claimed};
 
 /// The most keys that a set may have. Better Auth makes a new one at each rotation and lists the old ones for a
 /// month (better-auth/better-auth#6215 tells of a server that made one per request).
@@ -105,8 +105,8 @@ pub(crate) struct LeftOut {
 }
 
 /// How long a key id that a fetch did not bring is taken for missing, at least, and how many of them are remembered.
-/// Longer than a cool-down, whatever that is set to, so that an old key's tokens leave every other fetch to a new one; not
-/// much longer, because a cache before Better Auth may bring a new key late.
+/// Longer than a cool-down, whatever that is set to, so that an old key's tokens leave every other fetch to a new one;
+/// not much longer, because a cache before Better Auth may bring a new key late.
 const MISSING_LIFE: Duration = Duration::from_mins(1);
 const MISSING_MAX: u64 = 1024;
 
@@ -123,7 +123,8 @@ impl Keys {
     pub fn new(source: Source, policy: Policy, rsa: Option<Algorithm>) -> Self {
         let parse = Box::new(move |bytes: &[u8]| KeySet::parse(bytes, rsa));
         let life = MISSING_LIFE.max(policy.cool_down * 2);
-        let missing = Cache::builder().max_capacity(MISSING_MAX).time_to_live(life).build();
+        let missing = Cache::builder().max_capacity(MISSING_MAX).time_to_live(life);
+        let missing = missing.eviction_listener(evicted::count("missing_keys")).build();
         Self { document: Document::new("jwks", source, policy, parse), missing }
     }
 
@@ -144,10 +145,17 @@ impl Keys {
         if let Some(key) = known() {
             return Ok(key);
         }
+        let count = |result| metrics::counter!("unknown_keys_total", "result" => result).increment(1);
         if self.document.current().is_some() && self.missing.contains_key(kid) {
+            count("remembered");
             return Err(unknown().into());
         }
         let refetched = self.document.refetch().await;
+        count(match refetched {
+            Ok(Refetched::Now) => "fetched",
+            Ok(Refetched::Lately) => "held_back",
+            Err(_) => "unreachable",
+        });
         if let Some(key) = known() {
             return Ok(key);
         }

@@ -50,6 +50,7 @@ pub mod token;
 
 mod claims;
 mod cli;
+mod evicted;
 mod json;
 mod pasted;
 mod person;

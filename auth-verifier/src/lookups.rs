@@ -3,7 +3,10 @@
 
 mod http;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chassis::identity::UserId;
 use moka::future::Cache;
@@ -13,6 +16,7 @@ use self::http::Http;
 use crate::{
     Unavailable,
     database::{Database, Grant},
+    evicted,
     person::Person,
     secrets::Secrets,
     session_token::SessionToken,
@@ -94,6 +98,10 @@ impl Question<'_> {
             Self::AccessToken(_) => "access_token",
         }
     }
+
+    fn count(self, result: &'static str) {
+        metrics::counter!("lookups_total", "of" => self.name(), "result" => result).increment(1);
+    }
 }
 
 impl Lookups {
@@ -111,6 +119,7 @@ impl Lookups {
             remembered: Cache::builder()
                 .max_capacity(if lag.is_zero() { 0 } else { settings.lookups_remembered_max })
                 .time_to_live(lag.max(Duration::from_millis(1)))
+                .eviction_listener(evicted::count("lookups"))
                 .build(),
             tagger: Tagger::new(),
             lag,
@@ -122,31 +131,39 @@ impl Lookups {
     /// one time cause one look-up.
     pub async fn find(&self, question: Question<'_>, now: u64) -> Result<Option<Found>, Unavailable> {
         let tag = question.tag(&self.tagger);
-        // The cache counts from when the answer came; the lag is counted from before it was asked for.
-        if self.remembered.get(&tag).await.is_some_and(|remembered| remembered.fresh_until <= now) {
-            self.remembered.invalidate(&tag).await;
-        }
-        let look_up = async {
-            let grant = self.look_up(question, now).await?;
-            Ok(Remembered { grant, fresh_until: now.saturating_add(self.lag.as_secs()) })
+        let remembered = match self.remembered.get(&tag).await {
+            Some(remembered) if remembered.fresh_until > now => {
+                question.count("remembered");
+                remembered
+            }
+            stale => {
+                // The cache counts from when the answer came; the lag is counted from before it was asked for.
+                if stale.is_some() {
+                    self.remembered.invalidate(&tag).await;
+                }
+                let look_up = async {
+                    let grant = self.look_up(question, now).await?;
+                    Ok(Remembered { grant, fresh_until: now.saturating_add(self.lag.as_secs()) })
+                };
+                let found = self.remembered.try_get_with(tag, look_up).await;
+                found.map_err(|error: Arc<Unavailable>| (*error).clone())?
+            }
         };
-        let remembered = self.remembered.try_get_with(tag, look_up).await;
-        let Remembered { grant, fresh_until } =
-            remembered.map_err(|error: Arc<Unavailable>| (*error).clone())?;
+        let Remembered { grant, fresh_until } = remembered;
         Ok(grant.filter(|grant| grant.person.expires > now).map(|grant| Found { grant, fresh_until }))
     }
 
     async fn look_up(&self, question: Question<'_>, now: u64) -> Result<Option<Grant>, Unavailable> {
-        let count = |result| {
-            let of = question.name();
-            metrics::counter!("lookups_total", "of" => of, "result" => result).increment(1);
-        };
-        let Ok(Ok(_place)) = timeout(ROOM_WAIT, self.room.acquire()).await else {
-            count("busy");
+        let begun = Instant::now();
+        let place = timeout(ROOM_WAIT, self.room.acquire()).await;
+        metrics::histogram!("lookup_wait_seconds").record(begun.elapsed());
+        let Ok(Ok(_place)) = place else {
+            question.count("busy");
             return Err(Unavailable::Sessions);
         };
         let found = self.ask(question, now).await;
-        count(match &found {
+        metrics::histogram!("lookup_seconds", "of" => question.name()).record(begun.elapsed());
+        question.count(match &found {
             Ok(Some(_)) => "alive",
             Ok(None) => "none",
             Err(_) => "error",

@@ -103,6 +103,9 @@ pub enum Rejection {
     /// Bound to a key of its client's (RFC 7800, RFC 9449).
     #[error("the token is bound to a key (`cnf`), so it is no bearer token")]
     Bound,
+    /// For a client to read, not for an API.
+    #[error("the token is an ID token (`at_hash`), not an API token")]
+    IdToken,
     /// For a program, not for a user (RFC 6749 §4.4).
     #[error("the access token is a client's own, and names no user")]
     ClientsOwn,
@@ -183,6 +186,14 @@ impl Rejection {
         Self::Type(Claimed::new(typ))
     }
 
+    /// What is wrong, without what the token says of itself.
+    pub fn reason(&self) -> &Self {
+        match self {
+            Self::Of { reason, .. } => reason.reason(),
+            reason => reason,
+        }
+    }
+
     /// A name for counting.
     pub fn code(&self) -> &'static str {
         match self {
@@ -209,6 +220,7 @@ impl Rejection {
             Self::SessionBearer => "session_bearer",
             Self::NoSession => "no_session",
             Self::Bound => "bound",
+            Self::IdToken => "id_token",
             Self::ClientsOwn => "clients_own",
             Self::Scope(_) => "scope",
             Self::NoUser => "no_user",

@@ -412,11 +412,19 @@ mod tests {
                 "AUTH_VERIFIER_GRPC_LISTEN: `8003` is not an address with a port, such as",
             ),
             (
-                &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX", "com.acme.")],
+                &[
+                    ("BETTER_AUTH_SECRET", SECRET),
+                    ("AUTH_VERIFIER_OAUTH__ACCESS_TOKENS", "opaque"),
+                    ("AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX", "com.acme."),
+                ],
                 "AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX: must be of characters that a bearer token may have",
             ),
             (
-                &[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX", "acme:")],
+                &[
+                    ("BETTER_AUTH_SECRET", SECRET),
+                    ("AUTH_VERIFIER_OAUTH__ACCESS_TOKENS", "opaque"),
+                    ("AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX", "acme:"),
+                ],
                 "AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX: must be of characters that a bearer token may have",
             ),
             (

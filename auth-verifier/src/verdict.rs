@@ -153,8 +153,8 @@ impl Judge {
         match (by_session, opaque) {
             (Err(Unverified::Rejected(rejection)), Some((opaque, token))) => {
                 match opaque.verify(token, now).await {
-                    // Said of what it was more likely meant to be. Where a session's token would be none, this was meant to
-                    // be an access token, and one that has ended must not let in whoever's cookie comes beside it.
+                    // Said of what it was more likely meant to be. Where a session's token would be none, this was
+                    // meant to be an access token, and one that has ended must not let in whoever's cookie comes beside.
                     Err(Unverified::Rejected(Rejection::NoAccessToken))
                         if rejection != Rejection::SessionBearer =>
                     {

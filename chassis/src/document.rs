@@ -6,7 +6,7 @@
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwapOption;
@@ -217,7 +217,14 @@ impl<T: Send + Sync + 'static> Document<T> {
         let fetched = fetched.unwrap_or_else(|_| Err(format!("no answer within {wait:?}")));
         let parsed = fetched.and_then(|bytes| (self.parse)(&bytes));
         let result = if parsed.is_ok() { "ok" } else { "error" };
-        metrics::counter!("document_fetches_total", "document" => self.name, "result" => result).increment(1);
+        let labels = [("document", self.name.to_owned()), ("place", self.source.place.clone())];
+        let outcome = [&labels[..], &[("result", result.to_owned())]].concat();
+        metrics::counter!("document_fetches_total", &outcome).increment(1);
+        if parsed.is_ok() {
+            // How old what is in use is, is now less that.
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            metrics::gauge!("document_fetched_timestamp_seconds", &labels).set(now.as_secs_f64());
+        }
         match parsed {
             Ok(value) => {
                 if rest.failures > 0 || self.current.load().is_none() {

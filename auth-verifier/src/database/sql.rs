@@ -105,8 +105,8 @@ where living.expires > now()",
     }
 
     /// All keys that still count: `$1` is for how many seconds one does after it expired, `$2` as above. Tables from
-    /// before 1.4 have no `expiresAt`, from before 1.7 no `alg`. The private halves are never read, nor are more keys than
-    /// it takes to see that there are too many.
+    /// before 1.4 have no `expiresAt`, from before 1.7 no `alg`. The private halves are never read, nor are more keys
+    /// than it takes to see that there are too many.
     pub fn keys(&self) -> String {
         let key = |field| self.column(Model::Jwks, field);
         format!(

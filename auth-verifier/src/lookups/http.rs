@@ -80,11 +80,15 @@ impl Http {
             warn!(url = self.url, "look a session up: the answer is none of Better Auth's");
             Unavailable::Sessions
         })?;
-        // An answer about another session is an answer to somebody else.
-        let Some(Answer { session, user }) = answer.filter(|answer| answer.session.token == token.expose())
-        else {
-            return Ok(None);
-        };
+        let Some(Answer { session, user }) = answer else { return Ok(None) };
+        // An answer about another session is an answer to somebody else, and says nothing of this one.
+        if session.token != token.expose() {
+            warn!(
+                url = self.url,
+                "look a session up: the answer is about another session; does a cache stand between?"
+            );
+            return Err(Unavailable::Sessions);
+        }
         let expires = u64::try_from(session.expires_at.unix_timestamp()).unwrap_or(0);
         let person = user.person(expires, now);
         if person.is_none() {

@@ -18,8 +18,8 @@
 //! | F  | OAuth access token, opaque                        | bearer           | -      | -   | yes | ends           |
 //! | -  | whatever else carries a signature                 | everywhere       | no     | no  | no  |                |
 //!
-//! An A or E ends with its session where AUTH_VERIFIER_JWT__REVOCATION asks for it; Better Auth's introspection always ends
-//! an E.
+//! An A or E ends with its session where `AUTH_VERIFIER_JWT__REVOCATION` asks for it; Better Auth's introspection
+//! always ends an E.
 
 #![expect(clippy::unwrap_used, reason = "a test that breaks should say where")]
 

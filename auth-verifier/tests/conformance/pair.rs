@@ -221,8 +221,8 @@ impl Pair {
         ours(&self.verifiers[0].1, sent).await
     }
 
-    /// Who sent this, by common consent of Better Auth and all verifiers; where there is a reason not to consent, by the
-    /// first verifier, so that whoever says what it should be says it of us in any case.
+    /// Who sent this, by common consent of Better Auth and all verifiers; where there is a reason not to consent, by
+    /// the first verifier, so that whoever says what it should be says it of us in any case.
     #[track_caller]
     pub fn check(&self, sent: &Sent) -> impl Future<Output = Who> {
         let place = std::panic::Location::caller();

@@ -67,6 +67,7 @@ async fn an_access_token_is_for_one_of_our_resources_and_for_a_user() {
         json!({"sub": null}),
         json!({"client_id": null}),
         json!({"client_id": 7}),
+        json!({"at_hash": "x"}),
         json!({"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}}),
     ] {
         world.rejects(&access_token(&key, &changes)).await;
@@ -86,8 +87,14 @@ async fn all_scopes_that_are_demanded_must_be_there() {
         [("tasks", true), ("openid, tasks", true), ("tasks, admin", false), ("task", false)]
     {
         let (world, key) = accepting(&[("AUTH_VERIFIER_OAUTH__SCOPES", demanded)]).await;
-        assert_eq!(world.bearer(&access_token(&key, &json!({}))).await.status == 200, accepted, "{demanded}");
-        world.rejects(&access_token(&key, &json!({"scope": null}))).await;
+        let answer = world.bearer(&access_token(&key, &json!({}))).await;
+        assert_eq!(answer.status, if accepted { 200 } else { 403 }, "{demanded}");
+        assert_eq!(world.bearer(&access_token(&key, &json!({"scope": null}))).await.status, 403);
+        if !accepted {
+            // RFC 6750 §3.1: another token of the same kind would not help.
+            assert!(answer.header("www-authenticate").unwrap().contains("error=\"insufficient_scope\""));
+            assert_eq!(answer.user(), None);
+        }
     }
 }
 
@@ -182,7 +189,7 @@ async fn opaque_tokens_may_have_a_prefix_and_must_have_the_scopes() {
     assert_eq!(tables.world.bearer(&format!("acme_{OPAQUE}")).await.user(), Some("u1"));
     tables.world.rejects(OPAQUE).await;
     let Some(tables) = with_opaque(&[("AUTH_VERIFIER_OAUTH__SCOPES", "admin")]).await else { return };
-    tables.world.rejects(OPAQUE).await;
+    assert_eq!(tables.world.bearer(OPAQUE).await.status, 403);
 }
 
 #[tokio::test]

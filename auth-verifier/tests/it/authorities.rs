@@ -41,7 +41,9 @@ async fn each_issuer_is_believed_by_its_own_keys_alone_and_speaks_of_its_own_use
     endpoint.publish(&[theirs.jwk()]);
 
     assert_eq!(world.bearer(&ours.token(&claims())).await.user(), Some("u1"));
-    assert_eq!(world.bearer(&theirs.token(&partners(json!({})))).await.user(), Some("partner:u1"));
+    let partner = world.bearer(&theirs.token(&partners(json!({})))).await;
+    assert_eq!(partner.user(), Some("partner:u1"));
+    assert_eq!(partner.header("x-user-email"), None, "theirs might be the address of one of ours");
 
     world.rejects(&theirs.token(&claims())).await;
     world.rejects(&ours.token(&partners(json!({})))).await;

@@ -122,8 +122,8 @@ impl BetterAuth {
         text(&answer, "url")
     }
 
-    /// An access token that a client is granted for itself, in no user's name (RFC 6749 §4.4), for `resource` if one is
-    /// named.
+    /// An access token that a client is granted for itself, in no user's name (RFC 6749 §4.4), for `resource` if one
+    /// is named.
     ///
     /// # Panics
     ///
