@@ -8,18 +8,16 @@
 use std::{sync::Arc, time::Duration};
 
 use chassis::identity::Email;
-use moka::sync::Cache;
 
 use crate::{
     Claimed, Rejection, Unverified,
     authority::{Authority, Users},
     claims::{Checked, Claims, Named, Parties},
-    evicted,
     jws::Jws,
-    keys::{Algorithm, Fingerprint, Key},
+    keys::{Algorithm, Key},
     person::Person,
     rejection::Says,
-    tag::{Tag, Tagger},
+    remembered::{Bounds, Remembered},
 };
 
 /// What tokens are checked against.
@@ -36,10 +34,8 @@ pub struct Profile {
     pub leeway: Duration,
     /// The longest token.
     pub bytes_max: usize,
-    /// How many verified tokens are remembered, and for how long at most.
-    pub remembered_max: u64,
-    /// Zero: none is.
-    pub remembered: Duration,
+    /// How many verified tokens are remembered, and for how long.
+    pub remembered: Bounds,
 }
 
 /// How HS256 tokens are checked.
@@ -74,42 +70,20 @@ pub struct Verified {
     pub own: bool,
 }
 
-/// Checks tokens, and remembers those that were good.
-///
-/// Only what a published key verified is remembered: an HMAC is as quick to check as to look up.
+/// Checks tokens, and remembers those that a published key verified.
 pub struct Tokens {
     profile: Profile,
-    remembered: Cache<Tag, Arc<Remembered>>,
-    tagger: Tagger,
+    remembered: Remembered<Verified>,
 }
 
 /// A published key, and whose it is.
 type By = (Arc<Authority>, Arc<Key>);
 
-struct Remembered {
-    verified: Verified,
-    authority: Arc<Authority>,
-    kid: String,
-    key: Fingerprint,
-}
-
-impl Remembered {
-    /// Whether the key is still published, and the token not over.
-    fn is_good(&self, leeway: Duration, now: u64) -> bool {
-        let key = self.authority.keys.known(&self.kid);
-        let published = key.is_some_and(|key| key.fingerprint() == self.key);
-        published && now < self.verified.person.expires.saturating_add(leeway.as_secs())
-    }
-}
-
 impl Tokens {
     /// Tokens that are checked so.
     pub fn new(profile: Profile) -> Self {
-        let size = if profile.remembered.is_zero() { 0 } else { profile.remembered_max };
-        let life = profile.remembered.max(Duration::from_millis(1));
-        let remembered = Cache::builder().max_capacity(size).time_to_live(life);
-        let remembered = remembered.eviction_listener(evicted::count("tokens")).build();
-        Self { profile, remembered, tagger: Tagger::new() }
+        let remembered = Remembered::new("tokens", profile.remembered);
+        Self { profile, remembered }
     }
 
     /// Checks a token at the time `now`, in seconds since 1970.
@@ -118,12 +92,9 @@ impl Tokens {
         if token.len() > bytes_max {
             return Err(Rejection::TooLong(bytes_max).into());
         }
-        let tag = self.tagger.tag(0, token);
-        if let Some(remembered) = self.remembered.get(&tag)
-            && remembered.is_good(leeway, now)
-        {
-            metrics::counter!("tokens_total", "result" => "remembered").increment(1);
-            return Ok(remembered.verified.clone());
+        let alive = |verified: &Verified| now < verified.person.expires.saturating_add(leeway.as_secs());
+        if let Some(verified) = self.remembered.get(token).filter(alive) {
+            return Ok(verified);
         }
         let jws = Jws::parse(token)?;
         let claims: Result<Claims, _> = jws.claims();
@@ -134,11 +105,8 @@ impl Tokens {
         };
         let (verified, by) = checked.map_err(|unverified| unverified.of(says))?;
         if let Some((authority, key)) = by {
-            metrics::counter!("tokens_total", "result" => "verified").increment(1);
-            let kid = jws.kid().unwrap_or_default().to_owned();
-            let remembered =
-                Remembered { verified: verified.clone(), authority, kid, key: key.fingerprint() };
-            self.remembered.insert(tag, Arc::new(remembered));
+            let kid = jws.kid().unwrap_or_default();
+            self.remembered.insert(token, verified.clone(), &authority, kid, &key);
         }
         Ok(verified)
     }

@@ -31,6 +31,7 @@ pub mod authority;
 pub mod database;
 pub mod keys;
 pub mod lookups;
+pub mod remembered;
 
 // The answer, and the protocols that it is spoken in.
 pub mod verdict;

@@ -18,7 +18,7 @@ pub struct Person {
 }
 
 /// What Better Auth's user object tells of its user; what else is in it is nobody's business here.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct User {
     pub(crate) id: String,

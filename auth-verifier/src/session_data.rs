@@ -15,10 +15,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-pub use jwe::Keys as JweKeys;
+pub use self::{jwe::Keys as JweKeys, jwt_jwks::Published};
 
 use crate::{
-    authority::Authority,
     person::{Person, User},
     session_token::{SessionToken, SigningKeys},
 };
@@ -37,22 +36,28 @@ pub enum Strategy {
     Jwe,
 }
 
-/// What opens a cookie cache.
+/// The same, with what opens it.
+pub enum Form {
+    /// Opened by what session tokens are signed with.
+    Compact,
+    /// Opened by the same.
+    Jwt,
+    /// Opened by published keys.
+    JwtJwks(Box<Published>),
+    /// Opened by keys of its own.
+    Jwe(JweKeys),
+}
+
+/// A cookie cache.
 pub struct CookieCache {
     /// The form that is looked for; no other one is tried.
-    pub strategy: Strategy,
+    pub form: Form,
     /// What the application calls the current shape of its cache (`session.cookieCache.version`).
     pub version: String,
-    /// Opens the encrypted form.
-    pub jwe: JweKeys,
-    /// Whose keys the form with public keys is signed with.
-    pub authority: Option<Arc<Authority>>,
-    /// Whom that form may come from.
-    pub issuers: Vec<String>,
 }
 
 /// What all forms hold.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Payload {
     session: Session,
     user: User,
@@ -60,7 +65,7 @@ struct Payload {
     version: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Session {
     token: String,
@@ -70,6 +75,7 @@ struct Session {
 }
 
 /// A payload whose form was checked, and when the cache ends, in milliseconds since 1970.
+#[derive(Clone)]
 struct Opened {
     payload: Payload,
     expires_ms: u64,
@@ -85,13 +91,11 @@ impl CookieCache {
         keys: &SigningKeys,
         now: u64,
     ) -> Option<Person> {
-        let opened = match self.strategy {
-            Strategy::Compact => compact::open(value, keys, now)?,
-            Strategy::Jwt => jwt::open(value, keys, now)?,
-            Strategy::JwtJwks => {
-                jwt_jwks::open(value, self.authority.as_deref()?, &self.issuers, now).await?
-            }
-            Strategy::Jwe => jwe::open(value, &self.jwe)?,
+        let opened = match &self.form {
+            Form::Compact => compact::open(value, keys, now)?,
+            Form::Jwt => jwt::open(value, keys, now)?,
+            Form::JwtJwks(published) => published.open(value, now).await?,
+            Form::Jwe(jwe) => jwe::open(value, jwe)?,
         };
         let of_this_session = opened.payload.session.token == token.expose();
         opened.person(&self.version, now).filter(|_| of_this_session)
@@ -169,8 +173,13 @@ mod tests {
     const NOW: u64 = 1_795_406_640;
 
     fn cache(strategy: Strategy, secret: &str) -> CookieCache {
-        let jwe = JweKeys::new([secret]);
-        CookieCache { strategy, version: "1".into(), jwe, authority: None, issuers: vec![] }
+        let form = match strategy {
+            Strategy::Compact => Form::Compact,
+            Strategy::Jwt => Form::Jwt,
+            Strategy::JwtJwks => unreachable!("its keys are looked for, which these tests don't"),
+            Strategy::Jwe => Form::Jwe(JweKeys::new([secret])),
+        };
+        CookieCache { form, version: "1".into() }
     }
 
     fn strategy(name: &str) -> Option<Strategy> {
@@ -218,18 +227,15 @@ mod tests {
             assert!(open(cache, value, &other, key, NOW).is_none(), "{name}: another session");
             assert!(open(cache, value, token, key, NOW + 301).is_none(), "{name}: over");
             let wrong = signing("another-secret-of-at-least-32-bytes");
-            let keys = JweKeys::new(["another-secret-of-at-least-32-bytes"]);
-            let foreign = CookieCache { jwe: keys, ..self::cache(cache.strategy, "") };
+            let strategy = strategy(name).unwrap();
+            let foreign = self::cache(strategy, "another-secret-of-at-least-32-bytes");
             assert!(open(&foreign, value, token, &wrong, NOW).is_none(), "{name}: another secret");
             let (_, _, secret) = recorded();
-            let newer = CookieCache { version: "2".into(), ..self::cache(cache.strategy, &secret) };
+            let newer = CookieCache { version: "2".into(), ..self::cache(strategy, &secret) };
             assert!(open(&newer, value, token, key, NOW).is_none(), "{name}: another version");
-            for strategy in [Strategy::Compact, Strategy::Jwt, Strategy::Jwe] {
-                if strategy != cache.strategy {
-                    assert!(
-                        open(&self::cache(strategy, &secret), value, token, key, NOW).is_none(),
-                        "{name}"
-                    );
+            for other in [Strategy::Compact, Strategy::Jwt, Strategy::Jwe] {
+                if other != strategy {
+                    assert!(open(&self::cache(other, &secret), value, token, key, NOW).is_none(), "{name}");
                 }
             }
             for at in (0..value.len()).step_by(7) {

@@ -23,10 +23,11 @@ use crate::{
     jwt::{AccessTokens, Profile, SharedSecret, Tokens},
     keys::{Key, Keys, source},
     lookups::Lookups,
+    remembered::Bounds,
     revocation::{Revocation, Revocations},
     secrets::Secrets,
     session::Sessions,
-    session_data::{CacheAsBearer, CookieCache, JweKeys},
+    session_data::{CacheAsBearer, CookieCache, Form, JweKeys, Published, Strategy},
     session_token::SigningKeys,
     settings::{KeySource, Lookup, Settings, Trusted},
     verdict::{Judge, Verdict},
@@ -66,8 +67,7 @@ impl Verifier {
                 access_tokens: settings.oauth.access_tokens.jwt().then(|| access_tokens.clone()),
                 leeway: settings.leeway,
                 bytes_max: settings.token_bytes_max,
-                remembered_max: settings.jwt.remembered_max,
-                remembered: settings.jwt.remembered,
+                remembered: bounds(settings),
             }),
             sessions: secrets
                 .as_ref()
@@ -164,12 +164,18 @@ fn sessions(
     lookups: &Arc<Lookups>,
     own: Option<&Arc<Authority>>,
 ) -> Sessions {
-    let cache = settings.cookie_cache.strategy.map(|strategy| CookieCache {
-        strategy,
-        version: settings.cookie_cache.version.clone(),
-        jwe: JweKeys::new(secrets.all()),
-        authority: own.cloned(),
-        issuers: settings.cache_issuers(),
+    let form = |strategy| match strategy {
+        Strategy::Compact => Form::Compact,
+        Strategy::Jwt => Form::Jwt,
+        Strategy::JwtJwks => {
+            let own = own.expect("the settings were checked").clone();
+            Form::JwtJwks(Box::new(Published::new(own, settings.cache_issuers(), bounds(settings))))
+        }
+        Strategy::Jwe => Form::Jwe(JweKeys::new(secrets.all())),
+    };
+    let cache = settings.cookie_cache.strategy.map(|strategy| {
+        let version = settings.cookie_cache.version.clone();
+        CookieCache { form: form(strategy), version }
     });
     Sessions {
         keys: Arc::clone(keys),
@@ -179,6 +185,11 @@ fn sessions(
         bearer: settings.session.bearer,
         bytes_max: settings.token_bytes_max,
     }
+}
+
+/// How much of what published keys verified is remembered.
+fn bounds(settings: &Settings) -> Bounds {
+    Bounds { max: settings.jwt.remembered_max, life: settings.jwt.remembered }
 }
 
 /// Until when older secrets' signatures count, in seconds since 1970.

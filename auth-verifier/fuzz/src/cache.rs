@@ -5,7 +5,7 @@ use std::sync::{Once, OnceLock};
 use auth_verifier::{
     Person,
     secrets::Secrets,
-    session_data::{CookieCache, JweKeys, Strategy},
+    session_data::{CookieCache, Form, JweKeys, Strategy},
     session_token::{SessionToken, SigningKeys},
 };
 use chassis::settings::Secret;
@@ -24,8 +24,13 @@ fn open(strategy: Strategy, value: &str, token: &str) -> Option<Person> {
     // A target knows one form.
     static KEYS: OnceLock<(CookieCache, SigningKeys)> = OnceLock::new();
     let (cache, keys) = KEYS.get_or_init(|| {
-        let jwe = JweKeys::new([secret()]);
-        let cache = CookieCache { strategy, version: "1".into(), jwe, authority: None, issuers: vec![] };
+        let form = match strategy {
+            Strategy::Compact => Form::Compact,
+            Strategy::Jwt => Form::Jwt,
+            Strategy::JwtJwks => unreachable!("its keys are not ours to seal with"),
+            Strategy::Jwe => Form::Jwe(JweKeys::new([secret()])),
+        };
+        let cache = CookieCache { form, version: "1".into() };
         let secrets = Secrets::parse(None, Some(&Secret::new(secret())));
         let secrets = secrets.expect("the secret is a good one").expect("there is one");
         (cache, SigningKeys::new(&secrets, 0))

@@ -1,6 +1,6 @@
 //! `jwt`, with the keys of the JWT plugin (`plugins/jwt/cookie-cache.ts`, since 1.7).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
@@ -9,6 +9,7 @@ use crate::{
     authority::Authority,
     claims::{Claims, Named, Parties},
     jws::Jws,
+    remembered::{Bounds, Remembered},
 };
 
 /// What tells it from an API token, which the same keys sign (`cookies/jwt.ts`).
@@ -27,22 +28,41 @@ struct Contents {
     payload: Payload,
 }
 
-/// Opens it, if its signature is `authority`'s and it comes from one of `issuers`.
-pub(super) async fn open(value: &str, authority: &Authority, issuers: &[String], now: u64) -> Option<Opened> {
-    let jws = Jws::parse(value).ok()?;
-    if jws.typ().ok()? != Some(TYPE) {
-        return None;
+/// What such caches are checked by.
+pub struct Published {
+    authority: Arc<Authority>,
+    /// The only ones that they may be for.
+    parties: Parties,
+    remembered: Remembered<Opened>,
+}
+
+impl Published {
+    /// Caches that `authority` signs, and that one of `issuers` made.
+    pub fn new(authority: Arc<Authority>, mut issuers: Vec<String>, bounds: Bounds) -> Self {
+        issuers.push(NAME.to_owned());
+        let parties = Parties { issuers, audiences: vec![NAME.to_owned()] };
+        Self { authority, parties, remembered: Remembered::new("cookie_caches", bounds) }
     }
-    let issuers = [issuers, &[NAME.to_owned()]].concat();
-    let claims: Claims = jws.claims().ok()?;
-    // A stranger's is no reason to fetch keys.
-    claims.iss.as_ref().filter(|iss| issuers.contains(*iss))?;
-    jws.verify(&authority.keys).await.ok()?;
-    let parties = Parties { issuers, audiences: vec![NAME.to_owned()] };
-    let checked = claims.check(&parties, Named::Always, LEEWAY, now).ok()?;
-    let Contents { sid, payload } = jws.claims().ok()?;
-    let agrees = checked.sub == payload.user.id && sid == payload.session.token;
-    // The leeway is for the signature alone: the session in it is over at its `exp` (`getSession`).
-    let expires_ms = checked.expires.checked_mul(1000)?;
-    agrees.then_some(Opened { payload, expires_ms })
+
+    /// Opens one, whose end is for the caller to look at.
+    pub(super) async fn open(&self, value: &str, now: u64) -> Option<Opened> {
+        if let Some(opened) = self.remembered.get(value) {
+            return Some(opened);
+        }
+        let jws = Jws::parse(value).ok()?;
+        if jws.typ().ok()? != Some(TYPE) {
+            return None;
+        }
+        let claims: Claims = jws.claims().ok()?;
+        // A stranger's is no reason to fetch keys.
+        claims.iss.as_ref().filter(|iss| self.parties.issuers.contains(*iss))?;
+        let key = jws.verify(&self.authority.keys).await.ok()?;
+        let checked = claims.check(&self.parties, Named::Always, LEEWAY, now).ok()?;
+        let Contents { sid, payload } = jws.claims().ok()?;
+        (checked.sub == payload.user.id && sid == payload.session.token).then_some(())?;
+        // The leeway is for the signature alone: the session in it is over at its `exp` (`getSession`).
+        let opened = Opened { payload, expires_ms: checked.expires.checked_mul(1000)? };
+        self.remembered.insert(value, opened.clone(), &self.authority, jws.kid()?, &key);
+        Some(opened)
+    }
 }

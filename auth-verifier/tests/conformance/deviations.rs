@@ -68,7 +68,7 @@ const DEVIATIONS: &[Deviation] = &[
     },
     Deviation {
         why: "a banned user is refused; Better Auth only ends the sessions that there are when it bans",
-        holds: |case| *case.ours == Who::Banned && matches!(case.theirs, Who::User(_)),
+        holds: |case| *case.ours == Who::NotAllowed && matches!(case.theirs, Who::User(_)),
     },
 ];
 

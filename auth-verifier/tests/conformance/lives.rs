@@ -92,7 +92,7 @@ async fn a_session_of_a_banned_user_is_refused() {
             ban(ends).await;
             for sent in carriers(&ada) {
                 assert_eq!(pair.theirs(&sent).await, Who::user(&ada.id), "Better Auth doesn't look");
-                assert_eq!(pair.ours(&sent).await, Who::Banned, "{version}, until {ends}");
+                assert_eq!(pair.ours(&sent).await, Who::NotAllowed, "{version}, until {ends}");
             }
         }
         ban("now() - interval '1 second'").await;
@@ -142,7 +142,11 @@ async fn an_api_token_may_end_with_its_session_or_its_user() {
         };
         as_admin("/admin/ban-user", &bob).await;
         // A ban takes the sessions, too.
-        assert_eq!(verdicts(&bob).await, [Who::user(&bob.id), Who::Banned, Who::Nobody], "{version}: banned");
+        assert_eq!(
+            verdicts(&bob).await,
+            [Who::user(&bob.id), Who::NotAllowed, Who::Nobody],
+            "{version}: banned"
+        );
         as_admin("/admin/remove-user", &carol).await;
         assert_eq!(
             verdicts(&carol).await,

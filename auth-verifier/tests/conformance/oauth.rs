@@ -110,7 +110,7 @@ async fn an_access_token_for_us_is_good_and_nothing_else_that_the_keys_sign() {
             (variables::OAUTH_SCOPES, "email work"),
         ],
     );
-    assert_eq!(strict.ours(&Sent::bearer(&adas)).await, Who::Nobody, "it lacks a scope");
+    assert_eq!(strict.ours(&Sent::bearer(&adas)).await, Who::NotAllowed, "it lacks a scope");
 
     pair.better_auth.sign_out(ada).await;
     let logout = pair.better_auth.logout_token().await;
@@ -219,7 +219,7 @@ async fn an_opaque_access_token_is_good_until_it_its_client_or_its_session_ends(
     assert_eq!(provider.check(&bobs).await, bob_is, "the session is gone");
     pair.run(r#"update "user" set banned = true"#).await;
     assert_eq!(pair.theirs(&Sent::bearer(&bobs)).await, bob_is, "Better Auth doesn't look");
-    assert_eq!(pair.ours(&Sent::bearer(&bobs)).await, Who::Banned);
+    assert_eq!(pair.ours(&Sent::bearer(&bobs)).await, Who::NotAllowed);
     pair.run(r#"delete from "user" where name = 'bob'"#).await;
     assert_eq!(provider.check(&bobs).await, Who::Nobody, "gone");
 }
@@ -246,7 +246,7 @@ async fn opaque_access_tokens_may_have_a_prefix_and_need_the_scopes_that_are_dem
     let audience = [(variables::OAUTH_AUDIENCES, API), (variables::OAUTH_SCOPES, "work")];
     let strict = Pair::beside(again, Some(&pair.better_auth.url), &[forms, audience].concat());
     for token in [&opaque, &jwt] {
-        assert_eq!(strict.ours(&Sent::bearer(token)).await, Who::Nobody, "it lacks a scope");
+        assert_eq!(strict.ours(&Sent::bearer(token)).await, Who::NotAllowed, "it lacks a scope");
     }
 }
 

@@ -16,7 +16,8 @@ use crate::deviations::{self, Case, reason};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
     User(String),
-    Banned,
+    /// Known, but banned, or by a token that does not allow enough.
+    NotAllowed,
     Nobody,
 }
 
@@ -291,7 +292,7 @@ pub async fn ours(verifier: &Arc<Verifier>, sent: &Sent) -> Who {
     match answer.status().as_u16() {
         200 => Who::user(answer.headers()["x-user-id"].to_str().unwrap()),
         401 => Who::Nobody,
-        403 => Who::Banned,
+        403 => Who::NotAllowed,
         other => panic!("{other}: {sent:?}"),
     }
 }

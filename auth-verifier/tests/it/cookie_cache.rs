@@ -138,3 +138,27 @@ async fn an_older_secret_is_good_for_as_long_as_its_grace() {
         assert_eq!(ask(&world, &shared(SECRET, json!({}))).await.status == 200, good, "cookie, {until:?}");
     }
 }
+
+#[tokio::test]
+async fn a_remembered_cache_ends_with_its_key_and_is_still_for_one_session() {
+    let world = World::impatient_with(&[
+        ("AUTH_VERIFIER_COOKIE_CACHE__STRATEGY", "jwt-jwks"),
+        ("AUTH_VERIFIER_SESSION__URL", "http://127.0.0.1:1"),
+    ])
+    .await;
+    let key = Signing::new("k1", "EdDSA");
+    world.endpoint.publish(&[key.jwk()]);
+    let data = asymmetric(&key, json!({}));
+    for _ in 0..2 {
+        assert_eq!(ask(&world, &data).await.user(), Some("u1"));
+    }
+    let other = SessionToken::bare("E9XCRDDrH9v3FZ10lmGAzfSKKCzXFnSv").unwrap();
+    let other = SigningKey::new(SECRET).close(&other);
+    let cookie = format!("better-auth.session_token={other}; better-auth.session_data={data}");
+    let mixed = Request::get("/verify").header("cookie", cookie).body(Body::empty()).unwrap();
+    assert_eq!(world.get(mixed).await.status, 503, "it has to be looked up, and nobody answers");
+
+    world.endpoint.publish(&[Signing::new("k2", "EdDSA").jwk()]);
+    world.rejects(&key.token_with(&json!({"alg": "EdDSA", "kid": "k3"}), &crate::world::claims())).await;
+    assert_eq!(ask(&world, &data).await.status, 503);
+}
