@@ -1,7 +1,7 @@
 //! Whatever else Better Auth signs or encrypts with the same secret and keys: none of it is a credential.
 
 use dev_better_auth::{Setup, Version};
-use http::Method;
+use http::{HeaderName, Method};
 use serde_json::{Value, json};
 
 use crate::{
@@ -38,6 +38,26 @@ async fn what_verifies_an_address_signs_nobody_in() {
         // It is signed with the secret, as an application's own tokens may be.
         let pair = pair.judging_by(Tokens::Hs256);
         assert_eq!(pair.check(&Sent::bearer(&token)).await, Who::Nobody, "{version}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_key_is_for_another_door() {
+    // 1.6 has them in a package of its own, which is not installed here.
+    for version in [Version::V1_4, Version::V1_7] {
+        let setup = Setup::new(version, json!({"plugins": {"apiKey": {}}}));
+        let Some(pair) = Pair::start(setup, &[]).await else { return };
+        let ada = pair.better_auth.sign_up("ada").await;
+        let made = pair
+            .better_auth
+            .call(Method::POST, "/api-key/create", &ada.session_cookie(), Some(json!({"name": "key"})))
+            .await;
+        assert_eq!(made.status, 200, "{version}: {}", made.body);
+        let key = made.body["key"].as_str().unwrap();
+        let header = Sent::nothing().and(HeaderName::from_static("x-api-key"), key);
+        assert_eq!(pair.check(&header).await, Who::Nobody, "{version}");
+        pair.better_auth.sign_out(&ada).await;
+        is_nobodys(&pair, "an API key", key, &ada.session_cookie()).await;
     }
 }
 

@@ -27,6 +27,7 @@ const { getMigrations } = await import(`${library}/db/migration`).catch(() => im
 const plugins = {
   ...(await import(`${library}/plugins`)),
   ...(library === "better-auth" ? await import("@better-auth/oauth-provider") : {}),
+  ...(library === "better-auth" ? await import("@better-auth/api-key") : {}),
 };
 
 // The functions that options can name, for one server.
