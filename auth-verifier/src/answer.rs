@@ -37,25 +37,24 @@ pub fn identity(caller: Caller) -> HeaderMap {
     headers
 }
 
-/// RFC 6750 §3: a request without any credential hears only the challenge, one with a bad token that it is bad.
-/// Why it is bad is for the log.
+/// RFC 6750 §3: a request without any credential hears only the challenge, one with a bad token that it is bad, and one
+/// with a token that does not allow enough that another of its kind would not help. Why it is bad is for the log.
 fn rejected(rejection: &Rejection) -> Problem {
-    let status = match rejection.reason() {
-        Rejection::Scope(_) => StatusCode::FORBIDDEN,
-        _ => StatusCode::UNAUTHORIZED,
-    };
-    let (challenge, code, detail) = match rejection.reason() {
+    let (status, challenge, code, detail) = match rejection.reason() {
         Rejection::Scope(_) => (
+            StatusCode::FORBIDDEN,
             "Bearer realm=\"api\", error=\"insufficient_scope\", error_description=\"the token does not allow this\"",
             "insufficient-scope",
             "the token does not allow this; ask for one with the scopes that this API needs",
         ),
         Rejection::Missing | Rejection::Scheme => (
+            StatusCode::UNAUTHORIZED,
             "Bearer realm=\"api\"",
             "unauthenticated",
             "sign in, and send the token as Authorization: Bearer",
         ),
         _ => (
+            StatusCode::UNAUTHORIZED,
             "Bearer realm=\"api\", error=\"invalid_token\", error_description=\"the token is expired, malformed or not valid here\"",
             "invalid-token",
             "the token is expired, malformed or not valid here; sign in again",

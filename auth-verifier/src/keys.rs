@@ -110,6 +110,9 @@ pub(crate) struct LeftOut {
 const MISSING_LIFE: Duration = Duration::from_mins(1);
 const MISSING_MAX: u64 = 1024;
 
+/// The longest key id that is remembered as missing; Better Auth's have 32 characters.
+const KID_BYTES_MAX: usize = 128;
+
 /// Better Auth's keys, kept fresh.
 pub struct Keys {
     document: Arc<Document<KeySet>>,
@@ -170,6 +173,3 @@ impl Keys {
         }
     }
 }
-
-/// The longest key id that is remembered as missing; Better Auth's have 32 characters.
-const KID_BYTES_MAX: usize = 128;
