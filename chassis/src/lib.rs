@@ -17,6 +17,7 @@ pub mod serve;
 pub mod settings;
 pub mod telemetry;
 pub mod trace;
+pub mod trusted_proxies;
 
 /// The one boxed body that travels through every service.
 pub use axum::body::Body;

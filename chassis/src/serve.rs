@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt, service_fn};
 use tracing::{debug, info, warn};
 
-use crate::{Body, settings};
+use crate::{Body, settings, trusted_proxies::TrustedProxies};
 
 /// A finished stack: takes a request, always has an answer.
 pub trait HttpService:
@@ -69,6 +69,8 @@ pub struct ServerSettings {
     /// How long a peer may take none of what we have for it.
     #[serde(rename = "write_secs", deserialize_with = "settings::secs")]
     pub write: Duration,
+    /// The proxies in front that are believed about whom they speak for.
+    pub trusted_proxies: TrustedProxies,
     /// The largest head of a request, in bytes.
     pub head_bytes: usize,
     /// The most header fields of a request.
@@ -291,6 +293,7 @@ pub(crate) mod tests {
             connections_max: 100,
             head: Duration::from_secs(10),
             write: Duration::from_secs(60),
+            trusted_proxies: TrustedProxies::default(),
             head_bytes: 32 * 1024,
             head_fields: 100,
             streams_max: 100,
