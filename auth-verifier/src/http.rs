@@ -38,6 +38,7 @@ async fn verify(State(verifier): State<Arc<Verifier>>, headers: HeaderMap) -> Re
         Ok(caller) => {
             let cached = format!("private, max-age={}", caller.max_age.as_secs());
             let mut headers = answer::identity(caller);
+            headers.insert(identity::CREDENTIAL_COOKIES, verifier.credential_cookies().value());
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_str(&cached).expect("it is ASCII"));
             (StatusCode::OK, headers).into_response()
         }

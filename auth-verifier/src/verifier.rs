@@ -8,6 +8,7 @@ use std::{
 use chassis::{
     client,
     document::Source,
+    identity::CredentialCookies,
     settings::{SettingsError, Switch},
 };
 use http::HeaderMap;
@@ -42,6 +43,7 @@ pub struct Verifier {
     signer: Arc<Signer>,
     own: Option<Arc<Authority>>,
     trusted: Vec<Arc<Authority>>,
+    credential_cookies: CredentialCookies,
 }
 
 impl Verifier {
@@ -88,7 +90,8 @@ impl Verifier {
             signer: Arc::clone(&signer),
             max_age: settings.verdict_max_age,
         };
-        Ok(Arc::new(Self { judge, signer, own, trusted }))
+        let credential_cookies = settings.credential_cookies().expect("the settings were checked");
+        Ok(Arc::new(Self { judge, signer, own, trusted, credential_cookies }))
     }
 
     /// Says who sends these headers.
@@ -99,6 +102,11 @@ impl Verifier {
     /// The public key of the assertions, as a JWK set.
     pub fn published(&self) -> serde_json::Value {
         self.signer.jwks()
+    }
+
+    /// The cookies that are credentials, whether or not they are looked at.
+    pub fn credential_cookies(&self) -> &CredentialCookies {
+        &self.credential_cookies
     }
 
     /// Keeps the keys fresh, for as long as it is polled.

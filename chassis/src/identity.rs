@@ -3,10 +3,14 @@
 //! auth-verifier says who is calling in response headers, the gateway puts the same headers on the request it
 //! forwards, and an internal service believes them only together with the assertion that auth-verifier signed.
 
+mod credential_cookies;
+
 use std::{fmt, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
+
+pub use self::credential_cookies::CredentialCookies;
 
 /// The path of auth-verifier that gives a verdict, with any method; anything below it means the same.
 pub const VERIFY_PATH: &str = "/verify";
@@ -25,6 +29,13 @@ pub const CREDENTIAL: HeaderName = HeaderName::from_static("x-credential");
 
 /// Proof that auth-verifier said so: a compact JWS over [`Assertion`], signed with EdDSA.
 pub const ASSERTION: HeaderName = HeaderName::from_static("x-identity-assertion");
+
+/// Which cookies are credentials ([`CredentialCookies`]); on verdicts only, never on a request inside.
+pub const CREDENTIAL_COOKIES: HeaderName = HeaderName::from_static("x-credential-cookies");
+
+/// The challenge of a service that refuses an identity (`WWW-Authenticate`, RFC 9110 §11.6.1). It is an alarm for those
+/// inside: whoever's credential was good must not hear that it isn't.
+pub const CHALLENGE: &str = "Identity-Assertion";
 
 /// Every header that only we may set, on any request inside.
 pub const ALL: [HeaderName; 4] = [USER_ID, USER_EMAIL, CREDENTIAL, ASSERTION];

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use chassis::{Body, problem, problem::Problem, serve::HttpService};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use tower::service_fn;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// A request that is turned away, or could not be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub enum Refusal {
     CrossSite,
     /// auth-verifier could not be asked, or its answer can't be trusted. The reason is for the log.
     VerifierUnavailable(String),
+    /// The service refused the identity that we gave the request.
+    IdentityRefused,
     /// No connection to the service: nothing was sent. The reason is for the log.
     UpstreamUnreachable(String),
     /// The connection to the service broke. The reason is for the log.
@@ -117,6 +119,12 @@ impl From<&Refusal> for Problem {
                 "who is calling can't be checked right now; try again in a moment",
             )
             .retry_after_secs(1),
+            Refusal::IdentityRefused => Self::new(
+                S::SERVICE_UNAVAILABLE,
+                "identity-refused",
+                "the service can't check right now who is calling; try again in a moment",
+            )
+            .retry_after_secs(1),
             Refusal::UpstreamUnreachable(_) => Self::new(
                 S::SERVICE_UNAVAILABLE,
                 "service-unavailable",
@@ -142,6 +150,11 @@ impl Refusal {
     fn log(&self) {
         match self {
             Self::VerifierUnavailable(reason) => warn!("no verdict: {reason}"),
+            Self::IdentityRefused => {
+                error!(
+                    "the service refuses our identities: does it know auth-verifier's keys, and its audience?"
+                );
+            }
             Self::UpstreamUnreachable(reason) => warn!("the service can't be reached: {reason}"),
             Self::UpstreamBroken(reason) => warn!("the service's connection broke: {reason}"),
             Self::UpstreamTimeout => warn!("the service did not answer in time"),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chassis::{
     Body,
     client::{self, Client},
-    identity::{self, Email, UserId},
+    identity::{self, CredentialCookies, Email, UserId},
     request_id,
     settings::ServiceUrl,
 };
@@ -40,6 +40,7 @@ pub struct Caller {
     email: Option<Email>,
     credential: Option<HeaderValue>,
     assertion: HeaderValue,
+    credential_cookies: Option<CredentialCookies>,
 }
 
 /// A request of which we know who sent it, or that may pass without. Only this file makes one.
@@ -170,7 +171,9 @@ fn read(answer: &Response<()>) -> Result<Caller, Refusal> {
     let email = email.as_ref().and_then(|email| email.to_str().ok()).and_then(Email::parse);
     let credential =
         once(&identity::CREDENTIAL)?.filter(|credential| credential == "bearer" || credential == "cookie");
-    Ok(Caller { user, email, credential, assertion })
+    // Unclear is like untold: none goes on.
+    let credential_cookies = once(&identity::CREDENTIAL_COOKIES)?.as_ref().and_then(CredentialCookies::parse);
+    Ok(Caller { user, email, credential, assertion, credential_cookies })
 }
 
 /// Three parts in base64url (RFC 7515 §7.1); whether it is a good one, those inside find out.
@@ -199,6 +202,11 @@ impl Caller {
     /// Whether the request carried a token that no browser adds by itself.
     fn is_by_bearer(&self) -> bool {
         self.credential.as_ref().is_some_and(|credential| credential == "bearer")
+    }
+
+    /// Which cookies are credentials, if the verdict tells it.
+    pub fn credential_cookies(&self) -> Option<&CredentialCookies> {
+        self.credential_cookies.as_ref()
     }
 
     /// The headers that say who it is.

@@ -129,7 +129,7 @@ impl Forward {
         let mut response =
             response.map(|inner| Body::new(Returning { inner: Paced::new(inner, self.idle), _taken: taken }));
         response.extensions_mut().clear();
-        strip_answer(response.headers_mut())?;
+        strip_answer(&mut response)?;
         // What an upstream says of CORS would stand beside what we say.
         cors::take_off(&mut response);
         Ok(response)

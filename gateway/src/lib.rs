@@ -15,6 +15,8 @@ pub mod sanitize;
 
 pub mod authenticate;
 pub mod cross_site;
+
+pub mod cookies;
 pub mod stamp;
 
 pub mod balance;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chassis::{Body, identity, request_id};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 
 use crate::{
     answer::Refusal,
@@ -70,10 +70,6 @@ const ESSENTIAL: [HeaderName; 8] = [
     request_id::HEADER,
 ];
 
-/// The names of cookies that stop here, by how they begin.
-#[derive(Clone, Debug)]
-pub struct CookiePrefixes(pub Arc<[String]>);
-
 /// What a client is asked by.
 #[derive(Clone, Default)]
 pub struct Credentials {
@@ -93,9 +89,9 @@ pub struct Sanitized {
 }
 
 /// Takes off credentials, hop-by-hop headers, and everything that only those inside may say.
-pub fn sanitize(routed: Routed, stopping: &CookiePrefixes) -> Result<Sanitized, Refusal> {
+pub fn sanitize(routed: Routed) -> Result<Sanitized, Refusal> {
     let (mut request, host, upstream, access) = routed.into_parts();
-    let credentials = strip(request.headers_mut(), stopping)?;
+    let credentials = strip(request.headers_mut())?;
     Ok(Sanitized { request, host, upstream, access, credentials })
 }
 
@@ -120,13 +116,13 @@ impl Sanitized {
         &self.host
     }
 
-    /// The request, the host that the client named, and the upstream. The credentials stay behind.
-    pub fn into_parts(self) -> (Request<Body>, String, Arc<str>) {
-        (self.request, self.host, self.upstream)
+    /// The request, the host that the client named, the upstream, and the client's cookies.
+    pub fn into_parts(self) -> (Request<Body>, String, Arc<str>, Vec<HeaderValue>) {
+        (self.request, self.host, self.upstream, self.credentials.cookies)
     }
 }
 
-fn strip(headers: &mut HeaderMap, stopping: &CookiePrefixes) -> Result<Credentials, Refusal> {
+fn strip(headers: &mut HeaderMap) -> Result<Credentials, Refusal> {
     let mut expectations = headers.get_all(header::EXPECT).into_iter();
     if !expectations.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Refusal::Expectation);
@@ -147,9 +143,8 @@ fn strip(headers: &mut HeaderMap, stopping: &CookiePrefixes) -> Result<Credentia
     for name in gone {
         headers.remove(name);
     }
-    let kept = keep_cookies(&credentials.cookies, stopping);
+    // Which of them go on inward, the verdict will tell.
     headers.remove(header::COOKIE);
-    headers.extend(kept.map(|cookies| (header::COOKIE, cookies)));
     Ok(credentials)
 }
 
@@ -181,6 +176,13 @@ fn nominated(headers: &HeaderMap) -> Result<Vec<HeaderName>, Refusal> {
     Ok(names)
 }
 
+fn refuses_identity(headers: &HeaderMap) -> bool {
+    let challenge = identity::CHALLENGE.as_bytes();
+    headers.get_all(header::WWW_AUTHENTICATE).iter().any(|value| {
+        value.as_bytes().get(..challenge.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(challenge))
+    })
+}
+
 /// Whether a header stops here. Names are lower case already.
 fn stops(name: &str) -> bool {
     // To some readers further in `x_user_id`, `x.user.id` and `x-user-id` are one name (oauth2-proxy
@@ -197,7 +199,14 @@ fn is_forwarding(name: &str) -> bool {
 }
 
 /// Takes the hop-by-hop headers, and what only those inside may hear, off an answer.
-pub fn strip_answer(headers: &mut HeaderMap) -> Result<(), Refusal> {
+///
+/// A service that refuses the identity that we gave it has trouble with us, not with the client: an outage inside must
+/// not sign anybody out.
+pub fn strip_answer(response: &mut Response<Body>) -> Result<(), Refusal> {
+    if response.status() == StatusCode::UNAUTHORIZED && refuses_identity(response.headers()) {
+        return Err(Refusal::IdentityRefused);
+    }
+    let headers = response.headers_mut();
     if check_coding(headers).is_err() {
         return Err(Refusal::UpstreamBroken("it answers with an unknown transfer coding".into()));
     }
@@ -218,18 +227,6 @@ pub fn strip_answer(headers: &mut HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The cookies that go on inward, in their order, as one header (RFC 6265 §5.4).
-fn keep_cookies(cookies: &[HeaderValue], stopping: &CookiePrefixes) -> Option<HeaderValue> {
-    let stops = |cookie: &[u8]| {
-        let name = cookie.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
-        let name = name.strip_prefix(b"__Secure-").or_else(|| name.strip_prefix(b"__Host-")).unwrap_or(name);
-        stopping.0.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
-    };
-    let all = cookies.iter().flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
-    let kept: Vec<&[u8]> = all.map(<[u8]>::trim_ascii).filter(|one| !one.is_empty() && !stops(one)).collect();
-    HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok().filter(|value| !value.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,10 +237,6 @@ mod tests {
             headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
         headers
-    }
-
-    fn stopping() -> CookiePrefixes {
-        CookiePrefixes(["better-auth".to_owned()].into())
     }
 
     #[test]
@@ -296,7 +289,7 @@ mod tests {
             "x'user'id",
         ] {
             let mut map = headers(&[(name, "u2"), (name, "u1"), ("accept", "*/*")]);
-            strip(&mut map, &stopping()).unwrap();
+            strip(&mut map).unwrap();
             assert_eq!(map, headers(&[("accept", "*/*")]), "{name}");
         }
     }
@@ -315,7 +308,7 @@ mod tests {
             ("origin", "https://a.test"),
         ];
         let mut map = headers(&fields);
-        strip(&mut map, &stopping()).unwrap();
+        strip(&mut map).unwrap();
         assert_eq!(map, headers(&fields));
     }
 
@@ -327,7 +320,7 @@ mod tests {
             ("x-hop", "1"),
             ("x-hop-2", "2"),
         ]);
-        strip(&mut map, &stopping()).unwrap();
+        strip(&mut map).unwrap();
         assert_eq!(map, headers(&[]));
     }
 
@@ -348,38 +341,33 @@ mod tests {
             "x-identity-assertion",
         ] {
             let mut map = headers(&[("connection", &format!("close, {name}"))]);
-            let refused = strip(&mut map, &stopping()).err().unwrap();
+            let refused = strip(&mut map).err().unwrap();
             assert!(matches!(refused, Refusal::Ambiguous(_)), "{name}");
         }
-        assert!(strip(&mut headers(&[("connection", "a b")]), &stopping()).is_err());
+        assert!(strip(&mut headers(&[("connection", "a b")])).is_err());
     }
 
     #[test]
     fn credentials_are_taken_off_and_kept_apart() {
         let mut map = headers(&[
             ("authorization", "Bearer t"),
-            ("cookie", "a=1; better-auth.session_token=s; __Secure-better-auth.session_data.0=d"),
-            ("cookie", "__Host-better-auth.x=y; b=2; better-authx=3; xbetter-auth=4"),
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("accept", "*/*"),
         ]);
-        let credentials = strip(&mut map, &stopping()).unwrap();
-        assert_eq!(map, headers(&[("cookie", "a=1; b=2; xbetter-auth=4")]));
+        let credentials = strip(&mut map).unwrap();
+        assert_eq!(map, headers(&[("accept", "*/*")]));
         assert_eq!(credentials.authorization.unwrap(), "Bearer t");
-        assert_eq!(credentials.cookies.len(), 2);
-        let mut map = headers(&[("cookie", "better-auth.session_token=s")]);
-        strip(&mut map, &stopping()).unwrap();
-        assert_eq!(map, headers(&[]));
+        assert_eq!(credentials.cookies, ["a=1", "b=2"]);
     }
 
     #[test]
     fn two_authorization_headers_and_unknown_expectations_are_refused() {
         let mut map = headers(&[("authorization", "Bearer a"), ("authorization", "Bearer a")]);
-        assert!(matches!(strip(&mut map, &stopping()), Err(Refusal::Ambiguous(_))));
-        assert_eq!(
-            strip(&mut headers(&[("expect", "200-ok")]), &stopping()).err(),
-            Some(Refusal::Expectation)
-        );
+        assert!(matches!(strip(&mut map), Err(Refusal::Ambiguous(_))));
+        assert_eq!(strip(&mut headers(&[("expect", "200-ok")])).err(), Some(Refusal::Expectation));
         let mut map = headers(&[("expect", "100-Continue")]);
-        strip(&mut map, &stopping()).unwrap();
+        strip(&mut map).unwrap();
         assert_eq!(map, headers(&[]));
     }
 }

@@ -6,12 +6,13 @@ use http::{Request, Response};
 use crate::{
     answer::{self, Refusal},
     authenticate::Authenticate,
+    cookies::CookiePrefixes,
     cors,
     cross_site::OwnPages,
     forward::Forward,
     limits::Limits,
     route::{Answer, Routes, Way},
-    sanitize::{self, CookiePrefixes},
+    sanitize,
     settings::Settings,
     stamp,
 };
@@ -59,9 +60,9 @@ impl Walk {
         };
         // Only here: that the gateway is healthy is true when it is full, too.
         let place = self.limits.enter()?;
-        let sanitized = sanitize::sanitize(routed, &self.cookies)?;
+        let sanitized = sanitize::sanitize(routed)?;
         let authenticated = self.authenticate.authenticate(sanitized).await?;
-        let stamped = stamp::stamp(authenticated);
+        let stamped = stamp::stamp(authenticated, &self.cookies);
         let response = self.forward.forward(stamped, &fate).await?;
         Ok(place.hold(response))
     }

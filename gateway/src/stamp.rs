@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use chassis::{Body, serve::Peer};
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderName, HeaderValue, Request, header};
 
-use crate::authenticate::{Authenticated, Caller};
+use crate::{
+    authenticate::{Authenticated, Caller},
+    cookies::{self, CookiePrefixes},
+};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -18,9 +21,11 @@ pub struct Stamped {
 }
 
 /// Stamps a request. Its client's own copies of these headers were taken off before.
-pub fn stamp(authenticated: Authenticated) -> Stamped {
+pub fn stamp(authenticated: Authenticated, prefixes: &CookiePrefixes) -> Stamped {
     let (sanitized, caller) = authenticated.into_parts();
-    let (mut request, host, upstream) = sanitized.into_parts();
+    let (mut request, host, upstream, cookies) = sanitized.into_parts();
+    let credentials = caller.as_ref().and_then(Caller::credential_cookies);
+    let cookies = cookies::inward(&cookies, prefixes, credentials);
     let peer =
         request.extensions().get::<Peer>().map(|Peer(address)| address.ip().to_canonical().to_string());
     let headers = request.headers_mut();
@@ -32,6 +37,7 @@ pub fn stamp(authenticated: Authenticated) -> Stamped {
     put(FORWARDED_FOR, peer);
     put(FORWARDED_HOST, Some(host));
     put(FORWARDED_PROTO, Some("http".to_owned()));
+    headers.extend(cookies.map(|cookies| (header::COOKIE, cookies)));
     // `insert`, not `append`: whatever went before, each stands there once.
     for (name, value) in caller.into_iter().flat_map(Caller::headers) {
         headers.insert(name, value);

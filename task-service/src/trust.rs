@@ -16,8 +16,8 @@ use std::{
 use axum::extract::FromRequestParts;
 use chassis::{
     Body, client,
-    document::{self, Document, Policy, Source},
-    identity::{ASSERTION, USER_ID, UserId},
+    document::{self, Document, Policy, Refetched, Source},
+    identity::{self, ASSERTION, USER_ID, UserId},
     problem::Problem,
     serve::HttpService,
     settings::ServiceUrl,
@@ -86,7 +86,7 @@ impl Trust {
     }
 
     /// The key of this name. An unknown one may have been made since the set was fetched, so it is fetched again,
-    /// though not more often than every cool-down, whatever names are made up.
+    /// though not more often than every cool-down, whatever names are made up. Until then we can't know.
     async fn key(&self, kid: &str) -> Result<Arc<DecodingKey>, Distrust> {
         let known = || self.keys.current().and_then(|keys| keys.get(kid));
         if let Some(key) = known() {
@@ -95,7 +95,7 @@ impl Trust {
         let fetched = self.keys.refetch().await;
         match known() {
             Some(key) => Ok(key),
-            None if fetched.is_ok() && self.is_ready() => Err(Rejection::UnknownKey.into()),
+            None if fetched == Ok(Refetched::Now) && self.is_ready() => Err(Rejection::UnknownKey.into()),
             None => Err(Distrust::Unavailable),
         }
     }
@@ -157,7 +157,7 @@ fn refusal(distrust: &Distrust) -> Problem {
 fn unauthenticated() -> Problem {
     let detail = "the request does not prove who is calling; send it through the gateway";
     Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
-        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Identity-Assertion"))
+        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(identity::CHALLENGE))
 }
 
 /// The one value of a header: of two, the next service might believe the other.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use chassis::settings::{self, ServiceUrl, SettingsError, Switch};
+use chassis::{
+    identity::CredentialCookies,
+    settings::{self, ServiceUrl, SettingsError, Switch},
+};
 use serde::{Deserialize, Deserializer, de::value::StringDeserializer};
 
 use super::{Settings, api_path};
@@ -120,6 +123,15 @@ impl Settings {
         secure.iter().map(names).collect()
     }
 
+    /// The cookies that are credentials: all that begin with Better Auth's prefix, and those that have names of their own.
+    /// `None` if one has no name that can be told.
+    pub fn credential_cookies(&self) -> Option<CredentialCookies> {
+        let prefix = format!("{}.", self.session.cookie_prefix);
+        let own =
+            [&self.session.cookie, &self.cookie_cache.cookie].into_iter().filter(|name| !name.is_empty());
+        CredentialCookies::new(std::iter::once(&prefix).chain(own))
+    }
+
     pub(super) fn check_sessions(&self) -> Result<(), SettingsError> {
         let wrong = |name: &str, reason: &str| Err(SettingsError::new(name, reason));
         if self.lookup() != Lookup::Off && self.current_secret().is_none() {
@@ -152,14 +164,15 @@ impl Settings {
                 "needs BETTER_AUTH_SECRET, which cookie caches are signed with",
             );
         }
-        if self.session.cookie_prefix.is_empty() || self.session.cookie_prefix.contains(['=', ';', ' ']) {
+        let is_name = |name: &str| CredentialCookies::new([name]).is_some();
+        if !is_name(&self.session.cookie_prefix) {
             return wrong("AUTH_VERIFIER_SESSION__COOKIE_PREFIX", "must be the beginning of a cookie's name");
         }
         for (name, cookie) in [
             ("AUTH_VERIFIER_SESSION__COOKIE", &self.session.cookie),
             ("AUTH_VERIFIER_COOKIE_CACHE__COOKIE", &self.cookie_cache.cookie),
         ] {
-            if cookie.contains(['=', ';', ' ']) || cookie.starts_with("__Secure-") {
+            if !cookie.is_empty() && (!is_name(cookie) || cookie.starts_with("__Secure-")) {
                 return wrong(name, "must be a cookie's name, without __Secure-");
             }
         }

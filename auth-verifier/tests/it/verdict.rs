@@ -21,6 +21,27 @@ async fn a_good_credential_is_answered_with_who_it_is() {
 }
 
 #[tokio::test]
+async fn a_verdict_tells_which_cookies_are_credentials() {
+    for (variables, want) in [
+        (&[][..], "better-auth."),
+        (&[("AUTH_VERIFIER_SESSION__COOKIE_PREFIX", "myapp")], "myapp."),
+        (
+            &[
+                ("AUTH_VERIFIER_SESSION__COOKIE", "sid"),
+                ("AUTH_VERIFIER_COOKIE_CACHE__COOKIE", "sid_cache"),
+                // Cookies may come along although nobody looks at them.
+                ("AUTH_VERIFIER_SESSION__LOOKUP", "off"),
+            ],
+            "better-auth., sid, sid_cache",
+        ),
+    ] {
+        let (world, key) = with_key(variables).await;
+        let answer = world.bearer(&key.token(&claims())).await;
+        assert_eq!(answer.header("x-credential-cookies"), Some(want));
+    }
+}
+
+#[tokio::test]
 async fn the_identity_is_signed_with_the_published_key() {
     let (world, key) = with_key(&[]).await;
     let assertion = world.bearer(&key.token(&claims())).await;

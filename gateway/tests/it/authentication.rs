@@ -141,3 +141,22 @@ async fn a_cookie_alone_changes_something_only_from_a_page_of_ours() {
     }
     assert_eq!(world.service.seen().len(), arrived);
 }
+
+#[tokio::test]
+async fn a_service_that_refuses_our_identity_signs_nobody_out() {
+    let world = World::new().await;
+    let refusing = |challenge: &'static str| {
+        move |_: &crate::world::Seen| {
+            let refusal = Response::builder().status(401).header("www-authenticate", challenge);
+            refusal.body(Body::from("send it through the gateway")).unwrap()
+        }
+    };
+    world.service.respond(refusing("Identity-Assertion"));
+    let answer = world.send(get("/api/tasks")).await;
+    assert_eq!((answer.status.as_u16(), answer.one("retry-after")), (503, Some("1")));
+    assert_eq!(answer.problem(), "identity-refused");
+    assert_eq!(answer.one("www-authenticate"), None);
+    // A service's own 401 is its own business.
+    world.service.respond(refusing("Basic realm=\"x\""));
+    assert_eq!(world.send(get("/api/tasks")).await.status, 401);
+}

@@ -77,14 +77,23 @@ async fn a_public_route_is_passed_as_nobody() {
     let world = World::with(&[("GATEWAY_CONFIG", path.to_str().unwrap())]).await;
     for credential in [None, Some("Bearer good"), Some("Bearer bad")] {
         for name in SPELLINGS {
-            let mut request = Request::get("/pub/x").header(HeaderName::try_from(name).unwrap(), "u2");
+            let mut request = Request::get("/pub/x")
+                .header("cookie", "theme=dark; sid=s")
+                .header(HeaderName::try_from(name).unwrap(), "u2");
             if let Some(credential) = credential {
                 request = request.header("authorization", credential);
             }
             assert_eq!(world.send(request.body(Body::empty()).unwrap()).await.status, 200);
             let seen = world.service.last();
-            for name in ["x-user-id", "x-user-email", "x-identity-assertion", "x-credential", "authorization"]
-            {
+            for name in [
+                "x-user-id",
+                "x-user-email",
+                "x-identity-assertion",
+                "x-credential",
+                "authorization",
+                // Nobody has said which of them are credentials.
+                "cookie",
+            ] {
                 assert_eq!(seen.one(name), None);
             }
             assert!(!format!("{:?}", seen.headers).contains("u2"));
@@ -135,6 +144,33 @@ async fn credentials_stop_at_the_gateway() {
     assert_eq!(asked.one("cookie"), Some(cookies));
     assert_eq!(arrived.one("authorization"), None);
     assert_eq!(arrived.one("cookie"), Some("theme=dark"));
+}
+
+#[tokio::test]
+async fn no_cookie_goes_inside_that_the_verdict_calls_a_credential() {
+    let world = World::new().await;
+    let cookies = "a=1; myapp.session_token=s; __Secure-myapp.session_data.1=d; sid=s; sid_multi-x=s; b=2";
+    let request = || as_u1(Method::GET, "/api/tasks").header("cookie", cookies).body(Body::empty()).unwrap();
+    assert_eq!(world.send(request()).await.status, 200);
+    assert_eq!(world.service.last().one("cookie"), Some("a=1; b=2"));
+    // A verifier that doesn't say which are credentials, or not clearly.
+    for told in ["", "my app", "a,,b"] {
+        world.verifier.respond(move |_| {
+            let mut known = crate::world::known("u1");
+            known.headers_mut().insert("x-credential-cookies", told.parse().unwrap());
+            known
+        });
+        assert_eq!(world.send(request()).await.status, 200);
+        assert_eq!(world.service.last().one("cookie"), None, "{told:?}");
+    }
+    world.verifier.respond(|_| {
+        let mut known = crate::world::known("u1");
+        known.headers_mut().remove("x-credential-cookies");
+        known
+    });
+    assert_eq!(world.send(request()).await.status, 200);
+    assert_eq!(world.service.last().one("cookie"), None, "untold");
+    assert_eq!(world.service.last().one("x-credential-cookies"), None);
 }
 
 #[tokio::test]

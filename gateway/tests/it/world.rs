@@ -129,6 +129,7 @@ pub fn known(user: &str) -> Response<Body> {
         .header("x-user-email", format!("{user}@example.com"))
         .header("x-credential", "bearer")
         .header("x-identity-assertion", "a.b.c")
+        .header("x-credential-cookies", "better-auth., myapp., sid")
         .body(Body::empty())
         .unwrap()
 }

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -14,10 +14,11 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chassis::{
     Body,
     serve::{self, ServerSettings},
-    settings::ServiceUrl,
+    settings::{self, ServiceUrl},
 };
 use http::{Request, Response};
 use serde_json::{Value, json};
+use task_service::settings::Settings;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::service_fn;
@@ -110,15 +111,8 @@ impl Issuer {
     }
 }
 
+/// The bounds of a listener, as they come.
 fn bounds() -> ServerSettings {
-    ServerSettings {
-        connections_max: 100,
-        head: Duration::from_secs(60),
-        write: Duration::from_secs(60),
-        head_bytes: 32 * 1024,
-        head_fields: 100,
-        streams_max: 100,
-        drain_delay: Duration::ZERO,
-        drain: Duration::from_secs(1),
-    }
+    let url = [("DATABASE_URL", "postgresql://nobody@localhost/nothing")];
+    settings::load::<Settings>(&url.into_iter().collect()).unwrap().server
 }
