@@ -6,6 +6,8 @@ use chassis::settings::{self, Environment, Settings, Spec};
 
 use crate::world::SECRET;
 
+const COMPOSE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../compose.yaml");
+
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.env.example");
 
 /// Variables that no service's `Spec` has: they are the launcher's, or every service's alike.
@@ -47,4 +49,30 @@ fn the_example_is_good_as_it_stands() {
     settings::load::<gateway::settings::Settings>(&environment).unwrap();
     settings::load::<auth_verifier::settings::Settings>(&environment).unwrap();
     settings::load::<task_service::settings::Settings>(&environment).unwrap();
+}
+
+/// The names that a service of the compose file is given.
+fn handed_on(service: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(COMPOSE).unwrap();
+    let part = text.split_once(&format!("\n  {service}:\n")).unwrap().1;
+    let environment = part.split_once("    environment:\n").unwrap().1;
+    let entries = environment.lines().take_while(|line| line.starts_with("      "));
+    let name = |line: &str| Some(line.trim().split_once(':')?.0.to_owned());
+    entries.filter(|line| !line.trim_start().starts_with('#')).filter_map(name).collect()
+}
+
+#[test]
+fn compose_hands_every_variable_to_the_service_that_it_belongs_to_and_to_no_other() {
+    for (service, spec) in [
+        ("gateway", gateway::settings::Settings::SPEC),
+        ("auth-verifier", auth_verifier::settings::Settings::SPEC),
+        ("task-service", task_service::settings::Settings::SPEC),
+    ] {
+        let mut known: BTreeSet<String> =
+            spec.variables().into_iter().map(|variable| variable.name).collect();
+        known.extend([spec.file_variable(), "RUST_LOG".to_owned()]);
+        // The images say where a container listens.
+        known.retain(|name| !name.ends_with("LISTEN"));
+        assert_eq!(handed_on(service), known, "{service}");
+    }
 }
