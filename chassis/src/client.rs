@@ -16,7 +16,7 @@ use hyper_util::{
 use thiserror::Error;
 use tokio::time::timeout;
 
-use crate::Body;
+use crate::{Body, names::Resolver, settings::ServiceUrl};
 
 /// The TLS settings of every client in the workspace: the public roots, on aws-lc-rs.
 ///
@@ -31,18 +31,31 @@ pub fn tls() -> rustls::ClientConfig {
 }
 
 /// A pooled client, HTTP/1.1.
-pub type Client = legacy::Client<HttpsConnector<HttpConnector>, Body>;
+pub type Client = legacy::Client<HttpsConnector<HttpConnector<Resolver>>, Body>;
 
-/// How long a connection may idle in a pool: shorter than the 10 s after which our servers close it, so that a
-/// request is not written into a connection that is being closed.
-pub const POOL_IDLE: Duration = Duration::from_secs(8);
+/// How long a connection may idle in a pool: shorter than the 5 s after which servers of Node and uvicorn close it, and so
+/// than any of ours, so that a request is not written into a connection that is being closed.
+pub const POOL_IDLE: Duration = Duration::from_secs(4);
 
 /// The most idle connections kept to one host.
 pub const POOL_IDLE_MAX_PER_HOST: usize = 256;
 
 /// Makes a client whose connections must stand within `connect`.
 pub fn client(connect: Duration) -> Client {
-    let mut http = HttpConnector::new();
+    resolving(Resolver::default(), connect)
+}
+
+/// The same, for a service that will be asked: its name is looked up from now on.
+pub fn client_of(url: &ServiceUrl, connect: Duration) -> Client {
+    let resolver = Resolver::default();
+    if let Some(url::Host::Domain(host)) = url.url().host() {
+        resolver.keep(host);
+    }
+    resolving(resolver, connect)
+}
+
+fn resolving(resolver: Resolver, connect: Duration) -> Client {
+    let mut http = HttpConnector::new_with_resolver(resolver);
     http.set_connect_timeout(Some(connect));
     http.set_nodelay(true);
     http.enforce_http(false);

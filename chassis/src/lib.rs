@@ -9,6 +9,7 @@ pub mod client;
 pub mod database;
 pub mod document;
 pub mod identity;
+pub mod names;
 pub mod ops;
 pub mod problem;
 pub mod process;

@@ -28,12 +28,18 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// The address that a request is counted under: the one nearest to us that is no trusted proxy's. A hop that can't
-    /// be read ends the search, and so does the end of the list: what lies behind it is hearsay.
+    /// The address that a request is counted under: the one nearest to us that is no trusted proxy's.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        self.way(peer, headers).last().copied().unwrap_or(peer)
+    }
+
+    /// The addresses that a request came by, from the peer to the client. A hop that can't be read ends the search, and so
+    /// does the end of the list: what lies behind it is hearsay.
+    pub fn way(&self, peer: IpAddr, headers: &HeaderMap) -> Vec<IpAddr> {
         let mut client = peer.to_canonical();
+        let mut way = vec![client];
         if self.0.is_empty() {
-            return client;
+            return way;
         }
         let values: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
         let hops = values.iter().rev().flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
@@ -43,8 +49,9 @@ impl TrustedProxies {
             }
             let Some(next) = address(hop) else { break };
             client = next;
+            way.push(client);
         }
-        client
+        way
     }
 }
 

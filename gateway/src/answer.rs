@@ -1,6 +1,6 @@
 //! Where a refusal becomes an answer: one list of what can go wrong, one table of what the client is told.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, net::IpAddr};
 
 use chassis::{Body, problem, problem::Problem, serve::HttpService};
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -12,6 +12,10 @@ use tracing::{error, info, warn};
 pub enum Refusal {
     /// As many requests are inside as may be.
     Full,
+    /// As many requests of this client are inside as may be.
+    ClientShare(IpAddr),
+    /// As many requests of this user are inside as may be.
+    UserShare,
     /// The path and query are longer than the bound.
     TargetTooLong,
     /// The head has more fields than the bound.
@@ -63,6 +67,13 @@ impl From<&Refusal> for Problem {
                 S::SERVICE_UNAVAILABLE,
                 "busy",
                 "too many requests are being served; try again in a moment",
+            )
+            .retry_after_secs(1),
+            // RFC 6585 §4. To the client they are one: what it may do about it is the same.
+            Refusal::ClientShare(_) | Refusal::UserShare => Self::new(
+                S::TOO_MANY_REQUESTS,
+                "too-many-requests",
+                "too many of your requests are being served at once; try again when one is done",
             )
             .retry_after_secs(1),
             Refusal::TargetTooLong => {
@@ -148,6 +159,16 @@ impl From<&Refusal> for Problem {
 impl Refusal {
     /// What went wrong behind us is told here, once; what a client did wrong is in its answer.
     fn log(&self) {
+        let by_load = match self {
+            Self::Full => Some("full"),
+            Self::ClientShare(_) => Some("client_share"),
+            Self::UserShare => Some("user_share"),
+            Self::BodyTooSlow => Some("body_too_slow"),
+            _ => None,
+        };
+        if let Some(reason) = by_load {
+            metrics::counter!("requests_refused_total", "reason" => reason).increment(1);
+        }
         match self {
             Self::VerifierUnavailable(reason) => warn!("no verdict: {reason}"),
             Self::IdentityRefused => {
@@ -159,6 +180,16 @@ impl Refusal {
             Self::UpstreamBroken(reason) => warn!("the service's connection broke: {reason}"),
             Self::UpstreamTimeout => warn!("the service did not answer in time"),
             Self::Full => warn!("as many requests are inside as may be"),
+            Self::ClientShare(client) => info!(
+                %client,
+                "refused: the address has its share of requests inside (GATEWAY_LIMITS__REQUESTS_PER_CLIENT_MAX); \
+                 a load balancer's belongs in GATEWAY_SERVER__TRUSTED_PROXIES"
+            ),
+            Self::UserShare => {
+                info!(
+                    "refused: the user has its share of requests inside (GATEWAY_LIMITS__REQUESTS_PER_USER_MAX)"
+                );
+            }
             Self::Ambiguous(reason) => info!("refused: {reason}"),
             Self::TargetTooLong
             | Self::HeadTooLarge

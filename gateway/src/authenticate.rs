@@ -14,7 +14,9 @@ use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy;
 use tokio::time::timeout;
 
-use crate::{answer::Refusal, cross_site::OwnPages, route::Access, sanitize::Sanitized, settings};
+use crate::{
+    answer::Refusal, client::Scheme, cross_site::OwnPages, route::Access, sanitize::Sanitized, settings,
+};
 
 /// The most of a verdict's body that is read, only so that its connection can be used again.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -52,7 +54,7 @@ pub struct Authenticated {
 impl Authenticate {
     /// Asks at `url`; whoever is known by a cookie must come from one of `pages`.
     pub fn new(url: &ServiceUrl, settings: &settings::Verifier, pages: OwnPages) -> Self {
-        let client = client::client(settings.connect);
+        let client = client::client_of(url, settings.connect);
         let url = url.join(identity::VERIFY_PATH).parse().expect("a URL with a path that we know is a URI");
         Self { client, url, wait: settings.timeout, pages }
     }
@@ -77,7 +79,8 @@ impl Authenticate {
             tracing::Span::current().record("user", caller.user.as_str());
             if !caller.is_by_bearer() {
                 let request = sanitized.request();
-                self.pages.check(request.method(), request.headers(), sanitized.host())?;
+                let scheme = sanitized.client().scheme();
+                self.pages.check(request.method(), request.headers(), sanitized.host(), scheme)?;
             }
         }
         Ok(Authenticated { sanitized, caller })
@@ -126,7 +129,14 @@ impl Question {
             HeaderName::from_static("x-forwarded-method"),
             HeaderValue::from_str(request.method().as_str()).ok(),
         );
-        put(HeaderName::from_static("x-forwarded-proto"), Some(HeaderValue::from_static("http")));
+        let client = sanitized.client();
+        let scheme = client.scheme().unwrap_or(Scheme::Http).as_str();
+        put(HeaderName::from_static("x-forwarded-proto"), Some(HeaderValue::from_static(scheme)));
+        // The client alone: whoever limits by address counts clients, not gateways.
+        put(
+            HeaderName::from_static("x-forwarded-for"),
+            HeaderValue::try_from(client.address().to_string()).ok(),
+        );
         put(HeaderName::from_static("x-forwarded-host"), HeaderValue::from_str(sanitized.host()).ok());
         put(HeaderName::from_static("x-forwarded-uri"), HeaderValue::from_str(target).ok());
         for name in [request_id::HEADER, HeaderName::from_static("traceparent")] {
@@ -192,6 +202,11 @@ fn one(headers: &HeaderMap, name: &HeaderName) -> Result<Option<HeaderValue>, ()
 }
 
 impl Authenticated {
+    /// The user who sent it, if we know.
+    pub fn user(&self) -> Option<&UserId> {
+        self.caller.as_ref().map(|caller| &caller.user)
+    }
+
     /// The request, and who sent it.
     pub fn into_parts(self) -> (Sanitized, Option<Caller>) {
         (self.sanitized, self.caller)

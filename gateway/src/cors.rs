@@ -42,7 +42,9 @@ pub fn cors<S: HttpService>(inner: S, settings: &Cors) -> impl HttpService {
         let layered = layered.clone();
         async move {
             let Ok(mut response) = layered.oneshot(hide_options(request)).await;
-            if !response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+            if response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+                expose(&mut response);
+            } else {
                 take_off(&mut response);
             }
             Ok::<_, Infallible>(response)
@@ -50,8 +52,40 @@ pub fn cors<S: HttpService>(inner: S, settings: &Cors) -> impl HttpService {
     })
 }
 
+/// The most names that a service's own list may add to ours.
+const EXPOSED_OF_SERVICE_MAX: usize = 32;
+
+/// What a service says may be read of its answer, besides what always may.
+#[derive(Clone)]
+struct ExposedOfService(Vec<HeaderName>);
+
+/// Takes over what a service says of CORS: which headers of its answer pages may read is its own to say; who may call is
+/// ours, and would stand beside what we say.
+pub fn take_over<B>(response: &mut Response<B>) {
+    let lists = response.headers().get_all(header::ACCESS_CONTROL_EXPOSE_HEADERS).iter();
+    let names = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
+    // A wildcard is none where credentials are allowed (Fetch §3.2.5), but only looks like one.
+    let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let names = names.map(str::trim).filter(|name| plain(name));
+    let exposed: Vec<_> = names.filter_map(|name| name.parse().ok()).take(EXPOSED_OF_SERVICE_MAX).collect();
+    take_off(response);
+    if !exposed.is_empty() {
+        response.extensions_mut().insert(ExposedOfService(exposed));
+    }
+}
+
+/// Says of both what may be read, in one list.
+fn expose(response: &mut Response<Body>) {
+    let Some(ExposedOfService(further)) = response.extensions_mut().remove() else { return };
+    let further = further.into_iter().filter(|name| !EXPOSED.contains(name));
+    let all: Vec<_> = EXPOSED.into_iter().chain(further).map(|name| name.to_string()).collect();
+    if let Ok(all) = all.join(",").parse() {
+        response.headers_mut().insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, all);
+    }
+}
+
 /// Takes every CORS header off an answer.
-pub fn take_off<B>(response: &mut Response<B>) {
+fn take_off<B>(response: &mut Response<B>) {
     let names: Vec<_> = response
         .headers()
         .keys()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use crate::{answer::Refusal, settings::Origin};
+use crate::{answer::Refusal, client::Scheme, settings::Origin};
 
 /// What browsers say of who asks (Fetch Metadata); a page can't set it.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -24,13 +24,19 @@ impl OwnPages {
     ///
     /// One that says nothing is refused too: browsers have sent `Origin` with such requests for years, and whatever is
     /// no browser can send a bearer token.
-    pub fn check(&self, method: &Method, headers: &HeaderMap, host: &str) -> Result<(), Refusal> {
+    pub fn check(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        host: &str,
+        scheme: Option<Scheme>,
+    ) -> Result<(), Refusal> {
         if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
             return Ok(());
         }
         let mut origins = headers.get_all(header::ORIGIN).into_iter();
         let ours = match (origins.next(), origins.next()) {
-            (Some(origin), None) => self.0.contains(origin) || is_of(origin, host),
+            (Some(origin), None) => self.0.contains(origin) || is_of(origin, host, scheme),
             (None, _) => headers.get(FETCH_SITE).is_some_and(|site| site == "same-origin"),
             (Some(_), Some(_)) => false,
         };
@@ -38,11 +44,13 @@ impl OwnPages {
     }
 }
 
-/// Whether a page's origin is the host that it asks; which of the two schemes, only the proxy before us knows.
-fn is_of(origin: &HeaderValue, host: &str) -> bool {
+/// Whether a page's origin is the host that it asks. Which of the two schemes that is, only a proxy before us knows: where one that
+/// we trust says it, the other is foreign.
+fn is_of(origin: &HeaderValue, host: &str, scheme: Option<Scheme>) -> bool {
     let origin = origin.to_str().unwrap_or_default();
-    let name = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-    name.is_some_and(|name| name.eq_ignore_ascii_case(host))
+    let Some((said, name)) = origin.split_once("://") else { return false };
+    let known = scheme.map_or(matches!(said, "http" | "https"), |scheme| said == scheme.as_str());
+    known && name.eq_ignore_ascii_case(host)
 }
 
 #[cfg(test)]
@@ -50,11 +58,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn where_a_trusted_proxy_says_the_scheme_a_page_of_the_other_one_is_foreign() {
+        let pages = OwnPages::new(&[]);
+        for (origin, scheme, want) in [
+            ("https://api.test", Some(Scheme::Https), true),
+            ("http://api.test", Some(Scheme::Https), false),
+            ("http://api.test", Some(Scheme::Http), true),
+            ("https://api.test", Some(Scheme::Http), false),
+            ("ftp://api.test", None, false),
+        ] {
+            let headers = [(header::ORIGIN, origin.parse().unwrap())].into_iter().collect();
+            let checked = pages.check(&Method::POST, &headers, "api.test", scheme).is_ok();
+            assert_eq!(checked, want, "{origin} {scheme:?}");
+        }
+    }
+
+    #[test]
     fn only_a_page_of_ours_changes_something_by_a_cookie() {
         let pages = OwnPages::new(&[Origin(HeaderValue::from_static("http://localhost:3000"))]);
         let check = |method: &Method, fields: &[(HeaderName, &str)]| {
             let headers = fields.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
-            pages.check(method, &headers, "api.test:8000").is_ok()
+            pages.check(method, &headers, "api.test:8000", None).is_ok()
         };
         let origin = |value| (header::ORIGIN, value);
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {

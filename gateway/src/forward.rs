@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    error::Error,
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
@@ -11,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use chassis::{
     Body, BoxError,
-    client::{self, POOL_IDLE, POOL_IDLE_MAX_PER_HOST},
+    client::{self, POOL_IDLE_MAX_PER_HOST},
 };
 use http::{Request, Response, Uri};
 use http_body::{Frame, SizeHint};
@@ -35,10 +36,15 @@ use crate::{
 /// The most places that one request is taken to.
 const TRIES_MAX: usize = 4;
 
+/// How often a request goes again that got lost on its way.
+const REPEATS_MAX: usize = 1;
+
 /// The way to every service.
 #[derive(Clone)]
 pub struct Forward {
     client: legacy::Client<HttpConnector, Body>,
+    /// The same, over connections that were never used before.
+    anew: legacy::Client<HttpConnector, Body>,
     upstreams: Arc<HashMap<Arc<str>, Arc<Places>>>,
     wait: Duration,
     idle: Duration,
@@ -47,76 +53,94 @@ pub struct Forward {
 impl Forward {
     /// Builds it from settings that were checked.
     pub fn new(settings: &settings::Settings) -> Self {
-        let settings::Upstream { connect, timeout, idle, resolve, eject } = settings.upstream;
+        let settings::Upstream { connect, timeout, idle, pool_idle, resolve, eject } = settings.upstream;
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(connect));
         connector.set_nodelay(true);
-        let client = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(POOL_IDLE_MAX_PER_HOST)
-            .build(connector);
+        let client = |idle_max| {
+            legacy::Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(pool_idle)
+                .pool_max_idle_per_host(idle_max)
+                .build(connector.clone())
+        };
         let upstreams = settings
             .upstreams()
             .map(|(name, urls)| (name.into(), Arc::new(Places::new(name, &urls.0, resolve, eject))));
-        Self { client, upstreams: Arc::new(upstreams.collect()), wait: timeout, idle }
+        let (client, anew) = (client(POOL_IDLE_MAX_PER_HOST), client(0));
+        Self { client, anew, upstreams: Arc::new(upstreams.collect()), wait: timeout, idle }
     }
 
     /// Sends a request to one of its service's places; if that place takes no connection, to another one.
     ///
-    /// Nothing was sent then, so even a write may be tried again. Everything later is left to the client, who
-    /// knows whether it may be repeated.
+    /// Nothing was sent then, so even a write may be tried again. A service may also close a connection just as we write into it;
+    /// then a request goes again, over a new one, if nothing of it was sent, or if it only reads. Everything else is left to
+    /// the client, who knows whether it may be repeated.
     pub async fn forward(&self, stamped: Stamped, fate: &Fate) -> Result<Response<Body>, Refusal> {
         let (request, upstream) = stamped.into_parts();
         let places = self.upstreams.get(&upstream).ok_or(Refusal::NoRoute)?;
         let (head, body) = request.into_parts();
         let body = Untouched::new(body);
-        let mut tried = Vec::new();
+        let reads = head.method.is_safe();
+        let (mut tried, mut repeats) = (Vec::new(), 0);
         let mut refusal = Refusal::UpstreamUnreachable(format!("no address is known for {upstream}"));
         while tried.len() < TRIES_MAX
             && let Some(taken) = places.take(&tried).await
         {
             let attempt = Request::from_parts(head.clone(), Body::new(Sending::Offered(body.clone())));
-            refusal = match self.attempt(attempt, &taken, fate).await {
+            let client = if repeats == 0 { &self.client } else { &self.anew };
+            let failure = match self.attempt(client, attempt, &taken, fate).await {
                 Ok(response) => return self.answer(response, taken),
-                Err(refusal) => fate.refusal().unwrap_or(refusal),
+                Err(failure) => failure,
             };
-            if !matches!(refusal, Refusal::UpstreamUnreachable(_)) {
+            let again = body.is_untouched()
+                && match failure {
+                    Failure::Unreachable(_) => {
+                        places.pass_over(&taken);
+                        tried.push(taken.address());
+                        true
+                    }
+                    Failure::Unsent(_) | Failure::Lost(_)
+                        if repeats < REPEATS_MAX && (reads || matches!(failure, Failure::Unsent(_))) =>
+                    {
+                        metrics::counter!("upstream_repeats_total", "service" => upstream.to_string())
+                            .increment(1);
+                        repeats += 1;
+                        true
+                    }
+                    _ => false,
+                };
+            refusal = fate.refusal().unwrap_or_else(|| failure.into());
+            if !again {
                 break;
             }
-            places.pass_over(&taken);
-            if !body.is_untouched() {
-                break;
-            }
-            tried.push(taken.address());
         }
         Err(refusal)
     }
 
     async fn attempt(
         &self,
+        client: &legacy::Client<HttpConnector, Body>,
         mut request: Request<Body>,
         to: &Taken,
         fate: &Fate,
-    ) -> Result<Response<Incoming>, Refusal> {
+    ) -> Result<Response<Incoming>, Failure> {
         let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
         let uri: Uri = format!("http://{}{target}", to.address())
             .parse()
-            .map_err(|_| Refusal::Ambiguous("the path can't be read"))?;
+            .map_err(|_| Failure::Broken("the path can't be read".into()))?;
         *request.uri_mut() = uri;
-        let mut response = pin!(self.client.request(request));
+        let mut response = pin!(client.request(request));
         let mut seen = fate.progress();
         let response = loop {
             match timeout(self.wait, &mut response).await {
                 Ok(response) => break response,
                 // A service can't answer what its client is still sending.
                 Err(_) if fate.progress() != seen => seen = fate.progress(),
-                Err(_) => return Err(Refusal::UpstreamTimeout),
+                Err(_) => return Err(Failure::Timeout),
             }
         };
-        let refusal =
-            |connected: bool| if connected { Refusal::UpstreamBroken } else { Refusal::UpstreamUnreachable };
-        response.map_err(|error| refusal(!error.is_connect())(client::chain(&error)))
+        response.map_err(Failure::from)
     }
 
     fn answer(&self, response: Response<Incoming>, taken: Taken) -> Result<Response<Body>, Refusal> {
@@ -130,9 +154,49 @@ impl Forward {
             response.map(|inner| Body::new(Returning { inner: Paced::new(inner, self.idle), _taken: taken }));
         response.extensions_mut().clear();
         strip_answer(&mut response)?;
-        // What an upstream says of CORS would stand beside what we say.
-        cors::take_off(&mut response);
+        cors::take_over(&mut response);
         Ok(response)
+    }
+}
+
+/// Why there is no answer, by what that says of the request. The reason is for the log.
+enum Failure {
+    /// There is no connection.
+    Unreachable(String),
+    /// The connection was gone before anything was sent.
+    Unsent(String),
+    /// The connection was closed without a whole head of an answer: what was sent may have been processed.
+    Lost(String),
+    /// The answer is none.
+    Broken(String),
+    /// It did not begin in time.
+    Timeout,
+}
+
+impl From<legacy::Error> for Failure {
+    fn from(error: legacy::Error) -> Self {
+        let reason = client::chain(&error);
+        if error.is_connect() {
+            return Self::Unreachable(reason);
+        }
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>());
+        let by_io = cause.and_then(Error::source).is_some_and(<dyn Error>::is::<std::io::Error>);
+        match cause {
+            // hyper hands back what it has not begun to write.
+            Some(cause) if cause.is_canceled() => Self::Unsent(reason),
+            Some(cause) if cause.is_incomplete_message() || cause.is_closed() || by_io => Self::Lost(reason),
+            _ => Self::Broken(reason),
+        }
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unreachable(reason) | Failure::Unsent(reason) => Self::UpstreamUnreachable(reason),
+            Failure::Lost(reason) | Failure::Broken(reason) => Self::UpstreamBroken(reason),
+            Failure::Timeout => Self::UpstreamTimeout,
+        }
     }
 }
 

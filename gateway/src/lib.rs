@@ -8,6 +8,7 @@ pub mod settings;
 
 pub use chassis::{request_id, trace};
 pub mod answer;
+pub mod client;
 pub mod cors;
 pub mod limits;
 pub mod route;

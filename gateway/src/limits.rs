@@ -1,79 +1,95 @@
-//! What a request may be: how many at once, how long its target, how large and how slow its body.
+//! What a request may be: how many at once, and of whom; how long its target, how large and how slow its body.
 
 mod paced;
 mod place;
 mod request;
+mod share;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
-use chassis::Body;
+use chassis::{Body, identity::UserId};
 use http::{Request, header};
 use tokio::sync::Semaphore;
 
-use self::request::{Bounded, drain};
+use self::{
+    paced::Rate,
+    request::{Bounded, Slack},
+    share::Shares,
+};
 pub use self::{
     paced::{Paced, PacedError},
     place::Place,
-    request::Fate,
+    request::{BodyBounds, Fate},
 };
-use crate::{answer::Refusal, settings::Settings};
+use crate::{answer::Refusal, client::Client, route::Routed, settings::Settings};
 
 /// The bounds, and the room that is left.
 #[derive(Clone)]
 pub struct Limits {
     room: Arc<Semaphore>,
+    clients: Shares<IpAddr>,
+    users: Shares<UserId>,
     head_fields: usize,
     target_bytes: usize,
-    body_bytes: u64,
-    idle: Duration,
+    /// Until its route is known.
+    body: BodyBounds,
+    slack: Slack,
+    answer: Rate,
 }
 
 impl Limits {
     /// Builds them from settings that were checked.
     pub fn new(settings: &Settings) -> Self {
+        let limits = &settings.limits;
+        let idle = settings.upstream.idle;
         Self {
-            room: Arc::new(Semaphore::new(settings.limits.requests_max)),
+            room: Arc::new(Semaphore::new(limits.requests_max)),
+            clients: Shares::new(limits.requests_per_client_max),
+            users: Shares::new(limits.requests_per_user_max),
             head_fields: settings.server.head_fields,
-            target_bytes: settings.limits.target_bytes,
-            body_bytes: settings.limits.body_bytes,
-            idle: settings.upstream.idle,
+            target_bytes: limits.target_bytes,
+            body: limits.body(),
+            slack: Slack { idle, grace: limits.body_grace },
+            answer: Rate { bytes: limits.answer_rate, grace: idle },
         }
     }
 
     /// Takes a place, without waiting: a queue here would only hide that there are too many.
-    pub fn enter(&self) -> Result<Place, Refusal> {
+    pub fn enter(&self, client: &Client) -> Result<Place, Refusal> {
+        let share =
+            self.clients.take(client.counted()).ok_or_else(|| Refusal::ClientShare(client.counted()))?;
         let permit = self.room.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
-        Ok(Place::new(permit, self.idle))
+        Ok(Place::new(permit, share, self.users.clone(), self.answer))
     }
 
     /// Checks what is known by the head, and bounds the body that is still to come.
     pub fn bound(&self, request: Request<Body>) -> Result<(Request<Body>, Fate), Refusal> {
-        let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-        if target > self.target_bytes {
-            return Err(Refusal::TargetTooLong);
-        }
-        // hyper counts them for HTTP/1.1 alone.
-        if request.headers().len() > self.head_fields {
-            return Err(Refusal::HeadTooLarge);
-        }
-        // hyper has seen to it that there is one number.
-        let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-        let fate = Fate::default();
-        // Whoever waits for `100 Continue` has sent nothing yet, and reading on would ask for it.
+        let fate = Fate::new(self.body);
         let expects = request.headers().contains_key(header::EXPECT);
-        if length.and_then(|length| length.parse().ok()).is_some_and(|length: u64| length > self.body_bytes) {
-            if !expects {
-                drain(Paced::new(request.into_body(), self.idle));
-            }
-            return Err(Refusal::BodyTooLarge);
-        }
         let bounded = request.map(|inner| {
             if http_body::Body::is_end_stream(&inner) {
                 return inner;
             }
-            let inner = Paced::new(inner, self.idle);
-            Body::new(Bounded::new(inner, self.body_bytes, fate.clone(), expects))
+            Body::new(Bounded::new(inner, self.slack, fate.clone(), expects))
         });
+        let target = bounded.uri().path_and_query().map_or(0, |target| target.as_str().len());
+        if target > self.target_bytes {
+            return Err(Refusal::TargetTooLong);
+        }
+        // hyper counts them for HTTP/1.1 alone.
+        if bounded.headers().len() > self.head_fields {
+            return Err(Refusal::HeadTooLarge);
+        }
         Ok((bounded, fate))
+    }
+
+    /// Bounds the body by what its route says, and refuses one that says itself that it is larger.
+    pub fn bound_body(routed: &Routed, fate: &Fate) -> Result<(), Refusal> {
+        let bounds = routed.body();
+        fate.bound(bounds);
+        // hyper has seen to it that there is one number.
+        let length = routed.request().headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > bounds.bytes) { Err(Refusal::BodyTooLarge) } else { Ok(()) }
     }
 }

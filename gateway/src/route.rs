@@ -6,13 +6,17 @@
 mod host;
 mod path;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chassis::Body;
 use http::{Method, Request, Uri, Version, header};
 use serde::Deserialize;
 
-use crate::answer::{self, Refusal};
+use crate::{
+    answer::{self, Refusal},
+    limits::BodyBounds,
+    settings::{self, Settings},
+};
 
 /// One route, as it is set.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,6 +30,34 @@ pub struct RouteSettings {
     pub upstream: Option<String>,
     #[serde(default)]
     pub access: Access,
+    #[serde(default)]
+    pub body_bytes: Option<u64>,
+    #[serde(default, rename = "body_secs")]
+    pub body_total: Option<Secs>,
+    #[serde(default)]
+    pub body_rate: Option<u32>,
+}
+
+/// A wait in whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secs(#[serde(deserialize_with = "chassis::settings::secs")] pub Duration);
+
+impl RouteSettings {
+    /// What a body may be on this route: what it says itself, or else what holds for all.
+    pub fn body(&self, limits: &settings::Limits) -> BodyBounds {
+        let all = limits.body();
+        BodyBounds {
+            bytes: self.body_bytes.unwrap_or(all.bytes),
+            total: self.body_total.map_or(all.total, |Secs(total)| total),
+            rate: self.body_rate.unwrap_or(all.rate),
+        }
+    }
+
+    /// Whether it says something of bodies.
+    pub fn bounds_bodies(&self) -> bool {
+        self.body_bytes.is_some() || self.body_total.is_some() || self.body_rate.is_some()
+    }
 }
 
 /// What the gateway answers by itself.
@@ -80,7 +112,7 @@ impl Pattern {
 #[derive(Clone, Debug)]
 enum Target {
     Answer(Answer),
-    Upstream(Arc<str>, Access),
+    Upstream(Arc<str>, Access, BodyBounds),
 }
 
 /// All routes, in their order.
@@ -93,6 +125,7 @@ pub struct Routed {
     host: String,
     upstream: Arc<str>,
     access: Access,
+    body: BodyBounds,
 }
 
 /// Where a request goes.
@@ -111,15 +144,16 @@ pub enum Way {
 
 impl Routes {
     /// Builds the routes from settings that were checked.
-    pub fn new(settings: &[RouteSettings]) -> Self {
+    pub fn new(settings: &Settings) -> Self {
         let route = |route: &RouteSettings| {
             let pattern = Pattern::parse(&route.path).ok()?;
-            let upstream = |name: &String| Target::Upstream(name.as_str().into(), route.access);
+            let body = route.body(&settings.limits);
+            let upstream = |name: &String| Target::Upstream(name.as_str().into(), route.access, body);
             let target =
                 route.answer.map(Target::Answer).or_else(|| route.upstream.as_ref().map(upstream))?;
             Some((pattern, target))
         };
-        Self(settings.iter().filter_map(route).collect())
+        Self(settings.routes.iter().filter_map(route).collect())
     }
 
     /// Finds a request's way.
@@ -137,7 +171,8 @@ impl Routes {
                 Ok(Way::Here(*answer))
             }
             Target::Answer(_) => Err(Refusal::Method("GET, HEAD")),
-            Target::Upstream(upstream, access) => {
+            Target::Upstream(upstream, access, body) => {
+                let host = host.ok_or(Refusal::Ambiguous(host::NONE))?;
                 let target = match request.uri().query() {
                     Some(query) => format!("{path}?{query}"),
                     None => path,
@@ -146,13 +181,24 @@ impl Routes {
                     target.parse::<Uri>().map_err(|_| Refusal::Ambiguous("the path can't be read"))?;
                 *request.version_mut() = Version::HTTP_11;
                 request.headers_mut().remove(header::HOST);
-                Ok(Way::Inside(Routed { request, host, upstream: upstream.clone(), access: *access }))
+                let (upstream, access, body) = (upstream.clone(), *access, *body);
+                Ok(Way::Inside(Routed { request, host, upstream, access, body }))
             }
         }
     }
 }
 
 impl Routed {
+    /// The request, for reading.
+    pub fn request(&self) -> &Request<Body> {
+        &self.request
+    }
+
+    /// What its body may be.
+    pub fn body(&self) -> BodyBounds {
+        self.body
+    }
+
     /// The request with its canonical target, the host it named, its upstream, and who may pass.
     pub fn into_parts(self) -> (Request<Body>, String, Arc<str>, Access) {
         (self.request, self.host, self.upstream, self.access)

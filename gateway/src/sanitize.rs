@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, he
 
 use crate::{
     answer::Refusal,
+    client::Client,
     route::{Access, Routed},
 };
 
@@ -85,20 +86,28 @@ pub struct Sanitized {
     host: String,
     upstream: Arc<str>,
     access: Access,
+    client: Client,
     credentials: Credentials,
 }
 
 /// Takes off credentials, hop-by-hop headers, and everything that only those inside may say.
-pub fn sanitize(routed: Routed) -> Result<Sanitized, Refusal> {
+///
+/// Who the client is was read off before: what a proxy says of it goes, too, and what is true of it is put on later.
+pub fn sanitize(routed: Routed, client: Client) -> Result<Sanitized, Refusal> {
     let (mut request, host, upstream, access) = routed.into_parts();
     let credentials = strip(request.headers_mut())?;
-    Ok(Sanitized { request, host, upstream, access, credentials })
+    Ok(Sanitized { request, host, upstream, access, client, credentials })
 }
 
 impl Sanitized {
     /// Who may pass.
     pub fn access(&self) -> Access {
         self.access
+    }
+
+    /// Who is counted as the client.
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// What the client is asked by.
@@ -116,9 +125,9 @@ impl Sanitized {
         &self.host
     }
 
-    /// The request, the host that the client named, the upstream, and the client's cookies.
-    pub fn into_parts(self) -> (Request<Body>, String, Arc<str>, Vec<HeaderValue>) {
-        (self.request, self.host, self.upstream, self.credentials.cookies)
+    /// The request, the client and the host that it named, the upstream, and the client's cookies.
+    pub fn into_parts(self) -> (Request<Body>, Client, String, Arc<str>, Vec<HeaderValue>) {
+        (self.request, self.client, self.host, self.upstream, self.credentials.cookies)
     }
 }
 

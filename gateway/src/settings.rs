@@ -1,6 +1,6 @@
 //! What can be set; each one explained in `defaults.toml`.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use chassis::{
     process::{Common, Service},
@@ -12,7 +12,15 @@ use http::HeaderValue;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use crate::route::{Pattern, RouteSettings};
+use crate::{
+    limits::BodyBounds,
+    route::{Pattern, RouteSettings},
+};
+
+/// The bounds of what a body may be set to, here and on a route.
+const BODY_BYTES: RangeInclusive<u64> = 1..=1 << 40;
+const BODY_SECS: RangeInclusive<u64> = 1..=86_400;
+const RATE: RangeInclusive<u32> = 1..=1 << 30;
 
 /// The name of the upstream that `GATEWAY_TASK_SERVICE_URL` sets.
 pub const TASK_SERVICE: &str = "task-service";
@@ -72,8 +80,7 @@ impl<'de> Deserialize<'de> for Origin {
                 "is a wildcard, which can't be allowed together with credentials; list each origin",
             );
         }
-        let serialized = Url::parse(&text).ok().map(|url| url.origin()).filter(url::Origin::is_tuple);
-        match serialized.map(|origin| origin.ascii_serialization()) {
+        match Url::parse(&text).ok().as_ref().and_then(serialized) {
             Some(origin) if origin == text => Ok(Self(text.parse().map_err(serde::de::Error::custom)?)),
             Some(origin) => wrong(&format!("is not an origin as browsers send it; write {origin}")),
             None => wrong("is not an origin such as https://app.example.com"),
@@ -103,6 +110,8 @@ pub struct Upstream {
     pub timeout: Duration,
     #[serde(rename = "idle_secs", deserialize_with = "settings::secs")]
     pub idle: Duration,
+    #[serde(rename = "pool_idle_secs", deserialize_with = "settings::secs")]
+    pub pool_idle: Duration,
     #[serde(rename = "resolve_secs", deserialize_with = "settings::secs")]
     pub resolve: Duration,
     #[serde(rename = "eject_secs", deserialize_with = "settings::secs")]
@@ -115,8 +124,65 @@ pub struct Upstream {
 #[expect(missing_docs, reason = "defaults.toml explains each one")]
 pub struct Limits {
     pub body_bytes: u64,
+    #[serde(rename = "body_secs", deserialize_with = "settings::secs")]
+    pub body_total: Duration,
+    pub body_rate: u32,
+    #[serde(rename = "body_grace_secs", deserialize_with = "settings::secs")]
+    pub body_grace: Duration,
+    pub answer_rate: u32,
     pub target_bytes: usize,
     pub requests_max: usize,
+    pub requests_per_client_max: usize,
+    pub requests_per_user_max: usize,
+}
+
+impl Limits {
+    /// What a body may be, where its route says nothing else.
+    pub fn body(&self) -> BodyBounds {
+        BodyBounds { bytes: self.body_bytes, total: self.body_total, rate: self.body_rate }
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        let wrong =
+            |name: &str, reason: String| Err(SettingsError::new(format!("GATEWAY_LIMITS__{name}"), reason));
+        if let Err((key, reason)) = check_body(self.body()) {
+            return wrong(&key.to_uppercase(), reason);
+        }
+        if !(1..=600).contains(&self.body_grace.as_secs()) {
+            return wrong("BODY_GRACE_SECS", "must be 1 to 600".into());
+        }
+        if !RATE.contains(&self.answer_rate) {
+            return wrong("ANSWER_RATE", between(&RATE));
+        }
+        for (name, value) in [
+            ("REQUESTS_MAX", self.requests_max),
+            ("REQUESTS_PER_CLIENT_MAX", self.requests_per_client_max),
+            ("REQUESTS_PER_USER_MAX", self.requests_per_user_max),
+        ] {
+            if !(1..=1_000_000).contains(&value) {
+                return wrong(name, "must be 1 to 1000000".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn between<N: std::fmt::Display>(range: &RangeInclusive<N>) -> String {
+    format!("must be {} to {}", range.start(), range.end())
+}
+
+/// The key that is out of its bounds, and what would be right.
+fn check_body(bounds: BodyBounds) -> Result<(), (&'static str, String)> {
+    if !BODY_BYTES.contains(&bounds.bytes) {
+        return Err(("body_bytes", between(&BODY_BYTES)));
+    }
+    if !BODY_SECS.contains(&bounds.total.as_secs()) {
+        return Err(("body_secs", between(&BODY_SECS)));
+    }
+    if !RATE.contains(&bounds.rate) {
+        return Err(("body_rate", between(&RATE)));
+    }
+    Ok(())
 }
 
 /// What stops at the gateway.
@@ -126,6 +192,19 @@ pub struct Limits {
 pub struct Sanitize {
     #[serde(deserialize_with = "settings::list")]
     pub cookie_prefixes: Vec<String>,
+}
+
+/// What browsers send for pages of this URL, if that is an origin that can be told from others.
+fn serialized(url: &Url) -> Option<String> {
+    if let origin @ url::Origin::Tuple(..) = url.origin() {
+        return Some(origin.ascii_serialization());
+    }
+    // The shells of apps have schemes of their own: capacitor://localhost, tauri://localhost, chrome-extension://….
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let host =
+        url.host_str().filter(|host| !host.is_empty() && host.bytes().all(plain))?.to_ascii_lowercase();
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("{}://{host}{port}", url.scheme()))
 }
 
 impl Settings {
@@ -146,6 +225,7 @@ impl settings::Settings for Settings {
 
     fn check(&self) -> Result<(), SettingsError> {
         self.server.check(&Self::SPEC.prefix())?;
+        self.limits.check()?;
         let wrong = |name: &str, reason: String| Err(SettingsError::new(name, reason));
         let plain = |url: &ServiceUrl| url.url().scheme() == "http" && url.url().path() == "/";
         if self.auth_verifier_url.url().path() != "/" {
@@ -178,6 +258,12 @@ impl settings::Settings for Settings {
                 }
                 _ => return wrong(&setting, "must have either `answer` or `upstream`".into()),
             }
+            if route.answer.is_some() && route.bounds_bodies() {
+                return wrong(&setting, "answers by itself and reads no body; leave out body_…".into());
+            }
+            if let Err((key, reason)) = check_body(route.body(&self.limits)) {
+                return wrong(&format!("{setting}.{key}"), reason);
+            }
         }
         for (name, value) in [
             ("GATEWAY_UPSTREAM__TIMEOUT_SECS", self.upstream.timeout),
@@ -188,8 +274,8 @@ impl settings::Settings for Settings {
                 return wrong(name, "must be at least 1".into());
             }
         }
-        if !(1..=1_000_000).contains(&self.limits.requests_max) {
-            return wrong("GATEWAY_LIMITS__REQUESTS_MAX", "must be 1 to 1000000".into());
+        if !(1..=3600).contains(&self.upstream.pool_idle.as_secs()) {
+            return wrong("GATEWAY_UPSTREAM__POOL_IDLE_SECS", "must be 1 to 3600".into());
         }
         if !(256..=self.server.head_bytes).contains(&self.limits.target_bytes) {
             let reason = "must be at least 256, and fit into GATEWAY_SERVER__HEAD_BYTES";
@@ -241,6 +327,9 @@ mod tests {
     fn an_origin_is_exact() {
         let settings = load(&[("CORS_ALLOWED_ORIGINS", "https://a.test, http://b.test:8080")]).unwrap();
         assert_eq!(settings.cors.allowed_origins.len(), 2);
+        let shells =
+            "capacitor://localhost, tauri://localhost, ionic://localhost:8100, chrome-extension://abc";
+        assert_eq!(load(&[("CORS_ALLOWED_ORIGINS", shells)]).unwrap().cors.allowed_origins.len(), 4);
         for (bad, want) in [
             ("*", "is a wildcard"),
             ("https://*.a.test", "is a wildcard"),
@@ -255,6 +344,15 @@ mod tests {
             ),
             ("a.test", "is not an origin"),
             ("file:///x", "is not an origin"),
+            ("capacitor://localhost/", "write capacitor://localhost"),
+            ("Capacitor://LocalHost", "write capacitor://localhost"),
+            ("tauri://u@localhost", "write tauri://localhost"),
+            ("capacitor://$host", "is not an origin"),
+            ("capacitor://a,b", "is not an origin"),
+            ("file://", "is not an origin"),
+            ("data:text/html,x", "is not an origin"),
+            ("javascript:alert(1)", "is not an origin"),
+            ("about:blank", "is not an origin"),
         ] {
             let error = load(&[("CORS_ALLOWED_ORIGINS", bad)]).unwrap_err();
             assert!(error.starts_with("CORS_ALLOWED_ORIGINS") && error.contains(want), "{error}");
@@ -271,7 +369,24 @@ mod tests {
             ("GATEWAY_UPSTREAM__IDLE_SECS", "0"),
             ("GATEWAY_LIMITS__REQUESTS_MAX", "0"),
             ("GATEWAY_LIMITS__TARGET_BYTES", "40000"),
+            ("GATEWAY_LIMITS__REQUESTS_MAX", "1000001"),
+            ("GATEWAY_LIMITS__REQUESTS_PER_CLIENT_MAX", "0"),
+            ("GATEWAY_LIMITS__REQUESTS_PER_CLIENT_MAX", "1000001"),
+            ("GATEWAY_LIMITS__REQUESTS_PER_USER_MAX", "0"),
+            ("GATEWAY_LIMITS__REQUESTS_PER_USER_MAX", "1000001"),
             ("GATEWAY_LIMITS__BODY_BYTES", "-1"),
+            ("GATEWAY_LIMITS__BODY_BYTES", "0"),
+            ("GATEWAY_LIMITS__BODY_BYTES", "1099511627777"),
+            ("GATEWAY_LIMITS__BODY_SECS", "0"),
+            ("GATEWAY_LIMITS__BODY_SECS", "86401"),
+            ("GATEWAY_LIMITS__BODY_RATE", "0"),
+            ("GATEWAY_LIMITS__BODY_RATE", "1073741825"),
+            ("GATEWAY_LIMITS__BODY_GRACE_SECS", "0"),
+            ("GATEWAY_LIMITS__BODY_GRACE_SECS", "601"),
+            ("GATEWAY_LIMITS__ANSWER_RATE", "0"),
+            ("GATEWAY_LIMITS__ANSWER_RATE", "1073741825"),
+            ("GATEWAY_UPSTREAM__POOL_IDLE_SECS", "0"),
+            ("GATEWAY_UPSTREAM__POOL_IDLE_SECS", "3601"),
             ("GATEWAY_SERVER__HEAD_BYTES", "100"),
             ("GATEWAY_LOG", "loud"),
         ] {
@@ -290,6 +405,23 @@ mod tests {
             ("c", "[[routes]]\npath = \"n\"\nanswer = \"health\"", "routes[0].path"),
             ("d", "[[routes]]\npath = \"/n/*/x\"\nanswer = \"health\"", "routes[0].path"),
             ("e", "[[routes]]\npath = \"/n\"\nanswer = \"health\"\nacces = \"public\"", "acces"),
+            ("g", "[[routes]]\npath = \"/n\"\nanswer = \"health\"\nbody_bytes = 1", "reads no body"),
+            ("h", "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\nbody_byts = 1", "body_byts"),
+            (
+                "i",
+                "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\nbody_secs = 0",
+                "routes[0].body_secs: must be 1 to 86400",
+            ),
+            (
+                "j",
+                "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\nbody_rate = 0",
+                "routes[0].body_rate: must be 1 to",
+            ),
+            (
+                "k",
+                "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\nbody_bytes = 1099511627777",
+                "routes[0].body_bytes: must be 1 to",
+            ),
             (
                 "f",
                 "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\naccess = \"everybody\"",

@@ -1,11 +1,14 @@
 //! The walk of a request, on one page.
 
-use chassis::{Body, request_id, serve::HttpService, trace};
+use std::sync::Arc;
+
+use chassis::{Body, request_id, serve::HttpService, trace, trusted_proxies::TrustedProxies};
 use http::{Request, Response};
 
 use crate::{
     answer::{self, Refusal},
     authenticate::Authenticate,
+    client::Client,
     cookies::CookiePrefixes,
     cors,
     cross_site::OwnPages,
@@ -23,8 +26,9 @@ use crate::{
 /// CORS headers from the page, and a refusal without an id can't be found in the log.
 pub fn stack(settings: &Settings) -> impl HttpService {
     let walk = Walk {
+        trusted: settings.server.trusted_proxies.clone().into(),
         limits: Limits::new(settings),
-        routes: Routes::new(&settings.routes),
+        routes: Routes::new(settings),
         cookies: CookiePrefixes(settings.sanitize.cookie_prefixes.clone().into()),
         authenticate: Authenticate::new(
             &settings.auth_verifier_url,
@@ -42,6 +46,7 @@ pub fn stack(settings: &Settings) -> impl HttpService {
 
 #[derive(Clone)]
 struct Walk {
+    trusted: Arc<TrustedProxies>,
     limits: Limits,
     routes: Routes,
     cookies: CookiePrefixes,
@@ -52,16 +57,21 @@ struct Walk {
 impl Walk {
     /// Each station takes what the one before it made, so that none can be left out or swapped.
     async fn walk(&self, request: Request<Body>) -> Result<Response<Body>, Refusal> {
+        let client = Client::of(&request, &self.trusted);
         let (request, fate) = self.limits.bound(request)?;
         let routed = match self.routes.route(request)? {
             Way::Here(Answer::Health) => return Ok(answer::healthy()),
             Way::Server => return Ok(answer::methods()),
             Way::Inside(routed) => routed,
         };
+        Limits::bound_body(&routed, &fate)?;
         // Only here: that the gateway is healthy is true when it is full, too.
-        let place = self.limits.enter()?;
-        let sanitized = sanitize::sanitize(routed)?;
+        let mut place = self.limits.enter(&client)?;
+        let sanitized = sanitize::sanitize(routed, client)?;
         let authenticated = self.authenticate.authenticate(sanitized).await?;
+        if let Some(user) = authenticated.user() {
+            place.count_to(user)?;
+        }
         let stamped = stamp::stamp(authenticated, &self.cookies);
         let response = self.forward.forward(stamped, &fate).await?;
         Ok(place.hold(response))

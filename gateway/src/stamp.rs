@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use chassis::{Body, serve::Peer};
+use chassis::Body;
 use http::{HeaderName, HeaderValue, Request, header};
 
 use crate::{
     authenticate::{Authenticated, Caller},
+    client::Scheme,
     cookies::{self, CookiePrefixes},
 };
 
@@ -23,20 +24,19 @@ pub struct Stamped {
 /// Stamps a request. Its client's own copies of these headers were taken off before.
 pub fn stamp(authenticated: Authenticated, prefixes: &CookiePrefixes) -> Stamped {
     let (sanitized, caller) = authenticated.into_parts();
-    let (mut request, host, upstream, cookies) = sanitized.into_parts();
+    let (mut request, client, host, upstream, cookies) = sanitized.into_parts();
     let credentials = caller.as_ref().and_then(Caller::credential_cookies);
     let cookies = cookies::inward(&cookies, prefixes, credentials);
-    let peer =
-        request.extensions().get::<Peer>().map(|Peer(address)| address.ip().to_canonical().to_string());
     let headers = request.headers_mut();
-    let mut put = |name: HeaderName, value: Option<String>| {
-        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+    let mut put = |name: HeaderName, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(name, value);
         }
     };
-    put(FORWARDED_FOR, peer);
-    put(FORWARDED_HOST, Some(host));
-    put(FORWARDED_PROTO, Some("http".to_owned()));
+    put(FORWARDED_FOR, client.forwarded_for());
+    put(FORWARDED_HOST, host);
+    // We speak plain HTTP, so that it was https only a proxy before us can know.
+    put(FORWARDED_PROTO, client.scheme().unwrap_or(Scheme::Http).as_str().to_owned());
     headers.extend(cookies.map(|cookies| (header::COOKIE, cookies)));
     // `insert`, not `append`: whatever went before, each stands there once.
     for (name, value) in caller.into_iter().flat_map(Caller::headers) {

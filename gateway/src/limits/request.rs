@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
@@ -14,17 +14,42 @@ use bytes::Bytes;
 use chassis::{Body, BoxError};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
 
-use super::paced::{Paced, PacedError};
+use super::paced::{Pace, Paced, PacedError, Rate};
 use crate::answer::Refusal;
 
-/// What became of a request's body, for whoever wonders why forwarding failed or takes so long.
-#[derive(Clone, Default)]
+/// What a route lets a body be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyBounds {
+    /// How large.
+    pub bytes: u64,
+    /// How long it may take as a whole.
+    pub total: Duration,
+    /// How much of it must come a second, in bytes.
+    pub rate: u32,
+}
+
+/// How slow a body may be, whatever its route.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slack {
+    /// How long it may pause.
+    pub(super) idle: Duration,
+    /// How far it may fall behind its rate.
+    pub(super) grace: Duration,
+}
+
+/// What becomes of a request's body: what it may be, for as long as nobody has read of it, and afterwards how that went, for
+/// whoever wonders why forwarding failed or takes so long.
+#[derive(Clone)]
 pub struct Fate(Arc<FateInner>);
 
-#[derive(Default)]
 struct FateInner {
+    began: Instant,
+    bounds: Mutex<BodyBounds>,
     end: AtomicU8,
     frames: AtomicUsize,
 }
@@ -34,6 +59,25 @@ const TOO_SLOW: u8 = 2;
 const BROKEN: u8 = 3;
 
 impl Fate {
+    /// The body's, within `bounds` until its route is known.
+    pub(super) fn new(bounds: BodyBounds) -> Self {
+        Self(Arc::new(FateInner {
+            began: Instant::now(),
+            bounds: Mutex::new(bounds),
+            end: AtomicU8::new(0),
+            frames: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Sets what the body may be, before it is read.
+    pub(super) fn bound(&self, bounds: BodyBounds) {
+        *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner) = bounds;
+    }
+
+    fn bounds(&self) -> BodyBounds {
+        *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The refusal that it led to, if it went wrong.
     pub fn refusal(&self) -> Option<Refusal> {
         match self.0.end.load(Ordering::Acquire) {
@@ -52,17 +96,39 @@ impl Fate {
 
 /// A request body within its bounds.
 pub(super) struct Bounded {
-    /// `None` once it ended, or is no longer wanted.
-    inner: Option<Paced<Body>>,
+    inner: Reading,
     left: u64,
+    slack: Slack,
     fate: Fate,
     expects: bool,
 }
 
+enum Reading {
+    /// Nobody has asked for it.
+    Unread(Body),
+    Begun(Paced<Body>),
+    /// It ended, or is no longer wanted.
+    Over,
+}
+
 impl Bounded {
     /// `expects`: its client waits to be asked for it.
-    pub(super) fn new(inner: Paced<Body>, left: u64, fate: Fate, expects: bool) -> Self {
-        Self { inner: Some(inner), left, fate, expects }
+    pub(super) fn new(inner: Body, slack: Slack, fate: Fate, expects: bool) -> Self {
+        Self { inner: Reading::Unread(inner), left: 0, slack, fate, expects }
+    }
+
+    fn begin(&mut self) {
+        match std::mem::replace(&mut self.inner, Reading::Over) {
+            Reading::Unread(body) => {
+                let bounds = self.fate.bounds();
+                let Slack { idle, grace } = self.slack;
+                let least = Some(Rate { bytes: bounds.rate, grace });
+                let end = Some(self.fate.0.began + bounds.total);
+                self.left = bounds.bytes;
+                self.inner = Reading::Begun(Paced::at(body, Pace { idle, least, end }));
+            }
+            begun => self.inner = begun,
+        }
     }
 
     fn fail<T>(&self, fate: u8, error: impl Into<BoxError>) -> Poll<Option<Result<T, BoxError>>> {
@@ -73,8 +139,11 @@ impl Bounded {
 
 impl Drop for Bounded {
     fn drop(&mut self) {
-        if let Some(inner) = self.inner.take_if(|_| !self.expects || self.fate.progress() > 0) {
-            drain(inner);
+        match std::mem::replace(&mut self.inner, Reading::Over) {
+            // Whoever waits for `100 Continue` has sent nothing yet, and reading on would ask for it.
+            Reading::Unread(body) if !self.expects => drain(Paced::new(body, self.slack.idle)),
+            Reading::Begun(body) if !self.expects || self.fate.progress() > 0 => drain(body),
+            _ => {}
         }
     }
 }
@@ -88,16 +157,17 @@ impl http_body::Body for Bounded {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        this.begin();
+        let Reading::Begun(inner) = &mut this.inner else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(inner).poll_frame(cx));
         this.fate.0.frames.fetch_add(1, Ordering::Relaxed);
         match frame {
             None => {
-                this.inner = None;
+                this.inner = Reading::Over;
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
-                this.inner = None;
+                this.inner = Reading::Over;
                 this.fail(if matches!(error, PacedError::Slow) { TOO_SLOW } else { BROKEN }, error)
             }
             Some(Ok(frame)) => {
@@ -112,11 +182,19 @@ impl http_body::Body for Bounded {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(http_body::Body::is_end_stream)
+        match &self.inner {
+            Reading::Unread(body) => http_body::Body::is_end_stream(body),
+            Reading::Begun(body) => body.is_end_stream(),
+            Reading::Over => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
+        match &self.inner {
+            Reading::Unread(body) => http_body::Body::size_hint(body),
+            Reading::Begun(body) => body.size_hint(),
+            Reading::Over => SizeHint::with_exact(0),
+        }
     }
 }
 
@@ -130,7 +208,7 @@ const DRAIN_WAIT: Duration = Duration::from_secs(5);
 ///
 /// A client that is still sending looks for the answer only afterwards; if the connection were closed under it, it would
 /// find a reset instead (RFC 9112 §9.6).
-pub(super) fn drain(mut body: Paced<Body>) {
+fn drain(mut body: Paced<Body>) {
     let Ok(runtime) = Handle::try_current() else { return };
     runtime.spawn(timeout(DRAIN_WAIT, async move {
         let mut left = DRAIN_BYTES_MAX;

@@ -1,9 +1,13 @@
 //! One host for one request (RFC 9112 §3.2, RFC 9113 §8.3.1).
 
-use http::{Request, header, uri::Authority};
+use http::{Request, Version, header, uri::Authority};
 
-/// The host that a request names, or what is wrong with how it does.
-pub(super) fn of<B>(request: &Request<B>) -> Result<String, &'static str> {
+/// What is wrong with a request that names no host.
+pub(super) const NONE: &str = "the request names no host";
+
+/// The host that a request names, or what is wrong with how it does. HTTP/1.0 need not name one, and the checks of load
+/// balancers don't.
+pub(super) fn of<B>(request: &Request<B>) -> Result<Option<String>, &'static str> {
     let mut hosts = request.headers().get_all(header::HOST).into_iter();
     let host = hosts.next();
     if hosts.next().is_some() {
@@ -12,7 +16,8 @@ pub(super) fn of<B>(request: &Request<B>) -> Result<String, &'static str> {
     let host = host.map(|host| host.to_str().map_err(|_| "the Host header is not text")).transpose()?;
     let target = request.uri().authority().map(Authority::as_str);
     let name = match (host, target) {
-        (None, None) => return Err("the request names no host"),
+        (None, None) if request.version() == Version::HTTP_10 => return Ok(None),
+        (None, None) => return Err(NONE),
         (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => {
             return Err("the request names two hosts");
         }
@@ -23,7 +28,7 @@ pub(super) fn of<B>(request: &Request<B>) -> Result<String, &'static str> {
     if odd_port || name.contains('@') || !is_host(authority.host()) {
         return Err("the Host header is not a host");
     }
-    Ok(name.to_owned())
+    Ok(Some(name.to_owned()))
 }
 
 /// A name as DNS has them, or an address. What else RFC 3986 allows, no client of ours sends.
@@ -47,7 +52,24 @@ mod tests {
         for host in hosts {
             request = request.header("host", *host);
         }
-        assert_eq!(of(&request.body(()).unwrap()).ok().as_deref(), want, "{target} {hosts:?}");
+        assert_eq!(of(&request.body(()).unwrap()).ok().flatten().as_deref(), want, "{target} {hosts:?}");
+    }
+
+    #[test]
+    fn http_1_0_need_not_name_a_host_but_may_not_name_a_bad_one() {
+        let of = |version, host: Option<&str>| {
+            let mut request = Request::get("/").version(version);
+            if let Some(host) = host {
+                request = request.header("host", host);
+            }
+            of(&request.body(()).unwrap())
+        };
+        assert_eq!(of(Version::HTTP_10, None), Ok(None));
+        assert_eq!(of(Version::HTTP_10, Some("a.test")), Ok(Some("a.test".into())));
+        assert!(of(Version::HTTP_10, Some("a b")).is_err());
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            assert_eq!(of(version, None), Err(NONE));
+        }
     }
 
     #[test]

@@ -112,6 +112,48 @@ async fn only_what_we_say_of_cors_goes_out() {
 }
 
 #[tokio::test]
+async fn a_service_may_let_pages_read_more_of_its_own_headers() {
+    let world = World::new().await;
+    world.service.respond(|_| {
+        Response::builder()
+            .header("x-total-count", "7")
+            .header("access-control-expose-headers", "X-Total-Count, etag, *, X_Odd")
+            .header("access-control-expose-headers", "Content-Range")
+            .body(Body::empty())
+            .unwrap()
+    });
+    let request = as_u1(Method::GET, "/api/tasks").header("origin", PAGE).body(Body::empty()).unwrap();
+    let answer = world.send(request).await;
+    let exposed: Vec<_> = answer.one("access-control-expose-headers").unwrap().split(',').collect();
+    for name in ["x-total-count", "content-range", "etag", "x-request-id"] {
+        assert_eq!(exposed.iter().filter(|one| **one == name).count(), 1, "{name}: {exposed:?}");
+    }
+    assert!(!exposed.contains(&"*") && !exposed.contains(&"x_odd"), "{exposed:?}");
+    let answer = world.send(as_u1(Method::GET, "/api/tasks").body(Body::empty()).unwrap()).await;
+    assert_eq!(cors_headers(&answer), Vec::<&HeaderName>::new(), "a page that may not call learns nothing");
+}
+
+#[tokio::test]
+async fn the_shell_of_an_app_may_be_a_page_of_ours() {
+    let world = World::with(&[("CORS_ALLOWED_ORIGINS", "capacitor://localhost, tauri://localhost")]).await;
+    world.verifier.respond(|_| {
+        let mut verdict = crate::world::known("u1");
+        verdict.headers_mut().insert("x-credential", HeaderValue::from_static("cookie"));
+        verdict
+    });
+    for (origin, want) in
+        [("capacitor://localhost", 200), ("tauri://localhost", 200), ("ionic://localhost", 403)]
+    {
+        let request = as_u1(Method::POST, "/api/tasks").header("origin", origin).body(Body::empty()).unwrap();
+        let answer = world.send(request).await;
+        assert_eq!(answer.status, want, "{origin}");
+        assert_eq!(answer.one("access-control-allow-origin"), (want == 200).then_some(origin));
+        let answer = world.send(preflight(origin, "POST")).await;
+        assert_eq!(answer.one("access-control-allow-origin"), (want == 200).then_some(origin));
+    }
+}
+
+#[tokio::test]
 async fn options_that_is_no_preflight_is_a_request_like_all_others() {
     let world = World::new().await;
     for origin in [None, Some(PAGE)] {

@@ -7,5 +7,8 @@ mod cors;
 mod forwarding;
 mod identity;
 mod limits;
+mod pace;
 mod routing;
+mod shares;
+mod stale;
 mod world;

@@ -137,3 +137,20 @@ async fn a_request_keeps_its_plain_id_and_gets_one_otherwise() {
         assert_eq!(world.service.last().one("x-request-id"), Some(&*id));
     }
 }
+
+#[tokio::test]
+async fn the_check_of_a_load_balancer_need_not_name_a_host() {
+    let world = World::new().await;
+    for (request, want) in [
+        ("GET /health HTTP/1.0\r\n\r\n", "200"),
+        ("HEAD /health HTTP/1.0\r\n\r\n", "200"),
+        ("GET /health HTTP/1.0\r\nHost: a b\r\n\r\n", "400"),
+        ("GET /health HTTP/1.1\r\nConnection: close\r\n\r\n", "400"),
+        ("GET /api/tasks HTTP/1.0\r\nAuthorization: Bearer good\r\n\r\n", "400"),
+        ("GET /nowhere HTTP/1.0\r\n\r\n", "404"),
+    ] {
+        let answer = world.raw(request.as_bytes()).await;
+        assert_eq!(answer.split(' ').nth(1), Some(want), "{request:?}: {answer}");
+    }
+    assert!(world.service.seen().is_empty());
+}

@@ -15,11 +15,13 @@ use chassis::{
 };
 use gateway::{settings::Settings, stack::stack};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::BodyExt;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::mpsc,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -134,6 +136,11 @@ pub fn known(user: &str) -> Response<Body> {
         .unwrap()
 }
 
+/// The verdict that whoever calls is the user whose name is the token.
+pub fn knows_by_name(seen: &Seen) -> Response<Body> {
+    known(seen.one("authorization").unwrap().strip_prefix("Bearer ").unwrap())
+}
+
 pub fn echo(seen: &Seen) -> Response<Body> {
     Response::builder().header("content-type", "text/plain").body(Body::from(seen.body.clone())).unwrap()
 }
@@ -208,17 +215,19 @@ impl World {
 
     /// Sends one request by HTTP/2.
     pub async fn send_h2(&self, request: Request<Body>) -> Answer {
+        self.connect_h2().await.send(request).await
+    }
+
+    /// A connection that speaks HTTP/2.
+    pub async fn connect_h2(&self) -> H2 {
         let stream = TcpStream::connect(self.gateway).await.unwrap();
         let executor = hyper_util::rt::TokioExecutor::new();
-        let (mut sender, connection) =
+        let (sender, connection) =
             hyper::client::conn::http2::handshake(executor, hyper_util::rt::TokioIo::new(stream))
                 .await
                 .unwrap();
         tokio::spawn(connection);
-        let (mut head, body) = request.into_parts();
-        head.uri = format!("http://gateway.test{}", head.uri).parse().unwrap();
-        let request = Request::from_parts(head, body);
-        answer(timeout(PATIENCE, sender.send_request(request)).await.unwrap().unwrap()).await
+        H2(sender)
     }
 
     /// Sends bytes, and reads all that comes until the gateway closes.
@@ -229,6 +238,37 @@ impl World {
         let _ = timeout(PATIENCE, stream.read_to_end(&mut read)).await.expect("the gateway closes");
         String::from_utf8_lossy(&read).into_owned()
     }
+}
+
+/// A connection that speaks HTTP/2.
+#[derive(Clone)]
+pub struct H2(hyper::client::conn::http2::SendRequest<Body>);
+
+impl H2 {
+    pub async fn send(&mut self, request: Request<Body>) -> Answer {
+        let (mut head, body) = request.into_parts();
+        head.uri = format!("http://gateway.test{}", head.uri).parse().unwrap();
+        let request = Request::from_parts(head, body);
+        self.0.ready().await.unwrap();
+        answer(timeout(PATIENCE, self.0.send_request(request)).await.unwrap().unwrap()).await
+    }
+}
+
+/// A body whose pieces are sent by hand.
+pub fn by_hand() -> (mpsc::Sender<Bytes>, Body) {
+    let (sender, mut receiver) = mpsc::channel::<Bytes>(1);
+    let pieces = futures_util::stream::poll_fn(move |cx| {
+        receiver.poll_recv(cx).map(|piece| piece.map(|piece| Ok::<_, Infallible>(Frame::data(piece))))
+    });
+    (sender, Body::new(StreamBody::new(pieces)))
+}
+
+/// A TOML file of the gateway's, and where it is.
+pub fn config(text: &str) -> (tempfile::NamedTempFile, String) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let path = file.path().to_str().unwrap().to_owned();
+    (file, path)
 }
 
 async fn answer(response: Response<hyper::body::Incoming>) -> Answer {
