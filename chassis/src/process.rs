@@ -1,4 +1,5 @@
-//! A service's life: settings, listen, serve, drain.
+//! A service's life: settings, listen, serve, drain, and an end that has a deadline: `drain_delay` and `drain` for
+//! the traffic, and [`END`] for all the rest.
 
 use std::{convert::Infallible, ffi::OsString, io, net::SocketAddr, process::ExitCode, time::Duration};
 
@@ -8,26 +9,50 @@ use http::{Request, Response};
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    time::sleep,
+    select,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
 use tracing::{info, warn};
 
 use crate::{
-    Body, BoxError,
+    Body, BoxError, lines,
     ops::{self, Readiness},
     serve::{self, HttpService, ServerSettings},
     settings::{self, Environment, Settings, SettingsError},
+    signals::{Asked, Signals},
     telemetry::{self, LogFormat},
+    trace,
 };
 
 /// How often measurements are summed up.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// What a drain may take beyond its time, to notice that it is over.
+const DRAIN_END: Duration = Duration::from_millis(500);
+
+/// How long the operator's requests may take to finish when the traffic has.
+const OPS_DRAIN: Duration = Duration::from_millis(500);
+
+/// How long what is cut short may take to be dropped. Only what a worker can't leave holds it up.
+const CUT_WAIT: Duration = Duration::from_secs(1);
+
+/// How long the last log lines may take to be read; and the last words on standard error, where there are any.
+const FLUSH_WAIT: Duration = Duration::from_secs(1);
+
+/// All that an end may take beside `drain_delay` and `drain`; the sum is below the 30 s that Kubernetes waits.
+const END: Duration = Duration::from_secs(3);
+const _: () = assert!(
+    END.as_millis()
+        == DRAIN_END.as_millis() + OPS_DRAIN.as_millis() + CUT_WAIT.as_millis() + FLUSH_WAIT.as_millis()
+);
+
+/// Instead of each of these waits, where somebody asked twice.
+const AT_ONCE_WAIT: Duration = Duration::from_millis(250);
+
 /// What a shell says of a process that a signal ended.
-const INTERRUPTED: i32 = 130;
+const INTERRUPTED: u8 = 130;
 
 /// The settings that every service has.
 #[derive(Clone, Debug)]
@@ -116,7 +141,8 @@ impl Process {
     /// Serves until told to stop, then drains: not ready first, then no new connections, then what is in flight.
     pub async fn serve<S: HttpService>(self, service: S) {
         let Self { stop, readiness, traffic, ops, further, server, .. } = self;
-        info!(traffic = local(&traffic), ops = local(&ops), "listening");
+        let end_secs = (server.drain_delay + server.drain + END).as_secs();
+        info!(traffic = local(&traffic), ops = local(&ops), end_secs, "listening");
 
         let metrics = telemetry::metrics();
         let upkeep = tokio::spawn({
@@ -142,7 +168,7 @@ impl Process {
             async move {
                 stop.cancelled().await;
                 readiness.set(false);
-                info!(delay_secs = delay.as_secs(), "stopping: not ready any more");
+                info!(delay_secs = delay.as_secs(), end_secs, "stopping: not ready any more");
                 sleep(delay).await;
                 draining.cancel();
             }
@@ -150,9 +176,18 @@ impl Process {
         let further = further
             .into_iter()
             .map(|(listener, service)| serve::serve(listener, service, &server, draining.clone()));
-        join(serve::serve(traffic, service, &server, draining.clone()), join_all(further)).await;
+        let served = join(serve::serve(traffic, service, &server, draining.clone()), join_all(further));
+        let overdue = async {
+            draining.cancelled().await;
+            sleep(server.drain + DRAIN_END).await;
+        };
+        select! {
+            _ = served => {}
+            () = overdue => warn!("the drain did not end in time"),
+        }
         ops_stop.cancel();
-        let _ = ops_task.await;
+        // It has the same drain, but nobody's end waits for that a second time.
+        let _ = timeout(OPS_DRAIN, ops_task).await;
         upkeep.abort();
     }
 }
@@ -217,11 +252,16 @@ where
 {
     raise_file_limit();
     let leashed = matches.get_flag("until-stdin-closes");
-    run_once(matches, async move |settings: S| {
+    run_logging(LOGGED, matches, async move |settings: S| {
+        telemetry::log_panics();
         telemetry::metrics();
-        let stop = stop_signal(leashed).map_err(|error| StartError::Other(error.into()))?;
+        let (stop, at_once) = listen(leashed).map_err(|error| StartError::Other(error.into()))?;
         let process = Process::bind(&settings, stop).await?;
-        start(settings, process).await
+        select! {
+            biased;
+            () = at_once.cancelled() => Ok(End::AtOnce),
+            served = start(settings, process) => served.map(|()| End::Drained),
+        }
     })
 }
 
@@ -231,7 +271,7 @@ where
     S: Service,
     F: AsyncFnOnce(S) -> Result<(), StartError>,
 {
-    run_logging("info,h2=warn,hyper=warn", matches, job)
+    run_logging(LOGGED, matches, async |settings: S| job(settings).await.map(|()| End::Done))
 }
 
 /// The same for a job whose standard output is read by a person: nothing is logged unless `RUST_LOG` asks for it.
@@ -240,44 +280,87 @@ where
     S: Service,
     F: AsyncFnOnce(S) -> Result<(), StartError>,
 {
-    run_logging("off", matches, job)
+    run_logging("off", matches, async |settings: S| job(settings).await.map(|()| End::Done))
+}
+
+/// What is logged unless `RUST_LOG` says otherwise.
+const LOGGED: &str = "info,h2=warn,hyper=warn";
+
+/// How what ran came to its end.
+enum End {
+    /// A job is done.
+    Done,
+    /// A service was told to stop, and what was in flight has had its time.
+    Drained,
+    /// It was told so twice.
+    AtOnce,
 }
 
 fn run_logging<S, F>(log: &str, matches: &ArgMatches, job: F) -> ExitCode
 where
     S: Service,
-    F: AsyncFnOnce(S) -> Result<(), StartError>,
+    F: AsyncFnOnce(S) -> Result<End, StartError>,
 {
+    let service = S::SPEC.service;
     let settings = Environment::of_process().and_then(|environment| {
         let settings: S = settings::load(&environment)?;
         let filter = environment.get("RUST_LOG").unwrap_or(log);
-        telemetry::log(settings.common().log, filter)
+        telemetry::log(service, settings.common().log, filter)
             .map_err(|error| SettingsError::new("RUST_LOG", error))?;
         Ok(settings)
     });
     let settings = match settings {
         Ok(settings) => settings,
-        Err(error) => return refuse(S::SPEC.service, &error),
+        Err(error) => return refuse(service, &error),
     };
     if matches.get_flag("check") {
-        return say(&format!("{}: the settings are good\n", S::SPEC.service));
+        return say(&format!("{service}: the settings are good\n"));
     }
     if matches.get_flag("probe") {
         return match ops::probe(settings.common().ops_listen) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => refuse(S::SPEC.service, &error),
+            Err(error) => refuse(service, &error),
         };
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return refuse(S::SPEC.service, &error),
+        Err(error) => return refuse(service, &error),
     };
-    let result = runtime.block_on(job(settings));
-    // What is still running has had its drain.
-    runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(S::SPEC.service, &error),
+    let mut flushed = Flushed(FLUSH_WAIT);
+    let end = runtime.block_on(job(settings));
+    let wait = match &end {
+        Ok(End::Done) => Duration::ZERO,
+        Ok(End::AtOnce) => AT_ONCE_WAIT,
+        Ok(End::Drained) | Err(_) => CUT_WAIT,
+    };
+    // What is still running has had its drain. It is dropped, not only left alone: each request has its access line.
+    trace::cut();
+    runtime.shutdown_timeout(wait);
+    let requests = trace::cut_requests();
+    if requests > 0 {
+        warn!(requests, "cut short: they were still running at the end");
+    }
+    match end {
+        Ok(End::Done) => ExitCode::SUCCESS,
+        Ok(End::Drained) => {
+            info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Ok(End::AtOnce) => {
+            warn!("stopped at once");
+            flushed.0 = AT_ONCE_WAIT;
+            ExitCode::from(INTERRUPTED)
+        }
+        Err(error) => refuse(service, &error),
+    }
+}
+
+/// The last log lines are written when this is dropped, also by a panic.
+struct Flushed(Duration);
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        telemetry::flush(self.0);
     }
 }
 
@@ -290,20 +373,24 @@ fn raise_file_limit() {
     }
 }
 
-/// Cancelled by SIGTERM or SIGINT, and, on a leash, by the end of standard input.
-fn stop_signal(leashed: bool) -> io::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut signals = signal(kind)?;
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            signals.recv().await;
-            stop.cancel();
-            // Whoever asks twice doesn't want to wait for the drain.
-            signals.recv().await;
-            std::process::exit(INTERRUPTED);
-        });
-    }
+/// What is cancelled when the process should drain and end, and what when it should end now. It is told by signals,
+/// and, on a leash, by the end of standard input.
+fn listen(leashed: bool) -> io::Result<(CancellationToken, CancellationToken)> {
+    let (stop, at_once) = (CancellationToken::new(), CancellationToken::new());
+    let mut signals = Signals::listen()?;
+    tokio::spawn({
+        let (stop, at_once) = (stop.clone(), at_once.clone());
+        async move {
+            loop {
+                let (signal, asked) = signals.next().await;
+                info!(signal, "told to stop");
+                stop.cancel();
+                if asked == Asked::AtOnce {
+                    at_once.cancel();
+                }
+            }
+        }
+    });
     if leashed {
         let stop = stop.clone();
         // A thread of its own: a read of standard input can't be cancelled, and would hold up a runtime's end.
@@ -312,12 +399,11 @@ fn stop_signal(leashed: bool) -> io::Result<CancellationToken> {
             stop.cancel();
         });
     }
-    Ok(stop)
+    Ok((stop, at_once))
 }
 
 fn refuse(service: &str, error: &dyn std::error::Error) -> ExitCode {
-    use io::Write as _;
-    let _ = writeln!(io::stderr(), "{service}: {error}");
+    lines::last_words(format!("{service}: {error}\n"), FLUSH_WAIT);
     ExitCode::FAILURE
 }
 

@@ -162,6 +162,7 @@ pub async fn serve<S: HttpService>(
     drop(listener);
     let open = graceful.count();
     if timeout(settings.drain, graceful.shutdown()).await.is_err() {
+        crate::trace::cut();
         warn!(drain_secs = settings.drain.as_secs(), "requests were still running at the end of the drain");
     } else {
         info!(connections = open, "drained");

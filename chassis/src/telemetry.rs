@@ -1,10 +1,39 @@
-//! Logs and metrics.
+//! Logs and metrics. Neither ever keeps a request waiting: lines go by [`Lines`], and the recorder's counters are
+//! atomics, which a scrape reads without holding anybody up.
 
-use std::{io::IsTerminal, sync::OnceLock};
+mod json;
+mod text;
+
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::IsTerminal,
+    panic,
+    sync::OnceLock,
+    time::Duration,
+};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Deserialize;
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::{error, level_filters::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter, filter::Targets, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt,
+};
+
+use self::{
+    json::{JsonFields, JsonLine},
+    text::{Stamp, TextLines},
+};
+use crate::lines::{self, Lines};
+
+/// Whose lines may say more than what changed: our own, which never show a credential.
+///
+/// Of libraries nobody promises that, and some don't keep it: below this, tokio-postgres logs the parameters of its
+/// statements, and h2 paths with their queries. So theirs end at `info`, whatever `RUST_LOG` asks for.
+const OURS: [&str; 8] =
+    ["access", "panic", "chassis", "gateway", "auth_verifier", "task_service", "local", "bench"];
+
+/// The most lines of a backtrace that are logged.
+const BACKTRACE_LINES_MAX: usize = 100;
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -18,19 +47,53 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard output, at the levels of `filter` (`RUST_LOG`'s syntax).
-pub fn log(format: LogFormat, filter: &str) -> Result<(), String> {
+/// Starts logging to standard output, in the name of `service`, at the levels of `filter` (`RUST_LOG`'s syntax).
+/// What was logged and not [`flush`]ed when the process ends is lost.
+pub fn log(service: &'static str, format: LogFormat, filter: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    // There is no other place where a panic would be seen.
+    let filter = filter.add_directive("panic=error".parse().expect("a target and a level"));
     let terminal = std::io::stdout().is_terminal();
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = registry().with(filter).with(caps());
+    let lines = Lines::stdout().clone();
     let json = format == LogFormat::Json || (format == LogFormat::Auto && !terminal);
     // A second start in one process (tests) keeps the first one's subscriber.
     let _ = if json {
-        registry.with(fmt::layer().json().flatten_event(true).with_span_list(false)).try_init()
+        let layer = fmt::layer().event_format(JsonLine(service)).fmt_fields(JsonFields);
+        registry.with(layer.with_writer(json::JsonLines(lines))).try_init()
     } else {
-        registry.with(fmt::layer().with_ansi(terminal)).try_init()
+        let layer = fmt::layer().with_ansi(terminal).with_timer(Stamp(service));
+        registry.with(layer.with_writer(TextLines { lines, colours: terminal })).try_init()
     };
     Ok(())
+}
+
+/// Waits until what was logged is written, but no longer than this.
+pub fn flush(within: Duration) {
+    Lines::stdout().flush(within);
+}
+
+fn caps() -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_targets(OURS.map(|target| (target, LevelFilter::TRACE)))
+}
+
+/// From now on a panic is a line in the log, whatever `RUST_LOG` says: the usual hook writes to standard error, and
+/// waits for whoever reads that. Its backtrace follows, where `RUST_BACKTRACE` asks for one.
+pub(crate) fn log_panics() {
+    panic::set_hook(Box::new(|info| {
+        let thread = std::thread::current();
+        let place = info.location().map(ToString::to_string);
+        let message = info.payload_as_str().unwrap_or("?");
+        error!(target: "panic", thread = thread.name(), place, "panicked: {message}");
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            for line in backtrace.to_string().lines().take(BACKTRACE_LINES_MAX) {
+                error!(target: "panic", "{line}");
+            }
+        }
+    }));
 }
 
 /// The process's metrics, installed on first use.
@@ -43,11 +106,75 @@ pub fn metrics() -> PrometheusHandle {
                 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
                 5.0, 10.0,
             ];
-            PrometheusBuilder::new()
+            let handle = PrometheusBuilder::new()
                 .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &seconds)
                 .expect("the list of buckets is not empty")
                 .install_recorder()
-                .expect("no other recorder is installed in this process")
+                .expect("no other recorder is installed in this process");
+            // A counter that is there from the start can be watched before anything is lost.
+            lines::count_dropped(0);
+            handle
         })
         .clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{process::Command, thread};
+
+    use tracing::Level;
+
+    use super::*;
+
+    /// Run by the test below, in a process of its own: hooks and logs are a whole process's.
+    #[test]
+    #[ignore = "it panics on purpose"]
+    fn panics() {
+        log("gateway", LogFormat::Json, "off").unwrap();
+        log_panics();
+        thread::Builder::new().name("t-1".into()).spawn(|| panic!("of\nno use")).unwrap().join().unwrap_err();
+        flush(Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_panic_is_a_line_in_the_log_and_waits_for_nobody_who_reads_standard_error() {
+        for (backtrace, more) in [("0", false), ("1", true)] {
+            let output = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "telemetry::tests::panics", "--ignored", "--nocapture"])
+                .env("RUST_BACKTRACE", backtrace)
+                .output()
+                .unwrap();
+            assert!(output.status.success());
+            assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+            let said = String::from_utf8(output.stdout).unwrap();
+            // The test's own lines go to the same output.
+            let lines = said.lines().filter_map(|line| serde_json::from_str(&line[line.find('{')?..]).ok());
+            let lines: Vec<serde_json::Value> = lines.collect();
+            assert_eq!(lines[0]["message"], "panicked: of\nno use");
+            assert_eq!(lines[0]["thread"], "t-1");
+            assert_eq!(lines[0]["level"], "ERROR");
+            assert!(lines[0]["place"].as_str().unwrap().starts_with("chassis/src/telemetry.rs:"));
+            assert_eq!(lines.len() > 1, more, "{said}");
+            assert!(lines.len() <= 1 + BACKTRACE_LINES_MAX);
+        }
+    }
+
+    #[test]
+    fn libraries_never_say_more_than_what_changed_and_our_own_say_what_is_asked_for() {
+        let caps = caps();
+        for (target, level, want) in [
+            ("tokio_postgres::query", Level::DEBUG, false),
+            ("tokio_postgres::connection", Level::INFO, true),
+            ("h2::server", Level::DEBUG, false),
+            ("hyper_util::client::legacy::client", Level::TRACE, false),
+            ("tonic::status", Level::DEBUG, false),
+            ("some_library_of_tomorrow", Level::DEBUG, false),
+            ("some_library_of_tomorrow", Level::INFO, true),
+            ("auth_verifier::keys", Level::TRACE, true),
+            ("chassis::serve", Level::DEBUG, true),
+            ("access", Level::INFO, true),
+        ] {
+            assert_eq!(caps.would_enable(target, &level), want, "{target} {level}");
+        }
+    }
 }

@@ -5,6 +5,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     task::{Context, Poll, ready},
     time::Instant,
 };
@@ -17,8 +18,13 @@ use tracing::{Instrument, Span, field::Empty, info, info_span};
 
 use crate::{Body, request_id::RequestId, serve::HttpService};
 
-/// The longest part of a path that a log line shows, in bytes.
+/// The longest part of a path and of a method that a log line shows, in bytes.
 const PATH_BYTES_MAX: usize = 256;
+const METHOD_BYTES_MAX: usize = 32;
+
+/// Whether the process has given up on what is still in flight, and how many requests that has cut short.
+static CUTTING: AtomicBool = AtomicBool::new(false);
+static CUT: AtomicU64 = AtomicU64::new(0);
 
 /// Puts a span around each request, counts it, and writes its access line.
 ///
@@ -27,8 +33,8 @@ pub fn trace<S: HttpService>(inner: S) -> impl HttpService {
     service_fn(move |request: Request<Body>| {
         let inner = inner.clone();
         let started = Instant::now();
-        let method = request.method().clone();
-        let path = shortened(request.uri().path()).to_owned();
+        let method = shortened_method(request.method());
+        let path = shortened(request.uri().path(), PATH_BYTES_MAX).to_owned();
         let id = request.extensions().get::<RequestId>().map(RequestId::as_str).unwrap_or_default();
         let span = info_span!("request", request_id = id, user = Empty);
         // Made before the wait: a client that goes away drops this future, and that request has its line too.
@@ -45,10 +51,28 @@ pub fn trace<S: HttpService>(inner: S) -> impl HttpService {
     })
 }
 
-fn shortened(path: &str) -> &str {
+/// From now on what ends unfinished was cut short by us, not by its client.
+pub(crate) fn cut() {
+    CUTTING.store(true, Ordering::Relaxed);
+}
+
+/// How many requests were cut short.
+pub(crate) fn cut_requests() -> u64 {
+    CUT.load(Ordering::Relaxed)
+}
+
+fn shortened(text: &str, bytes_max: usize) -> &str {
     // A path that hyper let through is ASCII or UTF-8; cut it where a character begins.
-    let end = (0..=path.len().min(PATH_BYTES_MAX)).rev().find(|at| path.is_char_boundary(*at));
-    &path[..end.unwrap_or(0)]
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+/// A method may be as long as a head; one of the usual length is not copied.
+fn shortened_method(method: &Method) -> Method {
+    if method.as_str().len() <= METHOD_BYTES_MAX {
+        return method.clone();
+    }
+    let start = shortened(method.as_str(), METHOD_BYTES_MAX);
+    Method::from_bytes(start.as_bytes()).expect("the start of a method is one")
 }
 
 /// What the access line says; it is written when this is dropped.
@@ -66,17 +90,22 @@ impl Drop for Line {
     fn drop(&mut self) {
         let _entered = self.span.enter();
         let took = self.started.elapsed();
-        // 499 is what nginx writes for a client that left before its answer.
+        // 499 is what nginx writes for a client that left before its answer. `cut` says that we left, not the client.
         let status = self.status.map_or(499, |status| status.as_u16());
+        let cut = (!self.whole && CUTTING.load(Ordering::Relaxed)).then_some(true);
         let Self { method, bytes, whole, .. } = self;
         // What a terminal would act on is shown, not done.
         let path = self.path.escape_debug();
         let ms = (took.as_secs_f64() * 1e5).round() / 1e2;
-        info!(target: "access", %method, %path, status, bytes, ms, whole, "{method} {path} {status} in {ms} ms");
+        info!(target: "access", %method, %path, status, bytes, ms, whole, cut, "{method} {path} {status} in {ms} ms");
         let labels = [("method", known(method)), ("status", status_label(status))];
         metrics::gauge!("http_requests_in_flight").decrement(1.0);
         metrics::counter!("http_requests_total", &labels).increment(1);
         metrics::histogram!("http_request_duration_seconds", &labels).record(took);
+        if cut.is_some() {
+            CUT.fetch_add(1, Ordering::Relaxed);
+            metrics::counter!("http_requests_cut_total").increment(1);
+        }
     }
 }
 
@@ -137,5 +166,27 @@ impl http_body::Body for Watched {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_chooses_is_shown_up_to_its_bound() {
+        for (bytes, shown) in [(1, 1), (METHOD_BYTES_MAX, METHOD_BYTES_MAX), (30_000, METHOD_BYTES_MAX)] {
+            let method = Method::from_bytes("M".repeat(bytes).as_bytes()).unwrap();
+            assert_eq!(shortened_method(&method).as_str(), "M".repeat(shown));
+        }
+        for (path, shown) in [
+            ("/".repeat(PATH_BYTES_MAX), "/".repeat(PATH_BYTES_MAX)),
+            ("/".repeat(PATH_BYTES_MAX + 1), "/".repeat(PATH_BYTES_MAX)),
+            // No character is torn apart.
+            ("ä".repeat(PATH_BYTES_MAX), "ä".repeat(PATH_BYTES_MAX / 2)),
+            (format!("/{}", "ä".repeat(PATH_BYTES_MAX)), format!("/{}", "ä".repeat(PATH_BYTES_MAX / 2 - 1))),
+        ] {
+            assert_eq!(shortened(&path, PATH_BYTES_MAX), shown);
+        }
     }
 }

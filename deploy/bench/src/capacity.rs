@@ -82,7 +82,8 @@ pub enum Plain {
 /// Answers 200 to everything, with the headers of a verdict, until the process ends.
 pub async fn serve_plain(what: Plain, address: SocketAddr) -> io::Result<()> {
     chassis::telemetry::metrics();
-    chassis::telemetry::log(chassis::telemetry::LogFormat::Json, "info").map_err(io::Error::other)?;
+    chassis::telemetry::log("bench", chassis::telemetry::LogFormat::Json, "info")
+        .map_err(io::Error::other)?;
     let settings: Settings =
         settings::load(&[("BETTER_AUTH_SECRET", SECRET)].into_iter().collect()).map_err(io::Error::other)?;
     let listener = tokio::net::TcpListener::bind(address).await?;

@@ -3,19 +3,14 @@
 use std::{
     env,
     future::pending,
-    io::{self, Write},
     path::Path,
     process::{self, ExitCode},
     time::Duration,
 };
 
-use chassis::{client, settings::Environment};
+use chassis::{client, settings::Environment, signals::Signals};
 use futures_util::future::join_all;
-use tokio::{
-    join, select,
-    signal::unix::{Signal, SignalKind, signal},
-    time::Instant,
-};
+use tokio::{join, select, time::Instant};
 
 use crate::{
     database::{self, OwnDatabase},
@@ -24,7 +19,7 @@ use crate::{
     greet::{self, Access, DEMO_USER},
     plan::Plan,
     ports,
-    say::say,
+    say::{self, say},
     secret::{self, Secret},
     supervise::{READY_WAIT, Service},
 };
@@ -44,10 +39,11 @@ pub(crate) fn run() -> ExitCode {
         runtime.shutdown_background();
         lived
     });
+    say::finish();
     match lived {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "usher: {error}");
+            say::complain(error);
             ExitCode::FAILURE
         }
     }
@@ -58,12 +54,12 @@ async fn live() -> Result<(), StartError> {
     let mut stack = Stack::default();
     let started = select! {
         started = stack.start() => Some(started),
-        () = signals.next() => None,
+        _ = signals.next() => None,
     };
     if let Some(Ok(())) = started {
         select! {
             () = stack.keep() => {}
-            () = signals.next() => {}
+            _ = signals.next() => {}
         }
     }
     let lived = started.unwrap_or(Ok(()));
@@ -72,9 +68,10 @@ async fn live() -> Result<(), StartError> {
     }
     select! {
         () = stack.stop() => lived,
-        () = signals.next() => {
+        () = signals.at_once() => {
             say("stopping", "at once");
             stack.kill();
+            say::finish();
             // Nothing is waited for any more. Our PostgreSQL sees to its own, safe end when we are gone.
             process::exit(INTERRUPTED)
         }
@@ -175,24 +172,5 @@ fn greet(plan: &Plan, secret: &Secret, program: &Path) {
             Access::Token { token: &token, secret: file }
         }
     };
-    let _ = writeln!(io::stdout(), "{}", greet::greeting(plan, &access, program));
-}
-
-/// Ctrl-C, and what an init system sends.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
+    say::tell(&(greet::greeting(plan, &access, program) + "\n"));
 }

@@ -64,22 +64,7 @@ impl Launcher {
     /// Starts one with the data in `folder`, and `further` variables.
     fn start(folder: &Path, further: &[(&str, &str)]) -> Self {
         let ports = free_ports();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
-        for (name, _) in std::env::vars() {
-            let ours =
-                ["GATEWAY_", "AUTH_VERIFIER_", "TASK_SERVICE_", "BETTER_AUTH_", "DATABASE_URL", "APP_ENV"];
-            if ours.iter().any(|prefix| name.starts_with(prefix)) {
-                command.env_remove(name);
-            }
-        }
-        let mut process = command
-            .envs(ADDRESSES.into_iter().zip(ports.map(|port| format!("127.0.0.1:{port}"))))
-            .env("LOCAL_DATA_DIR", folder.join("data"))
-            .envs(further.iter().copied())
-            // No `.env` is here.
-            .current_dir(folder)
-            .process_group(0)
-            .stdin(Stdio::null())
+        let mut process = Self::command(folder, ports, further)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -88,6 +73,26 @@ impl Launcher {
         collect(process.stdout.take().unwrap(), &printed);
         collect(process.stderr.take().unwrap(), &printed);
         Self { process, ports, printed }
+    }
+
+    fn command(folder: &Path, ports: [u16; 6], further: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
+        for (name, _) in std::env::vars() {
+            let ours =
+                ["GATEWAY_", "AUTH_VERIFIER_", "TASK_SERVICE_", "BETTER_AUTH_", "DATABASE_URL", "APP_ENV"];
+            if ours.iter().any(|prefix| name.starts_with(prefix)) {
+                command.env_remove(name);
+            }
+        }
+        command
+            .envs(ADDRESSES.into_iter().zip(ports.map(|port| format!("127.0.0.1:{port}"))))
+            .env("LOCAL_DATA_DIR", folder.join("data"))
+            .envs(further.iter().copied())
+            // No `.env` is here.
+            .current_dir(folder)
+            .process_group(0)
+            .stdin(Stdio::null());
+        command
     }
 
     fn ready(folder: &Path, further: &[(&str, &str)]) -> Self {
@@ -336,8 +341,40 @@ fn a_second_signal_ends_it_at_once() {
 
     launcher.signal(Signal::INT);
     launcher.await_line("stopping");
-    launcher.signal(Signal::INT);
+    // A hangup asks for no more than that, another kind of signal does.
+    launcher.signal(Signal::HUP);
+    launcher.signal(Signal::TERM);
     assert_eq!(launcher.end(folder.path(), &services).code(), Some(130));
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_it_in_order() {
+    let Some(folder) = folder() else { return };
+    let mut launcher = Launcher::ready(folder.path(), &[]);
+    let services = launcher.services();
+    launcher.signal(Signal::HUP);
+    assert!(launcher.end(folder.path(), &services).success());
+    assert!(launcher.printed().contains("PostgreSQL     stopped"));
+}
+
+#[test]
+fn an_output_that_nobody_reads_holds_up_neither_the_services_nor_the_end() {
+    let Some(folder) = folder() else { return };
+    // The pipe is full before the first line, and stays so.
+    let (unread, mut writer) = std::io::pipe().unwrap();
+    let output = writer.try_clone().unwrap();
+    let filling = thread::spawn(move || while writer.write(&[b'x'; 4096]).is_ok() {});
+    let ports = free_ports();
+    let mut command = Launcher::command(folder.path(), ports, &[]);
+    let process = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
+    drop(command);
+    let mut launcher = Launcher { process, ports, printed: Arc::default() };
+    eventually("the gateway is ready", || is_ready(ports[3]));
+    let services = launcher.services();
+    launcher.signal(Signal::TERM);
+    assert!(launcher.end(folder.path(), &services).success());
+    drop(unread);
+    filling.join().unwrap();
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod authentication;
 mod cors;
 mod forwarding;
 mod identity;
+mod life;
 mod limits;
 mod pace;
 mod routing;

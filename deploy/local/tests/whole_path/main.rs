@@ -8,6 +8,7 @@ mod better_auth;
 mod doctor;
 mod isolation;
 mod proxies;
+mod secrets;
 mod sessions;
 mod settings;
 mod world;

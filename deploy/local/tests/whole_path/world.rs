@@ -4,7 +4,8 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{Arc, Mutex, mpsc},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -26,6 +27,9 @@ pub struct Service {
     child: Child,
     /// The leash: when it is closed, the service stops.
     stdin: Option<ChildStdin>,
+    said: Arc<Mutex<String>>,
+    /// Ends when the log does.
+    reader: Option<JoinHandle<()>>,
     pub traffic: SocketAddr,
     pub ops: SocketAddr,
     /// Where it speaks gRPC, if it was told to.
@@ -51,10 +55,13 @@ impl Service {
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, receiver) = mpsc::channel();
+        let said = Arc::<Mutex<String>>::default();
+        let log = said.clone();
         // Goes on reading as long as the service lives, so that its log never blocks it.
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut grpc = None;
             for line in stdout.lines().map_while(Result::ok) {
+                log.lock().unwrap().extend([&*line, "\n"]);
                 let line: Value = serde_json::from_str(&line).unwrap_or_default();
                 let address = |name: &str| line[name].as_str().and_then(|text| text.parse().ok());
                 match line["message"].as_str() {
@@ -66,11 +73,20 @@ impl Service {
         });
         let listens = receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{name} listens"));
         let (traffic, ops, grpc) = listens;
-        Self { name, child, stdin, traffic: traffic.unwrap(), ops: ops.unwrap(), grpc }
+        let reader = Some(reader);
+        Self { name, child, stdin, said, reader, traffic: traffic.unwrap(), ops: ops.unwrap(), grpc }
     }
 
     pub fn url(&self) -> String {
         format!("http://{}", self.traffic)
+    }
+
+    /// Tells it to stop, waits for it, and gives all that it said.
+    pub fn end(mut self) -> String {
+        self.stdin = None;
+        self.child.wait().unwrap();
+        self.reader.take().unwrap().join().unwrap();
+        self.said.lock().unwrap().clone()
     }
 
     pub async fn ready(&self, client: &Client) {

@@ -1,0 +1,395 @@
+//! Log lines for machines: one JSON object each, of a bounded length, whole whatever it quotes.
+//!
+//! tracing-subscriber's own knows no bound, names no service, and parses the span's fields anew for each line.
+
+use std::{
+    fmt::{self, Debug, Write},
+    io,
+};
+
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+    span::Record,
+};
+use tracing_subscriber::{
+    field::RecordFields,
+    fmt::{
+        FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter,
+        format::Writer,
+        time::{FormatTime, SystemTime},
+    },
+    registry::LookupSpan,
+};
+
+use crate::lines::Lines;
+
+/// The longest value that a line shows, as it is written there, in bytes.
+const VALUE_BYTES_MAX: usize = 1024;
+
+/// The most that all fields of an event take, and all of its span, in bytes. Together with the names of service,
+/// target and span they stay below the longest line that there may be.
+const EVENT_BYTES_MAX: usize = 2560;
+const SPAN_BYTES_MAX: usize = 1024;
+
+/// What ends a value that was cut.
+const CUT: &str = "…";
+
+/// Where lines of JSON go.
+pub(super) struct JsonLines(pub(super) Lines);
+
+impl<'a> MakeWriter<'a> for JsonLines {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+impl io::Write for &JsonLines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes events, in the name of a service.
+pub(super) struct JsonLine(pub(super) &'static str);
+
+impl<S, N> FormatEvent<S, N> for JsonLine
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        out.write_str("{\"timestamp\":\"")?;
+        SystemTime.format_time(&mut out)?;
+        let meta = event.metadata();
+        write!(out, "\",\"level\":\"{}\",\"service\":\"{}\"", level(*meta.level()), self.0)?;
+        let mut fields = Fields::new(&mut out, EVENT_BYTES_MAX);
+        // An event of the `log` crate says where it comes from in a field.
+        fields.target = Some(meta.target());
+        event.record(&mut fields);
+        fields.finish();
+        let span = event.parent().and_then(|id| context.span(id)).or_else(|| context.lookup_current());
+        if let Some(span) = span {
+            out.write_str(",\"span\":{")?;
+            let extensions = span.extensions();
+            let fields = extensions.get::<FormattedFields<N>>().map_or("", |fields| &fields.fields);
+            // Each begins with a comma.
+            if let Some(fields) = fields.strip_prefix(',') {
+                write!(out, "{fields},")?;
+            }
+            write!(out, "\"name\":\"{}\"}}", span.name())?;
+        }
+        out.write_str("}\n")
+    }
+}
+
+/// Writes the fields of spans, each with a comma before it, so that more can follow.
+pub(super) struct JsonFields;
+
+impl<'writer> FormatFields<'writer> for JsonFields {
+    fn format_fields<R: RecordFields>(&self, mut out: Writer<'writer>, fields: R) -> fmt::Result {
+        fields.record(&mut Fields::new(&mut out, SPAN_BYTES_MAX));
+        Ok(())
+    }
+
+    fn add_fields(&self, current: &'writer mut FormattedFields<Self>, fields: &Record<'_>) -> fmt::Result {
+        let left = SPAN_BYTES_MAX.saturating_sub(current.fields.len());
+        fields.record(&mut Fields::new(&mut current.as_writer(), left));
+        Ok(())
+    }
+}
+
+fn level(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "ERROR",
+        Level::WARN => "WARN",
+        Level::INFO => "INFO",
+        Level::DEBUG => "DEBUG",
+        Level::TRACE => "TRACE",
+    }
+}
+
+/// Writes `,"name":value` for each field, until nothing is left of the bound.
+struct Fields<'a, W> {
+    out: &'a mut W,
+    left: usize,
+    /// Written after the fields of an event; a span has none.
+    target: Option<&'a str>,
+}
+
+impl<'a, W: Write> Fields<'a, W> {
+    fn new(out: &'a mut W, left: usize) -> Self {
+        Self { out, left, target: None }
+    }
+
+    /// Where the event comes from, unless it said so itself.
+    fn finish(mut self) {
+        if let Some(target) = self.target {
+            self.text("target", format_args!("{target}"));
+        }
+    }
+
+    fn text(&mut self, name: &str, value: fmt::Arguments<'_>) {
+        let around = ",\"\":\"\"".len() + name.len() + CUT.len();
+        let Some(left) = self.left.checked_sub(around) else { return };
+        let room = left.min(VALUE_BYTES_MAX);
+        let _ = write!(self.out, ",\"{name}\":\"");
+        let mut text = Text { out: self.out, room, cut: false };
+        // Fails where it is cut, so that what is too long is not even formatted to its end.
+        let _ = text.write_fmt(value);
+        self.left = left - (room - text.room);
+        let end = if text.cut { "…\"" } else { "\"" };
+        let _ = self.out.write_str(end);
+    }
+
+    fn plain(&mut self, name: &str, value: fmt::Arguments<'_>) {
+        /// More than any number has digits.
+        const NUMBER_BYTES_MAX: usize = 40;
+        if let Some(left) = self.left.checked_sub(name.len() + NUMBER_BYTES_MAX) {
+            self.left = left;
+            let _ = write!(self.out, ",\"{name}\":{value}");
+        }
+    }
+}
+
+impl<W: Write> Visit for Fields<'_, W> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        match field.name() {
+            // Whatever else the `log` crate's events say of themselves is of no use here.
+            "log.target" | "log.module_path" | "log.file" | "log.line" => {}
+            name => self.text(name.strip_prefix("r#").unwrap_or(name), format_args!("{value:?}")),
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "log.target" => {
+                self.target = None;
+                self.text("target", format_args!("{value}"));
+            }
+            "log.module_path" | "log.file" => {}
+            name => self.text(name.strip_prefix("r#").unwrap_or(name), format_args!("{value}")),
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() != "log.line" {
+            self.plain(field.name(), format_args!("{value}"));
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.plain(field.name(), format_args!("{value}"));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.plain(field.name(), format_args!("{value}"));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        match value.abs() {
+            // Written out, 1e300 would be long.
+            0.0 | 1e-6..1e15 => self.plain(field.name(), format_args!("{value}")),
+            finite if finite.is_finite() => self.plain(field.name(), format_args!("{value:e}")),
+            _ => self.plain(field.name(), format_args!("null")),
+        }
+    }
+}
+
+/// The inside of a JSON string, up to a bound. What a terminal would act on is escaped, too.
+struct Text<'a, W> {
+    out: &'a mut W,
+    room: usize,
+    cut: bool,
+}
+
+impl<W: Write> Text<'_, W> {
+    /// Writes what must not be torn apart.
+    fn whole(&mut self, piece: &str) -> fmt::Result {
+        let Some(room) = self.room.checked_sub(piece.len()).filter(|_| !self.cut) else {
+            self.cut = true;
+            return Err(fmt::Error);
+        };
+        self.room = room;
+        self.out.write_str(piece)
+    }
+}
+
+impl<W: Write> Write for Text<'_, W> {
+    fn write_str(&mut self, mut text: &str) -> fmt::Result {
+        while let Some(at) = text.find(|char: char| char.is_control() || matches!(char, '"' | '\\')) {
+            let (plain, rest) = text.split_at(at);
+            let mut rest = rest.chars();
+            let special = rest.next().unwrap_or_default();
+            self.plain(plain)?;
+            match special {
+                '"' => self.whole("\\\"")?,
+                '\\' => self.whole("\\\\")?,
+                '\n' => self.whole("\\n")?,
+                '\r' => self.whole("\\r")?,
+                '\t' => self.whole("\\t")?,
+                // All control characters are below U+0100.
+                other => {
+                    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+                    let digit = |nibble: u32| char::from(DIGITS[nibble as usize & 15]);
+                    let (high, low) = (digit(u32::from(other) >> 4), digit(u32::from(other)));
+                    let escaped = [b'\\', b'u', b'0', b'0', high as u8, low as u8];
+                    self.whole(std::str::from_utf8(&escaped).unwrap_or_default())?;
+                }
+            }
+            text = rest.as_str();
+        }
+        self.plain(text)
+    }
+}
+
+impl<W: Write> Text<'_, W> {
+    /// Writes what needs no escape, as far as there is room.
+    fn plain(&mut self, text: &str) -> fmt::Result {
+        if text.len() <= self.room {
+            return self.whole(text);
+        }
+        let shown = &text[..text.floor_char_boundary(self.room)];
+        self.whole(shown)?;
+        self.cut = true;
+        Err(fmt::Error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
+    use tracing::{error, field::Empty, info, info_span, subscriber};
+    use tracing_subscriber::{fmt::layer, layer::SubscriberExt, registry};
+
+    use super::*;
+    use crate::lines::LINE_BYTES_MAX;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written while `job` runs: each line's length, and what it says.
+    fn written(job: impl FnOnce()) -> Vec<(usize, Value)> {
+        let sink = Sink::default();
+        let theirs = sink.clone();
+        let layer = layer()
+            .event_format(JsonLine("gateway"))
+            .fmt_fields(JsonFields)
+            .with_writer(move || theirs.clone());
+        subscriber::with_default(registry().with(layer), job);
+        let bytes = sink.0.lock().unwrap();
+        let text = std::str::from_utf8(&bytes).unwrap();
+        assert!(text.ends_with('\n'));
+        text.lines().map(|line| (line.len() + 1, serde_json::from_str(line).unwrap())).collect()
+    }
+
+    #[test]
+    fn a_line_says_when_who_what_and_for_which_request() {
+        let lines = written(|| {
+            let span = info_span!("request", request_id = "r-1", user = Empty);
+            let _entered = span.enter();
+            span.record("user", "ada");
+            let method = "GET";
+            let left_out: Option<bool> = None;
+            info!(target: "access", %method, status = 200, ms = 1.25, whole = true, left_out, "{method} it");
+        });
+        let [(_, line)] = &lines[..] else { panic!("{lines:?}") };
+        assert!(line["timestamp"].as_str().unwrap().starts_with("20"));
+        let mut line = line.clone();
+        line.as_object_mut().unwrap().remove("timestamp");
+        assert_eq!(
+            line,
+            serde_json::json!({
+                "level": "INFO", "service": "gateway", "message": "GET it", "method": "GET", "status": 200,
+                "ms": 1.25, "whole": true, "target": "access",
+                "span": {"request_id": "r-1", "user": "ada", "name": "request"},
+            })
+        );
+    }
+
+    #[test]
+    fn whatever_is_quoted_comes_back_as_it_was_and_does_nothing_to_a_terminal() {
+        let text = "\"\\\u{0}\n\r\t\u{1b}[31m\u{7f}\u{85}\u{9b}ä€😀{}";
+        for (_, line) in written(|| {
+            info!(text, "{text}");
+            info!(text = %text, "{text}");
+        }) {
+            assert_eq!(line["text"], text);
+            assert_eq!(line["message"], text);
+        }
+        let mut out = String::new();
+        let mut fields = Fields::new(&mut out, EVENT_BYTES_MAX);
+        fields.text("text", format_args!("{text}"));
+        assert!(!out.chars().any(char::is_control), "{out:?}");
+    }
+
+    #[test]
+    fn a_value_is_cut_at_its_bound_and_not_before() {
+        let (fits, long) = ("x".repeat(VALUE_BYTES_MAX), "x".repeat(VALUE_BYTES_MAX + 1));
+        let quotes = "\"".repeat(VALUE_BYTES_MAX);
+        let lines = written(|| {
+            info!(text = fits);
+            info!(text = long);
+            info!(text = quotes);
+            info!(text = "€".repeat(VALUE_BYTES_MAX));
+        });
+        let texts: Vec<&str> = lines.iter().map(|(_, line)| line["text"].as_str().unwrap()).collect();
+        assert_eq!(texts[0], fits);
+        assert_eq!(texts[1], format!("{fits}{CUT}"));
+        assert_eq!(texts[2], format!("{}{CUT}", &quotes[..VALUE_BYTES_MAX / 2]));
+        assert_eq!(texts[3], format!("{}{CUT}", "€".repeat(VALUE_BYTES_MAX / 3)));
+    }
+
+    #[test]
+    fn no_event_makes_a_line_that_is_longer_than_a_line_may_be() {
+        let long = "\u{1}".repeat(100_000);
+        let lines = written(|| {
+            let span = info_span!("request", request_id = %long, user = Empty, more = %long, again = ?long);
+            let _entered = span.enter();
+            span.record("user", long.as_str());
+            span.record("user", long.as_str());
+            error!(a = long, b = %long, c = ?long, d = 1, e = f64::MAX, f = f64::MIN_POSITIVE, g = f64::NAN, "{long}");
+        });
+        let [(bytes, line)] = &lines[..] else { panic!("{lines:?}") };
+        assert!(*bytes <= LINE_BYTES_MAX, "{bytes}");
+        assert_eq!(line["level"], "ERROR");
+    }
+
+    #[test]
+    fn numbers_stay_numbers() {
+        let lines =
+            written(|| info!(a = 0.0, b = 1e300, c = -1e-9, d = f64::INFINITY, e = u64::MAX, f = i64::MIN));
+        let (_, line) = &lines[0];
+        assert_eq!(line["a"], 0.0);
+        assert_eq!(line["b"], 1e300);
+        assert_eq!(line["c"], -1e-9);
+        assert_eq!(line["d"], Value::Null);
+        assert_eq!(line["e"], u64::MAX);
+        assert_eq!(line["f"], i64::MIN);
+    }
+}
