@@ -24,7 +24,8 @@ core.register_action("ask-auth-verifier", { "http-req" }, function(txn)
     if verdict.status == 200 then
         for _, name in ipairs(IDENTITY) do
             local values = verdict.headers[name]
-            if values then
+            -- Two of one name are none.
+            if values and not values[1] then
                 txn.http:req_set_header(name, values[0])
             end
         end

@@ -249,6 +249,12 @@ impl Client {
         Answer { status: head.status, headers: head.headers, body }
     }
 
+    /// The status of an answer that has no body.
+    pub async fn head(&self, request: http::request::Builder) -> StatusCode {
+        let request = request.method(Method::HEAD).body(Body::empty()).unwrap();
+        timeout(PATIENCE, self.0.request(request)).await.unwrap().unwrap().status()
+    }
+
     pub async fn status(&self, url: &str) -> Option<StatusCode> {
         let request = Request::get(url).body(Body::empty()).unwrap();
         Some(timeout(PATIENCE, self.0.request(request)).await.ok()?.ok()?.status())

@@ -31,9 +31,7 @@ impl Trouble {
     /// What the client hears.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::Failed | Self::Garbage => StatusCode::SERVICE_UNAVAILABLE,
-            // Envoy takes it for a verdict that names nobody.
-            Self::Empty => StatusCode::FORBIDDEN,
+            Self::Failed | Self::Garbage | Self::Empty => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use auth_verifier::grpc::CHECK_PATH;
@@ -10,9 +11,16 @@ use axum::{Router, extract::Request};
 use chassis::Body;
 use http::{HeaderMap, Method, Response};
 use http_body_util::BodyExt;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 
 use super::grpc;
+
+/// How long a server that switched waits for more.
+const SWITCHED_WAIT: Duration = Duration::from_millis(500);
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -82,5 +90,52 @@ impl Peer {
         let mut heard = self.heard();
         assert_eq!(heard.len(), 1, "{heard:?}");
         heard.remove(0)
+    }
+}
+
+/// A server that gives one answer to every head but that of `/health`, and takes all that follows for whatever it
+/// switched to.
+pub struct Switching {
+    pub address: SocketAddr,
+    heard: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Switching {
+    pub async fn start(answer: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let switching = Self { address: listener.local_addr().unwrap(), heard: Arc::default() };
+        let heard = switching.heard.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(switch(stream, answer, heard.clone()));
+            }
+        });
+        switching
+    }
+
+    /// What was heard since this was last asked, byte for byte.
+    pub fn heard(&self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut *self.heard.lock().unwrap())).into_owned()
+    }
+}
+
+async fn switch(mut stream: TcpStream, answer: &'static str, heard: Arc<Mutex<Vec<u8>>>) {
+    let (mut head, mut some) = (Vec::new(), [0; 16 * 1024]);
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut some).await {
+            Ok(read @ 1..) => head.extend(&some[..read]),
+            _ => return,
+        }
+    }
+    if head.starts_with(b"GET /health ") {
+        let healthy = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        return drop(stream.write_all(healthy).await);
+    }
+    heard.lock().unwrap().extend(&head);
+    if stream.write_all(answer.as_bytes()).await.is_err() {
+        return;
+    }
+    while let Ok(Ok(read @ 1..)) = timeout(SWITCHED_WAIT, stream.read(&mut some)).await {
+        heard.lock().unwrap().extend(&some[..read]);
     }
 }

