@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Fuzzes auth-verifier's parsers, each for FUZZ_SECS seconds (20), as many at once as there are processors; all of
+# Fuzzes what the services read, each for FUZZ_SECS seconds (20), as many at once as there are processors; all of
 # them, or those that are named. Fails with the input that broke one, in base64. Needs a C++ compiler, and no nightly:
 # the flags are those of `cargo fuzz --sanitizer none`.
 set -euo pipefail
-cd "$(dirname "$0")/../auth-verifier/fuzz"
+cd "$(dirname "$0")/fuzz"
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 export CARGO_TARGET_DIR=$PWD/../../target/fuzz RUST_BACKTRACE=0
@@ -16,8 +16,10 @@ bin=$CARGO_TARGET_DIR/$host/debug
 fuzz() {
     local target=$1 log=$CARGO_TARGET_DIR/$1.log
     rm -rf "artifacts/$target" && mkdir -p "artifacts/$target"
-    if "$bin/$target" -max_total_time="${FUZZ_SECS:-20}" -timeout=60 -max_len=20000 -print_final_stats=1 \
-        -artifact_prefix="artifacts/$target/" "corpus/$target" >"$log" 2>&1; then
+    # A worker's stack: what follows its input falls here, too.
+    ulimit -s 2048
+    if "$bin/$target" -max_total_time="${FUZZ_SECS:-20}" -timeout=60 -max_len=70000 -print_final_stats=1 \
+        -dict=json.dict -artifact_prefix="artifacts/$target/" "corpus/$target" >"$log" 2>&1; then
         printf '%-14s %s\n' "$target" "$(sed -n 's/^Done \(.*\)/\1/p' "$log")"
     else
         tail -n 40 "$log"
@@ -32,5 +34,5 @@ fuzz() {
 export -f fuzz
 export bin
 
-[ "$#" -gt 0 ] || set -- verdict claims cookies cache_compact cache_jwt cache_jwe keys
+[ "$#" -gt 0 ] || set -- bodies lists verdict claims cookies cache_compact cache_jwt cache_jwe keys
 printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} bash -euo pipefail -c 'fuzz {}'

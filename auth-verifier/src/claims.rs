@@ -3,11 +3,13 @@
 //! jsonwebtoken takes a missing or wrong-typed `iss`, `aud` or `sub` for a match unless told otherwise, so the claims
 //! are ours to read.
 
+mod said;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
-use serde_json::Value;
 
+pub(crate) use self::said::Said;
 use crate::{Claimed, Rejection, jws::stated};
 
 /// The claims that are looked at; one that stands twice is an error. What nobody but the application judges may be of
@@ -35,13 +37,13 @@ pub(crate) struct Claims {
     at_hash: Option<IgnoredAny>,
     // Better Auth's user object is spread into the claims; what is in there is the application's business.
     #[serde(default)]
-    pub(crate) email: Value,
+    pub(crate) email: Said,
     #[serde(default)]
-    pub(crate) sid: Value,
+    pub(crate) sid: Said,
     #[serde(default)]
-    pub(crate) client_id: Value,
+    pub(crate) client_id: Said,
     #[serde(default)]
-    pub(crate) scope: Value,
+    pub(crate) scope: Said,
 }
 
 /// Whom a token must come from and be meant for.
@@ -124,19 +126,20 @@ impl Claims {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Several(Vec<String>),
-}
+/// One name, or several.
+struct Audience(Said);
 
 impl Audience {
     fn names(&self) -> &[String] {
-        match self {
-            Self::One(name) => std::slice::from_ref(name),
-            Self::Several(names) => names,
-        }
+        self.0.names().unwrap_or_default()
+    }
+}
+
+impl<'de> Deserialize<'de> for Audience {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let said = Said::deserialize(from)?;
+        said.names().ok_or_else(|| serde::de::Error::custom("not a name, nor a list of names"))?;
+        Ok(Self(said))
     }
 }
 

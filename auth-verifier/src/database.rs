@@ -9,9 +9,10 @@ use bytes::Bytes;
 use chassis::{
     database::{DatabaseError, DatabaseErrorKind, Dsn, Effect, Pool, described},
     identity::{Email, UserId},
+    json::{Raw, Shape},
     settings::SettingsError,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_postgres::{
     Row,
     types::{FromSql, ToSql},
@@ -105,8 +106,7 @@ impl Database {
     pub async fn keys(&self) -> Result<Bytes, String> {
         let parameters: [&(dyn ToSql + Sync); 2] = [&self.key_grace_secs, &self.time_zone];
         let rows = self.pool.query(Effect::None, &self.statements.keys, &parameters).await;
-        let keys: Result<Vec<Value>, _> = rows.map_err(|error| error.to_string())?.iter().map(jwk).collect();
-        Ok(json!({"keys": keys?}).to_string().into())
+        jwk_set(&rows.map_err(|error| error.to_string())?)
     }
 
     async fn person(&self, statement: &str, key: &(dyn ToSql + Sync)) -> Result<Option<Person>, Unavailable> {
@@ -164,32 +164,67 @@ fn grant(row: &Row) -> Result<Option<Grant>, String> {
     Ok(person(row)?.map(|person| Grant { person, scopes, resources }))
 }
 
+/// The rows of the table of keys as a JWK set.
+fn jwk_set(rows: &[Row]) -> Result<Bytes, String> {
+    let keys: Vec<_> = rows.iter().map(jwk).collect::<Result<_, _>>()?;
+    Ok(format!(r#"{{"keys":[{}]}}"#, keys.join(",")).into())
+}
+
 /// A row of the table as a JWK; whether it is any good is for the reader of the set to say, key by key.
-fn jwk(row: &Row) -> Result<Value, String> {
+fn jwk(row: &Row) -> Result<String, String> {
     let (id, alg): (String, Option<String>) = (field(row, "id")?, field(row, "alg")?);
     let public: &str = field(row, "public_key")?;
-    let Ok(Value::Object(mut jwk)) = serde_json::from_str(public) else { return Ok(Value::Null) };
-    jwk.insert("kid".to_owned(), id.into());
+    Ok(named(public, &id, alg.as_deref()))
+}
+
+/// A public key by the id and the algorithm of its row, whatever it says itself; `null` if it is no object.
+fn named(public: &str, id: &str, alg: Option<&str>) -> String {
+    let Ok(Shape::Object(members)) = Raw::parse(public.as_bytes()).map(Raw::shape) else {
+        return "null".to_owned();
+    };
+    let mut jwk = format!("{{\"kid\":{}", json!(id));
     if let Some(alg) = alg {
-        jwk.insert("alg".to_owned(), alg.into());
+        jwk.extend([",\"alg\":", &json!(alg).to_string()]);
     }
-    Ok(Value::Object(jwk))
+    for (name, value) in members {
+        let ours = name.text().is_some_and(|name| name == "kid" || (name == "alg" && alg.is_some()));
+        if !ours {
+            jwk.extend([",", name.as_str(), ":", value.as_str()]);
+        }
+    }
+    jwk + "}"
 }
 
 /// A list as the adapters keep one: an array, or its JSON as text. One that is not there is empty; `None` if it is
 /// something else.
 fn listed(text: Option<&str>) -> Option<Vec<String>> {
-    match serde_json::from_str(text.unwrap_or("null")).ok()? {
-        Value::Null => Some(Vec::new()),
-        Value::String(inner) if inner.is_empty() => Some(Vec::new()),
-        Value::String(inner) => serde_json::from_str(&inner).ok(),
-        list => serde_json::from_value(list).ok(),
+    let kept = Raw::parse(text.unwrap_or("null").as_bytes()).ok()?;
+    match kept.shape() {
+        Shape::Null => Some(Vec::new()),
+        Shape::Text(inner) if inner.is_empty() => Some(Vec::new()),
+        Shape::Text(inner) => Raw::parse(inner.as_bytes()).ok()?.texts(),
+        _ => kept.texts(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_has_the_id_and_the_algorithm_of_its_row() {
+        for (public, alg, want) in [
+            (r#"{"kty":"OKP","x":"A\u0041"}"#, None, r#"{"kid":"k\"1","kty":"OKP","x":"A\u0041"}"#),
+            (r#"{ "kid" : "other", "a" : [ {} ] }"#, None, r#"{"kid":"k\"1","a":[ {} ]}"#),
+            (r#"{"alg":"RS256","a":1}"#, Some("ES256"), r#"{"kid":"k\"1","alg":"ES256","a":1}"#),
+            (r#"{"alg":"RS256","k\u0069d":1}"#, None, r#"{"kid":"k\"1","alg":"RS256"}"#),
+            ("[]", None, "null"),
+            (r#"{"a":1}x"#, None, "null"),
+            ("", None, "null"),
+        ] {
+            assert_eq!(named(public, "k\"1", alg), want);
+        }
+    }
 
     #[test]
     fn a_list_is_read_in_whichever_way_it_is_kept() {

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
+    Router,
     extract::State,
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use chassis::{Body, identity, problem, problem::Problem, request_id, serve::HttpService, trace};
+use chassis::{
+    Body, identity, json::Answer, problem, problem::Problem, request_id, serve::HttpService, trace,
+};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use tower::{ServiceExt, service_fn};
 
@@ -47,5 +49,5 @@ async fn verify(State(verifier): State<Arc<Verifier>>, headers: HeaderMap) -> Re
 }
 
 async fn jwks(State(verifier): State<Arc<Verifier>>) -> Response {
-    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(verifier.published())).into_response()
+    ([(header::CACHE_CONTROL, "public, max-age=300")], Answer(verifier.published())).into_response()
 }

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chassis::json;
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
 use crate::{
-    Claimed, Rejection, Unverified, json,
+    Claimed, Rejection, Unverified,
     keys::{Algorithm, Key, Keys},
 };
 

@@ -196,11 +196,11 @@ fn is_access_token(typ: &str) -> bool {
 impl AccessTokens {
     /// A client that acts for itself (RFC 6749 §4.4) is no user: its token's subject is the client.
     fn check(&self, claims: &Claims, checked: &Checked) -> Result<(), Rejection> {
-        let client = claims.client_id.as_str().ok_or(Rejection::MissingClaim("client_id"))?;
+        let client = claims.client_id.text().ok_or(Rejection::MissingClaim("client_id"))?;
         if checked.sub == client {
             return Err(Rejection::ClientsOwn);
         }
-        let scope = claims.scope.as_str().unwrap_or_default();
+        let scope = claims.scope.text().unwrap_or_default();
         self.check_scopes(scope.split(' '))
     }
 
@@ -218,10 +218,10 @@ fn verified(claims: &Claims, checked: Checked, users: &Users) -> Result<Verified
     let Checked { sub, expires } = checked;
     let person = Person {
         user: users.named(&sub).ok_or(Rejection::Subject)?,
-        email: claims.email.as_str().filter(|_| users.are_ours()).and_then(Email::parse),
+        email: claims.email.text().filter(|_| users.are_ours()).and_then(Email::parse),
         expires,
         banned: false,
     };
     let own = *users == Users::Own;
-    Ok(Verified { person, session: claims.sid.as_str().filter(|_| own).map(ToOwned::to_owned), own })
+    Ok(Verified { person, session: claims.sid.text().filter(|_| own).map(ToOwned::to_owned), own })
 }

@@ -6,10 +6,11 @@ pub mod source;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use chassis::document::{Document, Policy, Refetched, Source};
+use chassis::{
+    document::{Document, Policy, Refetched, Source},
+    json::{Raw, Shape},
+};
 use moka::sync::Cache;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tracing::{debug, warn};
 
 use self::jwk::Jwk;
@@ -18,7 +19,7 @@ pub use self::{
     algorithm::Algorithm,
     jwk::{Fingerprint, Key},
 };
-use crate::{Rejection, Unavailable, Unverified, evicted, json, rejection::Claimed};
+use crate::{Rejection, Unavailable, Unverified, evicted, rejection::Claimed};
 
 /// The most keys that a set may have. Better Auth makes a new one at each rotation and lists the old ones for a
 /// month (better-auth/better-auth#6215 tells of a server that made one per request).
@@ -46,20 +47,19 @@ impl KeySet {
 
     /// The same, even if no key is usable; says which keys are left out.
     pub(crate) fn read(bytes: &[u8], rsa: Option<Algorithm>) -> Result<(Self, Vec<LeftOut>), String> {
-        #[derive(Deserialize)]
-        struct Set<'a> {
-            #[serde(borrow)]
-            keys: Vec<&'a RawValue>,
-        }
-        let set: Set<'_> = json::object(bytes).ok_or("is not a JWK set")?;
-        if set.keys.len() > KEYS_MAX {
-            return Err(format!("has {} keys, more than {KEYS_MAX}", set.keys.len()));
+        let listed = || match Raw::parse(bytes).ok()?.only("keys")?.shape() {
+            Shape::List(listed) => Some(listed),
+            _ => None,
+        };
+        let listed: Vec<_> = listed().ok_or("is not a JWK set")?.collect();
+        if listed.len() > KEYS_MAX {
+            return Err(format!("has {} keys, more than {KEYS_MAX}", listed.len()));
         }
         let mut keys = HashMap::new();
         let mut left_out = Vec::new();
         let mut twice = Vec::new();
-        for raw in set.keys {
-            let Some(jwk) = json::object::<Jwk>(raw.get().as_bytes()) else {
+        for jwk in listed {
+            let Some(jwk) = jwk.object::<Jwk>() else {
                 left_out.push(LeftOut { kid: None, reason: "it is not a JWK" });
                 continue;
             };

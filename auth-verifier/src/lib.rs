@@ -6,6 +6,8 @@
 //! beside it or by a look-up; [`access_token`]), and what is the answer ([`verdict`], with a signed [`assertion`] of
 //! who it is). What a verdict says to whoever asked is one [`answer`], spoken over [`http`] or [`grpc`].
 
+#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "a test reads what we made"))]
+
 pub mod secrets;
 pub mod settings;
 
@@ -52,7 +54,6 @@ pub mod token;
 mod claims;
 mod cli;
 mod evicted;
-mod json;
 mod pasted;
 mod person;
 mod rejection;

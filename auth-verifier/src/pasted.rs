@@ -3,14 +3,14 @@
 use std::fmt;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chassis::json;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use serde_json::Value;
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     Claimed,
     cookies::{Cookies, decoded},
-    json,
-    jws::Jws,
+    jws::{Jws, stated},
     keys::Algorithm,
     session_data::Strategy,
     settings::Settings,
@@ -141,8 +141,7 @@ impl Kind {
     }
 
     fn of_jws(jws: &Jws<'_>) -> Self {
-        let claims: Value = jws.claims().unwrap_or_default();
-        let has = |name: &str| claims.get(name).is_some();
+        let has: Members = jws.claims().unwrap_or_default();
         let typ = jws.typ().ok().flatten().unwrap_or("JWT").to_ascii_lowercase();
         match typ.strip_prefix("application/").unwrap_or(&typ) {
             "jwt" => {}
@@ -152,18 +151,40 @@ impl Kind {
             other => return Self::OtherType(Claimed::new(other)),
         }
         // As the OAuth provider makes them; nothing in the header tells them from API tokens.
-        if has("auth_time") || has("at_hash") {
+        if has.auth_time.is_some() || has.at_hash.is_some() {
             return Self::IdToken;
         }
         if Algorithm::named(jws.alg()) != Some(Algorithm::Hs256) {
             return Self::ApiToken;
         }
-        match (has("session") && has("user"), has("email") && !has("sub") && !has("iss")) {
-            (true, _) => Self::Cache(Strategy::Jwt),
-            (_, true) => Self::Verification,
+        match has {
+            Members { session: Some(_), user: Some(_), .. } => Self::Cache(Strategy::Jwt),
+            Members { email: Some(_), sub: None, iss: None, .. } => Self::Verification,
             _ => Self::Hs256,
         }
     }
+}
+
+/// Which members something has that tell what it is.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Members {
+    #[serde(deserialize_with = "stated")]
+    iss: Option<IgnoredAny>,
+    #[serde(deserialize_with = "stated")]
+    sub: Option<IgnoredAny>,
+    #[serde(deserialize_with = "stated")]
+    email: Option<IgnoredAny>,
+    #[serde(deserialize_with = "stated")]
+    auth_time: Option<IgnoredAny>,
+    #[serde(deserialize_with = "stated")]
+    at_hash: Option<IgnoredAny>,
+    #[serde(deserialize_with = "stated")]
+    session: Option<IgnoredAny>,
+    #[serde(deserialize_with = "stated")]
+    user: Option<IgnoredAny>,
+    #[serde(deserialize_with = "stated")]
+    signature: Option<IgnoredAny>,
 }
 
 impl fmt::Display for Kind {
@@ -202,8 +223,8 @@ fn is_signed(value: &str) -> bool {
 
 fn is_compact(value: &str) -> bool {
     let decoded = BASE64_URL_SAFE_NO_PAD.decode(value.trim_end_matches('='));
-    let envelope: Option<Value> = decoded.ok().and_then(|bytes| json::object(&bytes));
-    envelope.is_some_and(|envelope| envelope.get("session").is_some() && envelope.get("signature").is_some())
+    let envelope: Option<Members> = decoded.ok().and_then(|bytes| json::object(&bytes));
+    envelope.is_some_and(|has| has.session.is_some() && has.signature.is_some())
 }
 
 /// The header that carries what was pasted.
@@ -233,6 +254,8 @@ fn carried(pasted: &str) -> Option<(HeaderName, HeaderValue)> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]

@@ -65,6 +65,16 @@ struct Payload {
     version: Option<String>,
 }
 
+/// The same as the claims of a JWT, which ends by itself.
+#[derive(Deserialize)]
+struct Dated {
+    exp: u64,
+    session: Session,
+    user: User,
+    #[serde(default)]
+    version: Option<String>,
+}
+
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Session {
@@ -79,6 +89,13 @@ struct Session {
 struct Opened {
     payload: Payload,
     expires_ms: u64,
+}
+
+impl Dated {
+    fn opened(self) -> Option<Opened> {
+        let Self { exp, session, user, version } = self;
+        Some(Opened { payload: Payload { session, user, version }, expires_ms: exp.checked_mul(1000)? })
+    }
 }
 
 impl CookieCache {

@@ -4,11 +4,14 @@
 //! writes its access line, turns problems into answers, and holds the words of the contract by which the
 //! services meet ([`identity`]). For those that keep or look up something, it asks PostgreSQL (`database`).
 
+#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "a test reads what we made"))]
+
 pub mod client;
 #[cfg(feature = "database")]
 pub mod database;
 pub mod document;
 pub mod identity;
+pub mod json;
 pub mod lines;
 pub mod names;
 pub mod ops;

@@ -11,11 +11,12 @@ mod refusal;
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
+    Router,
     middleware::map_response,
     response::{IntoResponse, Response},
     routing::{get, patch},
 };
+use chassis::json::Answer;
 use http::{HeaderValue, StatusCode, Uri, header};
 use url::form_urlencoded;
 
@@ -59,11 +60,11 @@ pub fn router(store: Store, limits: Limits) -> Router {
         .with_state(Arc::new(Api { store, limits }))
 }
 
-async fn list(own: Own, uri: Uri) -> Result<Json<Vec<Task>>, Refusal> {
+async fn list(own: Own, uri: Uri) -> Result<Answer<Vec<Task>>, Refusal> {
     let query: Vec<_> =
         form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
     let listing = Listing::parse(&query).map_err(Refusal::Invalid)?;
-    Ok(Json(own.tasks().list(&listing).await?))
+    Ok(Answer(own.tasks().list(&listing).await?))
 }
 
 async fn create(own: Own, uri: Uri, input: Input) -> Result<Response, Refusal> {
@@ -71,24 +72,24 @@ async fn create(own: Own, uri: Uri, input: Input) -> Result<Response, Refusal> {
     let task = own.tasks().create(&new).await?;
     // In the form that the client uses.
     let location = format!("{}/{}", uri.path().trim_end_matches('/'), task.id);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(task)).into_response())
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Answer(task)).into_response())
 }
 
-async fn read(own: Own, Id(id): Id) -> Result<Json<Task>, Refusal> {
-    own.tasks().get(id).await?.map(Json).ok_or(Refusal::NoSuchTask)
+async fn read(own: Own, Id(id): Id) -> Result<Answer<Task>, Refusal> {
+    own.tasks().get(id).await?.map(Answer).ok_or(Refusal::NoSuchTask)
 }
 
-async fn change(own: Own, Id(id): Id, input: Input) -> Result<Json<Task>, Refusal> {
+async fn change(own: Own, Id(id): Id, input: Input) -> Result<Answer<Task>, Refusal> {
     let changes = Changes::parse(&input.required()?).map_err(Refusal::Invalid)?;
-    own.tasks().change(id, &changes).await?.map(Json).ok_or(Refusal::NoSuchTask)
+    own.tasks().change(id, &changes).await?.map(Answer).ok_or(Refusal::NoSuchTask)
 }
 
-async fn complete(own: Own, Id(id): Id, input: Input) -> Result<Json<Task>, Refusal> {
-    let completed = match input.optional() {
+async fn complete(own: Own, Id(id): Id, input: Input) -> Result<Answer<Task>, Refusal> {
+    let completed = match input.optional()? {
         Some(body) => draft::completion(&body).map_err(Refusal::Invalid)?,
         None => None,
     };
-    own.tasks().complete(id, completed).await?.map(Json).ok_or(Refusal::NoSuchTask)
+    own.tasks().complete(id, completed).await?.map(Answer).ok_or(Refusal::NoSuchTask)
 }
 
 async fn remove(own: Own, Id(id): Id) -> Result<StatusCode, Refusal> {

@@ -1,8 +1,9 @@
 //! What a task is, and what may become one.
 //!
-//! Everything from outside becomes a type of [`fields`] before it goes further; a [`draft`] or a [`listing`] tells
-//! all that is wrong at once.
+//! Everything from outside becomes a type of [`fields`] before it goes further; a [`draft`], made of a [`Body`], or a
+//! [`listing`] tells all that is wrong at once.
 
+mod body;
 pub mod draft;
 pub mod fault;
 pub mod fields;
@@ -12,6 +13,7 @@ use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use self::body::Body;
 use self::fields::Priority;
 
 // Milliseconds, as JavaScript's `toISOString` has them: what a frontend sends comes back as it was.

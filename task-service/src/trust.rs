@@ -27,7 +27,10 @@ use jsonwebtoken::DecodingKey;
 use tower::{ServiceExt, service_fn};
 use tracing::{Span, debug, info, warn};
 
-use self::{assertion::Rejection, keys::KeySet};
+use self::{
+    assertion::{Proof, Rejection},
+    keys::KeySet,
+};
 
 /// How long a connection to auth-verifier may take to stand.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -79,9 +82,9 @@ impl Trust {
     async fn caller(&self, headers: &HeaderMap, now: u64) -> Result<Caller, Distrust> {
         let proof = only(headers, &ASSERTION)?;
         let claimed = only(headers, &USER_ID)?;
-        let kid = assertion::kid(proof)?;
-        let key = self.key(&kid).await?;
-        let user = assertion::verify(proof, &key, &self.audience, now)?;
+        let proof = Proof::parse(proof)?;
+        let key = self.key(&proof.kid).await?;
+        let user = proof.verify(&key, &self.audience, now)?;
         if user.as_str() == claimed { Ok(Caller(user)) } else { Err(Rejection::OtherUser.into()) }
     }
 

@@ -4,13 +4,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use chassis::database::{ConnectError, Dsn, described, open};
-use serde_json::json;
 use tokio::{task::AbortHandle, time::timeout};
 use tokio_postgres::{Client, Row, types::ToSql};
 
 use super::{
     id::Id,
-    jwk, sql,
+    jwk_set, sql,
     tables::{Model, Tables},
 };
 use crate::settings::{Reads, Settings};
@@ -103,8 +102,7 @@ impl Catalog {
     /// The keys, as [`super::Database::keys`] has them.
     pub async fn keys(&self, tables: &Tables) -> Result<Bytes, String> {
         let rows = self.query(&tables.keys(), &[&self.key_grace_secs, &self.time_zone]).await?;
-        let keys: Result<Vec<_>, _> = rows.iter().map(jwk).collect();
-        Ok(json!({"keys": keys?}).to_string().into())
+        jwk_set(&rows)
     }
 
     async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, String> {

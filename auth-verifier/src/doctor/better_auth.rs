@@ -2,8 +2,9 @@
 
 use std::time::SystemTime;
 
-use chassis::{client::Client, settings::ServiceUrl};
+use chassis::{client::Client, json, settings::ServiceUrl};
 use http::StatusCode;
+use serde::Deserialize;
 use url::Url;
 
 use super::{
@@ -54,8 +55,11 @@ pub(super) async fn check(doctor: &Doctor<'_>, report: &mut Report) -> Option<St
 }
 
 fn is_ok(answer: &Answer) -> bool {
-    let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
-    answer.status == StatusCode::OK && body.is_some_and(|body| body["ok"] == true)
+    #[derive(Deserialize)]
+    struct Told {
+        ok: bool,
+    }
+    answer.status == StatusCode::OK && json::object(&answer.body).is_some_and(|Told { ok }| ok)
 }
 
 /// The variable that says where Better Auth's API is.

@@ -2,11 +2,12 @@
 //!
 //! It is shown as little as anywhere else: only what it says of itself, which lets nobody in.
 
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::{Doctor, Finding, Report, cookies, hint, keys::Known, near};
 use crate::{
     Claimed, Parties,
+    claims::Said,
     cookies::decoded,
     jws::Jws,
     keys::{Algorithm, Key},
@@ -125,6 +126,14 @@ fn other_secret(secrets: &Secrets, old: bool, settings: &Settings) -> Finding {
     )
 }
 
+/// The parties that a token names.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Claims {
+    iss: Said,
+    aud: Said,
+}
+
 /// A token that a published key signed.
 fn published(jws: &Jws<'_>, kind: &Kind, settings: &Settings, known: &[Known]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -175,15 +184,15 @@ fn published(jws: &Jws<'_>, kind: &Kind, settings: &Settings, known: &[Known]) -
             (settings.parties(), "AUTH_VERIFIER_".to_owned(), listed)
         }
     };
-    let claims: Value = jws.claims().unwrap_or_default();
+    let claims: Claims = jws.claims().unwrap_or_default();
     let names = |key: &str| {
         let name = format!("{prefix}{key}");
         if trusted.is_some() { name.to_lowercase() } else { name }
     };
-    findings.push(near::party("issuer", &claims["iss"], &parties.issuers, &names("ISSUERS"), listed.0, true));
+    findings.push(near::party("issuer", &claims.iss, &parties.issuers, &names("ISSUERS"), listed.0, true));
     findings.push(near::party(
         "audience",
-        &claims["aud"],
+        &claims.aud,
         &parties.audiences,
         &names("AUDIENCES"),
         listed.1,
@@ -199,20 +208,20 @@ fn shared(jws: &Jws<'_>, settings: &Settings) -> Vec<Finding> {
     if !by(secrets.current()) {
         return vec![other_secret(&secrets, secrets.all().skip(1).any(by), settings)];
     }
-    let claims: Value = jws.claims().unwrap_or_default();
+    let claims: Claims = jws.claims().unwrap_or_default();
     let (parties, must) = (settings.parties(), settings.hs256.require_issuer_and_audience);
     let mut findings = vec![Finding::Good("It is signed with our BETTER_AUTH_SECRET.".to_owned())];
     for (what, claim, expected, name, listed) in [
-        ("issuer", &claims["iss"], &parties.issuers, "AUTH_VERIFIER_ISSUERS", !settings.issuers.is_empty()),
+        ("issuer", &claims.iss, &parties.issuers, "AUTH_VERIFIER_ISSUERS", !settings.issuers.is_empty()),
         (
             "audience",
-            &claims["aud"],
+            &claims.aud,
             &parties.audiences,
             "AUTH_VERIFIER_AUDIENCES",
             !settings.audiences.is_empty(),
         ),
     ] {
-        if must || !claim.is_null() {
+        if must || *claim != Said::Nothing {
             findings.push(near::party(what, claim, expected, name, listed, must));
         }
     }

@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
-use serde_json::Value;
 use url::{Host, Url};
 
 use super::Finding;
-use crate::Claimed;
+use crate::{Claimed, claims::Said};
 
 /// The longest name that is handed on to be copied, in bytes.
 const VALUE_BYTES_MAX: usize = 200;
@@ -15,18 +14,14 @@ const VALUE_BYTES_MAX: usize = 200;
 /// `BETTER_AUTH_URL`.
 pub(super) fn party(
     what: &str,
-    claim: &Value,
+    claim: &Said,
     expected: &[String],
     variable: &str,
     listed: bool,
     must: bool,
 ) -> Finding {
-    let found: Vec<&str> = match claim {
-        Value::String(one) => vec![one],
-        Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    };
-    if let Some(good) = found.iter().find(|found| expected.iter().any(|expected| expected == *found)) {
+    let found = claim.names().unwrap_or_default();
+    if let Some(good) = found.iter().find(|found| expected.contains(found)) {
         return Finding::Good(format!("Its {what} is {}, as expected.", Claimed::new(good)));
     }
     let Some(first) = found.first() else {
@@ -37,7 +32,7 @@ pub(super) fn party(
                 .to_owned(),
         );
     };
-    let near = found.iter().find_map(|found| Some((*found, nearest(found, expected)?)));
+    let near = found.iter().find_map(|found| Some((&**found, nearest(found, expected)?)));
     let claimed = Claimed::new(near.as_ref().map_or(first, |(found, _)| found));
     let what = match &near {
         Some((_, (meant, difference))) => {
@@ -46,7 +41,7 @@ pub(super) fn party(
         None if expected.is_empty() => format!("Its {what} is {claimed}, and none is accepted."),
         None => format!("Its {what} is {claimed}, not {}.", expected.join(" or ")),
     };
-    let value = near.map_or(*first, |(found, _)| found);
+    let value = near.map_or(&**first, |(found, _)| found);
     // What could break a line, or a list, is not handed on to be copied.
     let plain = value.bytes().all(|byte| byte.is_ascii_graphic() && !b",'\"`$\\".contains(&byte));
     if !plain || value.len() > VALUE_BYTES_MAX {
@@ -104,8 +99,6 @@ fn nearest<'a>(found: &str, expected: &'a [String]) -> Option<(&'a str, String)>
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -142,25 +135,27 @@ mod tests {
     #[test]
     fn a_claim_that_is_not_expected_tells_what_to_set() {
         let listed = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let check = |claim: Value, expected: &[&str], was_listed: bool, what: &str, set: &str| {
+        let text = |name: &str| Said::Text(name.to_owned());
+        let texts = |names: &[&str]| Said::Texts(listed(names));
+        let check = |claim: Said, expected: &[&str], was_listed: bool, what: &str, set: &str| {
             let finding = party("issuer", &claim, &listed(expected), "NAME", was_listed, true);
             let (Finding::Bad(told, advice) | Finding::Warning(told, advice)) = &finding else {
                 panic!("{finding:?}")
             };
-            assert!(told.contains(what) && advice.contains(set), "{claim}: {finding:?}");
+            assert!(told.contains(what) && advice.contains(set), "{claim:?}: {finding:?}");
         };
         let a = &["http://a.test"];
-        check(json!("http://a.test/"), a, false, "but for the slash at the end", "NAME=http://a.test/.");
-        check(json!("https://a.test"), a, false, "but for the scheme", "NAME=https://a.test.");
-        check(json!("https://a.test"), a, true, "but for the scheme", "NAME=http://a.test,https://a.test.");
-        check(json!("http://a.test/api/auth"), a, false, "but for the path", "NAME=http://a.test/api/auth.");
-        check(json!(["x", "http://a.test:1"]), a, false, "but for the port", "NAME=http://a.test:1.");
-        check(json!("tasks"), a, false, "\"tasks\", not http://a.test", "NAME=tasks.");
-        check(json!("tasks"), &[], false, "none is accepted", "NAME=tasks.");
-        check(json!(null), a, false, "names no issuer", "");
-        check(json!(7), a, false, "names no issuer", "");
-        check(json!("a\n\u{1b}[31m'; rm"), a, false, r"\n\u{1b}", "Set NAME to that");
-        let good = party("issuer", &json!(["x", "http://a.test"]), &listed(a), "NAME", false, true);
+        check(text("http://a.test/"), a, false, "but for the slash at the end", "NAME=http://a.test/.");
+        check(text("https://a.test"), a, false, "but for the scheme", "NAME=https://a.test.");
+        check(text("https://a.test"), a, true, "but for the scheme", "NAME=http://a.test,https://a.test.");
+        check(text("http://a.test/api/auth"), a, false, "but for the path", "NAME=http://a.test/api/auth.");
+        check(texts(&["x", "http://a.test:1"]), a, false, "but for the port", "NAME=http://a.test:1.");
+        check(text("tasks"), a, false, "\"tasks\", not http://a.test", "NAME=tasks.");
+        check(text("tasks"), &[], false, "none is accepted", "NAME=tasks.");
+        check(Said::Nothing, a, false, "names no issuer", "");
+        check(texts(&[]), a, false, "names no issuer", "");
+        check(text("a\n\u{1b}[31m'; rm"), a, false, r"\n\u{1b}", "Set NAME to that");
+        let good = party("issuer", &texts(&["x", "http://a.test"]), &listed(a), "NAME", false, true);
         assert!(matches!(good, Finding::Good(_)), "{good:?}");
     }
 }

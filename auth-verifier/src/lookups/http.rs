@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use chassis::client::{self, Client};
+use chassis::{
+    client::{self, Client},
+    json,
+};
 use http::{Request, header};
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -76,7 +79,7 @@ impl Http {
                 warn!(%error, url = self.url, "look a session up");
                 Unavailable::Sessions
             })?;
-        let answer: Option<Answer> = serde_json::from_slice(&answer).map_err(|_| {
+        let answer: Option<Answer> = json::object_or_null(&answer).ok_or_else(|| {
             warn!(url = self.url, "look a session up: the answer is none of Better Auth's");
             Unavailable::Sessions
         })?;

@@ -8,10 +8,10 @@ use aws_lc_rs::{
     iv::FixedLength,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chassis::json;
 use serde::Deserialize;
 
-use super::{Opened, Payload};
-use crate::json;
+use super::{Dated, Opened};
 
 const SALT: &[u8] = b"better-auth-session";
 const INFO: &[u8] = b"BetterAuth.js Generated Encryption Key";
@@ -81,13 +81,6 @@ struct Header {
     kid: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Claims {
-    exp: u64,
-    #[serde(flatten)]
-    payload: Payload,
-}
-
 /// Opens it with the key that its header names; with any, where it names none.
 pub(super) fn open(value: &str, keys: &Keys) -> Option<Opened> {
     let parts: Vec<&str> = value.split('.').take(6).collect();
@@ -100,7 +93,6 @@ pub(super) fn open(value: &str, keys: &Keys) -> Option<Opened> {
     let (iv, sealed, tag) = (decode(iv)?, decode(sealed)?, decode(tag)?);
     let meant = keys.0.iter().filter(|key| stated.kid.as_ref().is_none_or(|kid| *kid == key.thumbprint));
     let claims = meant.into_iter().find_map(|key| key.decrypt(header, &iv, sealed.clone(), &tag))?;
-    let claims: Claims = json::object(&claims)?;
     // Decrypting allows for 15 seconds more, but the session in it is over then (`getSession`).
-    Some(Opened { payload: claims.payload, expires_ms: claims.exp.checked_mul(1000)? })
+    json::object::<Dated>(&claims)?.opened()
 }

@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
-use super::{Opened, Payload};
+use super::{Opened, Payload, Session};
 use crate::{
     authority::Authority,
     claims::{Claims, Named, Parties},
     jws::Jws,
+    person::User,
     remembered::{Bounds, Remembered},
 };
 
@@ -24,8 +25,10 @@ const LEEWAY: Duration = Duration::from_secs(15);
 #[derive(Deserialize)]
 struct Contents {
     sid: String,
-    #[serde(flatten)]
-    payload: Payload,
+    session: Session,
+    user: User,
+    #[serde(default)]
+    version: Option<String>,
 }
 
 /// What such caches are checked by.
@@ -58,8 +61,9 @@ impl Published {
         claims.iss.as_ref().filter(|iss| self.parties.issuers.contains(*iss))?;
         let key = jws.verify(&self.authority.keys).await.ok()?;
         let checked = claims.check(&self.parties, Named::Always, LEEWAY, now).ok()?;
-        let Contents { sid, payload } = jws.claims().ok()?;
-        (checked.sub == payload.user.id && sid == payload.session.token).then_some(())?;
+        let Contents { sid, session, user, version } = jws.claims().ok()?;
+        (checked.sub == user.id && sid == session.token).then_some(())?;
+        let payload = Payload { session, user, version };
         // The leeway is for the signature alone: the session in it is over at its `exp` (`getSession`).
         let opened = Opened { payload, expires_ms: checked.expires.checked_mul(1000)? };
         self.remembered.insert(value, opened.clone(), &self.authority, jws.kid()?, &key);

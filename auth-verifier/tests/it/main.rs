@@ -1,6 +1,7 @@
 //! auth-verifier through its real stack, with keys fetched over a real socket.
 
 #![expect(clippy::unwrap_used, reason = "a test that breaks should say where")]
+#![expect(clippy::disallowed_methods, reason = "a test reads what we answered")]
 
 mod access_tokens;
 mod authorities;
@@ -12,6 +13,7 @@ mod hs256;
 mod issuer;
 mod key_sources;
 mod keys;
+mod nested;
 mod recorded;
 mod remembered;
 mod revocation;

@@ -4,6 +4,8 @@
 //! Node.js for each version serves all servers that a test process asks for (`npm/servers.mjs`), because what
 //! takes time is to load the library. Each server has a PostgreSQL database of its own.
 
+#![expect(clippy::disallowed_methods, reason = "for tests: what it reads is written on this machine")]
+
 mod npm;
 mod oauth;
 mod process;

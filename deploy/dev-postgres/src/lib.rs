@@ -8,6 +8,8 @@
 //! from: [`npm`]), in which [`place`] it lives and with which [`log`], how that is made a [`cluster`], how the
 //! [`server`] runs, and how to talk to it: [`session`].
 
+#![expect(clippy::disallowed_methods, reason = "for tests: what it reads is written on this machine")]
+
 mod account;
 
 mod npm;

@@ -3,26 +3,28 @@
 use std::sync::Arc;
 
 use axum::{
-    body::HttpBody,
+    body::{Bytes, HttpBody},
     extract::{FromRequest, Request},
 };
+use chassis::json::Malformed;
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{Api, refusal::Refusal};
+use crate::task::Body;
 
-/// What a request's body says, if it has one.
-pub(super) struct Input(Option<Value>);
+/// A request's body, if it has one.
+pub(super) struct Input(Option<Bytes>);
 
 impl Input {
-    pub(super) fn required(self) -> Result<Value, Refusal> {
-        self.0.ok_or(Refusal::NoBody)
+    pub(super) fn required(&self) -> Result<Body<'_>, Refusal> {
+        self.optional()?.ok_or(Refusal::NoBody)
     }
 
-    pub(super) fn optional(self) -> Option<Value> {
-        self.0
+    pub(super) fn optional(&self) -> Result<Option<Body<'_>>, Refusal> {
+        let body = self.0.as_deref().map(Body::read).transpose();
+        body.map_err(|Malformed { line, column }| Refusal::NotJson { line, column })
     }
 }
 
@@ -48,9 +50,7 @@ impl FromRequest<Arc<Api>> for Input {
         if !is_json(&parts.headers) {
             return Err(Refusal::NotJsonType);
         }
-        let value = serde_json::from_slice(&bytes)
-            .map_err(|error| Refusal::NotJson { line: error.line(), column: error.column() })?;
-        Ok(Self(Some(value)))
+        Ok(Self(Some(bytes)))
     }
 }
 

@@ -1,9 +1,9 @@
 //! What a client wants a task to be: read from JSON, every wrong field named at once.
 
 use chassis::problem::FieldError;
-use serde_json::{Map, Value};
 
 use super::{
+    body::{Body, Field, Fields},
     fault::Fault,
     fields::{Description, DueDate, Priority, Tag, Tags, Title},
 };
@@ -69,10 +69,10 @@ impl<T> Change<T> {
 
 impl NewTask {
     /// Reads a new task; only the title is required.
-    pub fn parse(body: &Value) -> Result<Self, Vec<FieldError>> {
+    pub fn parse(body: &Body<'_>) -> Result<Self, Vec<FieldError>> {
         let mut reader = Reader::of(body)?;
         let Changes { title, description, completed, priority, due_date, tags } = reader.changes();
-        if !reader.object.contains_key("title") {
+        if reader.fields.title.is_none() {
             reader.wrong("title", Fault::Missing);
         }
         match (title, reader.errors) {
@@ -91,7 +91,7 @@ impl NewTask {
 
 impl Changes {
     /// Reads the changes of a PUT or a PATCH. Clients send partial bodies with either, so both mean the same.
-    pub fn parse(body: &Value) -> Result<Self, Vec<FieldError>> {
+    pub fn parse(body: &Body<'_>) -> Result<Self, Vec<FieldError>> {
         let mut reader = Reader::of(body)?;
         let changes = reader.changes();
         reader.finish(changes)
@@ -104,7 +104,7 @@ impl Changes {
 }
 
 /// Reads whether a task is to be completed; `None` where that is not said.
-pub fn completion(body: &Value) -> Result<Option<bool>, Vec<FieldError>> {
+pub fn completion(body: &Body<'_>) -> Result<Option<bool>, Vec<FieldError>> {
     let mut reader = Reader::of(body)?;
     let completed = reader.completed();
     reader.finish(completed)
@@ -112,15 +112,15 @@ pub fn completion(body: &Value) -> Result<Option<bool>, Vec<FieldError>> {
 
 /// Reads fields one by one, and remembers what is wrong.
 struct Reader<'a> {
-    object: &'a Map<String, Value>,
+    fields: &'a Fields<'a>,
     errors: Vec<FieldError>,
 }
 
 impl<'a> Reader<'a> {
-    fn of(body: &'a Value) -> Result<Self, Vec<FieldError>> {
-        match body {
-            Value::Object(object) => Ok(Self { object, errors: Vec::new() }),
-            _ => Err(vec![Fault::NotObject.of("body")]),
+    fn of(body: &'a Body<'_>) -> Result<Self, Vec<FieldError>> {
+        match body.fields() {
+            Some(fields) => Ok(Self { fields, errors: Vec::new() }),
+            None => Err(vec![Fault::NotObject.of("body")]),
         }
     }
 
@@ -133,34 +133,41 @@ impl<'a> Reader<'a> {
     }
 
     fn changes(&mut self) -> Changes {
+        let fields = self.fields;
         Changes {
             // A title can't be cleared: `null` is no text.
-            title: self.object.get("title").and_then(|value| self.text("title", value, Title::parse)),
-            description: self.clearable("description", Description::parse),
+            title: fields.title.as_ref().and_then(|field| self.text("title", field, Title::parse)),
+            description: self.clearable("description", fields.description.as_ref(), Description::parse),
             completed: self.completed(),
-            priority: self.clearable("priority", Priority::parse),
-            due_date: self.clearable("due_date", DueDate::parse),
+            priority: self.clearable("priority", fields.priority.as_ref(), Priority::parse),
+            due_date: self.clearable("due_date", fields.due_date.as_ref(), DueDate::parse),
             tags: self.tags(),
         }
     }
 
-    fn text<T>(&mut self, field: &'static str, value: &Value, parse: ParseText<T>) -> Option<T> {
-        let parsed = value.as_str().ok_or(Fault::NotText).and_then(parse);
-        parsed.map_err(|fault| self.wrong(field, fault)).ok()
+    fn text<T>(&mut self, name: &'static str, field: &Field<'_>, parse: ParseText<T>) -> Option<T> {
+        let parsed = if let Field::Text(text) = field { parse(text) } else { Err(Fault::NotText) };
+        parsed.map_err(|fault| self.wrong(name, fault)).ok()
     }
 
-    fn clearable<T>(&mut self, field: &'static str, parse: ParseText<T>) -> Change<T> {
-        match self.object.get(field) {
+    fn clearable<T>(
+        &mut self,
+        name: &'static str,
+        field: Option<&Field<'_>>,
+        parse: ParseText<T>,
+    ) -> Change<T> {
+        match field {
             None => Change::Keep,
-            Some(Value::Null) => Change::Clear,
-            Some(value) => self.text(field, value, parse).map_or(Change::Keep, Change::Set),
+            Some(Field::Null) => Change::Clear,
+            Some(field) => self.text(name, field, parse).map_or(Change::Keep, Change::Set),
         }
     }
 
     /// Completion under either of its names.
     fn completed(&mut self) -> Option<bool> {
-        let completed = self.boolean("completed");
-        let is_completed = self.boolean("is_completed");
+        let fields = self.fields;
+        let completed = self.boolean("completed", fields.completed.as_ref());
+        let is_completed = self.boolean("is_completed", fields.is_completed.as_ref());
         if let (Some(one), Some(other)) = (completed, is_completed)
             && one != other
         {
@@ -169,18 +176,18 @@ impl<'a> Reader<'a> {
         completed.or(is_completed)
     }
 
-    fn boolean(&mut self, field: &'static str) -> Option<bool> {
-        let value = self.object.get(field)?;
-        if !value.is_boolean() {
-            self.wrong(field, Fault::NotBoolean);
+    fn boolean(&mut self, name: &'static str, field: Option<&Field<'_>>) -> Option<bool> {
+        if let Field::Bool(is) = field? {
+            return Some(*is);
         }
-        value.as_bool()
+        self.wrong(name, Fault::NotBoolean);
+        None
     }
 
     fn tags(&mut self) -> Option<Tags> {
-        let items = match self.object.get("tags")? {
-            Value::Null => return Some(Tags::default()),
-            Value::Array(items) => items,
+        let items = match self.fields.tags.as_ref()? {
+            Field::Null => return Some(Tags::default()),
+            Field::List(items) => items,
             _ => {
                 self.wrong("tags", Fault::NotList);
                 return None;
@@ -193,7 +200,7 @@ impl<'a> Reader<'a> {
         }
         let mut tags = Vec::with_capacity(items.len());
         for (at, item) in items.iter().enumerate() {
-            match item.as_str().ok_or(Fault::NotText).and_then(Tag::parse) {
+            match item.as_deref().ok_or(Fault::NotText).and_then(Tag::parse) {
                 Ok(tag) => tags.push(tag),
                 Err(fault) => self.errors.push(fault.of(format!("tags[{at}]"))),
             }
@@ -207,9 +214,27 @@ type ParseText<T> = fn(&str) -> Result<T, Fault>;
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    /// Reads what `parse` makes of a body.
+    fn read<T>(body: &Value, parse: impl FnOnce(&Body<'_>) -> T) -> T {
+        let json = body.to_string();
+        parse(&Body::read(json.as_bytes()).unwrap())
+    }
+
+    fn new_task(body: &Value) -> Result<NewTask, Vec<FieldError>> {
+        read(body, NewTask::parse)
+    }
+
+    fn changes(body: &Value) -> Result<Changes, Vec<FieldError>> {
+        read(body, Changes::parse)
+    }
+
+    fn completion(body: &Value) -> Result<Option<bool>, Vec<FieldError>> {
+        read(body, super::completion)
+    }
 
     fn wrong<T>(read: Result<T, Vec<FieldError>>) -> Vec<String> {
         let errors = read.err().unwrap_or_default();
@@ -218,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_new_task_needs_only_a_title() {
-        let task = NewTask::parse(&json!({"title": " Buy milk "})).unwrap();
+        let task = new_task(&json!({"title": " Buy milk "})).unwrap();
         assert_eq!(task.title.as_str(), "Buy milk");
         assert_eq!((task.description, task.completed, task.priority), (None, false, None));
         assert_eq!((task.due_date, task.tags), (None, Tags::default()));
@@ -228,7 +253,7 @@ mod tests {
     fn null_is_nothing_for_an_optional_field() {
         let body =
             json!({"title": "t", "description": null, "priority": null, "due_date": null, "tags": null});
-        assert_eq!(NewTask::parse(&body), NewTask::parse(&json!({"title": "t"})));
+        assert_eq!(new_task(&body), new_task(&json!({"title": "t"})));
     }
 
     #[test]
@@ -247,28 +272,28 @@ mod tests {
             "tags[1] must have 1 to 50 characters",
             "tags[2] must be text",
         ];
-        assert_eq!(wrong(NewTask::parse(&body)), faults);
-        assert_eq!(wrong(Changes::parse(&body)), faults);
+        assert_eq!(wrong(new_task(&body)), faults);
+        assert_eq!(wrong(changes(&body)), faults);
     }
 
     #[test]
     fn a_body_that_is_no_task_is_wrong_as_a_whole() {
         for body in [json!(null), json!([]), json!("title"), json!(1), json!(true)] {
-            assert_eq!(wrong(NewTask::parse(&body)), ["body must be a JSON object"]);
-            assert_eq!(wrong(Changes::parse(&body)), ["body must be a JSON object"]);
+            assert_eq!(wrong(new_task(&body)), ["body must be a JSON object"]);
+            assert_eq!(wrong(changes(&body)), ["body must be a JSON object"]);
             assert_eq!(wrong(completion(&body)), ["body must be a JSON object"]);
         }
-        assert_eq!(wrong(NewTask::parse(&json!({}))), ["title is required"]);
-        assert_eq!(wrong(NewTask::parse(&json!({"title": null}))), ["title must be text"]);
-        assert_eq!(wrong(Changes::parse(&json!({"title": null}))), ["title must be text"]);
-        assert_eq!(wrong(Changes::parse(&json!({"tags": "a,b"}))), ["tags must be a list of texts"]);
-        assert_eq!(wrong(Changes::parse(&json!({"tags": vec![1; 21]}))), ["tags must have at most 20 items"]);
+        assert_eq!(wrong(new_task(&json!({}))), ["title is required"]);
+        assert_eq!(wrong(new_task(&json!({"title": null}))), ["title must be text"]);
+        assert_eq!(wrong(changes(&json!({"title": null}))), ["title must be text"]);
+        assert_eq!(wrong(changes(&json!({"tags": "a,b"}))), ["tags must be a list of texts"]);
+        assert_eq!(wrong(changes(&json!({"tags": vec![1; 21]}))), ["tags must have at most 20 items"]);
     }
 
     #[test]
     fn an_absent_field_stays_and_null_clears() {
-        assert!(Changes::parse(&json!({})).unwrap().is_empty());
-        let changes = Changes::parse(&json!({"description": null, "due_date": "2026-01-31"})).unwrap();
+        assert!(changes(&json!({})).unwrap().is_empty());
+        let changes = changes(&json!({"description": null, "due_date": "2026-01-31"})).unwrap();
         assert_eq!(changes.description, Change::Clear);
         assert_eq!(changes.priority, Change::Keep);
         assert!(matches!(changes.due_date, Change::Set(_)));
@@ -277,7 +302,7 @@ mod tests {
     #[test]
     fn what_only_we_may_say_is_not_read() {
         let body = json!({"id": 7, "user_id": "u2", "created_at": 1, "updated_at": 2, "version": 3, "x": {}});
-        assert!(Changes::parse(&body).unwrap().is_empty());
+        assert!(changes(&body).unwrap().is_empty());
     }
 
     #[test]
@@ -292,7 +317,7 @@ mod tests {
         }
         let both = json!({"completed": true, "is_completed": false});
         assert_eq!(wrong(completion(&both)), ["is_completed contradicts completed"]);
-        assert_eq!(wrong(Changes::parse(&both)), ["is_completed contradicts completed"]);
+        assert_eq!(wrong(changes(&both)), ["is_completed contradicts completed"]);
         for bad in [json!(null), json!("true"), json!(1)] {
             assert_eq!(wrong(completion(&json!({"completed": bad}))), ["completed must be true or false"]);
         }
@@ -304,7 +329,7 @@ mod tests {
             let body = json!({
                 "title": text, "description": text, "priority": text, "due_date": text, "tags": [text],
             });
-            if let Ok(task) = NewTask::parse(&body) {
+            if let Ok(task) = new_task(&body) {
                 prop_assert!((1..=200).contains(&task.title.as_str().chars().count()));
                 prop_assert_eq!(task.title.as_str().trim(), task.title.as_str());
             }

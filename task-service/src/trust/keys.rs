@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use chassis::json::{Raw, Shape};
 use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use tracing::warn;
 
 /// The most keys that a set may have. auth-verifier has one, or two while its secret is being changed.
@@ -20,15 +20,11 @@ impl KeySet {
     /// Reads a JWK set (RFC 7517 §5). A key that is no good is left out and logged, and never costs the others; a set
     /// without any good one is an error, so that it never takes the place of one that has some.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct Set<'a> {
-            #[serde(borrow)]
-            keys: Vec<&'a RawValue>,
-        }
-        let set: Set<'_> = serde_json::from_slice(bytes).map_err(|_| "is not a JWK set".to_owned())?;
+        let listed = Raw::parse(bytes).ok().and_then(|set| set.only("keys")).map(Raw::shape);
+        let Some(Shape::List(listed)) = listed else { return Err("is not a JWK set".to_owned()) };
         let mut keys = HashMap::new();
-        for (at, text) in set.keys.into_iter().enumerate().take(KEYS_MAX) {
-            match key(text) {
+        for (at, jwk) in listed.enumerate().take(KEYS_MAX) {
+            match key(jwk) {
                 Ok((kid, key)) => {
                     keys.entry(kid).or_insert(Arc::new(key));
                 }
@@ -43,7 +39,7 @@ impl KeySet {
     }
 }
 
-fn key(text: &RawValue) -> Result<(String, DecodingKey), &'static str> {
+fn key(jwk: Raw<'_>) -> Result<(String, DecodingKey), &'static str> {
     #[derive(Deserialize)]
     struct Jwk {
         kty: String,
@@ -53,7 +49,7 @@ fn key(text: &RawValue) -> Result<(String, DecodingKey), &'static str> {
         r#use: Option<String>,
         alg: Option<String>,
     }
-    let jwk: Jwk = serde_json::from_str(text.get()).map_err(|_| "it is not a JWK")?;
+    let jwk: Jwk = jwk.object().ok_or("it is not a JWK")?;
     if (&*jwk.kty, jwk.crv.as_deref()) != ("OKP", Some("Ed25519")) {
         return Err("it is not an Ed25519 key");
     }

@@ -43,13 +43,55 @@ async fn what_is_not_json_is_said_to_be_none() {
             b"{\"title\":\"\\ud800\"}",
             b"{\"title\":\"\\udc00x\"}",
             b"{\"title\":\"line\nfeed\"}",
-            b"{\"n\":1e999999}",
             b"NaN",
             deep.as_bytes(),
             b"\0",
         ] {
             let answer = send(&service, &line, JSON, body.to_vec()).await;
             answer.problem(400, "not-json");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_stands_beside_the_fields_is_passed_over_whatever_it_is() {
+    let Some(service) = start().await else { return };
+    let (open, close) = ("[".repeat(400), "]".repeat(400));
+    let objects = format!("{}1{}", r#"{"a":"#.repeat(400), "}".repeat(400));
+    for line in lines(&service).await {
+        for beside in [
+            "1e999999",
+            "-1e999",
+            &"9".repeat(1000),
+            &format!("{open}{close}"),
+            &objects,
+            r#""\ud800""#,
+            r#"{"title":7,"title":8}"#,
+        ] {
+            let body = format!(r#"{{"n":{beside},"title":"t","n":{beside}}}"#);
+            let answer = send(&service, &line, JSON, body).await;
+            assert!(answer.status.is_success(), "{line} {beside}: {}", answer.text());
+            assert_eq!(answer.json()["title"], "t");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_no_field_takes_is_told_as_that_fields_fault() {
+    let Some(service) = start().await else { return };
+    let deep = format!("{}{}", "[".repeat(400), "]".repeat(400));
+    let [post, put, patch, _] = lines(&service).await;
+    for line in [post, put, patch] {
+        for (value, items) in [("1e999", None), (&*deep, Some("must be text")), ("{}", None)] {
+            let body = format!(
+                r#"{{"title":{value},"description":{value},"priority":{value},"due_date":{value},"tags":[{value}]}}"#
+            );
+            let problem = send(&service, &line, JSON, body).await.problem(422, "invalid");
+            let told: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|e| &e["detail"]).collect();
+            assert_eq!(told, vec!["must be text"; 5], "{value}");
+            let tags = send(&service, &line, JSON, format!(r#"{{"title":"t","tags":{value}}}"#)).await;
+            let told = &tags.problem(422, "invalid")["errors"][0]["detail"];
+            assert_eq!(*told, items.unwrap_or("must be a list of texts"), "{value}");
         }
     }
 }

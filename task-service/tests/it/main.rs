@@ -1,5 +1,6 @@
 //! task-service through its real stack, against a real PostgreSQL and a real key set.
 #![expect(clippy::unwrap_used, reason = "a test fails where it can't go on")]
+#![expect(clippy::disallowed_methods, reason = "a test reads what we answered")]
 
 // What stands around the service.
 mod database;
@@ -9,6 +10,7 @@ mod service;
 // What it does.
 mod bodies;
 mod command_line;
+mod hostile;
 mod identity;
 mod lists;
 mod migrations;

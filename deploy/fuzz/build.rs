@@ -4,14 +4,18 @@ use std::{fs, io, path::Path};
 
 use serde_json::{Value, json};
 
+use hostile::PRIVATE;
 use recorded::{CACHED_NOW, CACHED_TOKEN, cases, issuer, text};
 
+#[path = "src/hostile.rs"]
+mod hostile;
 #[path = "src/recorded.rs"]
 mod recorded;
 
 fn main() -> io::Result<()> {
-    println!("cargo::rerun-if-changed=../tests/vectors/better-auth.json");
+    println!("cargo::rerun-if-changed=../../auth-verifier/tests/vectors/better-auth.json");
     println!("cargo::rerun-if-changed=src/recorded.rs");
+    println!("cargo::rerun-if-changed=src/hostile.rs");
 
     let (servers, caches) = (|| cases("api_jwt"), || cases("cookie_cache"));
     let cookies = || caches().chain(cases("session_cookie")).map(|case| text(&case["cookie_request_header"]));
@@ -31,7 +35,37 @@ fn main() -> io::Result<()> {
         (claims["iss"], claims["aud"]) = (issuer().into(), issuer().into());
         format!("{hs256}\n{claims}")
     });
-    write("claims", lasting)?;
+    let first = servers().next().map(|server| server["decoded"]["payload"].clone()).unwrap_or_default();
+    let email = PRIVATE.map(|name| json!({name: "\"eve@example.com\""}).to_string());
+    let odd = hostile::values().chain(email).flat_map(|value| {
+        ["email", "sub", "aud", "other"].map(|name| {
+            let mut claims = first.clone();
+            claims["exp"] = 4_000_000_000_u64.into();
+            (claims["iss"], claims["aud"]) = (issuer().into(), issuer().into());
+            claims[name].take();
+            format!(
+                "{hs256}\n{}",
+                claims.to_string().replacen(&format!("\"{name}\":null"), &format!("\"{name}\":{value}"), 1)
+            )
+        })
+    });
+    write("claims", lasting.chain(odd))?;
+
+    let task =
+        r#"{"title":"Buy milk","description":null,"completed":false,"priority":"low","tags":["a","b"]"#;
+    let tasks =
+        ["2026-01-31", "2026-01-31T09:30:00.000Z"].map(|due| format!("{task},\"due_date\":\"{due}\"}}"));
+    let other = [r#"{"is_completed":true}"#, "[]", "null", r#"{"title":"\ud83e\udd80"}"#].map(str::to_owned);
+    let inside = PRIVATE.map(|name| json!({name: r#"{"title":"x"}"#}).to_string());
+    let odd = hostile::values()
+        .flat_map(|value| [format!("{task},\"other\":{value}}}"), format!("{{\"title\":{value}}}"), value]);
+    write("bodies", tasks.into_iter().chain(other).chain(inside).chain(odd))?;
+    let lists = [
+        "status=pending&priority=high&tag=a&search=milk",
+        "sort=due_date&order=desc&limit=20&offset=40",
+        "completed=true",
+    ];
+    write("lists", lists.into_iter().map(str::to_owned))?;
 
     for target in ["cache_compact", "cache_jwt", "cache_jwe"] {
         let ends = [CACHED_NOW + 60, 0, u64::MAX];

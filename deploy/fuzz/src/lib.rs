@@ -1,6 +1,7 @@
 //! What the fuzz targets share: what Better Auth handed out, a verifier that knows it, and how to seal what they make
 //! up, because what is behind a signature is never reached by guessing.
 
+pub mod another;
 pub mod cache;
 pub mod recorded;
 pub mod world;

@@ -12,7 +12,7 @@ pub const CACHED_NOW: u64 = 1_795_406_640;
 pub fn recorded() -> &'static Value {
     static RECORDED: OnceLock<Value> = OnceLock::new();
     RECORDED.get_or_init(|| {
-        serde_json::from_str(include_str!("../../tests/vectors/better-auth.json"))
+        serde_json::from_str(include_str!("../../../auth-verifier/tests/vectors/better-auth.json"))
             .expect("the recording is JSON")
     })
 }

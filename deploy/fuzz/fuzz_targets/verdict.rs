@@ -3,7 +3,7 @@
 #![no_main]
 
 use auth_verifier::verdict::Verdict;
-use auth_verifier_fuzz::world::{World, good};
+use fuzz::world::{World, good};
 use http::{HeaderMap, HeaderValue, header};
 
 /// One header a line, of those two.

@@ -7,7 +7,7 @@ use auth_verifier::{
     credential,
     session_token::SigningKey,
 };
-use auth_verifier_fuzz::secret;
+use fuzz::secret;
 use http::{HeaderMap, HeaderValue, header};
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {

@@ -1,7 +1,0 @@
-//! The cookie cache, `jwt`.
-
-#![no_main]
-
-use auth_verifier::session_data::Strategy;
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| auth_verifier_fuzz::cache::check(Strategy::Jwt, input));

@@ -1,0 +1,159 @@
+//! What a claim says that may be of any type.
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
+};
+
+/// How many levels of lists and objects such a claim may have, itself included.
+const LEVELS_MAX: usize = 8;
+
+/// Text, texts, or something that says nothing to us, of which nothing is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// It isn't there, or neither of the others.
+    #[default]
+    Nothing,
+    /// Text.
+    Text(String),
+    /// A list of texts, and nothing else.
+    Texts(Vec<String>),
+}
+
+impl Said {
+    /// The text, if it is one.
+    pub(crate) fn text(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    /// The text, or the texts, if there are any.
+    pub(crate) fn names(&self) -> Option<&[String]> {
+        match self {
+            Self::Nothing => None,
+            Self::Text(name) => Some(std::slice::from_ref(name)),
+            Self::Texts(names) => Some(names),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Said {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Levels(LEVELS_MAX).deserialize(from)
+    }
+}
+
+/// Reads a value of that many levels.
+#[derive(Clone, Copy)]
+struct Levels(usize);
+
+impl Levels {
+    fn below<E: Error>(self) -> Result<Self, E> {
+        self.0.checked_sub(1).map(Self).ok_or_else(|| E::custom("too deep"))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Levels {
+    type Value = Said;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Said, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Levels {
+    type Value = Said;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Said, E> {
+        Ok(Said::Nothing)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Said, E> {
+        Ok(Said::Nothing)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Said, E> {
+        Ok(Said::Nothing)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Said, E> {
+        Ok(Said::Nothing)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Said, E> {
+        Ok(Said::Nothing)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Said, E> {
+        Ok(Said::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Said, A::Error> {
+        let below = self.below()?;
+        let mut texts = Some(Vec::new());
+        while let Some(item) = items.next_element_seed(below)? {
+            match (&mut texts, item) {
+                (Some(texts), Said::Text(text)) => texts.push(text),
+                _ => texts = None,
+            }
+        }
+        Ok(texts.map_or(Said::Nothing, Said::Texts))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Said, A::Error> {
+        let below = self.below()?;
+        while members.next_key::<serde::de::IgnoredAny>()?.is_some() {
+            members.next_value_seed(below)?;
+        }
+        Ok(Said::Nothing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chassis::json;
+
+    use super::*;
+
+    fn said(value: &str) -> Option<Said> {
+        #[derive(Deserialize)]
+        struct Claims {
+            #[serde(default)]
+            claim: Said,
+        }
+        json::object(format!(r#"{{"claim":{value}}}"#).as_bytes()).map(|Claims { claim }| claim)
+    }
+
+    #[test]
+    fn only_text_says_something() {
+        assert_eq!(said(r#""a\n""#), Some(Said::Text("a\n".into())));
+        assert_eq!(said(r#"["a","b"]"#), Some(Said::Texts(vec!["a".into(), "b".into()])));
+        assert_eq!(said("[]"), Some(Said::Texts(Vec::new())));
+        for nothing in
+            ["null", "true", "-1", "1", "1.5", r#"{"a":"b"}"#, r#"["a",1]"#, r#"[["a"]]"#, r#"[1,"a"]"#]
+        {
+            assert_eq!(said(nothing), Some(Said::Nothing), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_private_name_of_serde_makes_no_text_of_an_object() {
+        for name in
+            ["$serde_json::private::RawValue", "$serde_json::private::Number", "$__toml_private_datetime"]
+        {
+            assert_eq!(said(&format!(r#"{{"{name}":"\"a@b\""}}"#)), Some(Said::Nothing), "{name}");
+        }
+    }
+
+    #[test]
+    fn its_levels_are_bounded() {
+        for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+            let nested = |levels: usize| format!("{}1{}", open.repeat(levels), close.repeat(levels));
+            assert_eq!(said(&nested(LEVELS_MAX)), Some(Said::Nothing));
+            assert_eq!(said(&nested(LEVELS_MAX + 1)), None);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The cookie cache, `jwt`.
+
+#![no_main]
+
+use auth_verifier::session_data::Strategy;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::cache::check(Strategy::Jwt, input));
