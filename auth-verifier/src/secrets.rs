@@ -3,7 +3,7 @@
 //! What is signed by HMAC (session cookies, HS256 tokens, two forms of the cookie cache) is good under the current
 //! secret alone; what is encrypted opens under any, as in Better Auth (`context/secret-utils.ts`).
 
-use chassis::settings::{Secret, SettingsError};
+use chassis::settings::{self, Secret, SettingsError};
 
 /// The secret that Better Auth falls back to where none was set. It is printed in its source, so whoever knows it
 /// is nobody in particular (`packages/better-auth/src/utils/constants.ts`).
@@ -59,6 +59,9 @@ impl Secrets {
 
 /// Refuses a secret that is none. `name` is the variable that it came by.
 pub fn checked(name: &str, value: &str) -> Result<Secret, SettingsError> {
+    if let Some(reason) = settings::brought_along(value) {
+        return Err(SettingsError::new(name, reason));
+    }
     let made = "; `openssl rand -base64 32` makes a good one";
     if value == PUBLIC_SECRET {
         return Err(SettingsError::new(

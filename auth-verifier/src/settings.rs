@@ -8,7 +8,7 @@ use chassis::{
     identity,
     process::{Common, Service},
     serve::ServerSettings,
-    settings::{self, Secret, ServiceUrl, SettingsError, Spec},
+    settings::{self, Bounds, Faults, Secret, ServiceUrl, SettingsError, Spec},
     telemetry::LogFormat,
 };
 use serde::{Deserialize, Deserializer};
@@ -23,6 +23,28 @@ mod tokens;
 pub use database::*;
 pub use session::*;
 pub use tokens::*;
+
+/// More than this fits into no sidecar's memory.
+const REMEMBERED_MAX: u64 = 10_000_000;
+
+const GENERAL: Bounds = &[
+    ("leeway_secs", 0..=300),
+    ("verdict_max_age_secs", 0..=119),
+    ("token_bytes_max", 256..=1_048_576),
+    ("revocation_lag_secs", 0..=300),
+    ("lookups_remembered_max", 0..=REMEMBERED_MAX),
+];
+const JWKS: Bounds = &[
+    // Ten years.
+    ("grace_secs", 0..=315_360_000),
+    ("fresh_secs", 1..=604_800),
+    ("stale_max_secs", 1..=31_536_000),
+    ("cool_down_secs", 1..=3600),
+    ("timeout_ms", 1..=300_000),
+];
+const JWT: Bounds = &[("remembered_secs", 0..=300), ("remembered_max", 0..=REMEMBERED_MAX)];
+const SESSION: Bounds = &[("timeout_ms", 1..=300_000)];
+const IDENTITY: Bounds = &[("life_secs", 1..=identity::ASSERTION_LIFE_MAX.as_secs())];
 
 /// All settings of auth-verifier.
 #[derive(Clone, Debug, Deserialize)]
@@ -187,9 +209,40 @@ impl settings::Settings for Settings {
             ("BETTER_AUTH_SECRETS", "better_auth.secrets"),
         ],
         secrets: &["better_auth.secret", "better_auth.secrets", "database.url", "identity.seed"],
+        bounds: &[
+            ("", GENERAL),
+            ("jwks", JWKS),
+            ("jwt", JWT),
+            ("session", SESSION),
+            ("identity", IDENTITY),
+            ("database", DatabaseSettings::BOUNDS),
+            ("server", ServerSettings::BOUNDS),
+        ],
+        emptied: &[],
+        // People copy it with quotes, and with `psql` in front.
+        forgiving: &["database.url"],
     };
 
     fn check(&self) -> Result<(), SettingsError> {
+        let mut faults = Faults::default();
+        faults.hear(self.check_secrets());
+        // A secret that is none was told, and is not missing beside.
+        let said = faults.found();
+        faults.hear(self.check_tokens());
+        faults.hear(self.check_oauth());
+        faults.hear(self.check_trusted());
+        if !said {
+            faults.hear(self.check_sessions());
+        }
+        faults.hear(self.check_database());
+        faults.hear(self.check_identity(said));
+        faults.hear(self.server.check(&Self::SPEC.prefix()));
+        faults.result()
+    }
+}
+
+impl Settings {
+    fn check_secrets(&self) -> Result<(), SettingsError> {
         let wrong = |name: &str, reason: &str| Err(SettingsError::new(name, reason));
         self.secrets()?;
         if let Some(seed) = &self.identity.seed {
@@ -213,20 +266,19 @@ impl settings::Settings for Settings {
                 "set it to where Better Auth runs, or BETTER_AUTH_SECRET to what it signs with; there is nothing to check tokens by",
             );
         }
-        self.check_tokens()?;
-        self.check_sessions()?;
-        self.check_database()?;
-        if self.identity_seed().is_none() {
+        Ok(())
+    }
+
+    fn check_identity(&self, said: bool) -> Result<(), SettingsError> {
+        let wrong = |name: &str, reason: &str| Err(SettingsError::new(name, reason));
+        if self.identity_seed().is_none() && !said {
             return wrong(
                 "AUTH_VERIFIER_IDENTITY__SEED",
                 "set it (the same for all replicas) where there is no BETTER_AUTH_SECRET; `openssl rand -base64 32` makes a good one",
             );
         }
-        if self.identity.audience.is_empty() {
+        if self.identity.audience.trim().is_empty() {
             return wrong("AUTH_VERIFIER_IDENTITY__AUDIENCE", "must not be empty");
-        }
-        if !(1..=identity::ASSERTION_LIFE_MAX.as_secs()).contains(&self.identity.life.as_secs()) {
-            return wrong("AUTH_VERIFIER_IDENTITY__LIFE_SECS", "must be 1 to 120");
         }
         if self.verdict_max_age >= self.identity.life {
             return wrong(
@@ -234,19 +286,7 @@ impl settings::Settings for Settings {
                 "must be less than AUTH_VERIFIER_IDENTITY__LIFE_SECS: a reused verdict carries the identity that was signed with it",
             );
         }
-        if self.leeway > Duration::from_mins(5) {
-            return wrong("AUTH_VERIFIER_LEEWAY_SECS", "must be at most 300; set the clocks instead");
-        }
-        if !(256..=1_048_576).contains(&self.token_bytes_max) {
-            return wrong("AUTH_VERIFIER_TOKEN_BYTES_MAX", "must be 256 to 1048576");
-        }
-        if self.revocation_lag > Duration::from_mins(5) {
-            return wrong(
-                "AUTH_VERIFIER_REVOCATION_LAG_SECS",
-                "must be at most 300: whoever signed out is let in for as long",
-            );
-        }
-        self.server.check(&Self::SPEC.prefix())
+        Ok(())
     }
 }
 
@@ -438,5 +478,47 @@ mod tests {
         }
         load(&[("BETTER_AUTH_SECRET", SECRET)]).unwrap();
         load(&[("BETTER_AUTH_URL", "http://a.test"), ("AUTH_VERIFIER_IDENTITY__SEED", SECRET)]).unwrap();
+    }
+
+    #[test]
+    fn every_number_has_bounds_from_both_sides() {
+        settings::arbitrary::every_number_is_bounded::<Settings>(&[("BETTER_AUTH_SECRET", SECRET)]);
+    }
+
+    #[test]
+    fn no_url_has_a_host_that_can_not_be_asked() {
+        for name in ["BETTER_AUTH_URL", "AUTH_VERIFIER_JWKS_URL", "AUTH_VERIFIER_SESSION__URL"] {
+            for bad in
+                ["http://${HOST}:3000", "http://$HOST:3000", "http://a..test", "http://a:0", "http://a b"]
+            {
+                let error = load(&[("BETTER_AUTH_SECRET", SECRET), (name, bad)]).unwrap_err();
+                assert!(error.starts_with(&format!("{name}: ")), "{bad}: {error}");
+            }
+        }
+        let path = std::env::temp_dir().join(format!("usher-verifier-{}-trusted", std::process::id()));
+        let trusted = "[[trusted]]\nissuers = \"https://x.test\"\naudiences = \"a\"\nuser_prefix = \"x:\"\n";
+        std::fs::write(&path, format!("{trusted}jwks_url = \"http://{{x}}/jwks\"")).unwrap();
+        let path = path.to_str().unwrap();
+        let error = load(&[("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_CONFIG", path)]).unwrap_err();
+        assert!(error.starts_with("trusted[0].jwks_url: names a host"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_with_what_a_copy_brought_along_is_told() {
+        for (name, text) in [
+            ("BETTER_AUTH_SECRET", SECRET.to_owned()),
+            ("BETTER_AUTH_SECRETS", format!("1:{SECRET}")),
+            ("AUTH_VERIFIER_IDENTITY__SEED", SECRET.to_owned()),
+        ] {
+            for bad in
+                [format!("\"{text}\""), format!("'{text}'"), format!("{text}\n"), format!("\u{feff}{text}")]
+            {
+                let error = load(&[(name, &bad)]).unwrap_err();
+                assert!(error.starts_with(&format!("{name}: ")) && !error.contains(SECRET), "{error}");
+            }
+        }
+        let quoted = format!("2:{SECRET}2,1:\"{SECRET}\"");
+        let error = load(&[("BETTER_AUTH_SECRETS", &quoted)]).unwrap_err();
+        assert!(error.starts_with("BETTER_AUTH_SECRETS: ") && error.contains("quotes"), "{error}");
     }
 }

@@ -64,6 +64,16 @@ pub struct Names {
 }
 
 impl DatabaseSettings {
+    /// The bounds of its numbers.
+    pub const BOUNDS: settings::Bounds = &[
+        ("pool_max", 1..=POOL_MAX as u64),
+        ("wait_ms", 1..=600_000),
+        ("connect_ms", 1..=600_000),
+        ("query_ms", 1..=600_000),
+        ("idle_secs", 1..=86_400),
+        ("life_secs", 1..=604_800),
+    ];
+
     /// Refuses what can't work, by the variable's name.
     pub fn check(&self, names: &Names) -> Result<(), SettingsError> {
         let wrong = |key, reason: String| Err(names.wrong(key, reason));

@@ -86,6 +86,19 @@ pub struct ServerSettings {
 }
 
 impl ServerSettings {
+    /// The bounds of its numbers. hyper makes room for as many fields as a head may have, so that a number beyond any sense
+    /// would end the process at the first request.
+    pub const BOUNDS: settings::Bounds = &[
+        ("connections_max", 1..=1_000_000),
+        ("head_secs", 1..=3600),
+        ("write_secs", 1..=3600),
+        ("head_bytes", 8192..=1_048_576),
+        ("head_fields", 1..=10_000),
+        ("streams_max", 1..=10_000),
+        ("drain_delay_secs", 0..=3600),
+        ("drain_secs", 0..=3600),
+    ];
+
     /// Checks the bounds that would stop the server from working; `prefix` is the service's, as `GATEWAY_`.
     pub fn check(&self, prefix: &str) -> Result<(), settings::SettingsError> {
         let wrong = |key: &str, reason: &str| {

@@ -28,8 +28,9 @@ pub struct RouteSettings {
     pub answer: Option<Answer>,
     #[serde(default)]
     pub upstream: Option<String>,
+    /// Left out, it is [`Access::Authenticated`]; beside an answer of ours it would say nothing.
     #[serde(default)]
-    pub access: Access,
+    pub access: Option<Access>,
     #[serde(default)]
     pub body_bytes: Option<u64>,
     #[serde(default, rename = "body_secs")]
@@ -98,6 +99,11 @@ impl Pattern {
         Ok(Self { base: base.trim_end_matches('/').to_owned(), below })
     }
 
+    /// Whether whatever the other fits, this one fits too.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.fits(&other.base) && (self.below || !other.below)
+    }
+
     /// Whole segments are compared: `/api/**` is not for `/apifoo`.
     fn fits(&self, path: &str) -> bool {
         match path.strip_prefix(&self.base) {
@@ -148,7 +154,8 @@ impl Routes {
         let route = |route: &RouteSettings| {
             let pattern = Pattern::parse(&route.path).ok()?;
             let body = route.body(&settings.limits);
-            let upstream = |name: &String| Target::Upstream(name.as_str().into(), route.access, body);
+            let access = route.access.unwrap_or_default();
+            let upstream = |name: &String| Target::Upstream(name.as_str().into(), access, body);
             let target =
                 route.answer.map(Target::Answer).or_else(|| route.upstream.as_ref().map(upstream))?;
             Some((pattern, target))
@@ -228,6 +235,26 @@ mod tests {
             for path in not {
                 assert!(!parsed.fits(path), "{pattern} {path}");
             }
+        }
+        for (one, other, covers) in [
+            ("/**", "/api/**", true),
+            ("/**", "/", true),
+            ("/**", "/**", true),
+            ("/api/**", "/api", true),
+            ("/api/**", "/api/", true),
+            ("/api/**", "/api/x/**", true),
+            ("/api/**", "/apifoo", false),
+            ("/api/**", "/**", false),
+            ("/api/x", "/api/**", false),
+            ("/api", "/api", true),
+            ("/api", "/api/", true),
+            ("/api", "/api/**", false),
+            ("/", "/", true),
+            ("/", "/x", false),
+            ("/", "/**", false),
+        ] {
+            let parsed = |text| Pattern::parse(text).unwrap();
+            assert_eq!(parsed(one).covers(&parsed(other)), covers, "{one} {other}");
         }
         for bad in ["", "api", "/a/../b", "/a//b", "/a/*", "/*/a", "/a%2fb", "/a;b"] {
             assert!(Pattern::parse(bad).is_err(), "{bad}");

@@ -1,29 +1,54 @@
 //! What can be set; each one explained in `defaults.toml`.
 
+mod routes;
+
 use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use chassis::{
     process::{Common, Service},
     serve::ServerSettings,
-    settings::{self, ServiceUrl, SettingsError, Spec},
+    settings::{self, Bounds, Faults, ServiceUrl, SettingsError, Spec},
     telemetry::LogFormat,
 };
 use http::HeaderValue;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use crate::{
-    limits::BodyBounds,
-    route::{Pattern, RouteSettings},
-};
+use crate::{limits::BodyBounds, route::RouteSettings};
 
-/// The bounds of what a body may be set to, here and on a route.
+/// The bounds of what a body may be set to, here and on a route. What passes is streamed, so that its size is no bound of
+/// our memory: 1 TiB.
 const BODY_BYTES: RangeInclusive<u64> = 1..=1 << 40;
 const BODY_SECS: RangeInclusive<u64> = 1..=86_400;
-const RATE: RangeInclusive<u32> = 1..=1 << 30;
+const RATE: RangeInclusive<u64> = 1..=1 << 30;
 
 /// The name of the upstream that `GATEWAY_TASK_SERVICE_URL` sets.
 pub const TASK_SERVICE: &str = "task-service";
+
+/// A `Uri` holds no longer target.
+const TARGET_BYTES_MAX: u64 = 65_534;
+
+const CORS: Bounds = &[("max_age_secs", 0..=86_400)];
+const VERIFIER: Bounds = &[("connect_ms", 1..=60_000), ("timeout_ms", 1..=300_000)];
+const UPSTREAM: Bounds = &[
+    ("connect_ms", 1..=60_000),
+    ("timeout_secs", 1..=3600),
+    ("idle_secs", 1..=3600),
+    ("resolve_secs", 1..=3600),
+    ("eject_secs", 0..=3600),
+    ("pool_idle_secs", 1..=3600),
+];
+const LIMITS: Bounds = &[
+    ("body_bytes", BODY_BYTES),
+    ("body_secs", BODY_SECS),
+    ("body_rate", RATE),
+    ("body_grace_secs", 1..=600),
+    ("answer_rate", RATE),
+    ("target_bytes", 256..=TARGET_BYTES_MAX),
+    ("requests_max", 1..=1_000_000),
+    ("requests_per_client_max", 1..=1_000_000),
+    ("requests_per_user_max", 1..=1_000_000),
+];
 
 /// All settings of the gateway.
 #[derive(Clone, Debug, Deserialize)]
@@ -141,33 +166,9 @@ impl Limits {
     pub fn body(&self) -> BodyBounds {
         BodyBounds { bytes: self.body_bytes, total: self.body_total, rate: self.body_rate }
     }
-
-    fn check(&self) -> Result<(), SettingsError> {
-        let wrong =
-            |name: &str, reason: String| Err(SettingsError::new(format!("GATEWAY_LIMITS__{name}"), reason));
-        if let Err((key, reason)) = check_body(self.body()) {
-            return wrong(&key.to_uppercase(), reason);
-        }
-        if !(1..=600).contains(&self.body_grace.as_secs()) {
-            return wrong("BODY_GRACE_SECS", "must be 1 to 600".into());
-        }
-        if !RATE.contains(&self.answer_rate) {
-            return wrong("ANSWER_RATE", between(&RATE));
-        }
-        for (name, value) in [
-            ("REQUESTS_MAX", self.requests_max),
-            ("REQUESTS_PER_CLIENT_MAX", self.requests_per_client_max),
-            ("REQUESTS_PER_USER_MAX", self.requests_per_user_max),
-        ] {
-            if !(1..=1_000_000).contains(&value) {
-                return wrong(name, "must be 1 to 1000000".into());
-            }
-        }
-        Ok(())
-    }
 }
 
-fn between<N: std::fmt::Display>(range: &RangeInclusive<N>) -> String {
+fn between(range: &RangeInclusive<u64>) -> String {
     format!("must be {} to {}", range.start(), range.end())
 }
 
@@ -179,7 +180,7 @@ fn check_body(bounds: BodyBounds) -> Result<(), (&'static str, String)> {
     if !BODY_SECS.contains(&bounds.total.as_secs()) {
         return Err(("body_secs", between(&BODY_SECS)));
     }
-    if !RATE.contains(&bounds.rate) {
+    if !RATE.contains(&bounds.rate.into()) {
         return Err(("body_rate", between(&RATE)));
     }
     Ok(())
@@ -196,8 +197,8 @@ pub struct Sanitize {
 
 /// What browsers send for pages of this URL, if that is an origin that can be told from others.
 fn serialized(url: &Url) -> Option<String> {
-    if let origin @ url::Origin::Tuple(..) = url.origin() {
-        return Some(origin.ascii_serialization());
+    if let origin @ url::Origin::Tuple(_, host, _) = &url.origin() {
+        return settings::is_host(host).then(|| origin.ascii_serialization());
     }
     // The shells of apps have schemes of their own: capacitor://localhost, tauri://localhost, chrome-extension://….
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
@@ -221,68 +222,55 @@ impl settings::Settings for Settings {
         defaults: include_str!("../defaults.toml"),
         well_known: &[("CORS_ALLOWED_ORIGINS", "cors.allowed_origins")],
         secrets: &[],
+        bounds: &[
+            ("cors", CORS),
+            ("verifier", VERIFIER),
+            ("upstream", UPSTREAM),
+            ("limits", LIMITS),
+            ("server", ServerSettings::BOUNDS),
+        ],
+        // Whoever leaves no origin wants no page, and least of all those of localhost.
+        emptied: &["cors.allowed_origins"],
+        forgiving: &[],
     };
 
     fn check(&self) -> Result<(), SettingsError> {
-        self.server.check(&Self::SPEC.prefix())?;
-        self.limits.check()?;
-        let wrong = |name: &str, reason: String| Err(SettingsError::new(name, reason));
-        let plain = |url: &ServiceUrl| url.url().scheme() == "http" && url.url().path() == "/";
+        let mut faults = Faults::default();
+        faults.hear(self.server.check(&Self::SPEC.prefix()));
         if self.auth_verifier_url.url().path() != "/" {
-            return wrong("GATEWAY_AUTH_VERIFIER_URL", "must have no path: the gateway asks /verify".into());
+            faults.add("GATEWAY_AUTH_VERIFIER_URL", "must have no path: the gateway asks /verify");
         }
+        let plain = |url: &ServiceUrl| url.url().scheme() == "http" && url.url().path() == "/";
         for (name, Urls(urls)) in self.upstreams() {
-            let setting = if name == TASK_SERVICE { "GATEWAY_TASK_SERVICE_URL" } else { name };
+            let setting = if name == TASK_SERVICE {
+                "GATEWAY_TASK_SERVICE_URL".into()
+            } else {
+                format!("upstreams.{name}")
+            };
             if urls.is_empty() || !urls.iter().all(plain) {
-                let reason =
-                    "must be one or more of http://host:port; services inside are spoken to in plain HTTP";
-                return wrong(setting, reason.into());
+                faults.add(
+                    setting,
+                    "must be one or more of http://host:port; services inside are spoken to in plain HTTP",
+                );
             }
         }
         if self.upstreams.contains_key(TASK_SERVICE) {
-            return wrong(
-                "upstreams.task-service",
-                "is set by GATEWAY_TASK_SERVICE_URL (task_service_url)".into(),
-            );
+            faults.add("upstreams.task-service", "is set by GATEWAY_TASK_SERVICE_URL (task_service_url)");
         }
-        for (at, route) in self.routes.iter().enumerate() {
-            let setting = format!("routes[{at}]");
-            if let Err(reason) = Pattern::parse(&route.path) {
-                return wrong(&format!("{setting}.path"), reason.into());
-            }
-            match (&route.answer, &route.upstream) {
-                (Some(_), None) => {}
-                (None, Some(name)) if self.upstreams().any(|(known, _)| known == name) => {}
-                (None, Some(name)) => {
-                    return wrong(&format!("{setting}.upstream"), format!("`{name}` is not in [upstreams]"));
-                }
-                _ => return wrong(&setting, "must have either `answer` or `upstream`".into()),
-            }
-            if route.answer.is_some() && route.bounds_bodies() {
-                return wrong(&setting, "answers by itself and reads no body; leave out body_…".into());
-            }
-            if let Err((key, reason)) = check_body(route.body(&self.limits)) {
-                return wrong(&format!("{setting}.{key}"), reason);
-            }
+        self.check_routes(&mut faults);
+        if self.limits.target_bytes > self.server.head_bytes {
+            faults.add("GATEWAY_LIMITS__TARGET_BYTES", "must fit into GATEWAY_SERVER__HEAD_BYTES");
         }
-        for (name, value) in [
-            ("GATEWAY_UPSTREAM__TIMEOUT_SECS", self.upstream.timeout),
-            ("GATEWAY_UPSTREAM__IDLE_SECS", self.upstream.idle),
-            ("GATEWAY_UPSTREAM__RESOLVE_SECS", self.upstream.resolve),
-        ] {
-            if value.is_zero() {
-                return wrong(name, "must be at least 1".into());
-            }
+        if self.sanitize.cookie_prefixes.iter().any(|prefix| !prefix.bytes().all(is_of_a_cookies_name)) {
+            faults.add("GATEWAY_SANITIZE__COOKIE_PREFIXES", "must be beginnings of cookies' names");
         }
-        if !(1..=3600).contains(&self.upstream.pool_idle.as_secs()) {
-            return wrong("GATEWAY_UPSTREAM__POOL_IDLE_SECS", "must be 1 to 3600".into());
-        }
-        if !(256..=self.server.head_bytes).contains(&self.limits.target_bytes) {
-            let reason = "must be at least 256, and fit into GATEWAY_SERVER__HEAD_BYTES";
-            return wrong("GATEWAY_LIMITS__TARGET_BYTES", reason.into());
-        }
-        Ok(())
+        faults.result()
     }
+}
+
+/// Whether a cookie's name may have it (RFC 6265 §4.1.1: a token).
+fn is_of_a_cookies_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 impl Service for Settings {
@@ -307,12 +295,6 @@ mod tests {
         settings::load(&variables.iter().copied().collect()).map_err(|error| error.to_string())
     }
 
-    fn load_file(name: &str, text: &str) -> Result<Settings, String> {
-        let path = std::env::temp_dir().join(format!("usher-gateway-{}-{name}", std::process::id()));
-        std::fs::write(&path, text).unwrap();
-        load(&[("GATEWAY_CONFIG", path.to_str().unwrap())])
-    }
-
     #[test]
     fn the_defaults_are_good() {
         let settings = load(&[]).unwrap();
@@ -321,6 +303,44 @@ mod tests {
             [Origin(HeaderValue::from_static("http://localhost:3000"))]
         );
         assert_eq!(settings.routes.len(), 3);
+    }
+
+    #[test]
+    fn whoever_allows_no_origin_has_no_page_that_may_call() {
+        for nothing in ["", " ", ","] {
+            assert_eq!(load(&[("CORS_ALLOWED_ORIGINS", nothing)]).unwrap().cors.allowed_origins, []);
+        }
+        // Elsewhere an empty variable counts as unset, and what is unset is closed.
+        let settings = load(&[("GATEWAY_SANITIZE__COOKIE_PREFIXES", "")]).unwrap();
+        assert_eq!(settings.sanitize.cookie_prefixes, ["better-auth"]);
+    }
+
+    #[test]
+    fn every_number_has_bounds_from_both_sides() {
+        settings::arbitrary::every_number_is_bounded::<Settings>(&[]);
+    }
+
+    #[test]
+    fn all_that_does_not_go_together_is_told_at_once() {
+        let path = std::env::temp_dir().join(format!("usher-gateway-{}-all", std::process::id()));
+        std::fs::write(&path, "[[routes]]\npath = \"/a\"\n[[routes]]\npath = \"b\"\nanswer = \"health\"")
+            .unwrap();
+        let error = load(&[
+            ("GATEWAY_CONFIG", path.to_str().unwrap()),
+            ("GATEWAY_AUTH_VERIFIER_URL", "http://verifier:8001/verify"),
+            ("GATEWAY_TASK_SERVICE_URL", "https://tasks"),
+            ("GATEWAY_LIMITS__TARGET_BYTES", "40000"),
+        ])
+        .unwrap_err();
+        for name in [
+            "routes[0]: ",
+            "routes[1].path: ",
+            "GATEWAY_AUTH_VERIFIER_URL: ",
+            "GATEWAY_TASK_SERVICE_URL: ",
+            "GATEWAY_LIMITS__TARGET_BYTES: ",
+        ] {
+            assert!(error.lines().any(|line| line.starts_with(name)), "{name}: {error}");
+        }
     }
 
     #[test]
@@ -367,6 +387,15 @@ mod tests {
             ("GATEWAY_TASK_SERVICE_URL", ","),
             ("GATEWAY_AUTH_VERIFIER_URL", "http://verifier:8001/verify"),
             ("GATEWAY_UPSTREAM__IDLE_SECS", "0"),
+            ("GATEWAY_AUTH_VERIFIER_URL", "http://${VERIFIER}:8001"),
+            ("GATEWAY_AUTH_VERIFIER_URL", "http://{verifier}:8001"),
+            ("GATEWAY_TASK_SERVICE_URL", "http://tasks:8002, http://$TASKS:8002"),
+            ("GATEWAY_SANITIZE__COOKIE_PREFIXES", "better auth"),
+            ("GATEWAY_LIMITS__BODY_BYTES", "off"),
+            ("GATEWAY_LIMITS__BODY_BYTES", "yes"),
+            ("CORS_ALLOWED_ORIGINS", "https://$app.test"),
+            ("CORS_ALLOWED_ORIGINS", "\"https://app.test\""),
+            ("GATEWAY_PORT", "8080"),
             ("GATEWAY_LIMITS__REQUESTS_MAX", "0"),
             ("GATEWAY_LIMITS__TARGET_BYTES", "40000"),
             ("GATEWAY_LIMITS__REQUESTS_MAX", "1000001"),
@@ -392,44 +421,6 @@ mod tests {
         ] {
             let error = load(&[(name, value)]).unwrap_err();
             assert!(error.starts_with(name), "{error}");
-        }
-    }
-
-    #[test]
-    fn routes_come_from_a_file() {
-        let good = "[upstreams]\nnotes = \"http://notes:1\"\n[[routes]]\npath = \"/n/**\"\nupstream = \"notes\"\naccess = \"public\"";
-        assert_eq!(load_file("good.toml", good).unwrap().routes.len(), 1);
-        for (name, bad, want) in [
-            ("a", "[[routes]]\npath = \"/n\"\nupstream = \"nowhere\"", "`nowhere` is not in [upstreams]"),
-            ("b", "[[routes]]\npath = \"/n\"", "either `answer` or `upstream`"),
-            ("c", "[[routes]]\npath = \"n\"\nanswer = \"health\"", "routes[0].path"),
-            ("d", "[[routes]]\npath = \"/n/*/x\"\nanswer = \"health\"", "routes[0].path"),
-            ("e", "[[routes]]\npath = \"/n\"\nanswer = \"health\"\nacces = \"public\"", "acces"),
-            ("g", "[[routes]]\npath = \"/n\"\nanswer = \"health\"\nbody_bytes = 1", "reads no body"),
-            ("h", "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\nbody_byts = 1", "body_byts"),
-            (
-                "i",
-                "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\nbody_secs = 0",
-                "routes[0].body_secs: must be 1 to 86400",
-            ),
-            (
-                "j",
-                "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\nbody_rate = 0",
-                "routes[0].body_rate: must be 1 to",
-            ),
-            (
-                "k",
-                "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\nbody_bytes = 1099511627777",
-                "routes[0].body_bytes: must be 1 to",
-            ),
-            (
-                "f",
-                "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\naccess = \"everybody\"",
-                "everybody",
-            ),
-        ] {
-            let error = load_file(name, bad).unwrap_err();
-            assert!(error.contains(want), "{error}");
         }
     }
 }

@@ -6,7 +6,7 @@ use chassis::{
     database::{DatabaseSettings, Names},
     process::{Common, Service},
     serve::ServerSettings,
-    settings::{self, ServiceUrl, SettingsError, Spec, Switch},
+    settings::{self, Bounds, Faults, ServiceUrl, SettingsError, Spec, Switch},
     telemetry::LogFormat,
 };
 use serde::Deserialize;
@@ -20,7 +20,9 @@ pub const DATABASE: Names = Names {
 };
 
 /// More than this is no body of a task, but a way to fill our memory.
-const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+const LIMITS: Bounds = &[("body_bytes", 1..=BODY_BYTES_MAX), ("body_ms", 1..=600_000)];
 
 /// All settings of task-service.
 #[derive(Clone, Debug, Deserialize)]
@@ -64,20 +66,24 @@ impl settings::Settings for Settings {
         defaults: include_str!("../defaults.toml"),
         well_known: &[("DATABASE_URL", "database.url")],
         secrets: &["database.url"],
+        bounds: &[
+            ("limits", LIMITS),
+            ("database", DatabaseSettings::BOUNDS),
+            ("server", ServerSettings::BOUNDS),
+        ],
+        emptied: &[],
+        // People copy it with quotes, and with `psql` in front.
+        forgiving: &["database.url"],
     };
 
     fn check(&self) -> Result<(), SettingsError> {
-        let wrong = |key: &str, reason: String| {
-            Err(SettingsError::new(format!("{}{key}", Self::SPEC.prefix()), reason))
-        };
-        self.database.check(&DATABASE)?;
+        let mut faults = Faults::default();
+        faults.hear(self.database.check(&DATABASE));
         if self.identity.audience.trim().is_empty() {
-            return wrong("IDENTITY__AUDIENCE", "must not be empty".into());
+            faults.add("TASK_SERVICE_IDENTITY__AUDIENCE", "must not be empty");
         }
-        if !(1..=BODY_BYTES_MAX).contains(&self.limits.body_bytes) {
-            return wrong("LIMITS__BODY_BYTES", format!("must be 1 to {BODY_BYTES_MAX}"));
-        }
-        self.server.check(&Self::SPEC.prefix())
+        faults.hear(self.server.check(&Self::SPEC.prefix()));
+        faults.result()
     }
 }
 
@@ -118,6 +124,10 @@ mod tests {
             ("DATABASE_URL", ""),
             ("DATABASE_URL", "mysql://u:p@h/d"),
             ("TASK_SERVICE_IDENTITY_JWKS_URL", "localhost:8001"),
+            ("TASK_SERVICE_IDENTITY_JWKS_URL", "http://${VERIFIER}:8001/jwks"),
+            ("TASK_SERVICE_IDENTITY_JWKS_URL", "http://$VERIFIER:8001/jwks"),
+            ("TASK_SERVICE_PORTS", "8002"),
+            ("TASK_SERVICE_HOST", "0.0.0.0"),
             ("TASK_SERVICE_IDENTITY__AUDIENCE", " "),
             ("TASK_SERVICE_MIGRATE", "maybe"),
             ("TASK_SERVICE_DATABASE__DANGEROUS_PLAINTEXT", "true"),
@@ -136,5 +146,26 @@ mod tests {
             let error = load(&[URL, (name, value)]).unwrap_err();
             assert!(error.starts_with(&format!("{name}: ")), "{name}: {error}");
         }
+    }
+
+    #[test]
+    fn every_number_has_bounds_from_both_sides() {
+        settings::arbitrary::every_number_is_bounded::<Settings>(&[URL]);
+    }
+
+    #[test]
+    fn a_database_url_is_taken_as_it_was_copied() {
+        load(&[("DATABASE_URL", "psql 'postgresql://u:p@localhost/tasks'\n")]).unwrap();
+    }
+
+    #[test]
+    fn what_kubernetes_says_of_a_service_called_task_is_no_setting() {
+        load(&[
+            URL,
+            ("TASK_SERVICE_HOST", "10.96.0.7"),
+            ("TASK_SERVICE_PORT", "8002"),
+            ("TASK_SERVICE_PORT_HTTP", "8002"),
+        ])
+        .unwrap();
     }
 }

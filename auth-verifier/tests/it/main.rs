@@ -19,6 +19,7 @@ mod remembered;
 mod revocation;
 mod sessions;
 mod sessions_database;
+mod settings;
 mod tables;
 mod token;
 mod verdict;

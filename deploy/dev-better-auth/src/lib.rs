@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "for tests: what it reads is written on this machine")]
 
+mod next_env;
 mod npm;
 mod oauth;
 mod process;
@@ -19,8 +20,11 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-pub use self::oauth::{Granted, OAuthClient};
 use self::process::Process;
+pub use self::{
+    next_env::read_by_next,
+    oauth::{Granted, OAuthClient},
+};
 
 /// What the servers sign with, unless told otherwise.
 pub const SECRET: &str = "k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn+/Zq";

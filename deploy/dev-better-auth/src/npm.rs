@@ -10,9 +10,12 @@ use std::{
 
 const PACKAGE: &str = include_str!("../npm/package.json");
 const LOCK: &str = include_str!("../npm/package-lock.json");
-const SERVERS: &str = include_str!("../npm/servers.mjs");
+const SCRIPTS: [(&str, &str); 2] = [
+    ("servers.mjs", include_str!("../npm/servers.mjs")),
+    ("next-env.mjs", include_str!("../npm/next-env.mjs")),
+];
 
-/// The folder that `servers.mjs` and the library stand in; `None` where there is no npm.
+/// The folder that our scripts and the libraries stand in; `None` where there is no npm.
 pub fn installed() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     FOLDER.get_or_init(install).as_deref()
@@ -28,8 +31,10 @@ fn install() -> Option<PathBuf> {
 
     if fs::read_to_string(folder.join("package-lock.json")).is_ok_and(|lock| lock == LOCK) {
         // Another binary's Node.js may be reading the old one: it is replaced, never written to.
-        write(&base.join("servers.mjs.new"), SERVERS);
-        fs::rename(base.join("servers.mjs.new"), folder.join("servers.mjs")).expect("a file can be renamed");
+        for (name, text) in SCRIPTS {
+            write(&base.join("script.new"), text);
+            fs::rename(base.join("script.new"), folder.join(name)).expect("a file can be renamed");
+        }
         return Some(folder);
     }
     // Complete or not there: what is half fetched never bears the final name.
@@ -37,7 +42,7 @@ fn install() -> Option<PathBuf> {
     let _ = fs::remove_dir_all(&fresh);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&fresh).expect("the target folder can be written");
-    for (name, text) in [("package.json", PACKAGE), ("package-lock.json", LOCK), ("servers.mjs", SERVERS)] {
+    for (name, text) in [("package.json", PACKAGE), ("package-lock.json", LOCK)].into_iter().chain(SCRIPTS) {
         write(&fresh.join(name), text);
     }
     let npm = Command::new("npm")

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use chassis::settings::{Environment, SettingsError};
+use chassis::settings::{Environment, Settings, SettingsError, Spec};
 
 pub(crate) const AUTH_VERIFIER: &str = "auth-verifier";
 pub(crate) const TASK_SERVICE: &str = "task-service";
@@ -10,6 +10,19 @@ pub(crate) const GATEWAY: &str = "gateway";
 
 /// Where Better Auth runs while a frontend is developed.
 const BETTER_AUTH_URL: &str = "http://localhost:3000";
+
+/// Variables that the launcher reads, besides those of the services.
+const OWN: [&str; 4] = ["LOCAL_DATA_DIR", "APP_ENV", "CARGO_MANIFEST_DIR", "RUST_LOG"];
+
+/// Whether a variable of this name is the launcher's, or one of the services'.
+pub(crate) fn is_ours(name: &str) -> bool {
+    let specs: [Spec; 3] = [
+        gateway::settings::Settings::SPEC,
+        auth_verifier::settings::Settings::SPEC,
+        task_service::settings::Settings::SPEC,
+    ];
+    OWN.contains(&name) || specs.iter().any(|spec| spec.claims(name))
+}
 
 /// The services of this machine.
 #[derive(Debug, PartialEq, Eq)]
@@ -153,7 +166,6 @@ mod tests {
 
     #[test]
     fn the_ports_are_those_that_the_services_have_by_themselves() {
-        use chassis::settings::Settings;
         let plan = plan(&[]).unwrap();
         for (service, defaults) in [
             (&plan.gateway, gateway::settings::Settings::SPEC.defaults),
@@ -190,6 +202,18 @@ mod tests {
         assert_eq!(told(&plan.auth_verifier, "BETTER_AUTH_URL"), None);
         let empty_counts_as_unset = told(&plan.gateway, "GATEWAY_AUTH_VERIFIER_URL");
         assert_eq!(empty_counts_as_unset.unwrap(), "http://127.0.0.1:8001");
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_not_taken_for_unset() {
+        for ours in
+            ["DATABASE_URL", "DATABASE_URL_FILE", "BETTER_AUTH_SECRETS", "GATEWAY_LISTEN", "LOCAL_DATA_DIR"]
+        {
+            assert!(is_ours(ours), "{ours}");
+        }
+        for others in ["PATH", "NEXT_PUBLIC_API_URL", "BETTER_AUTH_TELEMETRY", "KUBERNETES_SERVICE_HOST"] {
+            assert!(!is_ours(others), "{others}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
     error::StartError,
     folder::{self, Folder},
     greet::{self, Access, DEMO_USER},
-    plan::Plan,
+    plan::{self, Plan},
     ports,
     say::{self, say},
     secret::{self, Secret},
@@ -89,6 +89,7 @@ struct Stack {
 impl Stack {
     async fn start(&mut self) -> Result<(), StartError> {
         let environment = Environment::of_process()?;
+        environment.check(plan::is_ours)?;
         let program = env::current_exe().map_err(StartError::system("find this program"))?;
         let plan = Plan::of(&environment)?;
         let dotenv =

@@ -11,6 +11,7 @@ mod life;
 mod limits;
 mod pace;
 mod routing;
+mod settings;
 mod shares;
 mod stale;
 mod world;

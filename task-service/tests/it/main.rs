@@ -6,6 +6,7 @@
 mod database;
 mod issuer;
 mod service;
+mod settings;
 
 // What it does.
 mod bodies;

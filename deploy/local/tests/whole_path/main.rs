@@ -7,6 +7,7 @@
 mod attacks;
 mod better_auth;
 mod doctor;
+mod dotenv;
 mod isolation;
 mod proxies;
 mod secrets;

@@ -1,0 +1,23 @@
+//! Whatever passes the check serves.
+
+use auth_verifier::{http::stack, settings::Settings, verifier::Verifier};
+use chassis::settings::arbitrary;
+use tokio::runtime::Runtime;
+
+use crate::world::SECRET;
+
+#[test]
+fn whatever_settings_are_loaded_a_request_is_answered() {
+    let runtime = Runtime::new().unwrap();
+    let needed = [("BETTER_AUTH_SECRET", SECRET), ("BETTER_AUTH_URL", "http://127.0.0.1:1")];
+    arbitrary::each_that_loads(&needed, |settings: Settings| {
+        let _context = runtime.enter();
+        let verifier = Verifier::new(&settings).expect("what was checked can be built");
+        let requests = [
+            "GET /verify HTTP/1.1\r\nHost: a.test\r\nCookie: better-auth.session_token=x.y",
+            "GET /verify HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer e30.e30.e30",
+            "GET /.well-known/jwks.json HTTP/1.1\r\nHost: a.test",
+        ];
+        runtime.block_on(arbitrary::answers(stack(verifier), &settings.server, &requests));
+    });
+}

@@ -1,0 +1,133 @@
+//! What can be set for one service, and under which names.
+
+use std::ops::RangeInclusive;
+
+use serde::de::DeserializeOwned;
+
+use super::{SettingsError, environment::Environment, error::Faults, kubernetes, spelling::distance};
+
+/// The least and the most that each number may be, by its key in a table of settings.
+pub type Bounds = &'static [(&'static str, RangeInclusive<u64>)];
+
+/// What can be set for one service, and under which names.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// The service's name, as in `auth-verifier`; its prefix is the same in capitals, `AUTH_VERIFIER_`.
+    pub service: &'static str,
+    /// The compiled-in defaults, as TOML. A key that is not here can't be set by a variable, and what a key is here, a
+    /// number, `true` or `false`, or text, it is wherever it is set.
+    pub defaults: &'static str,
+    /// Variables whose names are known in the field and therefore carry no prefix: `(variable, key)`.
+    pub well_known: &'static [(&'static str, &'static str)],
+    /// Keys whose value is a secret: each can also come from a file, named by the variable with `_FILE` behind it.
+    pub secrets: &'static [&'static str],
+    /// The bounds of numbers, table by table; `""` for those outside of any.
+    pub bounds: &'static [(&'static str, Bounds)],
+    /// Lists whose default grants something. An empty variable of theirs is an empty list: whoever empties it wants less,
+    /// not the default.
+    pub emptied: &'static [&'static str],
+    /// Keys whose reader takes off by itself what a copy brings along.
+    pub forgiving: &'static [&'static str],
+}
+
+/// A service's settings: how they are named, and what must hold between them.
+pub trait Settings: DeserializeOwned {
+    /// Where they come from.
+    const SPEC: Spec;
+
+    /// Checks what one value alone can't show, and names the variable that is at fault.
+    fn check(&self) -> Result<(), SettingsError>;
+}
+
+/// One setting that can come from the environment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variable {
+    /// As it is written in the environment.
+    pub name: String,
+    /// What holds where it is not set; its type is that of the setting.
+    pub default: toml::Value,
+    pub(super) key: String,
+    pub(super) secret: bool,
+}
+
+impl Spec {
+    /// Every variable that this service reads, but for the `_FILE` forms of secrets.
+    pub fn variables(&self) -> Vec<Variable> {
+        let mut found = Vec::new();
+        flatten("", self.table(), &mut found);
+        found
+            .into_iter()
+            .map(|(key, default)| {
+                let known = self.well_known.iter().find(|(_, known)| *known == key);
+                let name = known.map_or_else(
+                    || format!("{}{}", self.prefix(), key.replace('.', "__").to_uppercase()),
+                    |(variable, _)| (*variable).to_owned(),
+                );
+                Variable { name, default, secret: self.secrets.contains(&key.as_str()), key }
+            })
+            .collect()
+    }
+
+    /// The variable that names this service's TOML file.
+    pub fn file_variable(&self) -> String {
+        format!("{}CONFIG", self.prefix())
+    }
+
+    /// `AUTH_VERIFIER_`.
+    pub fn prefix(&self) -> String {
+        format!("{}_", self.service.replace('-', "_").to_uppercase())
+    }
+
+    /// Whether a variable of this name would be one of this service's, well spelt or not.
+    pub fn claims(&self, name: &str) -> bool {
+        let base = name.strip_suffix("_FILE").unwrap_or(name);
+        name.starts_with(&self.prefix()) || self.well_known.iter().any(|(known, _)| *known == base)
+    }
+
+    /// The defaults. A test of each service holds them to be good TOML.
+    pub(super) fn table(&self) -> toml::Table {
+        toml::from_str(self.defaults).unwrap_or_default()
+    }
+
+    /// The bounds of a key, where it has any.
+    pub(super) fn bounds(&self, key: &str) -> Option<&'static RangeInclusive<u64>> {
+        let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+        let (_, bounds) = self.bounds.iter().find(|(known, _)| *known == table)?;
+        bounds.iter().find_map(|(known, range)| (*known == name).then_some(range))
+    }
+
+    pub(super) fn refuse_unknown(
+        &self,
+        environment: &Environment,
+        variables: &[Variable],
+        faults: &mut Faults,
+    ) {
+        let prefix = self.prefix();
+        let known = |name: &str| {
+            let base = name.strip_suffix("_FILE").unwrap_or(name);
+            name == self.file_variable()
+                || variables.iter().any(|v| v.name == name || (v.secret && v.name == base))
+        };
+        let is_host = |name: &str| environment.get(name).is_some_and(kubernetes::is_address_of_service);
+        for (name, value) in environment.names() {
+            let Some(rest) = name.strip_prefix(&prefix) else { continue };
+            if !known(name) && !kubernetes::is_link(&prefix, rest, value, is_host) {
+                let nearest = variables.iter().min_by_key(|v| distance(&v.name, name));
+                let hint = nearest.map_or_else(String::new, |v| format!("; did you mean {}?", v.name));
+                faults.add(name, format!("is not a setting of {}{hint}", self.service));
+            }
+        }
+    }
+}
+
+fn flatten(at: &str, table: toml::Table, found: &mut Vec<(String, toml::Value)>) {
+    for (name, value) in table {
+        let key = if at.is_empty() { name } else { format!("{at}.{name}") };
+        match value {
+            toml::Value::Table(inner) => flatten(&key, inner, found),
+            // A list of tables (the gateway's routes) has no form as text.
+            toml::Value::Array(_) => {}
+            value => found.push((key, value)),
+        }
+    }
+}
