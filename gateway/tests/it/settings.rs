@@ -16,6 +16,8 @@ fn whatever_settings_are_loaded_a_request_is_answered() {
             "GET /health HTTP/1.1\r\nHost: a.test",
             "GET /api/tasks HTTP/1.1\r\nHost: a.test\r\nOrigin: http://a.test\r\nCookie: better-auth.session_token=x",
         ];
-        runtime.block_on(arbitrary::answers(stack(&settings), &settings.server, &requests));
+        let _entered = runtime.enter();
+        let stack = stack(&settings);
+        runtime.block_on(arbitrary::answers(stack, &settings.server, &requests));
     });
 }
