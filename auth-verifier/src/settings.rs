@@ -236,7 +236,6 @@ impl settings::Settings for Settings {
         }
         faults.hear(self.check_database());
         faults.hear(self.check_identity(said));
-        faults.hear(self.server.check(&Self::SPEC.prefix()));
         faults.result()
     }
 }

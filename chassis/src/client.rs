@@ -33,8 +33,9 @@ pub fn tls() -> rustls::ClientConfig {
 /// A pooled client, HTTP/1.1.
 pub type Client = legacy::Client<HttpsConnector<HttpConnector<Resolver>>, Body>;
 
-/// How long a connection may idle in a pool: shorter than the 5 s after which servers of Node and uvicorn close it, and so
-/// than any of ours, so that a request is not written into a connection that is being closed.
+/// How long a connection may idle in a pool: shorter than the 5 s after which servers of Node and uvicorn close it, and
+/// than the shortest `SERVER__IDLE_SECS` that ours take, so that a request is not written into a connection that is being
+/// closed.
 pub const POOL_IDLE: Duration = Duration::from_secs(4);
 
 /// The most idle connections kept to one host.

@@ -13,6 +13,7 @@ pub mod document;
 pub mod identity;
 pub mod json;
 pub mod lines;
+mod memory;
 pub mod names;
 pub mod ops;
 pub mod problem;

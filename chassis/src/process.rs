@@ -92,6 +92,14 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// Too few files may be open.
+    #[error("the limit of open files is {files}; raise it to {least} at least (ulimit -n, LimitNOFILE)")]
+    Files {
+        /// How many may.
+        files: usize,
+        /// How many must.
+        least: usize,
+    },
     /// Anything else.
     #[error("{0}")]
     Other(#[from] BoxError),
@@ -118,6 +126,10 @@ impl Process {
     pub async fn bind<S: Service>(settings: &S, stop: CancellationToken) -> Result<Self, StartError> {
         let Common { listen, ops_listen, server, .. } = settings.common();
         let prefix = S::SPEC.prefix();
+        let files = file_limit();
+        if files < serve::FILES_MIN {
+            return Err(StartError::Files { files, least: serve::FILES_MIN });
+        }
         let traffic = bind(&prefix, "LISTEN", listen).await?;
         let ops = bind(&prefix, "OPS_LISTEN", ops_listen).await?;
         let readiness = Readiness::default();
@@ -140,7 +152,8 @@ impl Process {
 
     /// Serves until told to stop, then drains: not ready first, then no new connections, then what is in flight.
     pub async fn serve<S: HttpService>(self, service: S) {
-        let Self { stop, readiness, traffic, ops, further, server, .. } = self;
+        let Self { stop, readiness, traffic, ops, further, prefix, server } = self;
+        let server = server.within_files(file_limit(), 1 + further.len(), &prefix);
         let end_secs = (server.drain_delay + server.drain + END).as_secs();
         info!(traffic = local(&traffic), ops = local(&ops), end_secs, "listening");
 
@@ -159,7 +172,7 @@ impl Process {
         let ops_stop = CancellationToken::new();
         let ops_router = ops::router(readiness.clone(), metrics);
         let ops_task = tokio::spawn({
-            let (server, stop) = (server.clone(), ops_stop.clone());
+            let (server, stop) = (server.clone().for_operator(), ops_stop.clone());
             async move { serve::serve(ops, ops_router, &server, stop).await }
         });
         let draining = CancellationToken::new();
@@ -371,6 +384,14 @@ fn raise_file_limit() {
     if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
         warn!(?current, "raise the limit of open files");
     }
+}
+
+/// How many files this process may have open.
+fn file_limit() -> usize {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::Nofile)
+        .current
+        .map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
 }
 
 /// What is cancelled when the process should drain and end, and what when it should end now. It is told by signals,

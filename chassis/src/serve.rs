@@ -1,38 +1,61 @@
 //! Listening and draining, the same for every service.
 //!
-//! HTTP/1.1 and h2c on one port. Everything that a peer could stretch has a bound: how many connections there
-//! are, how long a head may take, how large it may be, how many streams a connection may hold, and how long a
-//! drain waits.
+//! HTTP/1.1 and h2c on one port. Everything that a peer could stretch has a bound: how many connections there are, and
+//! how many of them one address has; how long one may idle; how long a head may take, and how large it may be; how many
+//! streams a connection may hold, how slowly each may be taken or sent, and how long a drain waits.
 
-use std::{
-    convert::Infallible,
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{convert::Infallible, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto,
 };
-use serde::Deserialize;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::{Sleep, sleep, timeout},
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tower::{Service, ServiceExt, service_fn};
+use tower::Service;
 use tracing::{debug, info, warn};
 
-use crate::{Body, settings, trusted_proxies::TrustedProxies};
+use crate::Body;
+
+mod connection;
+mod exchange;
+mod files;
+mod io;
+mod patience;
+mod places;
+mod settings;
+mod streams;
+
+use connection::{Bounds, Connection, Graceful};
+pub use exchange::TooSlow;
+pub use files::FILES_MIN;
+use places::Places;
+pub use settings::ServerSettings;
+use streams::{Front, Streams};
+
+/// How much of an answer one stream may have waiting inside hyper: hyper's own 400 KiB, a hundred times on one connection,
+/// is what a peer that reads nothing would hold.
+const STREAM_BUFFER_BYTES: usize = 64 * 1024;
+
+/// How much of a request's body may come before anybody asks for it, for one stream and for all of a connection.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// Streams that were reset before we saw them, and streams that a peer made us reset; beyond them the connection goes.
+/// Rapid reset (CVE-2023-44487) and its mirror (CVE-2025-8671).
+const RESET_BY_PEER_MAX: usize = 20;
+const RESET_BY_US_MAX: usize = 64;
+
+/// How often an HTTP/2 peer is asked whether it is still there, and how long it may take to say so.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_WAIT: Duration = Duration::from_secs(10);
+
+/// After an `accept` that failed: out of file descriptors, as a rule; trying again at once would only burn the core.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A finished stack: takes a request, always has an answer.
 pub trait HttpService:
@@ -57,69 +80,6 @@ impl<S> HttpService for S where
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// The bounds of a listener.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServerSettings {
-    /// Connections held at once; further ones wait in the kernel's queue.
-    pub connections_max: usize,
-    /// How long a request's head may take to arrive, and how long an idle HTTP/1.1 connection is kept.
-    #[serde(rename = "head_secs", deserialize_with = "settings::secs")]
-    pub head: Duration,
-    /// How long a peer may take none of what we have for it.
-    #[serde(rename = "write_secs", deserialize_with = "settings::secs")]
-    pub write: Duration,
-    /// The proxies in front that are believed about whom they speak for.
-    pub trusted_proxies: TrustedProxies,
-    /// The largest head of a request, in bytes.
-    pub head_bytes: usize,
-    /// The most header fields of a request.
-    pub head_fields: usize,
-    /// Streams that one HTTP/2 connection may have open.
-    pub streams_max: u32,
-    /// How long a service that was told to stop still accepts, so that whoever balances can look elsewhere.
-    #[serde(rename = "drain_delay_secs", deserialize_with = "settings::secs")]
-    pub drain_delay: Duration,
-    /// How long requests in flight may then take to finish.
-    #[serde(rename = "drain_secs", deserialize_with = "settings::secs")]
-    pub drain: Duration,
-}
-
-impl ServerSettings {
-    /// The bounds of its numbers. hyper makes room for as many fields as a head may have, so that a number beyond any sense
-    /// would end the process at the first request.
-    pub const BOUNDS: settings::Bounds = &[
-        ("connections_max", 1..=1_000_000),
-        ("head_secs", 1..=3600),
-        ("write_secs", 1..=3600),
-        ("head_bytes", 8192..=1_048_576),
-        ("head_fields", 1..=10_000),
-        ("streams_max", 1..=10_000),
-        ("drain_delay_secs", 0..=3600),
-        ("drain_secs", 0..=3600),
-    ];
-
-    /// Checks the bounds that would stop the server from working; `prefix` is the service's, as `GATEWAY_`.
-    pub fn check(&self, prefix: &str) -> Result<(), settings::SettingsError> {
-        let wrong = |key: &str, reason: &str| {
-            Err(settings::SettingsError::new(format!("{prefix}SERVER__{key}"), reason))
-        };
-        match self {
-            Self { connections_max: 0 | Semaphore::MAX_PERMITS.., .. } => wrong(
-                "CONNECTIONS_MAX",
-                "must be at least 1 and a number of connections that a machine can hold",
-            ),
-            Self { head: Duration::ZERO, .. } => wrong("HEAD_SECS", "must be at least 1"),
-            Self { write: Duration::ZERO, .. } => wrong("WRITE_SECS", "must be at least 1"),
-            Self { head_bytes: ..8192, .. } => wrong("HEAD_BYTES", "must be at least 8192"),
-            Self { head_bytes: 1_048_577.., .. } => wrong("HEAD_BYTES", "must be at most 1048576"),
-            Self { head_fields: 0, .. } => wrong("HEAD_FIELDS", "must be at least 1"),
-            Self { streams_max: 0, .. } => wrong("STREAMS_MAX", "must be at least 1"),
-            _ => Ok(()),
-        }
-    }
-}
-
 /// Serves `listener` until `stop`, then lets what is in flight finish, for at most `settings.drain`.
 pub async fn serve<S: HttpService>(
     listener: TcpListener,
@@ -127,68 +87,84 @@ pub async fn serve<S: HttpService>(
     settings: &ServerSettings,
     stop: CancellationToken,
 ) {
-    let builder = Arc::new(protocol(settings));
-    let connections = Arc::new(Semaphore::new(settings.connections_max));
-    let graceful = GracefulShutdown::new();
+    let bounds = Arc::new(Bounds::new(settings));
+    let places = Places::new(settings);
+    let settings = Arc::new(settings.clone());
+    let (leave, cut) = (CancellationToken::new(), CancellationToken::new());
     loop {
         // Taken before accepting: beyond the bound a connection waits in the kernel, not in our memory.
         let permit = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            permit = connections.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
+            permit = places.free() => permit,
         };
-        let (stream, peer) = tokio::select! {
+        let (stream, address) = tokio::select! {
             biased;
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of file descriptors, as a rule; trying again at once would only burn the core.
                     warn!(%error, "accept a connection");
-                    sleep(Duration::from_millis(50)).await;
+                    places.make_room();
+                    sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             },
         };
-        let _ = stream.set_nodelay(true);
-        let service = service.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(Peer(peer));
-            service.clone().oneshot(request)
-        });
-        let builder = builder.clone();
-        let (head, write) = (settings.head, settings.write);
-        let watcher = graceful.watcher();
+        let connection = Arc::new(Connection::new(bounds.clone(), leave.child_token()));
+        let Some(place) = places.take(permit, address.ip(), &connection) else {
+            metrics::counter!("http_connections_refused_total", "reason" => "share").increment(1);
+            debug!(peer = %address, "refused a connection: its address has its share");
+            continue;
+        };
+        io::prepare(&stream);
+        let front = Front { service: service.clone(), peer: Peer(address), connection };
+        let (settings, cut) = (settings.clone(), cut.clone());
         tokio::spawn(async move {
-            metrics::gauge!("http_connections").increment(1.0);
-            let io = TokioIo::new(Patient::new(stream, head, write));
-            let connection =
-                builder.serve_connection_with_upgrades(io, TowerToHyperService::new(service)).into_owned();
-            if let Err(error) = watcher.watch(connection).await {
-                debug!(%error, %peer, "connection ended");
+            tokio::select! {
+                biased;
+                () = cut.cancelled() => {}
+                () = converse(stream, front, &settings) => {}
             }
-            metrics::gauge!("http_connections").decrement(1.0);
-            drop(permit);
+            drop(place);
         });
     }
     drop(listener);
-    let open = graceful.count();
-    if timeout(settings.drain, graceful.shutdown()).await.is_err() {
+    let open = places.count();
+    leave.cancel();
+    if timeout(settings.drain, places.empty()).await.is_err() {
+        // Before they are cut, so that their access lines say who cut them.
         crate::trace::cut();
         warn!(drain_secs = settings.drain.as_secs(), "requests were still running at the end of the drain");
+        cut.cancel();
+        places.empty().await;
     } else {
         info!(connections = open, "drained");
     }
 }
 
-fn protocol(settings: &ServerSettings) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+/// Serves one connection, to its end.
+async fn converse<S: HttpService>(stream: TcpStream, front: Front<S>, settings: &ServerSettings) {
+    let (connection, Peer(peer)) = (front.connection.clone(), front.peer);
+    let stream = io::Recorded::new(stream, connection.clone(), io::abort);
+    let builder = protocol(settings, Streams(connection.clone()));
+    let served = builder.serve_connection(TokioIo::new(stream), front);
+    match connection::watch(served, &connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, %peer, "connection ended"),
+        Err(cause) => {
+            metrics::counter!("http_connections_closed_total", "reason" => cause.name()).increment(1);
+            debug!(reason = cause.name(), %peer, "closed a connection");
+        }
+    }
+}
+
+fn protocol(settings: &ServerSettings, streams: Streams) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(streams);
     builder
         .http1()
-        // Without a timer the head's deadline does nothing.
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.head)
+        // Its deadline for a head is one for idling, too; ours are told apart, and kept by the connection's watch.
+        .header_read_timeout(None)
         .max_headers(settings.head_fields)
         .max_buf_size(settings.head_bytes);
     builder
@@ -196,265 +172,24 @@ fn protocol(settings: &ServerSettings) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.streams_max)
         .max_header_list_size(u32::try_from(settings.head_bytes).unwrap_or(u32::MAX))
-        .initial_stream_window_size(64 * 1024)
-        .initial_connection_window_size(1024 * 1024)
-        // Rapid reset (CVE-2023-44487) and its mirror, where the peer makes us reset (CVE-2025-8671).
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(64)
-        .keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10));
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(STREAM_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(RESET_BY_PEER_MAX)
+        .max_local_error_reset_streams(RESET_BY_US_MAX)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_WAIT);
     builder
 }
 
-const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// hyper's connection of a [`Front`].
+type Served<'a, S> = auto::Connection<'a, TokioIo<io::Recorded<TcpStream>>, Front<S>, Streams>;
 
-/// Closes a connection that doesn't say in time which protocol it speaks, or takes nothing of what we have for it.
-///
-/// The head's deadline starts only when the protocol is known, so a peer that sends nothing, or the first bytes of the
-/// HTTP/2 preface and no more, would be held for ever. So would one that never reads.
-struct Patient {
-    stream: TcpStream,
-    /// Until the protocol is known: the deadline, and how much of the preface has come.
-    waiting: Option<(Pin<Box<Sleep>>, usize)>,
-    write: Duration,
-    /// Since when nothing is taken: the deadline for that.
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl Patient {
-    fn new(stream: TcpStream, head: Duration, write: Duration) -> Self {
-        Self { stream, waiting: Some((Box::pin(sleep(head)), 0)), write, stalled: None }
-    }
-
-    /// Keeps the deadline of a write that may be waiting.
-    fn timed<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
-            self.stalled = None;
-            return polled;
-        }
-        let write = self.write;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(write)));
-        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncRead for Patient {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        let Some((deadline, seen)) = &mut this.waiting else { return polled };
-        if polled.is_pending() {
-            return match deadline.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-                Poll::Pending => Poll::Pending,
-            };
-        }
-        let new = &buffer.filled()[before..];
-        let rest = &H2_PREFACE[*seen..];
-        *seen += new.len();
-        if new.is_empty() || !rest.starts_with(new) || *seen == H2_PREFACE.len() {
-            this.waiting = None;
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Patient {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, data);
-        self.timed(cx, polled)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.timed(cx, polled)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+impl<S: HttpService> Graceful for Served<'_, S> {
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use http_body_util::BodyExt;
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        sync::Notify,
-    };
-
-    use super::*;
-
-    pub(crate) fn settings() -> ServerSettings {
-        ServerSettings {
-            connections_max: 100,
-            head: Duration::from_secs(10),
-            write: Duration::from_secs(60),
-            trusted_proxies: TrustedProxies::default(),
-            head_bytes: 32 * 1024,
-            head_fields: 100,
-            streams_max: 100,
-            drain_delay: Duration::ZERO,
-            drain: Duration::from_secs(25),
-        }
-    }
-
-    /// Where a request waits inside the server.
-    #[derive(Default)]
-    struct Gate {
-        arrived: Notify,
-        go: Notify,
-    }
-
-    /// A server whose requests wait at `gate`; how to reach it, how to stop it, and its end.
-    async fn waiting(
-        settings: ServerSettings,
-        gate: Arc<Gate>,
-    ) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        let service = service_fn(move |_: Request<Body>| {
-            let gate = gate.clone();
-            async move {
-                gate.arrived.notify_one();
-                gate.go.notified().await;
-                Ok::<_, Infallible>(Response::new(Body::from("done")))
-            }
-        });
-        let token = stop.clone();
-        let end = tokio::spawn(async move { serve(listener, service, &settings, token).await });
-        (address, stop, end)
-    }
-
-    async fn closed(stream: &mut TcpStream) -> Vec<u8> {
-        let mut read = Vec::new();
-        let _ =
-            timeout(Duration::from_secs(20), stream.read_to_end(&mut read)).await.expect("closed in time");
-        read
-    }
-
-    #[tokio::test]
-    async fn a_request_in_flight_survives_the_drain() {
-        let gate = Arc::new(Gate::default());
-        let (address, stop, end) = waiting(settings(), gate.clone()).await;
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-        gate.arrived.notified().await;
-        stop.cancel();
-        gate.go.notify_one();
-        let answer = String::from_utf8(closed(&mut stream).await).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
-        end.await.unwrap();
-        assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
-    }
-
-    #[tokio::test]
-    async fn a_drain_does_not_wait_for_ever() {
-        let settings = ServerSettings { drain: Duration::from_millis(50), ..settings() };
-        let gate = Arc::new(Gate::default());
-        let (address, stop, end) = waiting(settings, gate.clone()).await;
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-        gate.arrived.notified().await;
-        stop.cancel();
-        timeout(Duration::from_secs(20), end).await.expect("the drain ends").unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_does_not_finish_its_head_is_closed() {
-        let settings = ServerSettings { head: Duration::from_millis(50), ..settings() };
-        let (address, _stop, _end) = waiting(settings, Arc::new(Gate::default())).await;
-        for start in ["", "P", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nhost: a\r\n"] {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(start.as_bytes()).await.unwrap();
-            closed(&mut stream).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_head_that_is_too_large_is_refused() {
-        let gate = Arc::new(Gate::default());
-        let (address, _stop, _end) = waiting(settings(), gate).await;
-        let many = "x: y\r\n".repeat(101);
-        let long = format!("x: {}\r\n", "y".repeat(33 * 1024));
-        for fields in [many, long] {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n").as_bytes()).await.unwrap();
-            let answer = String::from_utf8_lossy(&closed(&mut stream).await).into_owned();
-            assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
-        }
-    }
-
-    #[tokio::test]
-    async fn connections_beyond_the_bound_wait_until_one_ends() {
-        let gate = Arc::new(Gate::default());
-        let (address, _stop, _end) =
-            waiting(ServerSettings { connections_max: 1, ..settings() }, gate.clone()).await;
-        let mut first = TcpStream::connect(address).await.unwrap();
-        first.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
-        let mut second = TcpStream::connect(address).await.unwrap();
-        second.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
-        let mut byte = [0];
-        assert!(
-            timeout(Duration::from_millis(50), second.read(&mut byte)).await.is_err(),
-            "the second waits"
-        );
-        gate.go.notify_one();
-        assert!(closed(&mut first).await.ends_with(b"done"));
-        gate.go.notify_one();
-        assert!(closed(&mut second).await.ends_with(b"done"));
-    }
-
-    #[tokio::test]
-    async fn h2c_is_spoken_on_the_same_port() {
-        let gate = Arc::new(Gate::default());
-        gate.go.notify_one();
-        let (address, _stop, _end) = waiting(settings(), gate).await;
-        let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
-        let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
-        tokio::spawn(connection);
-        let request = Request::get(format!("http://{address}/")).body(Body::empty()).unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        assert_eq!(response.version(), http::Version::HTTP_2);
-        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "done");
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_never_reads_is_closed() {
-        let settings = ServerSettings { write: Duration::from_millis(50), ..settings() };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let service = service_fn(|_: Request<Body>| async {
-            Ok::<_, Infallible>(Response::new(Body::from(vec![0; 64 * 1024 * 1024])))
-        });
-        tokio::spawn(async move { serve(listener, service, &settings, CancellationToken::new()).await });
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-        // What can be written shows when the other end has gone.
-        let gone = async {
-            while stream.write_all(b"x").await.is_ok() {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(Duration::from_secs(20), gone).await.expect("closed in time");
-    }
-}
+pub(crate) mod tests;

@@ -82,7 +82,6 @@ impl settings::Settings for Settings {
         if self.identity.audience.trim().is_empty() {
             faults.add("TASK_SERVICE_IDENTITY__AUDIENCE", "must not be empty");
         }
-        faults.hear(self.server.check(&Self::SPEC.prefix()));
         faults.result()
     }
 }

@@ -6,6 +6,7 @@
 mod authentication;
 mod cors;
 mod forwarding;
+mod front_door;
 mod identity;
 mod life;
 mod limits;

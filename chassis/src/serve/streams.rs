@@ -1,0 +1,100 @@
+//! What stands between hyper and the service: each request begins an exchange, and each HTTP/2 stream can be given up.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response, Version};
+use hyper::{body::Incoming, rt::Executor, service::Service};
+use pin_project_lite::pin_project;
+use tower::{ServiceExt, util::Oneshot};
+
+use super::{
+    HttpService, Peer,
+    connection::Connection,
+    exchange::{Arriving, Departing, Exchange},
+};
+use crate::Body;
+
+/// The service, as hyper calls it for one connection.
+pub(super) struct Front<S> {
+    pub service: S,
+    pub peer: Peer,
+    pub connection: Arc<Connection>,
+}
+
+impl<S: HttpService> Service<Request<Incoming>> for Front<S> {
+    type Response = Response<Departing>;
+    type Error = Infallible;
+    type Future = Answering<Oneshot<S, Request<Body>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let exchange = self.connection.begin(request.version() == Version::HTTP_2);
+        let mut request = request.map(|body| Arriving::body(body, &exchange));
+        request.extensions_mut().insert(self.peer);
+        Answering { answer: Some(Box::pin(self.service.clone().oneshot(request))), exchange }
+    }
+}
+
+/// An answer in the making.
+///
+/// Boxed, and let go of when it is there: the stations' state is thousands of bytes, which would else be held by each answer
+/// that waits for its peer, and by each HTTP/1.1 connection that idles.
+pub(super) struct Answering<F> {
+    answer: Option<Pin<Box<F>>>,
+    exchange: Arc<Exchange>,
+}
+
+impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Answering<F> {
+    type Output = Result<Response<Departing>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(answer) = &mut self.answer else { return Poll::Pending };
+        let Ok(response) = ready!(answer.as_mut().poll(cx));
+        self.answer = None;
+        Poll::Ready(Ok(response.map(|body| Departing::new(body, self.exchange.clone()))))
+    }
+}
+
+/// Where hyper runs the streams of one connection.
+///
+/// hyper makes a stream's future by calling the service, and hands it to the executor at once: so the exchange that
+/// began last is this stream's.
+#[derive(Clone)]
+pub(super) struct Streams(pub Arc<Connection>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        match self.0.begun() {
+            Some(exchange) => tokio::spawn(Stream { stream, exchange }),
+            None => tokio::spawn(stream),
+        };
+    }
+}
+
+pin_project! {
+    /// An HTTP/2 stream. Dropping hyper's future of it resets it, and frees what is queued for it.
+    struct Stream<F> {
+        #[pin]
+        stream: F,
+        exchange: Arc<Exchange>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Stream<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if this.exchange.is_cut(cx.waker()) {
+            metrics::counter!("http_streams_reset_total", "reason" => "slow").increment(1);
+            return Poll::Ready(());
+        }
+        ready!(this.stream.poll(cx));
+        this.exchange.done();
+        Poll::Ready(())
+    }
+}
