@@ -21,7 +21,7 @@ const LONG: (&str, &str) = ("GATEWAY_SERVER__DRAIN_SECS", "55");
 
 /// Nobody whom the deadlines of connections are to spare the wait.
 const PATIENT: [(&str, &str); 3] = [
-    ("GATEWAY_SERVER__HEAD_SECS", "600"),
+    ("GATEWAY_SERVER__HEAD_SECS", "300"),
     ("GATEWAY_VERIFIER__TIMEOUT_MS", "300000"),
     ("GATEWAY_LOG", "json"),
 ];
