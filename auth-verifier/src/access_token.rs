@@ -7,6 +7,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
 use crate::{
     Rejection, Unverified,
+    asker::Asker,
     jwt::AccessTokens,
     lookups::{Found, Lookups, Question},
 };
@@ -32,11 +33,11 @@ impl OpaqueTokens {
         (plain && (32..=BYTES_MAX).contains(&token.len())).then_some(token)
     }
 
-    /// What a token, without its prefix, stands for at the time `now`, in seconds since 1970.
-    pub async fn verify(&self, token: &str, now: u64) -> Result<Found, Unverified> {
+    /// What a token, without its prefix, stands for.
+    pub async fn verify(&self, token: &str, asker: Asker) -> Result<Found, Unverified> {
         // As the provider keeps them (`storeTokens: "hashed"`).
         let hash = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes()));
-        let found = self.lookups.find(Question::AccessToken(&hash), now).await?;
+        let found = self.lookups.find(Question::AccessToken(&hash), asker).await?;
         let found = found.ok_or(Rejection::NoAccessToken)?;
         let resources = &found.grant.resources;
         let ours = &self.demands.parties.audiences;

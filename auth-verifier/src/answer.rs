@@ -4,7 +4,7 @@ use chassis::{identity, problem::Problem};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::{
-    Rejection, Unavailable,
+    Rejection,
     verdict::{Caller, Verdict},
 };
 
@@ -17,12 +17,12 @@ pub fn to(verdict: Verdict) -> Result<Caller, Problem> {
         }
         Verdict::Rejected(rejection) => Err(rejected(&rejection)),
         Verdict::Banned => Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "this account is banned")),
-        Verdict::Unavailable(Unavailable::Keys | Unavailable::Sessions) => Err(Problem::new(
+        Verdict::Unavailable(unavailable) => Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "verifier-unavailable",
             "who is calling can't be checked right now; try again in a moment",
         )
-        .retry_after_secs(1)),
+        .retry_after_secs(unavailable.retry_after_secs())),
     }
 }
 
@@ -47,7 +47,8 @@ fn rejected(rejection: &Rejection) -> Problem {
             "insufficient-scope",
             "the token does not allow this; ask for one with the scopes that this API needs",
         ),
-        Rejection::Missing | Rejection::Scheme => (
+        Rejection::TooLong(bytes) => return too_long(*bytes),
+        Rejection::Missing | Rejection::Scheme | Rejection::Literal(_) | Rejection::OtherCookie { .. } => (
             StatusCode::UNAUTHORIZED,
             "Bearer realm=\"api\"",
             "unauthenticated",
@@ -62,4 +63,14 @@ fn rejected(rejection: &Rejection) -> Problem {
     };
     Problem::new(status, code, detail)
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+}
+
+/// Nothing was looked at, so nothing is given away; and to sign in again would make another of that length.
+fn too_long(bytes: usize) -> Problem {
+    let told = format!("the token is longer than {bytes} bytes, the most that is looked at");
+    let challenge = format!("Bearer realm=\"api\", error=\"invalid_token\", error_description=\"{told}\"");
+    let challenge = HeaderValue::try_from(challenge).expect("it is ASCII");
+    let detail = format!("{told}; make it say less, or raise AUTH_VERIFIER_TOKEN_BYTES_MAX");
+    Problem::new(StatusCode::UNAUTHORIZED, "token-too-long", detail)
+        .with_header(header::WWW_AUTHENTICATE, challenge)
 }

@@ -31,6 +31,8 @@ const KEPT_MAX: u64 = 10_000;
 /// Signs identity assertions, and hands them out again while they are young.
 pub struct Signer {
     key: Ed25519KeyPair,
+    /// Public keys that are published besides.
+    besides: Vec<Ed25519KeyPair>,
     header: String,
     audience: String,
     life: Duration,
@@ -59,13 +61,7 @@ impl Signer {
     /// and whatever it hands out for longer than `max_age`, for which a verdict, and so the assertion with it, may be
     /// reused.
     pub fn new(seed: &str, audience: String, life: Duration, max_age: Duration) -> Self {
-        let mut derived = [0; 32];
-        Salt::new(HKDF_SHA256, SALT)
-            .extract(seed.as_bytes())
-            .expand(&[INFO], SeedLength)
-            .and_then(|derivation| derivation.fill(&mut derived))
-            .expect("HKDF-SHA256 gives up to 8160 bytes");
-        let key = Ed25519KeyPair::from_seed_unchecked(&derived).expect("any 32 bytes are an Ed25519 seed");
+        let key = derived(seed);
         let header = json!({"alg": "EdDSA", "kid": kid(&key), "typ": "JWT"}).to_string();
         // Most of the time that is left beyond `max_age` is for those who check it.
         let age_max = life.saturating_sub(max_age) / 4;
@@ -74,11 +70,23 @@ impl Signer {
         Self {
             header: BASE64_URL_SAFE_NO_PAD.encode(header),
             key,
+            besides: Vec::new(),
             audience,
             life,
             age_max: age_max.as_secs(),
             kept: kept.build(),
         }
+    }
+
+    /// Publishes the keys of these seeds, too: of replicas that sign with another one, before or after they do.
+    #[must_use]
+    pub fn publishing<'a>(mut self, seeds: impl IntoIterator<Item = &'a str>) -> Self {
+        for key in seeds.into_iter().map(derived) {
+            if [&self.key].into_iter().chain(&self.besides).all(|known| kid(known) != kid(&key)) {
+                self.besides.push(key);
+            }
+        }
+        self
     }
 
     /// Says that `user` is calling, at the time `now`, in seconds since 1970, or has been a moment ago.
@@ -109,13 +117,26 @@ impl Signer {
         assertion
     }
 
-    /// The public key, as a JWK set.
+    /// The public keys, as a JWK set; first the one that signs.
     pub fn jwks(&self) -> serde_json::Value {
-        let x = BASE64_URL_SAFE_NO_PAD.encode(self.key.public_key());
-        json!({"keys": [{
-            "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid(&self.key), "x": x,
-        }]})
+        let jwk = |key: &Ed25519KeyPair| {
+            let x = BASE64_URL_SAFE_NO_PAD.encode(key.public_key());
+            json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid(key), "x": x})
+        };
+        let keys: Vec<_> = [&self.key].into_iter().chain(&self.besides).map(jwk).collect();
+        json!({ "keys": keys })
     }
+}
+
+/// By HKDF-SHA256 (RFC 5869).
+fn derived(seed: &str) -> Ed25519KeyPair {
+    let mut derived = [0; 32];
+    Salt::new(HKDF_SHA256, SALT)
+        .extract(seed.as_bytes())
+        .expand(&[INFO], SeedLength)
+        .and_then(|derivation| derivation.fill(&mut derived))
+        .expect("HKDF-SHA256 gives up to 8160 bytes");
+    Ed25519KeyPair::from_seed_unchecked(&derived).expect("any 32 bytes are an Ed25519 seed")
 }
 
 /// The key's thumbprint (RFC 7638, RFC 8037 §2): another key has another name.
@@ -202,6 +223,16 @@ mod tests {
         }
         signer.kept.run_pending_tasks();
         assert!((1..=KEPT_MAX).contains(&signer.kept.entry_count()), "{}", signer.kept.entry_count());
+    }
+
+    #[test]
+    fn keys_that_others_sign_with_are_published_behind_our_own_and_none_twice() {
+        let (old, new) = ("an-older-seed-of-thirty-two-bytes-", "a-newer-seed-of-thirty-two-bytes--");
+        let signer = signer(SEED).publishing([old, SEED, new, old]);
+        let kid = |seed: &str| self::signer(seed).jwks()["keys"][0]["kid"].clone();
+        let published = signer.jwks();
+        let published: Vec<_> = published["keys"].as_array().unwrap().iter().map(|key| &key["kid"]).collect();
+        assert_eq!(published, [&kid(SEED), &kid(old), &kid(new)]);
     }
 
     #[test]

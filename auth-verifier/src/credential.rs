@@ -31,7 +31,12 @@ pub enum Bearer<'a> {
     Session(&'a str),
     /// None: `Authorization` is of another scheme, such as that of a site behind a password.
     Foreign,
+    /// None: what a program says that has none to send.
+    Literal(&'static str),
 }
+
+/// What comes of a token that is not there: `Bearer ${token}`, before anybody has signed in.
+const LITERALS: [&str; 3] = ["null", "undefined", ""];
 
 /// A session cookie. Its `Debug` shows no more than whether there is a cache beside it.
 #[derive(PartialEq, Eq)]
@@ -48,6 +53,7 @@ impl fmt::Debug for Bearer<'_> {
             Self::Jwt(_) => "Jwt(…)",
             Self::Session(_) => "Session(…)",
             Self::Foreign => "Foreign",
+            Self::Literal(literal) => literal,
         })
     }
 }
@@ -88,7 +94,10 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Bearer<'_>>, Rejection> {
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Ok(Some(Bearer::Foreign));
     }
-    if token.is_empty() || !token.bytes().all(is_of_a_token) {
+    if let Some(literal) = LITERALS.into_iter().find(|literal| *literal == token) {
+        return Ok(Some(Bearer::Literal(literal)));
+    }
+    if !token.bytes().all(is_of_a_token) {
         return Err(Rejection::Header);
     }
     let jwt = token.bytes().filter(|byte| *byte == b'.').count() >= 2;
@@ -124,12 +133,21 @@ mod tests {
         check(&["Bearer a", "Bearer a"], Err(Rejection::Ambiguous));
         check(&["Basic YTpi"], Ok(Some(Bearer::Foreign)));
         check(&["a.b.c"], Ok(Some(Bearer::Foreign)));
-        for bad in
-            ["Bearer", "Bearer ", "Bearer  a", "Bearer a ", "Bearer a, Bearer b", "Bearer\ta", "Bearer \"a\""]
-        {
+        for bad in ["Bearer  a", "Bearer a ", "Bearer a, Bearer b", "Bearer\ta", "Bearer \"a\"", "Bearer  "] {
             let foreign = bad.contains('\t');
             check(&[bad], if foreign { Ok(Some(Bearer::Foreign)) } else { Err(Rejection::Header) });
         }
+    }
+
+    #[test]
+    fn a_program_without_a_token_sends_none() {
+        for (sent, literal) in
+            [("Bearer null", "null"), ("bearer undefined", "undefined"), ("Bearer ", ""), ("Bearer", "")]
+        {
+            check(&[sent], Ok(Some(Bearer::Literal(literal))));
+        }
+        check(&["Bearer Null"], Ok(Some(Bearer::Session("Null"))));
+        check(&["Bearer nulls"], Ok(Some(Bearer::Session("nulls"))));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use self::message::{
     CheckRequest, CheckResponse, DeniedHttpResponse, HeaderValueOption, HttpRequest, HttpResponse,
     HttpStatus, OVERWRITE_IF_EXISTS_OR_ADD, OkHttpResponse,
 };
-use crate::{answer, verdict::Caller, verifier::Verifier};
+use crate::{answer, asker::FORWARDED_FOR, verdict::Caller, verifier::Verifier};
 
 /// The largest check that is read, in bytes: the head of a request with room to spare. Bodies are not asked for.
 pub const CHECK_BYTES_MAX: usize = 256 * 1024;
@@ -37,7 +37,7 @@ const CHECK_WAIT: Duration = Duration::from_secs(5);
 /// The one method that is answered.
 pub const CHECK_PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 
-/// The headers that say who is calling; the others of a check are not looked at.
+/// The headers that say who is calling; of the others only the client's address is looked at.
 const CREDENTIALS: [HeaderName; 2] = [header::AUTHORIZATION, header::COOKIE];
 
 /// The whole stack.
@@ -122,6 +122,10 @@ impl HttpRequest {
             for value in self.values(name.clone()) {
                 headers.append(&name, HeaderValue::from_bytes(value).ok()?);
             }
+        }
+        // A hint, which may be missing.
+        for client in self.values(FORWARDED_FOR).filter_map(|value| HeaderValue::from_bytes(value).ok()) {
+            headers.append(FORWARDED_FOR, client);
         }
         Some(headers)
     }

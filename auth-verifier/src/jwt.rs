@@ -36,6 +36,8 @@ pub struct Profile {
     pub bytes_max: usize,
     /// How many verified tokens are remembered, and for how long.
     pub remembered: Bounds,
+    /// How the ids of other issuers' users begin; those of whoever has none may not begin so.
+    pub prefixes: Arc<[String]>,
 }
 
 /// How HS256 tokens are checked.
@@ -135,7 +137,10 @@ impl Tokens {
             let until = shared.verify(jws, now)?;
             let checked = claims.check(&shared.parties, shared.named, profile.leeway, now)?;
             let expires = checked.expires.min(until);
-            return Ok((verified(claims, Checked { expires, ..checked }, &Users::Own)?, None));
+            return Ok((
+                verified(claims, Checked { expires, ..checked }, &Users::Own, &profile.prefixes)?,
+                None,
+            ));
         }
         let (authority, parties) =
             profile.chosen(claims, access_tokens).ok_or_else(|| jws.unaccepted())??;
@@ -144,7 +149,7 @@ impl Tokens {
         if let Some(access_tokens) = access_tokens {
             access_tokens.check(claims, &checked)?;
         }
-        let verified = verified(claims, checked, &authority.users)?;
+        let verified = verified(claims, checked, &authority.users, &profile.prefixes)?;
         Ok((verified, Some((Arc::clone(authority), key))))
     }
 }
@@ -214,10 +219,19 @@ impl AccessTokens {
     }
 }
 
-fn verified(claims: &Claims, checked: Checked, users: &Users) -> Result<Verified, Rejection> {
+fn verified(
+    claims: &Claims,
+    checked: Checked,
+    users: &Users,
+    prefixes: &[String],
+) -> Result<Verified, Rejection> {
     let Checked { sub, expires } = checked;
+    let user = users.named(&sub).ok_or(Rejection::Subject)?;
+    if users.are_ours() && prefixes.iter().any(|prefix| user.as_str().starts_with(&**prefix)) {
+        return Err(Rejection::Foreign);
+    }
     let person = Person {
-        user: users.named(&sub).ok_or(Rejection::Subject)?,
+        user,
         email: claims.email.text().filter(|_| users.are_ours()).and_then(Email::parse),
         expires,
         banned: false,

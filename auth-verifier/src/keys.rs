@@ -153,21 +153,26 @@ impl Keys {
             count("remembered");
             return Err(unknown().into());
         }
-        let refetched = self.document.refetch().await;
+        let refetched = self.document.refetch(|set| set.get(kid).is_some()).await;
         count(match refetched {
             Ok(Refetched::Now) => "fetched",
-            Ok(Refetched::Lately) => "held_back",
+            Ok(Refetched::Lately(_)) => "held_back",
             Err(_) => "unreachable",
         });
         if let Some(key) = known() {
             return Ok(key);
         }
         match (refetched, self.document.current()) {
-            (Ok(fetched), Some(_)) => {
-                if fetched == Refetched::Now && kid.len() <= KID_BYTES_MAX {
+            (Ok(Refetched::Now), Some(_)) => {
+                if kid.len() <= KID_BYTES_MAX {
                     self.missing.insert(kid.to_owned(), ());
                 }
                 Err(unknown().into())
+            }
+            // It may have been made since.
+            (Ok(Refetched::Lately(left)), Some(_)) => {
+                let secs = left.as_millis().div_ceil(1000).try_into().unwrap_or(u32::MAX);
+                Err(Unavailable::Key(secs).into())
             }
             _ => Err(Unavailable::Keys.into()),
         }

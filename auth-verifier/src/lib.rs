@@ -11,7 +11,8 @@
 pub mod secrets;
 pub mod settings;
 
-// What does a request carry?
+// What does a request carry, and who asks about it?
+pub mod asker;
 pub mod cookies;
 pub mod credential;
 
@@ -54,6 +55,7 @@ pub mod token;
 mod claims;
 mod cli;
 mod evicted;
+mod misnamed;
 mod pasted;
 mod person;
 mod rejection;

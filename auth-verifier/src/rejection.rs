@@ -42,6 +42,17 @@ pub enum Rejection {
     /// Another scheme than Bearer.
     #[error("the Authorization scheme is not Bearer")]
     Scheme,
+    /// What a program says that has no token to send.
+    #[error("the Authorization header has no token: it says `Bearer {0}`")]
+    Literal(&'static str),
+    /// A session cookie by another name than it is looked for.
+    #[error("a session cookie is called {found}, and not looked at. {set}")]
+    OtherCookie {
+        /// What it is called.
+        found: Claimed,
+        /// What to set.
+        set: String,
+    },
     /// Two answers to one question.
     #[error("the request carries more than one Authorization header")]
     Ambiguous,
@@ -119,8 +130,13 @@ pub enum Rejection {
     #[error("the session token's signature is not written as Better Auth writes it, 44 characters of base64")]
     SessionSpelling,
     /// A session token that is not accepted as a bearer token.
-    #[error("session tokens are not accepted as bearer tokens, or not without a signature")]
+    #[error("session tokens are not accepted as bearer tokens (AUTH_VERIFIER_SESSION__BEARER)")]
     SessionBearer,
+    /// A session token without a signature: whoever has read a table or a log has it.
+    #[error(
+        "a session token without its signature is not accepted as a bearer token: send what set-auth-token hands out"
+    )]
+    SessionUnsigned,
     /// Signed out, over, or never there.
     #[error("there is no such session, or it has ended")]
     NoSession,
@@ -136,6 +152,9 @@ pub enum Rejection {
     /// A subject that can't be a user id.
     #[error("the token's `sub` is empty, too long, or has characters that can't stand in a header")]
     Subject,
+    /// A user of ours, or of an issuer that shares our users, who is called as only another issuer's are.
+    #[error("the user's id begins as those of a trusted issuer do (user_prefix), and is not of that issuer")]
+    Foreign,
     /// Any of these, with what the token says of itself.
     #[error("{reason} ({says})")]
     Of {
@@ -178,7 +197,16 @@ impl fmt::Display for Says {
 impl Rejection {
     /// Whether there was no credential, or what looked like one is nobody's: then another may count.
     pub(crate) fn is_of_none(&self) -> bool {
-        matches!(self, Self::Missing | Self::Scheme | Self::SessionSignature | Self::SessionBearer)
+        matches!(
+            self,
+            Self::Missing
+                | Self::Scheme
+                | Self::Literal(_)
+                | Self::OtherCookie { .. }
+                | Self::SessionSignature
+                | Self::SessionBearer
+                | Self::SessionUnsigned
+        )
     }
 
     /// The token is of that type, which is none of an API token's.
@@ -218,6 +246,10 @@ impl Rejection {
             Self::SessionSignature => "session_signature",
             Self::SessionSpelling => "session_spelling",
             Self::SessionBearer => "session_bearer",
+            Self::SessionUnsigned => "session_unsigned",
+            Self::Literal(_) => "literal",
+            Self::OtherCookie { .. } => "other_cookie",
+            Self::Foreign => "foreign_user",
             Self::NoSession => "no_session",
             Self::Bound => "bound",
             Self::IdToken => "id_token",
@@ -238,9 +270,39 @@ pub enum Unavailable {
     /// No key set, or none that is young enough, or the one there is lacks a key and can't be fetched again.
     #[error("Better Auth's keys can't be fetched")]
     Keys,
+    /// The set that is there lacks a key, and is not fetched again yet; for so many seconds.
+    #[error("the token names a key that is not known, and the keys are not fetched again for another {0} s")]
+    Key(u32),
     /// Neither its tables nor it itself answers.
     #[error("sessions can't be looked up")]
     Sessions,
+    /// Better Auth's rate limit; for so many seconds.
+    #[error("Better Auth limits how often sessions are looked up; it is not asked for another {0} s")]
+    Limited(u32),
+    /// The answer takes longer than whoever asks waits. It is served to whoever asks next.
+    #[error("the answer takes longer than it is waited for, and is served to whoever asks next")]
+    Late,
+}
+
+impl Unavailable {
+    /// When to try again, in seconds.
+    pub fn retry_after_secs(&self) -> u32 {
+        match self {
+            Self::Key(secs) | Self::Limited(secs) => (*secs).max(1),
+            Self::Keys | Self::Sessions | Self::Late => 1,
+        }
+    }
+
+    /// A name for counting.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Keys => "keys",
+            Self::Key(_) => "key",
+            Self::Sessions => "sessions",
+            Self::Limited(_) => "limited",
+            Self::Late => "late",
+        }
+    }
 }
 
 /// A credential could not be taken for good.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     Rejection, Unverified,
+    asker::Asker,
     jwt::Verified,
     lookups::{Found, Lookups, Question},
     person::Person,
@@ -33,18 +34,17 @@ pub struct Revocations {
 }
 
 impl Revocations {
-    /// Whose token it is, if it was not revoked, at the time `now`, in seconds since 1970. Only our own Better Auth's
-    /// users can be asked about.
-    pub async fn check(&self, verified: Verified, now: u64) -> Result<Found, Unverified> {
+    /// Whose token it is, if it was not revoked. Only our own Better Auth's users can be asked about.
+    pub async fn check(&self, verified: Verified, asker: Asker) -> Result<Found, Unverified> {
         let Verified { person, session, own } = verified;
         let found = match (self.by, own) {
             (Revocation::Off, _) | (_, false) => return Ok(Found::lasting(person)),
             (Revocation::User, true) => {
-                self.lookups.find(Question::User(&person.user), now).await?.ok_or(Rejection::NoUser)?
+                self.lookups.find(Question::User(&person.user), asker).await?.ok_or(Rejection::NoUser)?
             }
             (Revocation::Session, true) => {
                 let id = session.ok_or(Rejection::MissingClaim("sid"))?;
-                let found = self.lookups.find(Question::SessionById(&id), now).await?;
+                let found = self.lookups.find(Question::SessionById(&id), asker).await?;
                 found.ok_or(Rejection::NoSession)?
             }
         };

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use crate::{
     Rejection, Unverified,
+    asker::Asker,
     cookies::{CookieNames, decoded},
     credential::SessionCookie,
     lookups::{Found, Lookups, Question},
+    misnamed::Misnamed,
     session_data::CookieCache,
     session_token::{SessionToken, SigningKeys},
     settings::BearerTokens,
@@ -20,6 +22,8 @@ pub struct Sessions {
     pub lookups: Arc<Lookups>,
     /// What the cookies are called.
     pub names: Vec<CookieNames>,
+    /// Finds one that is called otherwise.
+    pub misnamed: Misnamed,
     /// The cookie cache, where it is honoured.
     pub cache: Option<CookieCache>,
     /// Which of them are bearer tokens.
@@ -29,41 +33,44 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Whose session a cookie is for, at the time `now`, in seconds since 1970: by the cache beside it, else by
-    /// looking it up.
-    pub async fn by_cookie(&self, cookie: &SessionCookie<'_>, now: u64) -> Result<Found, Unverified> {
+    /// Whose session a cookie is for: by the cache beside it, else by looking it up.
+    pub async fn by_cookie(&self, cookie: &SessionCookie<'_>, asker: Asker) -> Result<Found, Unverified> {
+        let now = asker.now;
         let token = self.keys.open(&cookie.token, now).ok_or(Rejection::SessionSignature)?;
         if let Some((cache, data)) = self.cache.as_ref().zip(cookie.data.as_ref())
             && let Some(person) = cache.open(data, &token, &self.keys, now).await
         {
             return Ok(Found::lasting(person));
         }
-        self.look_up(&token, now).await
+        self.look_up(Question::Session(&token), asker).await
     }
 
     /// Whose session a bearer token is for.
-    pub async fn by_bearer(&self, token: &str, now: u64) -> Result<Found, Unverified> {
+    pub async fn by_bearer(&self, token: &str, asker: Asker) -> Result<Found, Unverified> {
+        let now = asker.now;
         if token.len() > self.bytes_max {
             return Err(Rejection::TooLong(self.bytes_max).into());
         }
-        let token = match (self.bearer, token.contains('.')) {
+        match (self.bearer, token.contains('.')) {
             (BearerTokens::Any | BearerTokens::Signed, true) => {
                 let token = decoded(token);
-                self.keys.open(&token, now).ok_or_else(|| {
+                let token = self.keys.open(&token, now).ok_or_else(|| {
                     let ours = self.keys.recognise(&token, now);
                     if ours { Rejection::SessionSpelling } else { Rejection::SessionSignature }
-                })?
+                })?;
+                self.look_up(Question::Session(&token), asker).await
             }
-            (BearerTokens::Any, false) => SessionToken::bare(token).ok_or(Rejection::NoSession)?,
-            (BearerTokens::Signed, false) | (BearerTokens::Off, _) => {
-                return Err(Rejection::SessionBearer.into());
+            (BearerTokens::Any, false) => {
+                let token = SessionToken::bare(token).ok_or(Rejection::NoSession)?;
+                self.look_up(Question::Bare(&token), asker).await
             }
-        };
-        self.look_up(&token, now).await
+            (BearerTokens::Signed, false) => Err(Rejection::SessionUnsigned.into()),
+            (BearerTokens::Off, _) => Err(Rejection::SessionBearer.into()),
+        }
     }
 
-    async fn look_up(&self, token: &SessionToken, now: u64) -> Result<Found, Unverified> {
-        let found = self.lookups.find(Question::Session(token), now).await?;
+    async fn look_up(&self, question: Question<'_>, asker: Asker) -> Result<Found, Unverified> {
+        let found = self.lookups.find(question, asker).await?;
         Ok(found.ok_or(Rejection::NoSession)?)
     }
 }

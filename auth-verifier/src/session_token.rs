@@ -116,8 +116,13 @@ impl SessionToken {
     ///
     /// Better Auth makes them of 32 letters and digits; what is shorter or has anything else in it is not looked up.
     pub fn bare(text: &str) -> Option<Self> {
-        let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        (plain && (32..=256).contains(&text.len())).then(|| Self(text.to_owned()))
+        let token = Self(text.to_owned());
+        token.is_plain().then_some(token)
+    }
+
+    /// Whether it is of letters and digits alone, and as many as Better Auth makes them of.
+    pub fn is_plain(&self) -> bool {
+        self.0.bytes().all(|byte| byte.is_ascii_alphanumeric()) && (32..=256).contains(&self.0.len())
     }
 
     /// The token, for looking it up.

@@ -40,10 +40,11 @@ const JWKS: Bounds = &[
     ("fresh_secs", 1..=604_800),
     ("stale_max_secs", 1..=31_536_000),
     ("cool_down_secs", 1..=3600),
-    ("timeout_ms", 1..=300_000),
+    ("timeout_ms", 1..=120_000),
+    ("first_timeout_ms", 1..=300_000),
 ];
 const JWT: Bounds = &[("remembered_secs", 0..=300), ("remembered_max", 0..=REMEMBERED_MAX)];
-const SESSION: Bounds = &[("timeout_ms", 1..=300_000)];
+const SESSION: Bounds = &[("timeout_ms", 1..=120_000), ("overtime_ms", 0..=300_000)];
 const IDENTITY: Bounds = &[("life_secs", 1..=identity::ASSERTION_LIFE_MAX.as_secs())];
 
 /// All settings of auth-verifier.
@@ -110,6 +111,10 @@ pub struct Identity {
     pub audience: String,
     #[serde(deserialize_with = "settings::optional")]
     pub seed: Option<Secret>,
+    #[serde(deserialize_with = "settings::optional")]
+    pub previous_seed: Option<Secret>,
+    #[serde(deserialize_with = "settings::optional")]
+    pub next_seed: Option<Secret>,
     #[serde(rename = "life_secs", deserialize_with = "settings::secs")]
     pub life: Duration,
 }
@@ -175,12 +180,28 @@ impl Settings {
             stale_max: self.jwks.stale_max,
             cool_down: self.jwks.cool_down,
             wait: self.jwks.timeout,
+            first_wait: self.jwks.first_timeout,
         }
     }
 
     /// What the key of the assertions is derived from.
+    ///
+    /// Of several secrets that is the oldest: it is known to replicas that have not heard of the newer ones yet, and to
+    /// those who asked these for their key. So a new secret's key is published before it signs.
     pub fn identity_seed(&self) -> Option<Secret> {
-        self.identity.seed.clone().or_else(|| self.current_secret())
+        let oldest = || self.secrets().ok()??.all().last().map(Secret::new);
+        self.identity.seed.clone().or_else(oldest)
+    }
+
+    /// What the keys are derived from that are published beside it, because other replicas may sign with them. Where
+    /// identities have a seed of their own, whoever knows a secret of Better Auth's must not be able to sign them.
+    pub fn identity_seeds_besides(&self) -> Vec<Secret> {
+        let Identity { seed, previous_seed, next_seed, .. } = &self.identity;
+        let secrets = self.secrets().ok().flatten().filter(|_| seed.is_none());
+        let secrets = secrets.iter().flat_map(|secrets| secrets.all().map(Secret::new));
+        let stated = previous_seed.iter().chain(next_seed).cloned();
+        let signs = self.identity_seed();
+        stated.chain(secrets).filter(|seed| Some(seed) != signs.as_ref()).collect()
     }
 }
 
@@ -208,7 +229,14 @@ impl settings::Settings for Settings {
             ("BETTER_AUTH_SECRET", "better_auth.secret"),
             ("BETTER_AUTH_SECRETS", "better_auth.secrets"),
         ],
-        secrets: &["better_auth.secret", "better_auth.secrets", "database.url", "identity.seed"],
+        secrets: &[
+            "better_auth.secret",
+            "better_auth.secrets",
+            "database.url",
+            "identity.seed",
+            "identity.previous_seed",
+            "identity.next_seed",
+        ],
         bounds: &[
             ("", GENERAL),
             ("jwks", JWKS),
@@ -238,14 +266,21 @@ impl settings::Settings for Settings {
         faults.hear(self.check_identity(said));
         faults.result()
     }
+
+    fn remarks(&self) -> Vec<String> {
+        self.waits_that_do_not_fit()
+    }
 }
 
 impl Settings {
     fn check_secrets(&self) -> Result<(), SettingsError> {
         let wrong = |name: &str, reason: &str| Err(SettingsError::new(name, reason));
         self.secrets()?;
-        if let Some(seed) = &self.identity.seed {
-            secrets::checked("AUTH_VERIFIER_IDENTITY__SEED", seed.expose())?;
+        let Identity { seed, previous_seed, next_seed, .. } = &self.identity;
+        for (key, seed) in [("SEED", seed), ("PREVIOUS_SEED", previous_seed), ("NEXT_SEED", next_seed)] {
+            if let Some(seed) = seed {
+                secrets::checked(&format!("AUTH_VERIFIER_IDENTITY__{key}"), seed.expose())?;
+            }
         }
         if self.better_auth.old_secrets_until.is_some()
             && self.secrets()?.is_none_or(|secrets| secrets.all().count() < 2)
@@ -344,6 +379,61 @@ mod tests {
         assert_eq!(settings.issuers(), ["https://b.test", "https://c.test"]);
         assert_eq!(settings.audiences(), ["api"]);
         assert_eq!(settings.jwks_url().unwrap(), "http://frontend:3000/api/auth/jwks");
+    }
+
+    #[test]
+    fn waits_that_do_not_fit_are_told_and_those_that_do_are_not() {
+        let remarks = |variables: &[(&str, &str)]| {
+            let base = [("BETTER_AUTH_SECRET", SECRET), ("BETTER_AUTH_URL", "http://a.test")];
+            settings::Settings::remarks(&load(&[&base, variables].concat()).unwrap()).join(" ")
+        };
+        let database = ("AUTH_VERIFIER_DATABASE__URL", "postgresql://u:hunter2@localhost/auth");
+        assert_eq!(remarks(&[]), "");
+        assert_eq!(remarks(&[database]), "");
+        let lag = ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "0");
+        assert!(remarks(&[lag]).contains("AUTH_VERIFIER_SESSION__TIMEOUT_MS (1500 ms)"));
+        assert_eq!(remarks(&[lag, ("AUTH_VERIFIER_SESSION__LOOKUP", "off")]), "");
+        let slow = ("AUTH_VERIFIER_DATABASE__WAIT_MS", "60000");
+        assert!(remarks(&[database, slow]).contains("has had its 62000 ms"));
+        for (name, most) in [
+            ("AUTH_VERIFIER_SESSION__TIMEOUT_MS", "120000"),
+            ("AUTH_VERIFIER_SESSION__OVERTIME_MS", "300000"),
+            ("AUTH_VERIFIER_JWKS__TIMEOUT_MS", "120000"),
+            ("AUTH_VERIFIER_JWKS__FIRST_TIMEOUT_MS", "300000"),
+        ] {
+            remarks(&[(name, most)]);
+            let above = most.parse::<u32>().unwrap() + 1;
+            for beyond in [&above.to_string(), "0"] {
+                let error = load(&[("BETTER_AUTH_SECRET", SECRET), (name, beyond)]).unwrap_err();
+                assert!(error.contains("must be"), "{name}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_several_secrets_the_oldest_signs_identities_and_the_keys_of_all_are_published() {
+        let (old, new) = (SECRET, "another-secret-of-at-least-32-bytes");
+        let seeds = |variables: &[(&str, &str)]| {
+            let settings = load(variables).unwrap();
+            let besides = settings.identity_seeds_besides();
+            let all: Vec<_> = settings.identity_seed().into_iter().chain(besides).collect();
+            all.iter().map(|seed| seed.expose().to_owned()).collect::<Vec<_>>()
+        };
+        let versions = format!("2:{new},1:{old}");
+        assert_eq!(seeds(&[("BETTER_AUTH_SECRET", old)]), [old]);
+        assert_eq!(seeds(&[("BETTER_AUTH_SECRETS", &versions)]), [old, new]);
+        assert_eq!(
+            seeds(&[("BETTER_AUTH_SECRETS", &format!("1:{new}")), ("BETTER_AUTH_SECRET", old)]),
+            [old, new]
+        );
+        let seed = "a-seed-of-its-own-of-thirty-two-bytes";
+        let stated = ("AUTH_VERIFIER_IDENTITY__SEED", seed);
+        assert_eq!(seeds(&[("BETTER_AUTH_SECRETS", &versions), stated]), [seed]);
+        for name in ["AUTH_VERIFIER_IDENTITY__PREVIOUS_SEED", "AUTH_VERIFIER_IDENTITY__NEXT_SEED"] {
+            assert_eq!(seeds(&[("BETTER_AUTH_SECRET", old), stated, (name, new)]), [seed, new]);
+            let error = load(&[("BETTER_AUTH_SECRET", old), (name, "short")]).unwrap_err();
+            assert!(error.starts_with(name) && !error.contains("short"), "{error}");
+        }
     }
 
     #[test]

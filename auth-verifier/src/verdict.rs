@@ -4,11 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use chassis::identity::{Email, UserId};
 use http::{HeaderMap, HeaderValue};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::{
     Rejection, Unavailable, Unverified,
     access_token::OpaqueTokens,
+    asker::Asker,
     assertion::Signer,
     credential::{self, Bearer},
     jwt::Tokens,
@@ -59,6 +61,8 @@ pub struct Judge {
     pub cache_as_bearer: Option<CacheAsBearer>,
     /// Who is asked whether a JWT was revoked, where somebody is.
     pub revocations: Option<Revocations>,
+    /// How the ids of other issuers' users begin; none of ours may.
+    pub prefixes: Arc<[String]>,
     /// Signs who it is.
     pub signer: Arc<Signer>,
     /// How long a verdict may be reused, at most.
@@ -75,14 +79,20 @@ const BEARER: &str = "bearer";
 const COOKIE: &str = "cookie";
 
 impl Judge {
-    /// Says who sends these headers, at the time `now`, in seconds since 1970.
-    pub async fn judge(&self, headers: &HeaderMap, now: u64) -> Verdict {
-        let verdict = match self.verify(headers, now).await {
+    /// Says who sends these headers; `clock` tells the time since 1970.
+    pub async fn judge(&self, headers: &HeaderMap, clock: impl Fn() -> Duration) -> Verdict {
+        let asker = Asker::of(headers, clock().as_secs());
+        let verified = self.verify(headers, asker);
+        let verified = match asker.wait {
+            Some(wait) => timeout(wait, verified).await.unwrap_or(Err(Unavailable::Late.into())),
+            None => verified.await,
+        };
+        let verdict = match verified {
             Ok(Good { found, .. }) if found.grant.person.banned => {
                 info!(user = found.grant.person.user.as_str(), "refused: the account is banned");
                 Verdict::Banned
             }
-            Ok(good) => Verdict::Known(self.caller(good, now)),
+            Ok(good) => Verdict::Known(self.caller(good, clock())),
             Err(Unverified::Rejected(rejection)) => {
                 if rejection != Rejection::Missing {
                     info!(code = rejection.code(), "rejected: {rejection}");
@@ -98,25 +108,25 @@ impl Judge {
             Verdict::Known(caller) => ("known", caller.credential),
             Verdict::Rejected(rejection) => ("rejected", rejection.code()),
             Verdict::Banned => ("banned", "banned"),
-            Verdict::Unavailable(Unavailable::Keys) => ("unavailable", "keys"),
-            Verdict::Unavailable(Unavailable::Sessions) => ("unavailable", "sessions"),
+            Verdict::Unavailable(unavailable) => ("unavailable", unavailable.code()),
         };
         metrics::counter!("verdicts_total", "result" => result, "reason" => reason).increment(1);
         verdict
     }
 
-    async fn verify(&self, headers: &HeaderMap, now: u64) -> Result<Good, Unverified> {
+    async fn verify(&self, headers: &HeaderMap, asker: Asker) -> Result<Good, Unverified> {
         let names = self.sessions.as_ref().map_or(&[][..], |sessions| &sessions.names);
         let credentials = credential::find(headers, names)?;
         let by_bearer = match credentials.bearer {
             None => Err(Rejection::Missing.into()),
             Some(Bearer::Foreign) => Err(Rejection::Scheme.into()),
+            Some(Bearer::Literal(literal)) => Err(Rejection::Literal(literal).into()),
             // Whoever sends a JWT means it: one that is no good must not let in somebody else's cookie.
             Some(Bearer::Jwt(token)) => {
-                let found = self.verify_jwt(token, now).await?;
+                let found = self.verify_jwt(token, asker).await?;
                 return Ok(Good { found, credential: BEARER });
             }
-            Some(Bearer::Session(token)) => self.verify_bare(token, now).await,
+            Some(Bearer::Session(token)) => self.verify_bare(token, asker).await,
         };
         let found = match (by_bearer, credentials.cookie, &self.sessions) {
             // As in Better Auth (`plugins/bearer`): a token that it did not sign is no credential, and the cookie
@@ -124,39 +134,53 @@ impl Judge {
             (Err(Unverified::Rejected(rejection)), Some(cookie), Some(sessions))
                 if rejection.is_of_none() =>
             {
-                let found = sessions.by_cookie(&cookie, now).await?;
+                if let Rejection::Literal(_) = rejection {
+                    info!("{rejection}; the cookie counts");
+                }
+                let found = self.ours(sessions.by_cookie(&cookie, asker).await?)?;
                 return Ok(Good { found, credential: COOKIE });
+            }
+            (Err(Unverified::Rejected(rejection)), None, Some(sessions)) if rejection.is_of_none() => {
+                let misnamed = sessions.misnamed.find(headers, &sessions.keys, asker.now);
+                return Err(misnamed.unwrap_or(rejection).into());
             }
             (verified, _, _) => verified?,
         };
         Ok(Good { found, credential: BEARER })
     }
 
-    async fn verify_jwt(&self, token: &str, now: u64) -> Result<Found, Unverified> {
-        if let Some(person) = self.cache_as_bearer.as_ref().and_then(|cache| cache.open(token, now)) {
-            return Ok(Found::lasting(person));
+    /// A user of our own Better Auth, who is not called as another issuer's are.
+    fn ours(&self, found: Found) -> Result<Found, Rejection> {
+        let user = found.grant.person.user.as_str();
+        let foreign = self.prefixes.iter().any(|prefix| user.starts_with(&**prefix));
+        if foreign { Err(Rejection::Foreign) } else { Ok(found) }
+    }
+
+    async fn verify_jwt(&self, token: &str, asker: Asker) -> Result<Found, Unverified> {
+        if let Some(person) = self.cache_as_bearer.as_ref().and_then(|cache| cache.open(token, asker.now)) {
+            return Ok(self.ours(Found::lasting(person))?);
         }
-        let verified = self.tokens.verify(token, now).await?;
+        let verified = self.tokens.verify(token, asker.now).await?;
         match &self.revocations {
-            Some(revocations) => revocations.check(verified, now).await,
+            Some(revocations) => revocations.check(verified, asker).await,
             None => Ok(Found::lasting(verified.person)),
         }
     }
 
     /// A token of no shape: a session's, or else an access token. Both may look alike.
-    async fn verify_bare(&self, token: &str, now: u64) -> Result<Found, Unverified> {
+    async fn verify_bare(&self, token: &str, asker: Asker) -> Result<Found, Unverified> {
         let by_session = match &self.sessions {
-            Some(sessions) => sessions.by_bearer(token, now).await,
+            Some(sessions) => sessions.by_bearer(token, asker).await,
             None => Err(Rejection::Malformed("it does not have three parts").into()),
         };
         let opaque = self.opaque.as_ref().and_then(|opaque| Some((opaque, opaque.unprefixed(token)?)));
-        match (by_session, opaque) {
+        let found = match (by_session, opaque) {
             (Err(Unverified::Rejected(rejection)), Some((opaque, token))) => {
-                match opaque.verify(token, now).await {
+                match opaque.verify(token, asker).await {
                     // Said of what it was more likely meant to be. Where a session's token would be none, this was
                     // meant to be an access token, and one that has ended must not let in whoever's cookie comes beside.
                     Err(Unverified::Rejected(Rejection::NoAccessToken))
-                        if rejection != Rejection::SessionBearer =>
+                        if !matches!(rejection, Rejection::SessionBearer | Rejection::SessionUnsigned) =>
                     {
                         Err(rejection.into())
                     }
@@ -164,14 +188,17 @@ impl Judge {
                 }
             }
             (verified, _) => verified,
-        }
+        };
+        Ok(self.ours(found?)?)
     }
 
-    fn caller(&self, good: Good, now: u64) -> Caller {
+    /// `now` is the time since 1970: by now it may be later than when it was asked.
+    fn caller(&self, good: Good, now: Duration) -> Caller {
         let Good { found: Found { grant, fresh_until }, credential } = good;
         let Person { user, email, expires, .. } = grant.person;
-        let assertion = self.signer.assert(&user, now);
-        let left = Duration::from_secs(expires.min(fresh_until).saturating_sub(now));
-        Caller { user, email, credential, assertion, max_age: self.max_age.min(left) }
+        let assertion = self.signer.assert(&user, now.as_secs());
+        // Whole seconds, and none that has begun.
+        let left = Duration::from_secs(expires.min(fresh_until)).saturating_sub(now).as_secs();
+        Caller { user, email, credential, assertion, max_age: self.max_age.min(Duration::from_secs(left)) }
     }
 }

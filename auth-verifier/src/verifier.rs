@@ -9,7 +9,7 @@ use chassis::{
     client,
     document::Source,
     identity::CredentialCookies,
-    settings::{SettingsError, Switch},
+    settings::{Secret, SettingsError, Switch},
 };
 use http::HeaderMap;
 use time::OffsetDateTime;
@@ -24,6 +24,7 @@ use crate::{
     jwt::{AccessTokens, Profile, SharedSecret, Tokens},
     keys::{Key, Keys, source},
     lookups::Lookups,
+    misnamed::Misnamed,
     remembered::Bounds,
     revocation::{Revocation, Revocations},
     secrets::Secrets,
@@ -57,8 +58,12 @@ impl Verifier {
         let signing = secrets.as_ref().map(|all| Arc::new(SigningKeys::new(all, old_until(settings))));
         let seed = settings.identity_seed().expect("the settings were checked");
         let (audience, life) = (settings.identity.audience.clone(), settings.identity.life);
-        let signer = Signer::new(seed.expose(), audience, life, settings.verdict_max_age);
+        let besides = settings.identity_seeds_besides();
+        let signer = Signer::new(seed.expose(), audience, life, settings.verdict_max_age)
+            .publishing(besides.iter().map(Secret::expose));
         let signer = Arc::new(signer);
+        let prefixes = settings.trusted.iter().map(|trusted| trusted.user_prefix.clone());
+        let prefixes: Arc<[String]> = prefixes.filter(|prefix| !prefix.is_empty()).collect();
         let access_tokens =
             AccessTokens { parties: settings.oauth_parties(), scopes: settings.oauth.scopes.clone() };
         let judge = Judge {
@@ -70,6 +75,7 @@ impl Verifier {
                 leeway: settings.leeway,
                 bytes_max: settings.token_bytes_max,
                 remembered: bounds(settings),
+                prefixes: Arc::clone(&prefixes),
             }),
             sessions: secrets
                 .as_ref()
@@ -87,6 +93,7 @@ impl Verifier {
             }),
             revocations: (settings.jwt.revocation != Revocation::Off)
                 .then(|| Revocations { by: settings.jwt.revocation, lookups }),
+            prefixes,
             signer: Arc::clone(&signer),
             max_age: settings.verdict_max_age,
         };
@@ -96,10 +103,10 @@ impl Verifier {
 
     /// Says who sends these headers.
     pub async fn judge(&self, headers: &HeaderMap) -> Verdict {
-        self.judge.judge(headers, now()).await
+        self.judge.judge(headers, now).await
     }
 
-    /// The public key of the assertions, as a JWK set.
+    /// The public keys of the assertions, ours and those that other replicas may sign with, as a JWK set.
     pub fn published(&self) -> serde_json::Value {
         self.signer.jwks()
     }
@@ -189,8 +196,9 @@ fn sessions(
         keys: Arc::clone(keys),
         lookups: Arc::clone(lookups),
         names: settings.cookie_names(),
+        misnamed: Misnamed::new(settings),
         cache,
-        bearer: settings.session.bearer,
+        bearer: settings.session.bearer_tokens(),
         bytes_max: settings.token_bytes_max,
     }
 }
@@ -206,8 +214,8 @@ fn old_until(settings: &Settings) -> u64 {
     until.and_then(|secs| secs.try_into().ok()).unwrap_or(0)
 }
 
-/// In seconds since 1970.
-fn now() -> u64 {
+/// Since 1970.
+fn now() -> Duration {
     // A clock before 1970 makes every token expired or not yet valid, which is the safe side.
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::MAX)
 }

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -84,6 +84,9 @@ pub enum FetchError {
     /// Anything but 200.
     #[error("answered {0}")]
     Status(StatusCode),
+    /// 429; the headers may say how long to wait.
+    #[error("answered 429 Too Many Requests")]
+    TooMany(Box<HeaderMap>),
     /// More than we read.
     #[error("the answer is over {0} bytes")]
     TooLarge(usize),
@@ -121,6 +124,9 @@ pub(crate) async fn read(
         .body(Body::empty())
         .map_err(|error| FetchError::Transport(error.to_string()))?;
     let response = client.request(request).await.map_err(|error| FetchError::Transport(chain(&error)))?;
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        return Err(FetchError::TooMany(Box::new(response.into_parts().0.headers)));
+    }
     if response.status() != StatusCode::OK {
         return Err(FetchError::Status(response.status()));
     }

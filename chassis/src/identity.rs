@@ -37,6 +37,10 @@ pub const CREDENTIAL_COOKIES: HeaderName = HeaderName::from_static("x-credential
 /// inside: whoever's credential was good must not hear that it isn't.
 pub const CHALLENGE: &str = "Identity-Assertion";
 
+/// How long whoever asks for a verdict waits for it, in milliseconds: then it is answered 503, while what is under way
+/// goes on for whoever asks next.
+pub const VERDICT_WAIT: HeaderName = HeaderName::from_static("x-verdict-wait-ms");
+
 /// Every header that only we may set, on any request inside.
 pub const ALL: [HeaderName; 4] = [USER_ID, USER_EMAIL, CREDENTIAL, ASSERTION];
 

@@ -326,14 +326,20 @@ where
         Ok(settings) => settings,
         Err(error) => return refuse(service, &error),
     };
+    let service = S::SPEC.service;
     if matches.get_flag("check") {
-        return say(&format!("{service}: the settings are good\n"));
+        let said = settings.remarks().into_iter().chain(["the settings are good".to_owned()]);
+        let lines: Vec<_> = said.map(|said| format!("{service}: {said}\n")).collect();
+        return say(&lines.concat());
     }
     if matches.get_flag("probe") {
         return match ops::probe(settings.common().ops_listen) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => refuse(service, &error),
         };
+    }
+    for remark in settings.remarks() {
+        warn!("{remark}");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

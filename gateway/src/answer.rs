@@ -46,6 +46,8 @@ pub enum Refusal {
     VerifierUnavailable(String),
     /// The service refused the identity that we gave the request.
     IdentityRefused,
+    /// auth-verifier can't know now, and says in how many seconds to try again. Why is in its log.
+    VerdictLater(u32),
     /// No connection to the service: nothing was sent. The reason is for the log.
     UpstreamUnreachable(String),
     /// The connection to the service broke. The reason is for the log.
@@ -136,6 +138,12 @@ impl From<&Refusal> for Problem {
                 "the service can't check right now who is calling; try again in a moment",
             )
             .retry_after_secs(1),
+            Refusal::VerdictLater(secs) => Self::new(
+                S::SERVICE_UNAVAILABLE,
+                "verifier-unavailable",
+                "who is calling can't be checked right now; try again in a moment",
+            )
+            .retry_after_secs(*secs),
             Refusal::UpstreamUnreachable(_) => Self::new(
                 S::SERVICE_UNAVAILABLE,
                 "service-unavailable",
@@ -178,6 +186,12 @@ impl Refusal {
             }
             Self::UpstreamUnreachable(reason) => warn!("the service can't be reached: {reason}"),
             Self::UpstreamBroken(reason) => warn!("the service's connection broke: {reason}"),
+            Self::VerdictLater(secs) => {
+                warn!(
+                    retry_after_secs = secs,
+                    "auth-verifier can't say now who is calling; its log says why"
+                );
+            }
             Self::UpstreamTimeout => warn!("the service did not answer in time"),
             Self::Full => warn!("as many requests are inside as may be"),
             Self::ClientShare(client) => info!(

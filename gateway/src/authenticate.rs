@@ -24,6 +24,9 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 /// The longest assertion that is passed on.
 const ASSERTION_BYTES_MAX: usize = 4 * 1024;
 
+/// The longest that auth-verifier may ask clients to wait.
+const RETRY_AFTER_SECS_MAX: u32 = 300;
+
 /// Challenges for a verdict that brought none.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"api\"");
 
@@ -33,6 +36,8 @@ pub struct Authenticate {
     client: Client,
     url: Uri,
     wait: Duration,
+    /// The wait that auth-verifier is told.
+    told: HeaderValue,
     pages: OwnPages,
 }
 
@@ -56,7 +61,10 @@ impl Authenticate {
     pub fn new(url: &ServiceUrl, settings: &settings::Verifier, pages: OwnPages) -> Self {
         let client = client::client_of(url, settings.connect);
         let url = url.join(identity::VERIFY_PATH).parse().expect("a URL with a path that we know is a URI");
-        Self { client, url, wait: settings.timeout, pages }
+        // It hears what we wait less a tenth, so that its answer finds us still here.
+        let told = settings.timeout.mul_f64(0.9).as_millis();
+        let told = HeaderValue::try_from(told.to_string()).expect("digits may stand in a header");
+        Self { client, url, wait: settings.timeout, told, pages }
     }
 
     /// Finds out who is calling. On a public route nobody is asked, and the request passes as nobody's.
@@ -105,6 +113,7 @@ impl Authenticate {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = self.url.clone();
         *request.headers_mut() = question.0.clone();
+        request.headers_mut().insert(identity::VERDICT_WAIT, self.told.clone());
         let (head, body) = self.client.request(request).await?.into_parts();
         // A body that is too large or breaks costs the connection, not the verdict.
         let _ = Limited::new(body, BODY_BYTES_MAX).collect().await;
@@ -164,6 +173,11 @@ fn read(answer: &Response<()>) -> Result<Caller, Refusal> {
             return Err(Refusal::Unauthenticated(challenge.unwrap_or(CHALLENGE)));
         }
         StatusCode::FORBIDDEN => return Err(Refusal::Forbidden),
+        StatusCode::SERVICE_UNAVAILABLE if headers.contains_key(header::RETRY_AFTER) => {
+            let secs = one(headers, &header::RETRY_AFTER).ok().flatten();
+            let secs = secs.and_then(|secs| secs.to_str().ok()?.parse().ok()).unwrap_or(1);
+            return Err(Refusal::VerdictLater(secs.clamp(1, RETRY_AFTER_SECS_MAX)));
+        }
         status => return Err(unavailable(&format!("answered {status}"))),
     }
     let once =
@@ -247,6 +261,18 @@ mod tests {
             answer = answer.header(*name, *value);
         }
         read(&answer.body(()).unwrap())
+    }
+
+    #[test]
+    fn when_to_try_again_is_auth_verifiers_to_say_within_a_bound() {
+        for (said, told) in [("7", 7), ("0", 1), ("86400", 300), ("soon", 1), ("-1", 1)] {
+            assert_eq!(
+                verdict(503, &[("retry-after", said)]).err(),
+                Some(Refusal::VerdictLater(told)),
+                "{said}"
+            );
+        }
+        assert!(matches!(verdict(503, &[]).err(), Some(Refusal::VerifierUnavailable(_))));
     }
 
     #[test]

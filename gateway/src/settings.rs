@@ -265,6 +265,19 @@ impl settings::Settings for Settings {
         }
         faults.result()
     }
+
+    fn remarks(&self) -> Vec<String> {
+        let Verifier { connect, timeout } = self.verifier;
+        let early = || {
+            format!(
+                "a connection to auth-verifier may take {} ms (GATEWAY_VERIFIER__CONNECT_MS), but is given up after {} ms with \
+                 the verdict (GATEWAY_VERIFIER__TIMEOUT_MS)",
+                connect.as_millis(),
+                timeout.as_millis(),
+            )
+        };
+        (connect >= timeout).then(early).into_iter().collect()
+    }
 }
 
 /// Whether a cookie's name may have it (RFC 6265 §4.1.1: a token).

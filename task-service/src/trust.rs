@@ -95,7 +95,7 @@ impl Trust {
         if let Some(key) = known() {
             return Ok(key);
         }
-        let fetched = self.keys.refetch().await;
+        let fetched = self.keys.refetch(|keys| keys.get(kid).is_some()).await;
         match known() {
             Some(key) => Ok(key),
             None if fetched == Ok(Refetched::Now) && self.is_ready() => Err(Rejection::UnknownKey.into()),

@@ -12,7 +12,10 @@ use super::{
     ask::{Answer, get},
     clock,
 };
-use crate::settings::{Lookup, Settings};
+use crate::{
+    lookups::pauses::CURE,
+    settings::{Lookup, Settings},
+};
 
 const NAME: &str = "better-auth";
 
@@ -110,6 +113,9 @@ async fn sessions(doctor: &Doctor<'_>, url: &str) -> Finding {
                 format!("{url} took {:.1} s to answer; a look-up waits {wait:?}.", answer.took.as_secs_f64()),
                 "Raise AUTH_VERIFIER_SESSION__TIMEOUT_MS, unless it had only just started.".to_owned(),
             )
+        }
+        Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
+            Finding::Bad(format!("{url} answers 429 Too Many Requests."), format!("{CURE}."))
         }
         Ok(answer) => Finding::Bad(
             format!("{url} {} to a caller without a session, and not null.", answer.told()),

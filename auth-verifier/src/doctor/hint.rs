@@ -44,13 +44,14 @@ pub(crate) fn hint(kind: &Kind, settings: &Settings) -> Option<String> {
             "Set BETTER_AUTH_SECRET and AUTH_VERIFIER_SESSION__LOOKUP to have sessions looked up; for access tokens, \
              AUTH_VERIFIER_OAUTH__ACCESS_TOKENS=opaque."
         }
-        Kind::Bare if settings.session.bearer != BearerTokens::Any && !forms.opaque() => {
-            "Set AUTH_VERIFIER_SESSION__BEARER=any, or send it with its signature."
+        Kind::Bare if settings.session.bearer_tokens() != BearerTokens::Any && !forms.opaque() => {
+            "Send it with its signature, as set-auth-token hands it out. (AUTH_VERIFIER_SESSION__DANGEROUS_UNSIGNED_BEARER=on \
+             accepts it without: then whoever has read Better Auth's table, or a log, is let in as anybody in it.)"
         }
         Kind::Signed if !sessions => {
             "Set BETTER_AUTH_SECRET and AUTH_VERIFIER_SESSION__LOOKUP to have sessions looked up."
         }
-        Kind::Signed if settings.session.bearer == BearerTokens::Off => {
+        Kind::Signed if settings.session.bearer_tokens() == BearerTokens::Off => {
             "Set AUTH_VERIFIER_SESSION__BEARER=signed, or send it as a cookie."
         }
         Kind::Unknown => {

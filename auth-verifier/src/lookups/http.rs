@@ -1,16 +1,17 @@
 //! Sessions looked up by asking Better Auth, where its tables are out of reach.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use chassis::{
-    client::{self, Client},
+    client::{self, Client, FetchError},
     json,
 };
-use http::{Request, header};
+use http::{HeaderName, Request, header};
 use serde::Deserialize;
 use time::OffsetDateTime;
-use tracing::warn;
+use tracing::{debug, warn};
 
+use super::pauses::{CURE, Pauses};
 use crate::{
     Unavailable,
     cookies::CookieNames,
@@ -32,7 +33,10 @@ pub(super) struct Http {
     url: String,
     names: Vec<CookieNames>,
     key: SigningKey,
-    wait: Duration,
+    bound: Duration,
+    /// What tells Better Auth whose request it is about, so that its rate limit counts clients and not us.
+    address_header: Option<HeaderName>,
+    pauses: Pauses,
 }
 
 #[derive(Deserialize)]
@@ -59,7 +63,9 @@ impl Http {
             url: format!("{url}?disableCookieCache=true&disableRefresh=true"),
             names: settings.cookie_names(),
             key: SigningKey::new(secrets.current()),
-            wait: settings.session.timeout,
+            bound: settings.session.timeout + settings.session.overtime,
+            address_header: settings.session.client_address_header.clone(),
+            pauses: Pauses::new(),
         }
     }
 
@@ -72,13 +78,37 @@ impl Http {
     }
 
     /// The session of `token`, if Better Auth says that it is alive. Bans are judged at the time `now`, in seconds since 1970.
-    pub(super) async fn find(&self, token: &SessionToken, now: u64) -> Result<Option<Person>, Unavailable> {
-        let request = Request::get(&self.url).header(header::COOKIE, self.cookie(token));
-        let answer =
-            client::fetch_with(&self.client, request, self.wait, BYTES_MAX).await.map_err(|error| {
+    /// `client` is where the request comes from that it is about.
+    pub(super) async fn find(
+        &self,
+        token: &SessionToken,
+        now: u64,
+        client: Option<IpAddr>,
+    ) -> Result<Option<Person>, Unavailable> {
+        let client = client.filter(|_| self.address_header.is_some());
+        if let Some(left) = self.pauses.left(client) {
+            return Err(limited(left));
+        }
+        let mut request = Request::get(&self.url).header(header::COOKIE, self.cookie(token));
+        if let Some((name, address)) = self.address_header.as_ref().zip(client) {
+            request = request.header(name, address.to_string());
+        }
+        let answer = match client::fetch_with(&self.client, request, self.bound, BYTES_MAX).await {
+            Ok(answer) => answer,
+            Err(FetchError::TooMany(headers)) => {
+                let (pause, tell) = self.pauses.begin(client, &headers);
+                if tell {
+                    warn!(url = self.url, pause_secs = pause.as_secs(), "look a session up: {CURE}");
+                } else {
+                    debug!(url = self.url, pause_secs = pause.as_secs(), "look a session up: too many");
+                }
+                return Err(limited(pause));
+            }
+            Err(error) => {
                 warn!(%error, url = self.url, "look a session up");
-                Unavailable::Sessions
-            })?;
+                return Err(Unavailable::Sessions);
+            }
+        };
         let answer: Option<Answer> = json::object_or_null(&answer).ok_or_else(|| {
             warn!(url = self.url, "look a session up: the answer is none of Better Auth's");
             Unavailable::Sessions
@@ -99,6 +129,10 @@ impl Http {
         }
         Ok(person)
     }
+}
+
+fn limited(left: Duration) -> Unavailable {
+    Unavailable::Limited(left.as_millis().div_ceil(1000).try_into().unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]

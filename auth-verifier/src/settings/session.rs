@@ -6,7 +6,11 @@ use chassis::{
     identity::CredentialCookies,
     settings::{self, ServiceUrl, SettingsError, Switch},
 };
-use serde::{Deserialize, Deserializer, de::value::StringDeserializer};
+use http::{HeaderName, header};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, value::StringDeserializer},
+};
 
 use super::{Settings, api_path};
 use crate::{cookies::CookieNames, session_data::Strategy};
@@ -21,10 +25,16 @@ pub struct Session {
     pub url: Option<ServiceUrl>,
     #[serde(rename = "timeout_ms", deserialize_with = "settings::millis")]
     pub timeout: Duration,
+    #[serde(rename = "overtime_ms", deserialize_with = "settings::millis")]
+    pub overtime: Duration,
+    #[serde(deserialize_with = "header_name")]
+    pub client_address_header: Option<HeaderName>,
     pub cookie_prefix: String,
     pub secure_cookies: SecureCookies,
     pub cookie: String,
+    #[serde(deserialize_with = "bearer_tokens")]
     pub bearer: BearerTokens,
+    pub dangerous_unsigned_bearer: Switch,
 }
 
 /// Where sessions are looked up.
@@ -53,9 +63,37 @@ pub enum SecureCookies {
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "defaults.toml explains each one")]
 pub enum BearerTokens {
+    /// By a setting of its own alone.
+    #[serde(skip)]
     Any,
     Signed,
     Off,
+}
+
+/// `any` was a word for it once, and the default.
+fn bearer_tokens<'de, D: Deserializer<'de>>(from: D) -> Result<BearerTokens, D::Error> {
+    let text = String::deserialize(from)?;
+    if text == "any" {
+        return Err(D::Error::custom(
+            "must be signed or off; AUTH_VERIFIER_SESSION__DANGEROUS_UNSIGNED_BEARER=on accepts session tokens without \
+             their signature, so that whoever has read Better Auth's table or a log can sign in as anybody in it",
+        ));
+    }
+    BearerTokens::deserialize(StringDeserializer::new(text))
+}
+
+/// `None` where it is left empty.
+fn header_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<HeaderName>, D::Error> {
+    let text = String::deserialize(from)?;
+    let name = (!text.is_empty()).then(|| HeaderName::try_from(&text)).transpose();
+    let name = name.map_err(|_| D::Error::custom("must be a header's name, such as x-forwarded-for"))?;
+    let taken = [header::COOKIE, header::AUTHORIZATION, header::HOST, header::ACCEPT, header::USER_AGENT];
+    match name {
+        Some(name) if taken.contains(&name) => {
+            Err(D::Error::custom("must be a header of its own, such as x-forwarded-for"))
+        }
+        name => Ok(name),
+    }
 }
 
 /// The cookie cache.
@@ -74,6 +112,16 @@ pub struct CookieCache {
 fn or_off<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Strategy>, D::Error> {
     let text = String::deserialize(from)?;
     (text != "off").then(|| Strategy::deserialize(StringDeserializer::new(text))).transpose()
+}
+
+impl Session {
+    /// Which session tokens are bearer tokens.
+    pub fn bearer_tokens(&self) -> BearerTokens {
+        match self.dangerous_unsigned_bearer {
+            Switch::On => BearerTokens::Any,
+            Switch::Off => self.bearer,
+        }
+    }
 }
 
 impl Settings {
@@ -132,6 +180,33 @@ impl Settings {
         CredentialCookies::new(std::iter::once(&prefix).chain(own))
     }
 
+    /// Waits that are cut short by another one, or too long to be of use.
+    pub(super) fn waits_that_do_not_fit(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.lookup() == Lookup::Off && !self.reads().any() {
+            return remarks;
+        }
+        let Session { timeout, overtime, .. } = self.session;
+        if self.revocation_lag.is_zero() {
+            remarks.push(format!(
+                "AUTH_VERIFIER_REVOCATION_LAG_SECS is 0, so that each request waits for a look-up that begins after it: one \
+                 that takes longer than AUTH_VERIFIER_SESSION__TIMEOUT_MS ({} ms), or than whoever asks waits \
+                 (GATEWAY_VERIFIER__TIMEOUT_MS), serves nobody",
+                timeout.as_millis(),
+            ));
+        }
+        let database = self.database.wait + self.database.query;
+        if self.reads().any() && database > timeout + overtime {
+            remarks.push(format!(
+                "a look-up may take {} ms (AUTH_VERIFIER_SESSION__TIMEOUT_MS and …__OVERTIME_MS), and is cut short before the \
+                 database has had its {} ms (AUTH_VERIFIER_DATABASE__WAIT_MS and …__QUERY_MS)",
+                (timeout + overtime).as_millis(),
+                database.as_millis(),
+            ));
+        }
+        remarks
+    }
+
     pub(super) fn check_sessions(&self) -> Result<(), SettingsError> {
         let wrong = |name: &str, reason: &str| Err(SettingsError::new(name, reason));
         if self.lookup() != Lookup::Off && self.current_secret().is_none() {
@@ -162,6 +237,12 @@ impl Settings {
             return wrong(
                 "AUTH_VERIFIER_COOKIE_CACHE__BEARER",
                 "needs BETTER_AUTH_SECRET, which cookie caches are signed with",
+            );
+        }
+        if self.session.bearer == BearerTokens::Off && self.session.bearer_tokens() == BearerTokens::Any {
+            return wrong(
+                "AUTH_VERIFIER_SESSION__DANGEROUS_UNSIGNED_BEARER",
+                "accepts more than AUTH_VERIFIER_SESSION__BEARER=off lets in; set one of them",
             );
         }
         let is_name = |name: &str| CredentialCookies::new([name]).is_some();

@@ -41,6 +41,8 @@ pub struct Jwks {
     pub cool_down: Duration,
     #[serde(rename = "timeout_ms", deserialize_with = "settings::millis")]
     pub timeout: Duration,
+    #[serde(rename = "first_timeout_ms", deserialize_with = "settings::millis")]
+    pub first_timeout: Duration,
 }
 
 /// Where Better Auth's keys are read.

@@ -26,7 +26,7 @@ struct Deviation {
 }
 
 /// We let nobody in whom Better Auth doesn't, and nobody as somebody else: but for 1.4, whose own mistakes were mended
-/// later, a deviation only ever makes us stricter.
+/// later, and for what a program says that has no token, a deviation only ever makes us stricter.
 const DEVIATIONS: &[Deviation] = &[
     Deviation {
         why: "one spelling: base64 as it was written, with no padding, white space or bits added",
@@ -45,6 +45,14 @@ const DEVIATIONS: &[Deviation] = &[
     Deviation {
         why: "a JWT that is no good does not give way to a cookie, which may be somebody else's",
         holds: |case| case.stricter() && case.has_both() && jwt(case.sent).is_some(),
+    },
+    Deviation {
+        why: "`Bearer null` says that there is no token, so that the cookie counts, as it does without the bearer plugin",
+        holds: |case| {
+            case.has_both()
+                && *case.theirs == Who::Nobody
+                && matches!(bearer(case.sent), Some("null" | "undefined"))
+        },
     },
     Deviation {
         why: "1.4 takes a bearer token only after `Bearer`, percent-encoded, less a `=`, and behind all cookies",
@@ -171,6 +179,7 @@ mod tests {
                     Sent::nothing(),
                 ),
                 (Sent::bearer(banned.token()), Sent::nothing()),
+                (Sent::bearer("null").and_cookie(&bob.session_cookie()), Sent::nothing()),
             ] {
                 let (theirs, ours) = (pair.theirs(&sent).await, pair.ours(&sent).await);
                 if theirs != ours {

@@ -32,6 +32,7 @@ mod rows;
 mod cache;
 mod grants;
 mod headers;
+mod limits;
 mod lives;
 mod oauth;
 mod others;

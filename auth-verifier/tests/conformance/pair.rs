@@ -131,6 +131,7 @@ pub mod variables {
     pub const ISSUERS: &str = "AUTH_VERIFIER_ISSUERS";
     pub const LEEWAY: &str = "AUTH_VERIFIER_LEEWAY_SECS";
     pub const REUSE: &str = "AUTH_VERIFIER_REVOCATION_LAG_SECS";
+    pub const UNSIGNED_BEARER: &str = "AUTH_VERIFIER_SESSION__DANGEROUS_UNSIGNED_BEARER";
     pub const SECRET: &str = "BETTER_AUTH_SECRET";
     pub const SECRETS: &str = "BETTER_AUTH_SECRETS";
     pub const URL: &str = "BETTER_AUTH_URL";
@@ -274,6 +275,8 @@ pub fn verifier(better_auth: &BetterAuth, base: Option<&str>, further: &[(&str, 
         (variables::LOOKUP_URL, &api),
         (variables::JWKS_URL, &keys),
         (variables::REUSE, "0"),
+        // As its bearer plugin has it, unless told otherwise (`requireSignature`).
+        (variables::UNSIGNED_BEARER, "on"),
         // Better Auth allows none.
         (variables::LEEWAY, "0"),
     ];

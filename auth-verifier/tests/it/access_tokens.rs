@@ -128,7 +128,10 @@ async fn an_opaque_token_is_looked_up_by_its_hash() {
     // What is kept is no token.
     let hash = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, OPAQUE.as_bytes()));
     tables.world.rejects(&hash).await;
-    // A session's token is one still, and comes first.
+    // A session's token is one still, and comes first, where bare ones are accepted.
+    tables.world.rejects(crate::tables::TOKEN).await;
+    let unsigned = ("AUTH_VERIFIER_SESSION__DANGEROUS_UNSIGNED_BEARER", "on");
+    let Some(tables) = with_opaque(&[unsigned]).await else { return };
     assert_eq!(tables.world.bearer(crate::tables::TOKEN).await.user(), Some("u1"));
 }
 
@@ -161,25 +164,28 @@ async fn an_opaque_token_ends_with_everything_that_it_rests_on() {
     }
 }
 
+const BEARER_SIGNED: (&str, &str) = ("AUTH_VERIFIER_SESSION__BEARER", "signed");
+const BEARER_OFF: (&str, &str) = ("AUTH_VERIFIER_SESSION__BEARER", "off");
+
 #[tokio::test]
 async fn an_opaque_token_that_is_over_is_not_made_good_by_a_cookie() {
     let session = SessionToken::bare(crate::tables::TOKEN).unwrap();
     let cookie = format!("better-auth.session_token={}", SigningKey::new(SECRET).close(&session));
-    for bearer in ["any", "signed", "off"] {
-        let variables =
-            [("AUTH_VERIFIER_SESSION__BEARER", bearer), ("AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX", "acme_")];
+    let unsigned = ("AUTH_VERIFIER_SESSION__DANGEROUS_UNSIGNED_BEARER", "on");
+    for bearer in [unsigned, BEARER_SIGNED, BEARER_OFF] {
+        let variables = [bearer, ("AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX", "acme_")];
         let Some(tables) = with_opaque(&variables).await else { return };
         let asked = async |token: &str| {
             let request = Request::get("/verify").header("authorization", format!("Bearer {token}"));
             tables.world.get(request.header("cookie", &cookie).body(Body::empty()).unwrap()).await
         };
         let (ours, other) = (format!("acme_{OPAQUE}"), format!("other_{OPAQUE}"));
-        assert_eq!(asked(&ours).await.header("x-credential"), Some("bearer"), "{bearer}");
+        assert_eq!(asked(&ours).await.header("x-credential"), Some("bearer"), "{bearer:?}");
         tables.run(r#"update "oauthAccessToken" set revoked = now()"#).await;
-        assert_eq!(asked(&ours).await.status, 401, "{bearer}");
+        assert_eq!(asked(&ours).await.status, 401, "{bearer:?}");
         // One that can be neither is none, as it is in Better Auth.
-        let passed_over = bearer != "any";
-        assert_eq!(asked(&other).await.status == 200, passed_over, "{bearer}");
+        let passed_over = bearer != unsigned;
+        assert_eq!(asked(&other).await.status == 200, passed_over, "{bearer:?}");
     }
 }
 

@@ -55,6 +55,35 @@ async fn each_issuer_is_believed_by_its_own_keys_alone_and_speaks_of_its_own_use
 }
 
 #[tokio::test]
+async fn nobody_of_ours_is_called_as_a_trusted_issuers_users_are() {
+    let session = |user: &str| {
+        crate::sessions::session(crate::sessions::TOKEN, crate::sessions::FAR, json!({"id": user}))
+    };
+    let config = trusted("jwks_url = \"http://127.0.0.1:1/jwks\"", "partner:");
+    let world = World::new(&[
+        ("AUTH_VERIFIER_CONFIG", config.path().to_str().unwrap()),
+        ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "0"),
+        ("AUTH_VERIFIER_SESSION__TIMEOUT_MS", "20000"),
+    ])
+    .await;
+    let ours = Signing::new("k1", "EdDSA");
+    world.endpoint.publish(&[ours.jwk()]);
+    for (user, status) in [("partner:u1", 401), ("partner:", 401), ("partner", 200), ("a-partner:u1", 200)] {
+        world.endpoint.publish(&[ours.jwk()]);
+        let by_key = world.bearer(&ours.token(&claims_with(json!({"sub": user})))).await;
+        assert_eq!(by_key.status, status, "{user}");
+        let life = std::time::Duration::from_secs(60);
+        let by_secret = world.bearer(&auth_verifier::token::mint(crate::world::SECRET, user, life)).await;
+        assert_eq!(by_secret.status, status, "{user}");
+        world.endpoint.answer(200, &session(user));
+        let cookie = crate::sessions::cookie(crate::world::SECRET);
+        let request = http::Request::get("/verify").header("cookie", cookie);
+        let by_cookie = world.get(request.body(chassis::Body::empty()).unwrap()).await;
+        assert_eq!(by_cookie.status, status, "{user}");
+    }
+}
+
+#[tokio::test]
 async fn a_stranger_causes_no_fetch() {
     let world = World::impatient().await;
     let stranger = Signing::new("k9", "EdDSA");

@@ -185,6 +185,14 @@ async fn a_better_auth_that_is_elsewhere_is_looked_for() {
 }
 
 #[tokio::test]
+async fn better_auths_rate_limit_is_told_with_what_to_set() {
+    let fake = Fake::at("/api/auth").await;
+    fake.answer("/api/auth/get-session", 429, &Value::Null);
+    let told = fake.doctor(&[], "").await;
+    told.bad(&["429", "customRules", "/get-session", "AUTH_VERIFIER_DATABASE__URL", "ipAddressHeaders"]);
+}
+
+#[tokio::test]
 async fn keys_that_cannot_be_used_are_named() {
     let fake = Fake::at("/api/auth").await;
     let jwks = "/api/auth/jwks";
@@ -364,7 +372,8 @@ async fn inspect_says_what_it_is_and_what_to_set() {
         &["AUTH_VERIFIER_SESSION__SECURE_COOKIES=on"],
     )
     .await;
-    inspect(TOKEN, &["a bare session token", "not accepted"]).await;
+    inspect(TOKEN, &["a bare session token", "not accepted", "set-auth-token", "DANGEROUS_UNSIGNED_BEARER"])
+        .await;
     inspect("", &["nothing to look at"]).await;
 }
 

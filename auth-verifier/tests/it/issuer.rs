@@ -20,9 +20,9 @@ use chassis::{
     serve::{self, ServerSettings},
     settings::{self, Environment},
 };
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tower::service_fn;
 
@@ -125,32 +125,57 @@ impl Signing {
     }
 }
 
+/// A header's name and value.
+type Field = (&'static str, &'static str);
+
 /// An endpoint that answers with whatever is published, and counts how often it is asked.
 pub struct Endpoint {
     pub url: String,
     answer: Arc<Mutex<(u16, String)>>,
     asked: Arc<AtomicUsize>,
+    /// The header of that name that answers carry, and the headers of the last question.
+    header: Arc<Mutex<Option<Field>>>,
+    last: Arc<Mutex<HeaderMap>>,
+    held: watch::Sender<bool>,
     stop: CancellationToken,
 }
 
 impl Endpoint {
     pub async fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1:0").await
+    }
+
+    pub async fn at(address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}/api/auth/jwks", listener.local_addr().unwrap());
         let answer = Arc::new(Mutex::new((200, json!({"keys": []}).to_string())));
         let asked = Arc::new(AtomicUsize::new(0));
+        let (header, last): (Arc<Mutex<Option<Field>>>, _) =
+            (Arc::default(), Arc::new(Mutex::new(HeaderMap::new())));
+        let (held, holding) = watch::channel(false);
         let stop = CancellationToken::new();
         let service = {
             let (answer, asked) = (answer.clone(), asked.clone());
-            service_fn(move |_: Request<Body>| {
-                asked.fetch_add(1, Ordering::SeqCst);
+            let (header, last) = (header.clone(), last.clone());
+            service_fn(move |request: Request<Body>| {
+                *last.lock().unwrap() = request.headers().clone();
                 let (status, body) = answer.lock().unwrap().clone();
-                async move { Ok::<_, Infallible>(Response::builder().status(status).body(body.into()).unwrap()) }
+                let header = *header.lock().unwrap();
+                let mut holding = holding.clone();
+                asked.fetch_add(1, Ordering::SeqCst);
+                async move {
+                    let _ = holding.wait_for(|held| !held).await;
+                    let mut response = Response::builder().status(status);
+                    if let Some((name, value)) = header {
+                        response = response.header(name, value);
+                    }
+                    Ok::<_, Infallible>(response.body(body.into()).unwrap())
+                }
             })
         };
         let token = stop.clone();
         tokio::spawn(async move { serve::serve(listener, service, &server(), token).await });
-        Self { url, answer, asked, stop }
+        Self { url, answer, asked, header, last, held, stop }
     }
 
     pub fn publish(&self, keys: &[Value]) {
@@ -159,6 +184,32 @@ impl Endpoint {
 
     pub fn answer(&self, status: u16, body: &str) {
         *self.answer.lock().unwrap() = (status, body.to_owned());
+    }
+
+    /// From now on answers carry this header.
+    pub fn put(&self, name: &'static str, value: &'static str) {
+        *self.header.lock().unwrap() = Some((name, value));
+    }
+
+    /// What the last question said in that header.
+    pub fn heard(&self, name: &str) -> Option<String> {
+        self.last.lock().unwrap().get(name).map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    /// Answers are made as they are asked for, and held back from now on.
+    pub fn hold(&self) {
+        self.held.send_replace(true);
+    }
+
+    pub fn release(&self) {
+        self.held.send_replace(false);
+    }
+
+    /// Waits until it was asked so often.
+    pub async fn wait_for(&self, asked: usize) {
+        while self.asked() < asked {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
 
     pub fn asked(&self) -> usize {

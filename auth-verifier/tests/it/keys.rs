@@ -1,5 +1,7 @@
 //! How keys are come by.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -14,8 +16,12 @@ async fn a_new_key_is_accepted_at_once_and_a_flood_of_unknown_ones_costs_one_fet
     assert_eq!(world.endpoint.asked(), 1);
 
     let kids: Vec<String> = (0..200).map(|n| format!("random-{n}")).collect();
+    // The first may be fetched for; then the keys are not fetched again for a while, and who knows.
     for kid in &kids {
-        world.rejects(&old.token_with(&json!({"alg": "EdDSA", "kid": kid}), &claims())).await;
+        let answer = world.bearer(&old.token_with(&json!({"alg": "EdDSA", "kid": kid}), &claims())).await;
+        assert_eq!((answer.status.as_u16(), answer.user()), (503, None));
+        let secs: u32 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=30).contains(&secs), "{secs}");
     }
     assert_eq!(world.bearer(&old.token(&claims())).await.status, 200, "valid tokens keep passing");
     assert_eq!(world.endpoint.asked(), 1, "within the cool-down");
@@ -27,6 +33,47 @@ async fn a_new_key_is_accepted_at_once_and_a_flood_of_unknown_ones_costs_one_fet
     assert_eq!(world.bearer(&new.token(&claims())).await.status, 200);
     assert_eq!(world.bearer(&old.token(&claims())).await.status, 200);
     assert_eq!(world.endpoint.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_key_that_is_published_while_the_keys_are_being_fetched_is_found() {
+    let (world, old) = with_key(&[]).await;
+    let (world, new) = (Arc::new(world), Signing::new("k2", "ES256"));
+    world.endpoint.hold();
+    let ask = |token: String| {
+        let world = world.clone();
+        tokio::spawn(async move { world.bearer(&token).await.status.as_u16() })
+    };
+    let first = ask(old.token(&claims()));
+    world.endpoint.wait_for(1).await;
+    // What is under way was read before that.
+    world.endpoint.publish(&[old.jwk(), new.jwk()]);
+    let joiner = ask(new.token(&claims()));
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    world.endpoint.release();
+    assert_eq!(first.await.unwrap(), 200);
+    assert_eq!(joiner.await.unwrap(), 200);
+    assert_eq!(world.endpoint.asked(), 2);
+}
+
+#[tokio::test]
+async fn where_better_auth_is_started_last_its_tokens_are_good_a_second_later() {
+    let place = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = place.local_addr().unwrap().to_string();
+    drop(place);
+    let url = format!("http://{address}/api/auth/jwks");
+    let world = World::new(&[("AUTH_VERIFIER_JWKS_URL", &url)]).await;
+    tokio::spawn(world.verifier.clone().keep_fresh());
+    let key = Signing::new("k1", "EdDSA");
+    // For long enough that failed fetches would come ever further apart.
+    for _ in 0..35 {
+        assert_eq!(world.bearer(&key.token(&claims())).await.status, 503);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let endpoint = crate::issuer::Endpoint::at(&address).await;
+    endpoint.publish(&[key.jwk()]);
+    tokio::time::sleep(std::time::Duration::from_millis(1010)).await;
+    assert_eq!(world.bearer(&key.token(&claims())).await.status, 200, "by a fetch of the request's own");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ mod revocation;
 mod sessions;
 mod sessions_database;
 mod settings;
+mod slow_lookups;
 mod tables;
 mod token;
 mod verdict;

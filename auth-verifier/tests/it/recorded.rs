@@ -50,7 +50,9 @@ async fn nothing_that_must_be_rejected_is_accepted() {
     let mut count = 0;
     for (name, token) in cases.iter().filter(|(name, _)| !name.starts_with('_')) {
         let answer = world.bearer(text(token)).await;
-        assert_eq!((answer.status.as_u16(), answer.user()), (401, None), "{name}");
+        // Its key may be published any moment, and the keys were fetched only just now.
+        let status = if name == "unknown_kid" { 503 } else { 401 };
+        assert_eq!((answer.status.as_u16(), answer.user()), (status, None), "{name}");
         count += 1;
     }
     assert!(count >= 17, "{count} cases");

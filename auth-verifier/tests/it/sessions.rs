@@ -50,11 +50,9 @@ async fn a_session_that_is_alive_says_who_is_calling() {
         (Some("cookie"), Some("ada@example.com"))
     );
     assert!(answer.header("x-identity-assertion").is_some());
-    for bearer in [TOKEN.to_owned(), cookie(SECRET).split_once('=').unwrap().1.to_owned()] {
-        let answer = world.bearer(&bearer).await;
-        assert_eq!((answer.status.as_u16(), answer.user()), (200, Some("u1")), "{bearer}");
-        assert_eq!(answer.header("x-credential"), Some("bearer"));
-    }
+    let answer = world.bearer(cookie(SECRET).split_once('=').unwrap().1).await;
+    assert_eq!((answer.status.as_u16(), answer.user()), (200, Some("u1")));
+    assert_eq!(answer.header("x-credential"), Some("bearer"));
 }
 
 #[tokio::test]
@@ -158,13 +156,36 @@ async fn a_look_up_is_relied_on_from_when_it_was_asked_for_however_long_the_answ
 async fn which_session_tokens_are_bearer_tokens_is_a_setting() {
     let signed = cookie(SECRET).split_once('=').unwrap().1.to_owned();
     for (setting, bare_is_good, signed_is_good) in
-        [("any", true, true), ("signed", false, true), ("off", false, false)]
+        [(UNSIGNED, true, true), (SIGNED, false, true), (OFF, false, false)]
     {
-        let world = world(&[("AUTH_VERIFIER_SESSION__BEARER", setting)]).await;
-        assert_eq!(world.bearer(TOKEN).await.status == 200, bare_is_good, "{setting}");
-        assert_eq!(world.bearer(&signed).await.status == 200, signed_is_good, "{setting}");
+        let world = world(&[setting]).await;
+        assert_eq!(world.bearer(TOKEN).await.status == 200, bare_is_good, "{setting:?}");
+        assert_eq!(world.endpoint.asked() == 1, bare_is_good, "{setting:?}: it is not even looked up");
+        assert_eq!(world.bearer(&signed).await.status == 200, signed_is_good, "{setting:?}");
         assert_eq!(by_cookie(&world, &cookie(SECRET)).await.status, 200);
     }
+    let world = world(&[]).await;
+    assert_eq!(world.bearer(TOKEN).await.status, 401, "nobody has asked for it");
+    assert_eq!(world.endpoint.asked(), 0);
+}
+
+const UNSIGNED: (&str, &str) = ("AUTH_VERIFIER_SESSION__DANGEROUS_UNSIGNED_BEARER", "on");
+const SIGNED: (&str, &str) = ("AUTH_VERIFIER_SESSION__BEARER", "signed");
+const OFF: (&str, &str) = ("AUTH_VERIFIER_SESSION__BEARER", "off");
+
+#[test]
+fn the_word_that_accepted_bare_session_tokens_is_refused_with_what_it_meant() {
+    let load = |bearer: &[(&str, &str)]| {
+        let base = [("BETTER_AUTH_SECRET", SECRET)];
+        let loaded: Result<Settings, _> =
+            chassis::settings::load(&base.iter().chain(bearer).copied().collect());
+        loaded.map(|_| ()).map_err(|error| error.to_string())
+    };
+    let any = load(&[("AUTH_VERIFIER_SESSION__BEARER", "any")]).unwrap_err();
+    assert!(any.contains("DANGEROUS_UNSIGNED_BEARER=on") && any.contains("sign in as anybody"), "{any}");
+    let both = load(&[OFF, UNSIGNED]).unwrap_err();
+    assert!(both.starts_with("AUTH_VERIFIER_SESSION__DANGEROUS_UNSIGNED_BEARER"), "{both}");
+    load(&[SIGNED, UNSIGNED]).unwrap();
 }
 
 #[tokio::test]
@@ -174,8 +195,8 @@ async fn a_bearer_token_that_is_over_is_not_made_good_by_a_cookie_and_one_that_i
     let misspelt = value(SECRET).replace("%3D", "");
     let unknown = "x".repeat(32);
     // Where session tokens are no credential, or bare ones are none, one is not looked at.
-    for (setting, bare, spelling) in [("any", 401, 401), ("signed", 200, 401), ("off", 200, 200)] {
-        let world = world(&[("AUTH_VERIFIER_SESSION__BEARER", setting)]).await;
+    for (setting, bare, spelling) in [(UNSIGNED, 401, 401), (SIGNED, 200, 401), (OFF, 200, 200)] {
+        let world = world(&[setting]).await;
         for (token, status) in
             [(&*unknown, bare), (&*misspelt, spelling), (&*foreign, 200), ("garbage", bare), ("a.b.c", 401)]
         {
@@ -186,7 +207,7 @@ async fn a_bearer_token_that_is_over_is_not_made_good_by_a_cookie_and_one_that_i
                 .header("authorization", format!("Bearer {token}"))
                 .header("cookie", cookie(SECRET));
             let answer = world.get(request.body(Body::empty()).unwrap()).await;
-            assert_eq!(answer.status, status, "{setting}: {token}");
+            assert_eq!(answer.status, status, "{setting:?}: {token}");
         }
     }
 }
@@ -202,6 +223,34 @@ async fn the_password_of_a_site_is_no_credential_of_ours() {
         (alone.status.as_u16(), alone.header("www-authenticate")),
         (401, Some("Bearer realm=\"api\""))
     );
+}
+
+#[tokio::test]
+async fn a_program_without_a_token_is_known_by_its_cookie() {
+    let world = world(&[]).await;
+    for literal in ["Bearer null", "Bearer undefined", "Bearer ", "Bearer"] {
+        let request = || Request::get("/verify").header("authorization", literal);
+        let both = request().header("cookie", cookie(SECRET)).body(Body::empty()).unwrap();
+        assert_eq!(world.get(both).await.header("x-credential"), Some("cookie"), "{literal}");
+        let alone = world.get(request().body(Body::empty()).unwrap()).await;
+        assert_eq!(
+            (alone.status.as_u16(), alone.header("www-authenticate")),
+            (401, Some("Bearer realm=\"api\"")),
+            "{literal}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_verdict_is_not_reused_beyond_the_session_nor_the_lag() {
+    let world = world(&[("AUTH_VERIFIER_REVOCATION_LAG_SECS", "2")]).await;
+    let age = |answer: &Answer| -> u64 {
+        answer.header("cache-control").unwrap().rsplit_once('=').unwrap().1.parse().unwrap()
+    };
+    let begun = std::time::Instant::now();
+    let answer = by_cookie(&world, &cookie(SECRET)).await;
+    // Whole seconds: the one that has begun when it was asked is none.
+    assert!(begun.elapsed().as_secs() > 0 || age(&answer) <= 1, "{}", age(&answer));
 }
 
 #[tokio::test]

@@ -120,8 +120,6 @@ async fn a_header_that_says_anything_else_is_rejected() {
         json!({"alg": "EdDSA"}),
         json!({"alg": "EdDSA", "kid": 7}),
         json!({"alg": "EdDSA", "kid": null}),
-        json!({"alg": "EdDSA", "kid": "../../etc/passwd"}),
-        json!({"alg": "EdDSA", "kid": "x".repeat(8000)}),
         json!({"alg": "EdDSA", "kid": "k1", "crit": ["exp"]}),
         json!({"alg": "EdDSA", "kid": "k1", "crit": null}),
         json!({"alg": "EdDSA", "kid": "k1", "b64": false}),

@@ -69,6 +69,9 @@ async fn a_verdict_is_not_reused_beyond_the_credential() {
     let (world, key) = with_key(&[]).await;
     let answer = world.bearer(&key.token(&claims_with(json!({"exp": now() - 5})))).await;
     assert_eq!(answer.header("cache-control"), Some("private, max-age=0"), "it passes by leeway alone");
+    let answer = world.bearer(&key.token(&claims_with(json!({"exp": now() + 4})))).await;
+    let age = answer.header("cache-control").unwrap().rsplit_once('=').unwrap().1.parse::<u64>().unwrap();
+    assert!(age <= 3, "{age}: of four seconds one has begun");
     let (world, key) = with_key(&[("AUTH_VERIFIER_VERDICT_MAX_AGE_SECS", "0")]).await;
     let answer = world.bearer(&key.token(&claims())).await;
     assert_eq!(answer.header("cache-control"), Some("private, max-age=0"));
@@ -136,6 +139,48 @@ async fn two_authorization_headers_are_no_credential() {
     let latin1 = [b"Bearer ".as_slice(), &[0xe9]].concat();
     let odd = Request::get("/verify").header("authorization", latin1);
     assert_eq!(world.get(odd.body(Body::empty()).unwrap()).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_token_that_is_too_long_is_told_so_with_the_bound() {
+    let (world, key) = with_key(&[]).await;
+    let token = |pad: usize| key.token(&claims_with(json!({"pad": "x".repeat(pad)})));
+    let long = world.bearer(&token(16 * 1024)).await;
+    assert_eq!(long.status, 401);
+    assert!(long.body.contains("longer than 16384 bytes"), "{}", long.body);
+    assert!(long.header("www-authenticate").unwrap().contains("longer than 16384 bytes"));
+    assert!(!long.body.contains("expired") && !long.body.contains("sign in again"), "{}", long.body);
+    assert_eq!(world.bearer(&token(8 * 1024)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_change_of_secrets_is_believed_by_replicas_that_have_not_heard_of_it_and_by_those_that_have() {
+    let (old, new) = (crate::world::SECRET, "the-new-secret-of-at-least-thirty-two-bytes");
+    let kids = async |variables: &[(&str, &str)]| {
+        let world = World::new(variables).await;
+        let published = world.get(Request::get("/.well-known/jwks.json").body(Body::empty()).unwrap()).await;
+        let published: Value = serde_json::from_str(&published.body).unwrap();
+        let keys = published["keys"].as_array().unwrap().clone();
+        keys.iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (before, after) = (kids(&[]).await, kids(&[("BETTER_AUTH_SECRET", new)]).await);
+    let between = kids(&[("BETTER_AUTH_SECRETS", &format!("2:{new},1:{old}"))]).await;
+    // What signs is first: replicas from before the change know it, and both are known before the new one signs.
+    assert_eq!(between, [before.clone(), after.clone()].concat());
+    let changing = World::new(&[("BETTER_AUTH_SECRETS", &format!("2:{new},1:{old}"))]).await;
+    let token = auth_verifier::token::mint(new, "u1", std::time::Duration::from_secs(60));
+    let answer = changing.bearer(&token).await;
+    let header = answer.header("x-identity-assertion").unwrap().split('.').next().unwrap();
+    let header: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();
+    assert_eq!(
+        header["kid"].as_str(),
+        Some(&*before[0]),
+        "Better Auth signs with the new one, we still with the old"
+    );
+    let removed = [("BETTER_AUTH_SECRET", new), ("AUTH_VERIFIER_IDENTITY__PREVIOUS_SEED", old)];
+    assert_eq!(kids(&removed).await, [after.clone(), before.clone()].concat());
+    let announced = [("AUTH_VERIFIER_IDENTITY__SEED", old), ("AUTH_VERIFIER_IDENTITY__NEXT_SEED", new)];
+    assert_eq!(kids(&announced).await, [before, after].concat());
 }
 
 #[tokio::test]

@@ -37,6 +37,11 @@ pub trait Settings: DeserializeOwned {
 
     /// Checks what one value alone can't show, and names the variable that is at fault.
     fn check(&self) -> Result<(), SettingsError>;
+
+    /// What can work and yet is hardly meant, a sentence each: `--check` says it, and so does the log at the start.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// One setting that can come from the environment.

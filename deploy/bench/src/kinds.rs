@@ -61,7 +61,7 @@ impl Kind {
             peer: Peer::RoundTrip(ask().await?),
             good: bearer(&token),
             forged: bearer(CACHED),
-            variables: Vec::new(),
+            variables: vec![("AUTH_VERIFIER_SESSION__DANGEROUS_UNSIGNED_BEARER", "on")],
         });
         kinds.extend([compact(), cache_jwt(), jwe(), jwt_jwks(world.issuer("EdDSA"))]);
         Ok(kinds)

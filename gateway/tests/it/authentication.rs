@@ -116,6 +116,19 @@ async fn a_verifier_that_is_away_or_silent_lets_nobody_in() {
 }
 
 #[tokio::test]
+async fn auth_verifier_hears_how_long_it_is_waited_for_and_says_when_to_try_again() {
+    let world = World::with(&[("GATEWAY_VERIFIER__TIMEOUT_MS", "20000")]).await;
+    world.verifier.respond(|_| {
+        http::Response::builder().status(503).header("retry-after", "7").body(Body::empty()).unwrap()
+    });
+    let request = as_u1(Method::GET, "/api/tasks").header("x-verdict-wait-ms", "1").body(Body::empty());
+    let answer = world.send(request.unwrap()).await;
+    assert_eq!((answer.status.as_u16(), answer.one("retry-after")), (503, Some("7")));
+    assert_eq!(&*answer.problem(), "verifier-unavailable");
+    assert_eq!(world.verifier.last().one("x-verdict-wait-ms"), Some("18000"), "whatever the client says");
+}
+
+#[tokio::test]
 async fn a_cookie_alone_changes_something_only_from_a_page_of_ours() {
     let world = World::new().await;
     world.verifier.respond(|_| {
