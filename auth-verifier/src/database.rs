@@ -7,7 +7,7 @@ mod tables;
 
 use bytes::Bytes;
 use chassis::{
-    database::{DatabaseError, DatabaseErrorKind, Dsn, Effect, Pool, described},
+    database::{DatabaseError, DatabaseErrorKind, Dsn, Pool, Statement, described},
     identity::{Email, UserId},
     json::{Raw, Shape},
     settings::SettingsError,
@@ -19,7 +19,7 @@ use tokio_postgres::{
 };
 use tracing::{error, warn};
 
-use self::id::Id;
+use self::id::{Id, Text};
 pub(crate) use self::tables::Model;
 pub use self::tables::{Renamed, Tables};
 use crate::{
@@ -37,13 +37,13 @@ pub struct Database {
     key_grace_secs: f64,
 }
 
-/// Each is prepared once a connection, so there are no others.
+/// All that are asked.
 struct Statements {
-    session_by_token: String,
-    session_by_id: String,
-    user_by_id: String,
-    access_token: String,
-    keys: String,
+    session_by_token: Statement,
+    session_by_id: Statement,
+    user_by_id: Statement,
+    access_token: Statement,
+    keys: Statement,
 }
 
 /// What an access token was given for, besides whose it is.
@@ -84,43 +84,46 @@ impl Database {
 
     /// The session of `token`; `None` if there is none, it is over, or its user is gone.
     pub async fn session(&self, token: &SessionToken) -> Result<Option<Person>, Unavailable> {
-        self.person(&self.statements.session_by_token, &token.expose()).await
+        self.first(&self.statements.session_by_token, &[&token.expose(), &self.time_zone], person).await
     }
 
     /// The session of that id; `None` as above.
     pub async fn session_by_id(&self, id: &str) -> Result<Option<Person>, Unavailable> {
-        self.person(&self.statements.session_by_id, &Id(id)).await
+        self.by_id(&self.statements.session_by_id, id).await
     }
 
     /// The user of that id; `None` if there is none. Users don't end.
     pub async fn user(&self, user: &UserId) -> Result<Option<Person>, Unavailable> {
-        self.person(&self.statements.user_by_id, &Id(user.as_str())).await
+        self.by_id(&self.statements.user_by_id, user.as_str()).await
     }
 
     /// What the opaque access token of that hash stands for; `None` if it stands for nothing, or for no user.
     pub async fn access_token(&self, hash: &str) -> Result<Option<Grant>, Unavailable> {
-        self.first(&self.statements.access_token, &hash, grant).await
+        self.first(&self.statements.access_token, &[&hash, &self.time_zone], grant).await
     }
 
     /// The keys, as the JWK set that Better Auth would publish (`plugins/jwt/index.ts`, `getJwks`).
     pub async fn keys(&self) -> Result<Bytes, String> {
         let parameters: [&(dyn ToSql + Sync); 2] = [&self.key_grace_secs, &self.time_zone];
-        let rows = self.pool.query(Effect::None, &self.statements.keys, &parameters).await;
+        let rows = self.pool.query(&self.statements.keys, &parameters).await;
         jwk_set(&rows.map_err(|error| error.to_string())?)
     }
 
-    async fn person(&self, statement: &str, key: &(dyn ToSql + Sync)) -> Result<Option<Person>, Unavailable> {
-        self.first(statement, key, person).await
+    async fn by_id(&self, statement: &Statement, id: &str) -> Result<Option<Person>, Unavailable> {
+        self.first(statement, &[&Id(id), &self.time_zone, &Text(id)], person).await
     }
 
     async fn first<T>(
         &self,
-        statement: &str,
-        key: &(dyn ToSql + Sync),
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
         read: impl Fn(&Row) -> Result<Option<T>, String>,
     ) -> Result<Option<T>, Unavailable> {
-        let rows = self.pool.query(Effect::None, statement, &[key, &self.time_zone]).await;
-        let rows = rows.map_err(|error| told(&error))?;
+        let rows = match self.pool.query(statement, parameters).await {
+            // What can't be an id there is nobody's.
+            Err(error) if error.is_misfit() => return Ok(None),
+            rows => rows.map_err(|error| told(&error))?,
+        };
         let found = rows.first().map(read).transpose().map(Option::flatten);
         found.map_err(|error| told(&DatabaseError::fault(error)))
     }

@@ -6,10 +6,15 @@
 mod dsn;
 mod tls;
 
+mod statement;
+
 mod connection;
+mod flight;
 mod pool;
+mod shares;
 
 mod error;
+mod sqlstate;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -19,7 +24,8 @@ pub use self::{
     connection::{ConnectError, open},
     dsn::Dsn,
     error::{DatabaseError, DatabaseErrorKind, described},
-    pool::{Effect, Pool},
+    pool::Pool,
+    statement::{Effect, Statement},
     tls::is_distrust,
 };
 use crate::settings::{self, Secret, SettingsError, Switch};
@@ -48,6 +54,7 @@ pub struct DatabaseSettings {
     pub idle: Duration,
     #[serde(rename = "life_secs", deserialize_with = "settings::secs")]
     pub life: Duration,
+    pub named_statements: Switch,
 }
 
 /// What a service calls its database, for those who read an error or look who is connected.

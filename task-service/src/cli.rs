@@ -24,13 +24,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 async fn migrate(settings: Settings) -> Result<(), StartError> {
-    let store = Store::new(&settings.database)?;
+    let store = Store::new(&settings)?;
     store.prepare(Switch::On).await.map_err(|error| StartError::Other(error.into()))
 }
 
 async fn serve(settings: Settings, process: Process) -> Result<(), StartError> {
     let trust = Trust::new(&settings.identity_jwks_url, &settings.identity.audience);
-    let store = Store::new(&settings.database)?;
+    let store = Store::new(&settings)?;
     tokio::spawn(trust.clone().keep_fresh());
     // Beside serving: a database that is away must not keep us from saying so.
     let prepared = tokio::spawn({

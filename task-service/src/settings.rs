@@ -22,7 +22,8 @@ pub const DATABASE: Names = Names {
 /// More than this is no body of a task, but a way to fill our memory.
 const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-const LIMITS: Bounds = &[("body_bytes", 1..=BODY_BYTES_MAX), ("body_ms", 1..=600_000)];
+const LIMITS: Bounds =
+    &[("body_bytes", 1..=BODY_BYTES_MAX), ("body_ms", 1..=600_000), ("user_connections_percent", 1..=100)];
 
 /// All settings of task-service.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,6 +59,7 @@ pub struct Limits {
     pub body_bytes: usize,
     #[serde(rename = "body_ms", deserialize_with = "settings::millis")]
     pub body_wait: Duration,
+    pub user_connections_percent: u8,
 }
 
 impl settings::Settings for Settings {
@@ -140,6 +142,10 @@ mod tests {
             ("TASK_SERVICE_DATABASE__LIFE_SECS", "0"),
             ("TASK_SERVICE_LIMITS__BODY_BYTES", "0"),
             ("TASK_SERVICE_LIMITS__BODY_MS", "0"),
+            ("TASK_SERVICE_LIMITS__USER_CONNECTIONS_PERCENT", "0"),
+            ("TASK_SERVICE_LIMITS__USER_CONNECTIONS_PERCENT", "101"),
+            ("TASK_SERVICE_LIMITS__USER_CONNECTIONS_PERCENT", "-1"),
+            ("TASK_SERVICE_DATABASE__NAMED_STATEMENTS", "maybe"),
             ("TASK_SERVICE_SERVER__STREAMS_MAX", "0"),
         ] {
             let error = load(&[URL, (name, value)]).unwrap_err();

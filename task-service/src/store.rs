@@ -1,6 +1,7 @@
 //! Where tasks are kept. [`Store::of`] is the only door to a row, and only [`trust`](crate::trust) makes the key.
 
 mod migrations;
+mod moment;
 mod sql;
 
 use std::{
@@ -12,16 +13,16 @@ use std::{
 };
 
 use chassis::{
-    database::{DatabaseError, DatabaseErrorKind, DatabaseSettings, Dsn, Effect, Pool, described},
+    database::{DatabaseError, DatabaseErrorKind, Dsn, Pool, Statement, described},
     identity::UserId,
     settings::{SettingsError, Switch},
 };
-use time::OffsetDateTime;
 use tokio_postgres::{Row, types::ToSql};
 
 pub use self::migrations::PrepareError;
+use self::moment::Moment;
 use crate::{
-    settings::DATABASE,
+    settings::{DATABASE, Settings},
     task::{
         Task, TaskId,
         draft::{Changes, NewTask},
@@ -43,10 +44,11 @@ pub struct Store {
 
 impl Store {
     /// A store that connects when it is first asked. Needs a Tokio runtime.
-    pub fn new(settings: &DatabaseSettings) -> Result<Self, SettingsError> {
-        let dsn = Dsn::parse(settings, &DATABASE)?;
-        let pool = Pool::new(dsn.clone(), settings);
-        Ok(Self { pool, dsn, connect: settings.connect, prepared: Arc::default() })
+    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
+        let Settings { database, limits, .. } = settings;
+        let dsn = Dsn::parse(database, &DATABASE)?;
+        let pool = Pool::new(dsn.clone(), database).with_shares(limits.user_connections_percent);
+        Ok(Self { pool, dsn, connect: database.connect, prepared: Arc::default() })
     }
 
     /// Brings the tables up to date, or waits to see that somebody else has. Until then nothing is answered.
@@ -75,15 +77,15 @@ impl Tasks<'_> {
         let tag = listing.tag.as_ref().map(Tag::as_str);
         let search = listing.search.as_ref().map(Search::pattern);
         let (limit, offset) = (listing.limit.get(), listing.offset.get());
-        let sql = sql::list(listing.sort, listing.order);
+        let statement = sql::list(listing.sort, listing.order);
         let parameters: [&(dyn ToSql + Sync); 6] =
             [&listing.completed, &priority, &tag, &search, &limit, &offset];
-        self.query(Effect::None, sql, &parameters).await?.iter().map(task).collect()
+        self.query(statement, &parameters).await?.iter().map(task).collect()
     }
 
     /// One task.
     pub async fn get(&self, id: TaskId) -> Result<Option<Task>, DatabaseError> {
-        self.one(Effect::None, sql::GET, &[&id.uuid()]).await
+        self.one(&sql::GET, &[&id.uuid()]).await
     }
 
     /// Makes a task.
@@ -99,7 +101,7 @@ impl Tasks<'_> {
             &due_date.map(DueDate::moment),
             &tags.as_strs(),
         ];
-        let made = self.one(Effect::Once, sql::CREATE, &parameters).await?;
+        let made = self.one(&sql::CREATE, &parameters).await?;
         made.ok_or_else(|| DatabaseError::fault("an insert gave no row"))
     }
 
@@ -121,33 +123,31 @@ impl Tasks<'_> {
             &due_date.value().copied().map(DueDate::moment),
             &tags.as_ref().map(Tags::as_strs),
         ];
-        self.one(Effect::Each, sql::CHANGE, &parameters).await
+        self.one(&sql::CHANGE, &parameters).await
     }
 
     /// Completes a task or reopens it; turns it over where `completed` doesn't say which.
     pub async fn complete(&self, id: TaskId, completed: Option<bool>) -> Result<Option<Task>, DatabaseError> {
-        self.one(Effect::Each, sql::COMPLETE, &[&id.uuid(), &completed]).await
+        self.one(&sql::COMPLETE, &[&id.uuid(), &completed]).await
     }
 
     /// Removes a task, and says whether there was one.
     pub async fn delete(&self, id: TaskId) -> Result<bool, DatabaseError> {
-        Ok(!self.query(Effect::Each, sql::DELETE, &[&id.uuid()]).await?.is_empty())
+        Ok(!self.query(&sql::DELETE, &[&id.uuid()]).await?.is_empty())
     }
 
     async fn one(
         &self,
-        effect: Effect,
-        sql: &'static str,
+        statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Option<Task>, DatabaseError> {
-        self.query(effect, sql, parameters).await?.first().map(task).transpose()
+        self.query(statement, parameters).await?.first().map(task).transpose()
     }
 
-    /// Asks with the user as `$1`, and `parameters` behind.
+    /// Asks with the user before the `parameters`, as part of their share.
     async fn query(
         &self,
-        effect: Effect,
-        sql: &'static str,
+        statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, DatabaseError> {
         if !self.store.prepared.load(Ordering::Acquire) {
@@ -156,13 +156,13 @@ impl Tasks<'_> {
         let user = self.user.as_str();
         let all: Vec<&(dyn ToSql + Sync)> =
             std::iter::once(&user as _).chain(parameters.iter().copied()).collect();
-        self.store.pool.query(effect, sql, &all).await
+        self.store.pool.query_of(Some(user), statement, &all).await
     }
 }
 
 fn task(row: &Row) -> Result<Task, DatabaseError> {
     let read = || {
-        let due_date: Option<OffsetDateTime> = row.try_get("due_date")?;
+        let moment = |column| row.try_get::<_, Moment>(column).map(|moment| moment.0);
         Ok(Task {
             id: row.try_get("id")?,
             user_id: row.try_get("user_id")?,
@@ -170,10 +170,10 @@ fn task(row: &Row) -> Result<Task, DatabaseError> {
             description: row.try_get("description")?,
             completed: row.try_get("completed")?,
             priority: row.try_get::<_, Option<i16>>("priority")?.and_then(Priority::of_rank),
-            due_date,
+            due_date: row.try_get::<_, Option<Moment>>("due_date")?.map(|moment| moment.0),
             tags: row.try_get("tags")?,
-            created_at: row.try_get("created_at")?,
-            updated_at: row.try_get("updated_at")?,
+            created_at: moment("created_at")?,
+            updated_at: moment("updated_at")?,
         })
     };
     read().map_err(|error: tokio_postgres::Error| DatabaseError::fault(described(&error)))

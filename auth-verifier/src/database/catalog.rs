@@ -3,12 +3,15 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use chassis::database::{ConnectError, Dsn, described, open};
+use chassis::database::{ConnectError, DatabaseError, Dsn, Statement, described, open};
 use tokio::{task::AbortHandle, time::timeout};
-use tokio_postgres::{Client, Row, types::ToSql};
+use tokio_postgres::{
+    Client, Row,
+    types::{ToSql, Type},
+};
 
 use super::{
-    id::Id,
+    id::{Id, Text},
     jwk_set, sql,
     tables::{Model, Tables},
 };
@@ -73,27 +76,32 @@ impl Catalog {
 
     /// Whether the server knows the time zone that is set; why not.
     pub async fn time_zone(&self) -> Result<(), String> {
-        self.query(sql::TIME_ZONE, &[&self.time_zone]).await.map(drop)
+        self.query(sql::TIME_ZONE, &[(&self.time_zone, Type::TEXT)]).await.map(drop)
     }
 
     /// The columns, those of `schema` first.
     pub async fn columns(&self, schema: &str) -> Result<Vec<Column>, String> {
-        let rows = self.query(sql::COLUMNS, &[&schema, &COLUMNS_MAX]).await?;
+        let rows = self.query(sql::COLUMNS, &[(&schema, Type::TEXT), (&COLUMNS_MAX, Type::INT8)]).await?;
         let columns: Result<_, _> = rows.iter().map(column).collect();
         columns.map_err(|error| described(&error))
     }
 
     /// Asks every question that is asked of the tables, about nobody; says what the first that fails is about, and why.
     pub async fn ask(&self, tables: &Tables, reads: Reads) -> Result<(), (Model, String)> {
-        let nobody: (&(dyn ToSql + Sync), &(dyn ToSql + Sync)) = (&"", &Id(""));
-        for (asked, statement, key, model) in [
-            (reads.session_tokens, tables.session_by_token(), nobody.0, Model::Session),
-            (reads.session_ids, tables.session_by_id(), nobody.1, Model::Session),
-            (reads.users, tables.user_by_id(), nobody.1, Model::User),
-            (reads.access_tokens, tables.access_token(), nobody.0, Model::OauthAccessToken),
+        let by_text: [&(dyn ToSql + Sync); 2] = [&"", &self.time_zone];
+        let by_id: [&(dyn ToSql + Sync); 3] = [&Id(""), &self.time_zone, &Text("")];
+        for (asked, statement, parameters, model) in [
+            (reads.session_tokens, tables.session_by_token(), &by_text[..], Model::Session),
+            (reads.session_ids, tables.session_by_id(), &by_id, Model::Session),
+            (reads.users, tables.user_by_id(), &by_id, Model::User),
+            (reads.access_tokens, tables.access_token(), &by_text, Model::OauthAccessToken),
         ] {
             if asked {
-                self.query(&statement, &[key, &self.time_zone]).await.map_err(|error| (model, error))?;
+                match self.ask_one(&statement, parameters).await {
+                    // What nobody is called is no number, where ids are numbers.
+                    Err(error) if error.is_misfit() => {}
+                    answer => drop(answer.map_err(|error| (model, error.to_string()))?),
+                }
             }
         }
         Ok(())
@@ -101,15 +109,29 @@ impl Catalog {
 
     /// The keys, as [`super::Database::keys`] has them.
     pub async fn keys(&self, tables: &Tables) -> Result<Bytes, String> {
-        let rows = self.query(&tables.keys(), &[&self.key_grace_secs, &self.time_zone]).await?;
+        let parameters: [&(dyn ToSql + Sync); 2] = [&self.key_grace_secs, &self.time_zone];
+        let rows = self.ask_one(&tables.keys(), &parameters).await.map_err(|error| error.to_string())?;
         jwk_set(&rows)
     }
 
-    async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, String> {
-        match timeout(self.wait, self.client.query(sql, parameters)).await {
+    async fn ask_one(
+        &self,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let late = || DatabaseError::fault(self.late());
+        timeout(self.wait, statement.ask(&self.client, parameters)).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn query(&self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, String> {
+        match timeout(self.wait, self.client.query_typed(sql, parameters)).await {
             Ok(answer) => answer.map_err(|error| described(&error)),
-            Err(_) => Err(format!("no answer within {:?}", self.wait)),
+            Err(_) => Err(self.late()),
         }
+    }
+
+    fn late(&self) -> String {
+        format!("no answer within {:?}", self.wait)
     }
 }
 

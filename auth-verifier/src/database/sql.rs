@@ -6,33 +6,47 @@
 //! the prepared statement anew. One that is there but not granted is an error: a ban must not go unseen. So is any other
 //! column that is not there.
 
+use chassis::database::{Effect, Statement};
+use tokio_postgres::types::Type;
+
 use super::tables::{Model, Tables};
 use crate::{keys::KEYS_MAX, settings::Reads};
+
+/// By a text, and with the time zone of timestamps that have none.
+const BY_TEXT: &[Type] = &[Type::TEXT, Type::TEXT];
+
+/// By an id, whose type the server knows; the same; and the id once more as its text.
+const BY_ID: &[Type] = &[Type::UNKNOWN, Type::TEXT, Type::TEXT];
+
+/// The last moment that is told; a row may also have `infinity`, which is no number of seconds.
+const LATEST: &str = "'9999-12-31 23:59:59Z'::timestamptz";
 
 /// The role that is granted what is read.
 const ROLE: &str = "auth_verifier";
 
 impl Tables {
-    /// A living session with its user: `$1` is its token, `$2` the time zone of timestamps that have none.
-    pub fn session_by_token(&self) -> String {
-        self.session_by("token")
+    /// A living session with its user: `$2` is its token, `$3` the time zone of timestamps that have none.
+    pub fn session_by_token(&self) -> Statement {
+        read("session_by_token", &self.session_by("token", ""), BY_TEXT)
     }
 
-    /// The same, by the session's id.
-    pub fn session_by_id(&self) -> String {
-        self.session_by("id")
+    /// The same, by the session's id, which is `$4` again as text.
+    pub fn session_by_id(&self) -> Statement {
+        let spelled = format!(" and {}::text = $4", self.required("s", Model::Session, "id"));
+        read("session_by_id", &self.session_by("id", &spelled), BY_ID)
     }
 
-    fn session_by(&self, field: &str) -> String {
+    fn session_by(&self, field: &str, and: &str) -> String {
         let session = |field| self.required("s", Model::Session, field);
         let owner = self.owner("living.owner_id");
         format!(
-            "select owner.id, owner.email, owner.banned, floor(extract(epoch from living.expires))::bigint as expires
+            "select true as found, owner.id, owner.email, owner.banned,
+    floor(extract(epoch from least(living.expires, {LATEST})))::bigint as expires
 from {absent},
     lateral (
         select {user_id} as owner_id, {expires} as expires
         from {table} as s
-        where {key} = $1
+        where {key} = $2{and}
     ) as living,
     {owner}
 where living.expires > now()",
@@ -44,33 +58,36 @@ where living.expires > now()",
         )
     }
 
-    /// A user, by id: `$1`; `$2` as above.
-    pub fn user_by_id(&self) -> String {
-        format!(
-            "select owner.id, owner.email, owner.banned, null::bigint as expires
+    /// A user, by id: `$2`; `$3` and `$4` as above.
+    pub fn user_by_id(&self) -> Statement {
+        let id = self.required("u", Model::User, "id");
+        let select = format!(
+            "select true as found, owner.id, owner.email, owner.banned, null::bigint as expires
 from {},
     {}",
             self.absent(),
-            self.owner("$1"),
-        )
+            self.owner(&format!("$2 and {id}::text = $4")),
+        );
+        read("user_by_id", &select, BY_ID)
     }
 
-    /// A living OAuth access token with its user, by the token's hash: `$1`; `$2` as above. As Better Auth's
+    /// A living OAuth access token with its user, by the token's hash: `$2`; `$3` as above. As Better Auth's
     /// introspection has it (`oauth-provider`, `validateOpaqueAccessToken`): not revoked, its client not disabled, its
     /// session alive if it has one. One that is bound to a key (RFC 9449) is no bearer token.
-    pub fn access_token(&self) -> String {
+    pub fn access_token(&self) -> Statement {
         let token = |field| self.column(Model::OauthAccessToken, field);
         let (session, client) =
             (|field| self.column(Model::Session, field), |field| self.column(Model::OauthClient, field));
-        format!(
-            "select owner.id, owner.email, owner.banned, floor(extract(epoch from living.expires))::bigint as expires,
+        let select = format!(
+            "select true as found, owner.id, owner.email, owner.banned,
+    floor(extract(epoch from least(living.expires, {LATEST})))::bigint as expires,
     living.scopes, living.resources
 from {absent},
     lateral (
         select t.{user_id} as owner_id, {expires} as expires,
             to_jsonb(t.{scopes})::text as scopes, to_jsonb(t.{resources})::text as resources
         from {table} as t
-        where t.{key} = $1
+        where t.{key} = $2
             and t.{revoked} is null
             and coalesce(to_jsonb(t.{confirmation}), 'null') = 'null'
             and exists (
@@ -101,22 +118,23 @@ where living.expires > now()",
             id = session("id"),
             session_expires = moment(&format!("s.{}", session("expiresAt"))),
             owner = self.owner("living.owner_id"),
-        )
+        );
+        read("access_token", &select, BY_TEXT)
     }
 
-    /// All keys that still count: `$1` is for how many seconds one does after it expired, `$2` as above. Tables from
+    /// All keys that still count: `$2` is for how many seconds one does after it expired, `$3` as above. Tables from
     /// before 1.4 have no `expiresAt`, from before 1.7 no `alg`. The private halves are never read, nor are more keys
     /// than it takes to see that there are too many.
-    pub fn keys(&self) -> String {
+    pub fn keys(&self) -> Statement {
         let key = |field| self.column(Model::Jwks, field);
-        format!(
-            "select key.id, key.public_key, key.alg
+        let select = format!(
+            "select true as found, key.id, key.public_key, key.alg
 from (values (null::timestamptz, null::text)) as absent ({expires_at}, {alg}),
     lateral (
-        select {id}::text as id, {public_key} as public_key, {stated_alg}::text as alg, {expires} as expires
+        select {id}::text as id, {public_key}::text as public_key, {stated_alg}::text as alg, {expires} as expires
         from {table} as k
     ) as key
-where key.expires is null or key.expires + make_interval(secs => $1::float8) > now()
+where key.expires is null or key.expires > now() - make_interval(secs => $2)
 limit {limit}",
             limit = KEYS_MAX + 1,
             expires_at = key("expiresAt"),
@@ -126,7 +144,8 @@ limit {limit}",
             stated_alg = self.optional("k", Model::Jwks, "alg"),
             expires = moment(&self.optional("k", Model::Jwks, "expiresAt")),
             table = self.table(Model::Jwks),
-        )
+        );
+        read("keys", &select, &[Type::FLOAT8, Type::TEXT])
     }
 
     /// Stand-ins for the columns of the admin plugin, which are mostly not there.
@@ -231,10 +250,18 @@ pub const CLOCK: &str = "select extract(epoch from clock_timestamp())::float8 as
 /// Fails where the server doesn't know the time zone `$1`.
 pub const TIME_ZONE: &str = "select now() at time zone $1::text";
 
+/// What `select` finds, under a name of its own: who somebody is must never be the answer to another question.
+fn read(name: &'static str, select: &str, types: &'static [Type]) -> Statement {
+    let sql = format!(
+        "select '{name}' as ran, it.* from (select 1) as one left join lateral (\n{select}\n) as it on $1 = '{name}'"
+    );
+    Statement::new(name, Effect::None, sql.into(), types)
+}
+
 /// The moment that a column means, whichever kind of timestamp it is.
 fn moment(column: &str) -> String {
     format!(
         "case when pg_typeof({column}) = 'timestamptz'::regtype then {column}::timestamptz \
-         else {column}::timestamp at time zone $2::text end"
+         else {column}::timestamp at time zone $3::text end"
     )
 }

@@ -14,6 +14,7 @@ mod issuer;
 mod key_sources;
 mod keys;
 mod nested;
+mod poolers;
 mod recorded;
 mod remembered;
 mod revocation;

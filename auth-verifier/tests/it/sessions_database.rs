@@ -346,3 +346,51 @@ async fn without_the_database_we_cannot_know_and_with_it_again_we_can() {
     let back = async { while sessions.session(&token).await != Ok(Some(ada())) {} };
     tokio::time::timeout(std::time::Duration::from_secs(60), back).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_session_without_an_end_is_one_that_lasts() {
+    let Some(tables) = Tables::better_auth().await else { return };
+    for (end, alive) in [("infinity", true), ("20000-01-01Z", true), ("-infinity", false)] {
+        tables.run(&format!(r#"update session set "expiresAt" = '{end}'"#)).await;
+        assert_eq!(tables.find(TOKEN).await.is_some(), alive, "{end}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_is_found_in_its_one_spelling_whatever_its_column_holds() {
+    let uuid = "0199f7a2-6c1e-7b63-9d4f-2f6f2b1d9a10";
+    for (kind, id, others) in [
+        ("text", "u1", vec!["U1", "u1 ", "", "u2"]),
+        ("varchar(50)", "u1", vec!["U1", "u1 ", "u2"]),
+        (
+            "uuid",
+            uuid,
+            vec!["0199F7A2-6C1E-7B63-9D4F-2F6F2B1D9A10", "{0199f7a2-6c1e-7b63-9d4f-2f6f2b1d9a10}", "u1"],
+        ),
+        ("int", "258", vec!["0258", "+258", " 258", "2580000000000", "u1"]),
+        ("bigint", "258", vec!["0258", "99999999999999999999", "u1"]),
+        ("smallint", "-1", vec!["-01", "32768"]),
+    ] {
+        let Some(tables) = Tables::better_auth().await else { return };
+        let change = format!(
+            r#"alter table session drop constraint "session_userId_fkey";
+               delete from session; delete from "user";
+               alter table "user" alter id type {kind} using id::text::{kind};
+               alter table session alter "userId" type {kind} using "userId"::text::{kind};
+               alter table session alter id type {kind} using id::text::{kind};
+               insert into "user" (id, name, email, "emailVerified") values ('{id}', 'Ada', 'ada@example.com', true);
+               insert into session (id, token, "userId", "expiresAt") values ('{id}', '{TOKEN}', '{id}', '2100-01-01Z')"#
+        );
+        tables.run(&change).await;
+        assert_eq!(tables.find(TOKEN).await, Some(ada_with_id(id)), "{kind}");
+        assert_eq!(tables.sessions.session_by_id(id).await, Ok(Some(ada_with_id(id))), "{kind}");
+        let user = tables.sessions.user(&UserId::parse(id).unwrap()).await.unwrap();
+        assert_eq!(user.map(|person| person.user), UserId::parse(id), "{kind}");
+        for other in others {
+            assert_eq!(tables.sessions.session_by_id(other).await, Ok(None), "{kind}: {other:?}");
+            if let Some(user) = UserId::parse(other) {
+                assert_eq!(tables.sessions.user(&user).await, Ok(None), "{kind}: {other:?}");
+            }
+        }
+    }
+}

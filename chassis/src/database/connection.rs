@@ -1,29 +1,42 @@
-//! One connection to the database, which knows the statements it has prepared and when it is no good any more.
+//! One connection to the database, which knows what it has prepared and when it is no good any more.
 //!
 //! The stock manager for this pool asks the server whether it is there before each use, and prepares each statement
-//! anew: three round trips for what takes one.
+//! anew: three round trips for what takes one. Here a statement has no name and travels with its parameters in one
+//! message, which no pooler can take apart; or, where the settings say that names are safe, it is prepared once.
 
 use std::{
     collections::HashMap,
+    error::Error as _,
+    io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use futures_util::TryStreamExt;
 use thiserror::Error;
 use tokio::{
+    sync::SetOnce,
     task::AbortHandle,
     time::{Instant, timeout},
 };
-use tokio_postgres::{Client, Row, Statement, types::ToSql};
+use tokio_postgres::{
+    Client, Row,
+    error::{Severity, SqlState},
+};
 use tracing::{debug, info, warn};
 
 use super::{
     dsn::Dsn,
     error::{DatabaseError, DatabaseErrorKind, described},
+    sqlstate::{self, Fate},
+    statement::{Encoded, Statement},
 };
+
+/// How long the driver may take to say how a connection ended that it has said is gone.
+const END_WAIT: Duration = Duration::from_millis(100);
 
 /// Why there is no connection. The text is for the log; it has no password in it.
 #[derive(Debug, Error)]
@@ -41,15 +54,38 @@ pub enum ConnectError {
 
 /// Opens a connection, within `wait`.
 pub async fn open(dsn: &Dsn, wait: Duration) -> Result<(Client, AbortHandle), ConnectError> {
+    open_noting(dsn, wait, Arc::default()).await
+}
+
+/// The same; in the end it is noted whether nothing was under way then.
+async fn open_noting(
+    dsn: &Dsn,
+    wait: Duration,
+    ended_idle: Arc<SetOnce<bool>>,
+) -> Result<(Client, AbortHandle), ConnectError> {
     let opened = timeout(wait, dsn.config.connect(dsn.tls.clone())).await;
-    let (client, connection) = opened.map_err(|_| ConnectError::TimedOut(wait))??;
+    let (client, mut connection) = opened.map_err(|_| ConnectError::TimedOut(wait))??;
     let task = tokio::spawn(async move {
         let _open = Open::counted();
-        if let Err(error) = connection.await {
+        let ended = (&mut connection).await;
+        let idle = ended.as_ref().is_err_and(says_nothing_was_sent);
+        // Before those who wait hear that the connection is gone.
+        let _ = ended_idle.set(idle);
+        drop(connection);
+        if let Err(error) = ended {
             debug!(error = described(&error), "connection ended");
         }
     });
     Ok((client, task.abort_handle()))
+}
+
+/// Whether the end of a connection proves that the statement which waited for it was not sent, or not as a whole.
+fn says_nothing_was_sent(end: &tokio_postgres::Error) -> bool {
+    // What the server says to nobody it says while it has been asked nothing.
+    let unasked = end.as_db_error().is_some();
+    // The other side was gone when we wrote. Without the end of what we wrote the server commits nothing.
+    let cause = end.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    unasked || cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Counts a connection for as long as it is there, however it ends.
@@ -79,8 +115,15 @@ struct Origin {
     wait: Duration,
     /// After about this it is replaced.
     life: Duration,
-    /// Connections of an earlier generation are in doubt.
+    /// Whether statements are prepared under names.
+    named: AtomicBool,
+    /// Connections of an earlier generation are not used any more.
     generation: AtomicU64,
+    /// Connections that were trusted before the last of these are asked whether they are there before they are used.
+    doubts: AtomicU64,
+    begun: Instant,
+    /// When the database last answered, in milliseconds since `begun`.
+    answered_ms: AtomicU64,
     outage: Mutex<Option<Outage>>,
 }
 
@@ -93,16 +136,29 @@ struct Outage {
 }
 
 impl Manager {
-    pub(super) fn new(dsn: Dsn, wait: Duration, life: Duration) -> Self {
-        let (generation, outage) = (AtomicU64::new(0), Mutex::new(None));
-        Self(Arc::new(Origin { dsn, wait, life, generation, outage }))
+    pub(super) fn new(dsn: Dsn, wait: Duration, life: Duration, named: bool) -> Self {
+        let origin = Origin {
+            dsn,
+            wait,
+            life,
+            named: AtomicBool::new(named),
+            generation: AtomicU64::new(0),
+            doubts: AtomicU64::new(0),
+            begun: Instant::now(),
+            answered_ms: AtomicU64::new(0),
+            outage: Mutex::new(None),
+        };
+        origin.show_named(named);
+        Self(Arc::new(origin))
     }
 
-    /// For how long no connection could be made; `None` if the last attempt went well, or is too long ago to say
-    /// anything about now.
+    /// For how long there has been neither a new connection nor an answer on an old one; `None` if the last attempt to
+    /// connect went well, or is too long ago to say anything about now.
     pub(super) fn outage(&self) -> Option<Duration> {
         let outage = self.0.lock_outage();
-        outage.as_ref().filter(|outage| self.0.is_current(outage)).map(|outage| outage.since.elapsed())
+        let outage = outage.as_ref().filter(|outage| self.0.is_current(outage))?;
+        // Any answer ends an outage: a server that takes no more connections may serve those that it has.
+        Some(outage.since.max(self.0.answered()).elapsed())
     }
 }
 
@@ -116,9 +172,18 @@ impl Origin {
         outage.seen.elapsed() <= self.wait * 2
     }
 
+    fn answered(&self) -> Instant {
+        self.begun + Duration::from_millis(self.answered_ms.load(Ordering::Relaxed))
+    }
+
+    fn note_answer(&self) {
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.answered_ms.fetch_max(now, Ordering::Relaxed);
+    }
+
     fn connected(&self) {
         if let Some(outage) = self.lock_outage().take() {
-            info!(secs = outage.since.elapsed().as_secs(), "the database is back");
+            info!(secs = outage.since.elapsed().as_secs(), "the database takes connections again");
         }
     }
 
@@ -149,6 +214,28 @@ impl Origin {
         // Only the first of many that are lost together begins a new generation.
         let _ = self.generation.compare_exchange(generation, next, Ordering::AcqRel, Ordering::Acquire);
     }
+
+    fn doubts(&self) -> u64 {
+        self.doubts.load(Ordering::Acquire)
+    }
+
+    fn is_named(&self) -> bool {
+        self.named.load(Ordering::Acquire)
+    }
+
+    fn show_named(&self, named: bool) {
+        let application = self.dsn.application();
+        metrics::gauge!("database_named_statements", "application" => application)
+            .set(f64::from(u8::from(named)));
+    }
+
+    /// Names have turned out to be shared with others.
+    fn give_up_names(&self, cause: &str) {
+        if self.named.swap(false, Ordering::AcqRel) {
+            warn!(cause, "a pooler that does not track prepared statements; going on without them");
+            self.show_named(false);
+        }
+    }
 }
 
 impl bb8::ManageConnection for Manager {
@@ -158,99 +245,215 @@ impl bb8::ManageConnection for Manager {
     async fn connect(&self) -> Result<Connection, ConnectError> {
         let origin = &self.0;
         // Before the attempt: what is lost meanwhile puts this one in doubt too.
-        let generation = origin.generation();
-        let opened = open(&origin.dsn, origin.wait).await;
+        let (generation, doubts) = (origin.generation(), origin.doubts());
+        let ended_idle = Arc::new(SetOnce::new());
+        let opened = open_noting(&origin.dsn, origin.wait, ended_idle.clone()).await;
         let result = if opened.is_ok() { "ok" } else { "error" };
         metrics::counter!("database_connects_total", "result" => result).increment(1);
         let (client, task) = opened.inspect_err(|error| origin.failed(error))?;
         origin.connected();
         // Connections that were made at one time must not all go at one time.
         let life = origin.life.mul_f64(0.8 + 0.2 * fastrand::f64());
+        let spent = AtomicBool::new(false);
+        let line = Line { client, task, spent, ended_idle, generation, origin: origin.clone() };
         Ok(Connection {
-            client,
-            task,
+            line: Arc::new(line),
             statements: HashMap::new(),
-            spent: false,
             retires: Instant::now() + life,
-            generation,
-            origin: origin.clone(),
+            doubts,
         })
     }
 
     async fn is_valid(&self, connection: &mut Connection) -> Result<(), ConnectError> {
-        let good = !connection.is_spent()
-            && connection.retires > Instant::now()
-            && connection.generation == self.0.generation();
+        let line = &connection.line;
+        let good =
+            !line.is_spent() && connection.retires > Instant::now() && line.generation == self.0.generation();
         if good { Ok(()) } else { Err(ConnectError::Spent) }
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.is_spent()
+        connection.line.is_spent()
     }
 }
 
 /// A connection and what it has prepared.
 pub(super) struct Connection {
+    line: Arc<Line>,
+    statements: HashMap<&'static str, tokio_postgres::Statement>,
+    retires: Instant,
+    /// The last of them that this connection has overcome.
+    doubts: u64,
+}
+
+/// The part of a connection that whoever waits for its answer can reach.
+pub(super) struct Line {
     client: Client,
     task: AbortHandle,
-    statements: HashMap<Box<str>, Statement>,
     /// Something happened after which nobody else should use it.
-    spent: bool,
-    retires: Instant,
+    spent: AtomicBool,
+    /// Set when it ends: whether nothing was under way then.
+    ended_idle: Arc<SetOnce<bool>>,
     generation: u64,
     origin: Arc<Origin>,
 }
 
+/// What became of a statement.
+pub(super) enum Answer {
+    Rows(Vec<Row>),
+    /// The name stood for somebody else's statement. Ours was not carried out, and may be asked for without a name.
+    Misnamed,
+    Error(DatabaseError),
+}
+
 impl Connection {
-    /// Asks with a statement that is prepared on first use: from then on one round trip.
-    pub(super) async fn query(
-        &mut self,
-        sql: &str,
-        parameters: &[&(dyn ToSql + Sync)],
-        wait: Duration,
-    ) -> Result<Vec<Row>, DatabaseError> {
+    pub(super) fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// Whether it must be asked whether it is there before it is used.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubts < self.line.origin.doubts()
+    }
+
+    /// Asks whether it is there.
+    pub(super) async fn probe(&mut self) -> Answer {
+        let doubts = self.line.origin.doubts();
+        match self.line.client.simple_query("").await {
+            Ok(_) => {
+                self.line.origin.note_answer();
+                self.doubts = doubts;
+                Answer::Rows(Vec::new())
+            }
+            Err(error) => Answer::Error(self.line.failed(&error, true)),
+        }
+    }
+
+    /// Sends a statement and waits for its answer.
+    pub(super) async fn ask(&mut self, statement: &Statement, parameters: Vec<Encoded>) -> Answer {
+        let named = self.line.origin.is_named();
         let mut sent = false;
-        let answer = timeout(wait, async {
-            let statement = if let Some(statement) = self.statements.get(sql) {
-                statement.clone()
-            } else {
-                let statement = self.client.prepare(sql).await?;
-                self.statements.insert(sql.into(), statement.clone());
-                statement
-            };
-            sent = true;
-            self.client.query(&statement, parameters).await
-        })
-        .await;
-        let error = match answer {
-            Ok(Ok(rows)) => return Ok(rows),
-            Ok(Err(error)) => DatabaseError::of(&error, sent),
-            Err(_) => {
-                self.cancel();
-                // Left to itself the driver would keep the socket until the answer comes after all.
-                self.task.abort();
-                let cause = format!("no answer within {wait:?}");
-                DatabaseError { kind: DatabaseErrorKind::TimedOut, undone: !sent, cause }
+        let answer = if named {
+            self.ask_by_name(statement, parameters, &mut sent).await
+        } else {
+            // What is known to be closed is not sent.
+            sent = !self.line.client.is_closed();
+            let parameters = parameters.into_iter().zip(statement.all_types());
+            match self.line.client.query_typed_raw(&statement.sql, parameters).await {
+                Ok(rows) => rows.try_collect().await,
+                Err(error) => Err(error),
             }
         };
-        self.spent = error.kind != DatabaseErrorKind::Fault;
+        match answer.map(|rows| statement.own(rows)) {
+            Ok(Some(rows)) => {
+                self.line.origin.note_answer();
+                Answer::Rows(rows)
+            }
+            Ok(None) => {
+                self.line.spend();
+                metrics::counter!("database_foreign_answers_total").increment(1);
+                if named {
+                    self.line.origin.give_up_names("the answer to another statement");
+                    return Answer::Misnamed;
+                }
+                Answer::Error(DatabaseError::foreign(statement.name))
+            }
+            Err(error) if named && is_misnamed(&error) => {
+                self.line.spend();
+                self.line.origin.give_up_names(&described(&error));
+                Answer::Misnamed
+            }
+            Err(error) => {
+                let sent = sent && !(error.is_closed() && self.line.ended_idle().await);
+                Answer::Error(self.line.failed(&error, sent))
+            }
+        }
+    }
+
+    async fn ask_by_name(
+        &mut self,
+        statement: &Statement,
+        parameters: Vec<Encoded>,
+        sent: &mut bool,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let client = &self.line.client;
+        let prepared = if let Some(prepared) = self.statements.get(statement.name) {
+            prepared.clone()
+        } else {
+            let prepared = client.prepare_typed(&statement.sql, &statement.all_types()).await?;
+            self.statements.insert(statement.name, prepared.clone());
+            prepared
+        };
+        *sent = !client.is_closed();
+        client.query_raw(&prepared, parameters).await?.try_collect().await
+    }
+}
+
+/// Whether an error shows that a name stands for nothing, or for what somebody else prepared. Nothing was done then.
+fn is_misnamed(error: &tokio_postgres::Error) -> bool {
+    let Some(said) = error.as_db_error() else { return false };
+    let telling = [
+        SqlState::INVALID_SQL_STATEMENT_NAME,
+        SqlState::DUPLICATE_PSTATEMENT,
+        // It takes another number of parameters, or of other types.
+        SqlState::PROTOCOL_VIOLATION,
+        SqlState::INVALID_BINARY_REPRESENTATION,
+        SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+    ];
+    // A pooler that hangs up says so with one of these codes too.
+    telling.contains(said.code()) && said.parsed_severity() == Some(Severity::Error)
+}
+
+impl Line {
+    /// An error on this connection, and what it means for it.
+    fn failed(&self, error: &tokio_postgres::Error, sent: bool) -> DatabaseError {
+        match error.code().map(|code| sqlstate::meaning(code).fate) {
+            Some(Fate::Kept) => self.origin.note_answer(),
+            Some(Fate::Closed) | None => self.spend(),
+        }
+        let error = DatabaseError::of(error, sent);
         if error.kind == DatabaseErrorKind::Lost {
+            metrics::counter!("database_connections_lost_total", "how" => "broken").increment(1);
             self.origin.lost(self.generation);
         }
-        Err(error)
+        error
+    }
+
+    /// Whether it ended while nothing was under way.
+    async fn ended_idle(&self) -> bool {
+        // The driver notes it a moment before or after whoever waits hears of the end.
+        timeout(END_WAIT, self.ended_idle.wait()).await.is_ok_and(|idle| *idle)
     }
 
     fn is_spent(&self) -> bool {
-        self.spent || self.client.is_closed()
+        self.spent.load(Ordering::Acquire) || self.client.is_closed()
+    }
+
+    /// Nobody else is to use it.
+    pub(super) fn spend(&self) {
+        self.spent.store(true, Ordering::Release);
+    }
+
+    /// Something was not answered in time: those that lie idle are to be asked before they are used.
+    pub(super) fn doubt(&self) {
+        self.origin.doubts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It doesn't answer any more. Those that were made before it was found out are not used any more either.
+    pub(super) fn fell_silent(&self) {
+        self.spend();
+        // Left to itself the driver would keep the socket until an answer comes after all.
+        self.task.abort();
+        metrics::counter!("database_connections_lost_total", "how" => "silent").increment(1);
+        warn!("a connection to the database has fallen silent; it is replaced, and those as old as it");
+        self.origin.lost(self.generation);
     }
 
     /// Asks the server to give up what it is doing: a statement that nobody waits for must not hold its locks.
-    fn cancel(&self) {
-        let (token, origin) = (self.client.cancel_token(), self.origin.clone());
-        tokio::spawn(async move {
-            if !matches!(timeout(origin.wait, token.cancel_query(origin.dsn.tls.clone())).await, Ok(Ok(()))) {
-                debug!("a statement could not be cancelled");
-            }
-        });
+    pub(super) async fn cancel(&self) {
+        let token = self.client.cancel_token();
+        let cancelled = timeout(self.origin.wait, token.cancel_query(self.origin.dsn.tls.clone())).await;
+        if !matches!(cancelled, Ok(Ok(()))) {
+            debug!("a statement could not be cancelled");
+        }
     }
 }

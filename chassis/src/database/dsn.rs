@@ -4,7 +4,7 @@
 //! the driver doesn't know is left out, and said so; what would send a password over a network unencrypted is
 //! refused. The driver's own message is never shown: it quotes the string, password and all.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use tokio_postgres::{
     Config,
@@ -15,6 +15,27 @@ use tracing::warn;
 
 use super::{DatabaseSettings, Names, tls};
 use crate::settings::{Secret, SettingsError, Switch};
+
+/// After how long of silence a connection is asked whether the other side is there, how often, and when that is given up.
+/// A Neon that sleeps is not woken by it: this is the system's own, and no query.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// How long what was sent may remain without the other side's acknowledgement.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
+
+/// The driver's own idle time, which says that the string has none.
+const DRIVERS_IDLE: Duration = Duration::from_hours(2);
+
+/// What other frameworks write where statements must have no names, as behind a transaction pooler.
+const NAMELESS: [(&str, &str); 5] = [
+    ("pgbouncer", "true"),
+    ("prepared_statements", "false"),
+    ("statement_cache_size", "0"),
+    ("prepared_statement_cache_size", "0"),
+    ("prepareThreshold", "0"),
+];
 
 /// What the driver understands behind the `?`.
 const KNOWN: [&str; 19] = [
@@ -45,6 +66,7 @@ pub struct Dsn {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
     name: &'static str,
+    nameless: bool,
     ignored: Vec<String>,
 }
 
@@ -59,7 +81,7 @@ impl Dsn {
                 names.kept
             )));
         }
-        let (text, ignored) = translated(text);
+        let Translated { text, nameless, ignored } = translated(text);
         let mut config: Config = text.parse().map_err(|_| {
             wrong(
                 "is not postgresql://user:password@host/database, with special characters of the password \
@@ -80,8 +102,19 @@ impl Dsn {
             // Of a name with several addresses the first may be a black hole.
             config.connect_timeout(settings.connect / 2);
         }
+        notice_silence(&mut config);
         let tls = tls::connector(settings.ca_file.as_deref(), names, config.get_ssl_negotiation())?;
-        Ok(Self { config, tls, name: names.url, ignored })
+        Ok(Self { config, tls, name: names.url, nameless, ignored })
+    }
+
+    /// Whether the string says that prepared statements must have no names.
+    pub(super) fn forbids_names(&self) -> bool {
+        self.nameless
+    }
+
+    /// What the server lists our connections as.
+    pub(super) fn application(&self) -> String {
+        self.config.get_application_name().unwrap_or_default().to_owned()
     }
 
     /// Tells the operator what was left out.
@@ -103,30 +136,61 @@ fn bare(text: &str) -> &str {
     quoted('\'').or_else(|| quoted('"')).unwrap_or(text).trim()
 }
 
-/// In the driver's dialect, with the names of what was left out.
-fn translated(text: &str) -> (Cow<'_, str>, Vec<String>) {
+/// A connection string in the driver's dialect.
+struct Translated<'a> {
+    text: Cow<'a, str>,
+    nameless: bool,
+    /// The names of what was left out.
+    ignored: Vec<String>,
+}
+
+fn translated(text: &str) -> Translated<'_> {
     // `key=value` strings come from people who know libpq; they pass as they are.
-    let Some((scheme, rest)) = text.split_once("://") else { return (text.into(), Vec::new()) };
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Translated { text: text.into(), nameless: false, ignored: Vec::new() };
+    };
     // SQLAlchemy writes the driver's name into the scheme: postgresql+asyncpg.
     let scheme = scheme.split('+').next().unwrap_or(scheme);
     // Where the driver, too, sees the parameters begin.
     let host = rest.find('@').map_or(0, |at| at + 1);
     let Some(question) = rest[host..].find('?').map(|at| host + at) else {
-        return (format!("{scheme}://{rest}").into(), Vec::new());
+        return Translated {
+            text: format!("{scheme}://{rest}").into(),
+            nameless: false,
+            ignored: Vec::new(),
+        };
     };
     let (place, parameters) = (&rest[..question], &rest[question + 1..]);
-    let mut ignored = Vec::new();
-    let mut kept = Vec::new();
+    let (mut kept, mut nameless, mut ignored) = (Vec::new(), false, Vec::new());
     for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
         match parameter.split_once('=') {
             // rustls always checks the certificate and the name, so that `require` is `verify-full`.
             Some(("sslmode", "verify-full" | "verify-ca")) => kept.push("sslmode=require"),
             Some(("sslmode", "allow")) => kept.push("sslmode=prefer"),
             Some((name, _)) if KNOWN.contains(&name) => kept.push(parameter),
+            Some(pair) if NAMELESS.contains(&pair) => nameless = true,
             _ => ignored.push(parameter.split('=').next().unwrap_or_default().to_owned()),
         }
     }
-    (format!("{scheme}://{place}?{}", kept.join("&")).into(), ignored)
+    Translated { text: format!("{scheme}://{place}?{}", kept.join("&")).into(), nameless, ignored }
+}
+
+/// Lets the system find out that the other side is gone, unless the string says how.
+fn notice_silence(config: &mut Config) {
+    if config.get_keepalives_idle() == DRIVERS_IDLE {
+        config.keepalives_idle(KEEPALIVE_IDLE);
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(KEEPALIVE_INTERVAL);
+    }
+    if config.get_keepalives_retries().is_none() {
+        config.keepalives_retries(KEEPALIVE_RETRIES);
+    }
+    // Whoever writes it means milliseconds, as libpq has it; the driver has read seconds.
+    let unacknowledged = config
+        .get_tcp_user_timeout()
+        .map_or(UNACKNOWLEDGED_MAX, |written| Duration::from_millis(written.as_secs()));
+    config.tcp_user_timeout(unacknowledged);
 }
 
 /// Demands TLS wherever the connection leaves this machine, and spares it where it doesn't.
@@ -193,6 +257,7 @@ pub(super) mod tests {
             query: second,
             idle: second,
             life: second,
+            named_statements: Switch::Off,
         }
     }
 
@@ -226,10 +291,55 @@ pub(super) mod tests {
 
     #[test]
     fn what_means_nothing_here_is_left_out_by_name() {
-        let dsn =
-            parse("postgres://u:p@h/d?schema=public&application_name=x&statement_cache_size=0").unwrap();
-        assert_eq!(dsn.ignored, ["schema", "statement_cache_size"]);
+        let dsn = parse("postgres://u:p@h/d?schema=public&application_name=x&connection_limit=1").unwrap();
+        assert_eq!(dsn.ignored, ["schema", "connection_limit"]);
         assert_eq!(dsn.config.get_application_name(), Some("x"));
+    }
+
+    #[test]
+    fn what_others_write_for_a_pooler_is_understood() {
+        for (parameters, nameless) in [
+            ("pgbouncer=true", true),
+            ("sslmode=require&pgbouncer=true&connection_limit=1", true),
+            ("prepared_statements=false", true),
+            ("statement_cache_size=0", true),
+            ("prepared_statement_cache_size=0", true),
+            ("prepareThreshold=0", true),
+            ("pgbouncer=false", false),
+            ("statement_cache_size=100", false),
+            ("application_name=pgbouncer%3Dtrue", false),
+        ] {
+            let dsn = parse(&format!("postgres://u:p@h/d?{parameters}")).unwrap();
+            assert_eq!(dsn.forbids_names(), nameless, "{parameters}");
+        }
+        assert!(!parse("postgres://u:p@h/d").unwrap().forbids_names());
+    }
+
+    #[test]
+    fn a_side_that_falls_silent_is_noticed_by_the_system_unless_somebody_says_how() {
+        let secs = |secs| Duration::from_secs(secs);
+        for (url, idle, interval, retries, unacknowledged) in [
+            ("postgres://u@h/d", secs(15), secs(5), 3, secs(10)),
+            ("host=h user=u", secs(15), secs(5), 3, secs(10)),
+            // In milliseconds, as everybody but the driver has it.
+            ("postgres://u@h/d?tcp_user_timeout=3000", secs(15), secs(5), 3, secs(3)),
+            ("host=h user=u tcp_user_timeout=3000", secs(15), secs(5), 3, secs(3)),
+            (
+                "postgres://u@h/d?keepalives_idle=60&keepalives_interval=7&keepalives_retries=9",
+                secs(60),
+                secs(7),
+                9,
+                secs(10),
+            ),
+        ] {
+            let config = parse(url).unwrap().config;
+            assert!(config.get_keepalives(), "{url}");
+            assert_eq!(config.get_keepalives_idle(), idle, "{url}");
+            assert_eq!(config.get_keepalives_interval(), Some(interval), "{url}");
+            assert_eq!(config.get_keepalives_retries(), Some(retries), "{url}");
+            assert_eq!(config.get_tcp_user_timeout(), Some(&unacknowledged), "{url}");
+        }
+        assert!(!parse("postgres://u@h/d?keepalives=0").unwrap().config.get_keepalives());
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 
+use super::sqlstate;
 use crate::client;
+
+/// Codes whose messages quote a value, which may be a credential: not of its type, out of range, no date, no text.
+const QUOTING: [&str; 5] = ["22P02", "22003", "22007", "22008", "22021"];
 
 /// Why the database has no answer.
 #[derive(Debug, Error)]
@@ -13,6 +17,8 @@ pub struct DatabaseError {
     pub kind: DatabaseErrorKind,
     /// Whether the statement certainly changed nothing.
     pub undone: bool,
+    /// What the server called it, if it was the server.
+    pub(super) code: Option<SqlState>,
     /// For the log.
     pub(super) cause: String,
 }
@@ -51,79 +57,49 @@ impl DatabaseErrorKind {
 impl DatabaseError {
     /// Something that happened before a statement was sent.
     pub fn before(kind: DatabaseErrorKind, cause: impl Into<String>) -> Self {
-        Self { kind, undone: true, cause: cause.into() }
+        Self { kind, undone: true, code: None, cause: cause.into() }
     }
 
     /// An answer that makes no sense to us.
     pub fn fault(cause: impl Into<String>) -> Self {
-        Self { kind: DatabaseErrorKind::Fault, undone: false, cause: cause.into() }
+        Self { kind: DatabaseErrorKind::Fault, undone: false, code: None, cause: cause.into() }
+    }
+
+    /// The answer to another statement. Which one ran instead is unknown; ours did not.
+    pub(super) fn foreign(statement: &str) -> Self {
+        let cause = format!("{statement} was answered as another statement");
+        Self::before(DatabaseErrorKind::Passing, cause)
+    }
+
+    /// No answer in time to a statement that was sent.
+    pub(super) fn timed_out(cause: String) -> Self {
+        Self { kind: DatabaseErrorKind::TimedOut, undone: false, code: None, cause }
     }
 
     /// What the driver says about a statement that was `sent`, or not even that.
     pub(super) fn of(error: &tokio_postgres::Error, sent: bool) -> Self {
         // Without a code it didn't come from the server: the connection broke, or speaks no sense.
-        let (kind, undone) = error.code().map_or((DatabaseErrorKind::Lost, false), of_code);
-        Self { kind, undone: undone || !sent, cause: described(error) }
+        let (kind, undone) = error.code().map_or((DatabaseErrorKind::Lost, false), |code| {
+            let meaning = sqlstate::meaning(code);
+            (meaning.kind, meaning.undone)
+        });
+        Self { kind, undone: undone || !sent, code: error.code().cloned(), cause: described(error) }
     }
-}
 
-/// What the server's code means, and whether it proves that nothing was changed.
-fn of_code(code: &SqlState) -> (DatabaseErrorKind, bool) {
-    match *code {
-        // By an operator, or by a `statement_timeout` of the role.
-        SqlState::QUERY_CANCELED => (DatabaseErrorKind::TimedOut, true),
-        // "cached plan must not change result type": the table has changed since the statement was prepared.
-        SqlState::FEATURE_NOT_SUPPORTED
-        // A pooler that doesn't know what we have prepared.
-        | SqlState::INVALID_SQL_STATEMENT_NAME
-        // A server that became a replica, or a setting that somebody left behind in a pooled connection.
-        | SqlState::READ_ONLY_SQL_TRANSACTION
-        | SqlState::T_R_SERIALIZATION_FAILURE
-        | SqlState::T_R_DEADLOCK_DETECTED => (DatabaseErrorKind::Passing, true),
-        // The server or a pooler goes. Whether it committed before, it doesn't say.
-        SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN | SqlState::CANNOT_CONNECT_NOW => {
-            (DatabaseErrorKind::Lost, false)
-        }
-        // Class 08, connection exception.
-        _ if code.code().starts_with("08") => (DatabaseErrorKind::Lost, false),
-        // Class 53, insufficient resources: memory, disk.
-        _ if code.code().starts_with("53") => (DatabaseErrorKind::Passing, true),
-        _ => (DatabaseErrorKind::Fault, true),
+    /// Whether a parameter, which the server was to read by itself, can't be of the type that it is compared with.
+    pub fn is_misfit(&self) -> bool {
+        let misfits = [SqlState::INVALID_TEXT_REPRESENTATION, SqlState::NUMERIC_VALUE_OUT_OF_RANGE];
+        self.code.as_ref().is_some_and(|code| misfits.contains(code))
     }
 }
 
 /// An error of the driver for the log: what the server said, without the detail, which quotes the row.
 pub fn described(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
+        Some(said) if QUOTING.contains(&said.code().code()) => {
+            format!("{} a value is not one of its type", said.code().code())
+        }
         Some(said) => format!("{} {}", said.code().code(), said.message()),
         None => client::chain(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_code_says_whether_to_ask_again_and_whether_something_was_changed() {
-        for (code, kind, undone) in [
-            ("57014", DatabaseErrorKind::TimedOut, true),
-            ("0A000", DatabaseErrorKind::Passing, true),
-            ("26000", DatabaseErrorKind::Passing, true),
-            ("25006", DatabaseErrorKind::Passing, true),
-            ("40001", DatabaseErrorKind::Passing, true),
-            ("40P01", DatabaseErrorKind::Passing, true),
-            ("53100", DatabaseErrorKind::Passing, true),
-            ("57P01", DatabaseErrorKind::Lost, false),
-            ("57P02", DatabaseErrorKind::Lost, false),
-            ("57P03", DatabaseErrorKind::Lost, false),
-            ("08006", DatabaseErrorKind::Lost, false),
-            ("08P01", DatabaseErrorKind::Lost, false),
-            ("23514", DatabaseErrorKind::Fault, true),
-            ("42P01", DatabaseErrorKind::Fault, true),
-            ("XX000", DatabaseErrorKind::Fault, true),
-        ] {
-            assert_eq!(of_code(&SqlState::from_code(code)), (kind, undone), "{code}");
-        }
     }
 }

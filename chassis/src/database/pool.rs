@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use bb8::QueueStrategy;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
 };
 use tokio_postgres::{Row, types::ToSql};
@@ -16,24 +16,24 @@ use tracing::info;
 
 use super::{
     DatabaseSettings,
-    connection::Manager,
+    connection::{Answer, Manager},
     dsn::Dsn,
     error::{DatabaseError, DatabaseErrorKind},
+    flight::Flight,
+    shares::{Share, Shares},
+    statement::{Effect, Statement},
 };
+use crate::settings::Switch;
 
-/// How long a request still waits for a connection when none could be made for longer than a request may wait.
+/// How long a request still waits for a connection when there was none, nor an answer, for longer than a request may
+/// wait.
 const OUTAGE_WAIT: Duration = Duration::from_millis(250);
 
-/// What a statement does to the tables, which says whether it may be sent again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Nothing. A read.
-    None,
-    /// The same, however often it is sent: an insert whose id was made before.
-    Once,
-    /// Something more each time it is sent.
-    Each,
-}
+/// How often who waits for a connection looks whether more of them are to be had.
+const DOOR_LOOK: Duration = Duration::from_millis(100);
+
+/// How long a connection in doubt may take to say that it is there.
+const PROBE_WAIT: Duration = Duration::from_millis(500);
 
 impl Effect {
     fn may_be_repeated_after(self, error: &DatabaseError) -> bool {
@@ -53,23 +53,31 @@ impl Effect {
 pub struct Pool {
     connections: bb8::Pool<Manager>,
     queue: Arc<Semaphore>,
+    /// Where the queue goes on while there are fewer connections than it lets through.
+    door: Arc<Mutex<()>>,
+    shares: Option<Arc<Shares>>,
     manager: Manager,
+    size: u32,
     wait: Duration,
     query: Duration,
 }
 
-/// A connection for one statement.
-struct Turn<'a> {
-    /// Goes back before the next in the queue is called.
-    connection: bb8::PooledConnection<'a, Manager>,
-    _place: SemaphorePermit<'a>,
+type Pooled = bb8::PooledConnection<'static, Manager>;
+
+/// A connection for one statement. Its parts go back in this order: before the next in the queue is called, the
+/// connection is there.
+struct Turn {
+    connection: Pooled,
+    _place: OwnedSemaphorePermit,
+    _share: Option<Share>,
 }
 
 impl Pool {
     /// A pool without connections; they are made when they are needed. Needs a Tokio runtime.
     pub fn new(dsn: Dsn, settings: &DatabaseSettings) -> Self {
         dsn.warn();
-        let manager = Manager::new(dsn, settings.connect, settings.life);
+        let named = settings.named_statements == Switch::On && !dsn.forbids_names();
+        let manager = Manager::new(dsn, settings.connect, settings.life, named);
         let connections = bb8::Pool::builder()
             .max_size(settings.pool_max)
             // The one used last is used next, so that those that are not needed grow idle and go.
@@ -81,69 +89,157 @@ impl Pool {
         Self {
             connections,
             queue: Arc::new(Semaphore::new(settings.pool_max as usize)),
+            door: Arc::default(),
+            shares: None,
             manager,
+            size: settings.pool_max,
             wait: settings.wait,
             query: settings.query,
         }
     }
 
-    /// Asks the database, and once more where that can't change more than asking once does.
-    ///
-    /// Each connection keeps each statement that it was ever asked: they are to be few, and values their parameters.
+    /// Each owner's statements hold at most so much of the connections at one time, those that were abandoned included.
+    #[must_use]
+    pub fn with_shares(self, percent: u8) -> Self {
+        Self { shares: Some(Shares::new(self.size, percent)), ..self }
+    }
+
+    /// Asks the database, on behalf of nobody whose share could be told.
     pub async fn query(
         &self,
-        effect: Effect,
-        sql: &str,
+        statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, DatabaseError> {
-        let first = match self.attempt(effect, sql, parameters).await {
-            Err(error) if effect.may_be_repeated_after(&error) => error,
+        self.query_of(None, statement, parameters).await
+    }
+
+    /// Asks the database for `owner`, and once more where that can't change more than asking once does.
+    ///
+    /// To drop this half-way abandons the statement: it is seen through without us, and a write that was sent may be
+    /// carried out. Statements are to be few, and values their parameters.
+    pub async fn query_of(
+        &self,
+        owner: Option<&str>,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let first = match self.attempt(owner, statement, parameters).await {
+            Err(error) if statement.effect.may_be_repeated_after(&error) => error,
             answer => return answer,
         };
         info!(cause = %first, "ask the database again");
         metrics::counter!("database_retries_total").increment(1);
         // Whatever becomes of the second attempt, the first may have been carried out.
-        let repeated = self.attempt(effect, sql, parameters).await;
+        let repeated = self.attempt(owner, statement, parameters).await;
         repeated.map_err(|error| DatabaseError { undone: first.undone && error.undone, ..error })
     }
 
     async fn attempt(
         &self,
-        effect: Effect,
-        sql: &str,
+        owner: Option<&str>,
+        statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, DatabaseError> {
-        let answer = match self.take().await {
-            Ok(mut turn) => turn.connection.query(sql, parameters, self.query).await,
-            Err(error) => Err(error),
+        let answer = match self.ask(owner, statement, parameters).await {
+            // No name is used from then on, so that this happens once.
+            Ok(Answer::Misnamed) => self.ask(owner, statement, parameters).await,
+            answer => answer,
         };
-        answer.map_err(|error| {
-            metrics::counter!("database_errors_total", "kind" => error.kind.name()).increment(1);
-            DatabaseError { undone: error.undone || effect == Effect::None, ..error }
-        })
+        let error = match answer {
+            Ok(Answer::Rows(rows)) => return Ok(rows),
+            Ok(Answer::Misnamed) => DatabaseError::foreign(statement.name),
+            Ok(Answer::Error(error)) | Err(error) => error,
+        };
+        metrics::counter!("database_errors_total", "kind" => error.kind.name()).increment(1);
+        Err(DatabaseError { undone: error.undone || statement.effect == Effect::None, ..error })
     }
 
-    async fn take(&self) -> Result<Turn<'_>, DatabaseError> {
+    async fn ask(
+        &self,
+        owner: Option<&str>,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Answer, DatabaseError> {
+        let parameters = statement.encoded(parameters).map_err(DatabaseError::fault)?;
+        let mut turn = self.take(owner).await?;
+        let line = turn.connection.line().clone();
+        let asked = statement.clone();
+        let work = async move {
+            let answer = turn.connection.ask(&asked, parameters).await;
+            (turn, answer)
+        };
+        let flight = Flight::new(line, (statement.name, statement.effect), self.query, work);
+        flight.land().await.map(|(_turn, answer)| answer)
+    }
+
+    async fn take(&self, owner: Option<&str>) -> Result<Turn, DatabaseError> {
         let begun = Instant::now();
         let lasting = self.manager.outage().is_some_and(|outage| outage > self.wait);
         // While the database is away requests must not pile up; a moment is enough to see that it is back.
         let wait = if lasting { OUTAGE_WAIT.min(self.wait) } else { self.wait };
-        let taken = self.take_until(begun + wait).await;
+        let taken = self.take_until(owner, begun + wait).await;
         metrics::histogram!("database_wait_seconds").record(begun.elapsed());
-        taken.map_err(|kind| DatabaseError::before(kind, format!("no connection within {wait:?}")))
+        taken.map_err(|(kind, cause)| DatabaseError::before(kind, format!("{cause} within {wait:?}")))
     }
 
-    /// Waits in the queue, then for a connection, both until `deadline`.
-    async fn take_until(&self, deadline: Instant) -> Result<Turn<'_>, DatabaseErrorKind> {
-        let place = match timeout_at(deadline, self.queue.acquire()).await {
-            Ok(place) => place.map_err(|_| DatabaseErrorKind::Unreachable)?,
-            // Those in front are waiting too: for a connection that can't be made.
-            Err(_) if self.manager.outage().is_some() => return Err(DatabaseErrorKind::Unreachable),
-            Err(_) => return Err(DatabaseErrorKind::Busy),
+    /// Waits for room in the owner's share, in the queue, and for a connection, all until `deadline`.
+    async fn take_until(
+        &self,
+        owner: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Turn, (DatabaseErrorKind, &'static str)> {
+        use DatabaseErrorKind::{Busy, Unreachable};
+        // Those in front are waiting too: for a connection that can't be made.
+        let late = |cause| {
+            let away = self.manager.outage().is_some_and(|outage| outage > OUTAGE_WAIT);
+            (if away { Unreachable } else { Busy }, cause)
         };
-        match timeout_at(deadline, self.connections.get()).await {
-            Ok(Ok(connection)) => Ok(Turn { connection, _place: place }),
-            _ => Err(DatabaseErrorKind::Unreachable),
+        let share = match (&self.shares, owner) {
+            (Some(shares), Some(owner)) => {
+                let share = shares.take(owner, deadline).await;
+                Some(share.ok_or_else(|| late("the user's share of the connections was not free"))?)
+            }
+            _ => None,
+        };
+        let place = timeout_at(deadline, self.queue.clone().acquire_owned()).await;
+        let place = place.map_err(|_| late("no connection"))?.map_err(|_| (Unreachable, "no connection"))?;
+        loop {
+            let connection = self.connection(deadline).await.ok_or((Unreachable, "no connection"))?;
+            let connection =
+                if connection.is_doubted() { probed(connection).await } else { Some(connection) };
+            if let Some(connection) = connection {
+                return Ok(Turn { connection, _place: place, _share: share });
+            }
         }
     }
+
+    /// Waits for a connection until `deadline`.
+    async fn connection(&self, deadline: Instant) -> Option<Pooled> {
+        loop {
+            // Where no more connections are to be had, those that come back must not go to whoever happens to ask.
+            let first = match self.manager.outage() {
+                Some(_) => Some(timeout_at(deadline, self.door.lock()).await.ok()?),
+                None => None,
+            };
+            let until = if first.is_some() { deadline } else { deadline.min(Instant::now() + DOOR_LOOK) };
+            match timeout_at(until, self.connections.get_owned()).await {
+                Ok(connection) => return connection.ok(),
+                Err(_) if until == deadline => return None,
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// The connection, if it says that it is there.
+async fn probed(mut connection: Pooled) -> Option<Pooled> {
+    let line = connection.line().clone();
+    let work = async move {
+        let answer = connection.probe().await;
+        (connection, answer)
+    };
+    let answer = Flight::probe(line, PROBE_WAIT, work).land().await;
+    let there = matches!(answer, Ok((_, Answer::Rows(_))));
+    metrics::counter!("database_probes_total", "result" => if there { "ok" } else { "lost" }).increment(1);
+    answer.ok().filter(|_| there).map(|(connection, _)| connection)
 }

@@ -25,6 +25,7 @@ mod session;
 mod error;
 mod wait;
 
+pub mod pooler;
 pub mod test;
 
 use std::{fs::File, path::Path};

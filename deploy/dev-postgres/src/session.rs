@@ -20,7 +20,7 @@ pub(crate) const PORT: u16 = 5432;
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
 /// What a URL may show as it is (RFC 3986, "unreserved").
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// How to reach one server.
 #[derive(Debug)]

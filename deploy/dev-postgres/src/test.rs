@@ -48,6 +48,11 @@ impl TestDatabase {
         self.server.url(&self.name)
     }
 
+    /// What it is called on its server.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The server that it is on.
     pub fn server(&self) -> &Postgres {
         self.server

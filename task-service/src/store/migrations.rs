@@ -15,7 +15,7 @@ use chassis::{
 use thiserror::Error;
 use tokio::time::timeout;
 use tokio_postgres::{GenericClient, IsolationLevel, error::SqlState, types::Type};
-use tracing::info;
+use tracing::{error, info, warn};
 
 struct Migration {
     version: i64,
@@ -30,8 +30,9 @@ const MIGRATIONS: &[Migration] =
 /// through a pooler too; a lock of the session would be left behind in somebody else's.
 const LOCK: i64 = 0x7573_6865_7274_736b;
 
-/// How long one waits for another to finish, and how long a statement may run.
-const BOUNDS: &str = "set local lock_timeout = '30s'; set local statement_timeout = '120s'";
+/// How long one waits for another to finish, and how long a statement may run; and that what is done is on the disk then.
+const BOUNDS: &str =
+    "set local lock_timeout = '30s'; set local statement_timeout = '120s'; set local synchronous_commit = on";
 
 /// How long all of it may take, a network that goes silent included.
 const WAIT: Duration = Duration::from_mins(5);
@@ -54,6 +55,10 @@ create table if not exists task_service.migrations (
 )";
 
 const APPLIED: &str = "select version, checksum from task_service.migrations";
+
+/// What a crash of the server would cost.
+const DURABILITY: &str =
+    "select current_setting('synchronous_commit') = 'off' as late, current_setting('fsync') = 'off' as never";
 
 const RECORD: &str = "insert into task_service.migrations (version, name, checksum) values ($1, $2, $3)";
 
@@ -86,6 +91,7 @@ pub enum PrepareError {
 pub(super) async fn run(dsn: &Dsn, connect: Duration, migrate: Switch) -> Result<(), PrepareError> {
     let work = async {
         let (mut client, _) = open(dsn, connect).await?;
+        tell_of_durability(&client).await?;
         let missing = missing(&applied(&client).await?)?;
         match migrate {
             _ if missing.is_empty() => Ok(()),
@@ -96,6 +102,22 @@ pub(super) async fn run(dsn: &Dsn, connect: Duration, migrate: Switch) -> Result
     timeout(WAIT, work).await.unwrap_or_else(|_| {
         Err(PrepareError::Unreachable(format!("the migrations did not finish within {WAIT:?}")))
     })
+}
+
+/// Says so where the server acknowledges what is not on its disk.
+async fn tell_of_durability(client: &impl GenericClient) -> Result<(), PrepareError> {
+    let row = client.query_typed_one(DURABILITY, &[]).await?;
+    if row.try_get("late")? {
+        warn!(
+            "synchronous_commit is off for this role or database; our own writes are on the disk all the same"
+        );
+    }
+    if row.try_get("never")? {
+        error!(
+            "the database runs with fsync=off: a crash of its machine loses what was acknowledged, or all of it"
+        );
+    }
+    Ok(())
 }
 
 async fn apply(client: &mut tokio_postgres::Client) -> Result<(), PrepareError> {

@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use dev_postgres::test::TestDatabase;
@@ -45,6 +48,9 @@ pub struct Wire {
 struct State {
     mode: Mutex<Mode>,
     cut: watch::Sender<()>,
+    /// How many connections there have been, and how many of them carry nothing any more.
+    connections: AtomicUsize,
+    frozen: AtomicUsize,
 }
 
 impl State {
@@ -69,7 +75,12 @@ impl Wire {
         let socket = server.socket_dir().join(format!(".s.PGSQL.{}", server.port()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(State { mode: Mutex::new(Mode::Open), cut: watch::Sender::new(()) });
+        let state = Arc::new(State {
+            mode: Mutex::new(Mode::Open),
+            cut: watch::Sender::new(()),
+            connections: AtomicUsize::new(0),
+            frozen: AtomicUsize::new(0),
+        });
         tokio::spawn({
             let state = state.clone();
             async move {
@@ -79,7 +90,8 @@ impl Wire {
                         continue;
                     }
                     let server = UnixStream::connect(&socket).await.unwrap();
-                    tokio::spawn(carry(client, server, state.clone()));
+                    let number = state.connections.fetch_add(1, Ordering::SeqCst);
+                    tokio::spawn(carry(client, server, number, state.clone()));
                 }
             }
         });
@@ -97,16 +109,27 @@ impl Wire {
             self.state.cut.send_replace(());
         }
     }
+
+    /// The connections that there are carry nothing any more, and nobody says so. New ones do.
+    pub fn freeze(&self) {
+        self.state.frozen.store(self.connections(), Ordering::SeqCst);
+    }
+
+    /// How many connections there have been.
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
 }
 
-async fn carry(mut client: TcpStream, mut server: UnixStream, state: Arc<State>) {
+async fn carry(mut client: TcpStream, mut server: UnixStream, number: usize, state: Arc<State>) {
     let mut cut = state.cut.subscribe();
     let (mut asked, mut answered) = ([0; 16 * 1024], [0; 16 * 1024]);
+    let frozen = || number < state.frozen.load(Ordering::SeqCst);
     loop {
         tokio::select! {
             _ = cut.changed() => return,
             read = client.read(&mut asked) => match read {
-                Ok(length @ 1..) if state.mode() != Mode::Silent => {
+                Ok(length @ 1..) if state.mode() != Mode::Silent && !frozen() => {
                     if server.write_all(&asked[..length]).await.is_err() {
                         return;
                     }
@@ -114,7 +137,7 @@ async fn carry(mut client: TcpStream, mut server: UnixStream, state: Arc<State>)
                 Ok(1..) => {}
                 _ => return,
             },
-            read = server.read(&mut answered) => match (read, state.answers()) {
+            read = server.read(&mut answered) => match (read, if frozen() { Mode::Silent } else { state.answers() }) {
                 (Ok(length @ 1..), Mode::Open) => {
                     if client.write_all(&answered[..length]).await.is_err() {
                         return;

@@ -9,12 +9,15 @@ mod service;
 mod settings;
 
 // What it does.
+mod abandoned;
 mod bodies;
 mod command_line;
 mod hostile;
 mod identity;
 mod lists;
 mod migrations;
+mod moments;
 mod outages;
 mod owners;
+mod poolers;
 mod routes;

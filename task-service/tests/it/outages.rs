@@ -181,7 +181,8 @@ async fn a_change_whose_answer_is_lost_is_not_made_twice() {
 
 #[tokio::test]
 async fn what_was_never_sent_is_sent_again_whatever_it_is() {
-    let Some((service, wire)) = wired(&[ONE_CONNECTION]).await else { return };
+    let named = ("TASK_SERVICE_DATABASE__NAMED_STATEMENTS", "on");
+    let Some((service, wire)) = wired(&[ONE_CONNECTION, named]).await else { return };
     let task = service.create("u1", &json!({"title": "t"})).await;
     // This statement is new to the connection: what gets lost is that it was prepared.
     wire.set(Mode::CutNextAnswer);
@@ -352,4 +353,170 @@ async fn a_database_that_may_only_be_read_is_out_of_reach_for_who_writes() {
     admin.batch_execute(&set("off")).await.unwrap();
     assert_eq!(service.list("u1").await, [task]);
     assert_eq!(service.call("u1", &line).await.json()["completed"], true);
+}
+
+/// A role of the test's own that may do what the service does, with this behind its `create role`.
+async fn role(service: &Service, with: &str) -> (String, String) {
+    let admin = connect(&url(service)).await;
+    let database = url(service);
+    let name = format!("role_{}", database.rsplit('_').next().unwrap());
+    let sql = format!(
+        "create role {name} login {with};
+         grant usage on schema task_service to {name};
+         grant select on task_service.migrations to {name};
+         grant select, insert, update, delete on task_service.tasks to {name}"
+    );
+    admin.batch_execute(&sql).await.unwrap();
+    let url = database.replace("postgres@", &format!("{name}@"));
+    (name, url)
+}
+
+async fn drop_role(service: &Service, name: &str) {
+    let admin = connect(&url(service)).await;
+    let sql = format!("drop owned by {name}; drop role {name}");
+    admin.batch_execute(&sql).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_gives_fewer_connections_than_wanted_serves_by_those_that_it_gives() {
+    let Some(owner) = start().await else { return };
+    let (name, url) = role(&owner, "connection limit 2").await;
+    let wait = ("TASK_SERVICE_DATABASE__WAIT_MS", "3000");
+    let service = Arc::new(start_at(&settings(&url, &[wait])).await);
+    eventually("the service is ready", async || service.store.prepare(Switch::Off).await.is_ok()).await;
+    // Long enough for an outage that doesn't end to be one that lasts, with statements that take a while.
+    let holder = connect(&self::url(&owner)).await;
+    let calls: Vec<_> = (0..4)
+        .map(|n| {
+            let service = service.clone();
+            tokio::spawn(async move {
+                let deadline = Instant::now() + Duration::from_secs(6);
+                while Instant::now() < deadline {
+                    service.list(&format!("u{n}")).await;
+                }
+            })
+        })
+        .collect();
+    for _ in 0..12 {
+        holder.batch_execute("begin; lock table task_service.tasks; select pg_sleep(0.4)").await.unwrap();
+        holder.batch_execute("commit; select pg_sleep(0.1)").await.unwrap();
+    }
+    for call in calls {
+        call.await.unwrap();
+    }
+    drop(service);
+    let sessions = format!("select count(*) from pg_stat_activity where usename = '{name}'");
+    eventually("its connections are closed", async || {
+        holder.query_one(&sessions, &[]).await.unwrap().get::<_, i64>(0) == 0
+    })
+    .await;
+    drop_role(&owner, &name).await;
+}
+
+#[tokio::test]
+async fn a_lock_that_was_not_free_in_time_is_no_fault_and_costs_no_connection() {
+    let Some(owner) = start().await else { return };
+    let admin = connect(&url(&owner)).await;
+    for (setting, answers) in [("lock_timeout", "55P03"), ("statement_timeout", "57014")] {
+        let (name, url) = role(&owner, "").await;
+        admin.batch_execute(&format!("alter role {name} set {setting} = '300ms'")).await.unwrap();
+        let service = start_at(&settings(&url, &[ONE_CONNECTION])).await;
+        service.store.prepare(Switch::Off).await.unwrap();
+        let task = service.create("u1", &json!({"title": "t"})).await;
+        let pids = format!("select array_agg(pid) from pg_stat_activity where usename = '{name}'");
+        // The connection of the preparation ends in its own time.
+        let before = async || admin.query_one(&pids, &[]).await.unwrap().get::<_, Option<Vec<i32>>>(0);
+        eventually("one connection is left", async || before().await.is_some_and(|pids| pids.len() == 1))
+            .await;
+        let pids = before().await;
+
+        let holder = connect(&self::url(&owner)).await;
+        holder.batch_execute("begin; select from task_service.tasks for update").await.unwrap();
+        let answer = service.call("u1", &format!("PATCH {}/complete", path(&task))).await;
+        answer.problem(503, "database-unavailable");
+        assert_eq!(answer.header("retry-after"), Some("2"), "{answers}: nothing was changed");
+        holder.batch_execute("commit").await.unwrap();
+        assert_eq!(service.list("u1").await, [task], "{answers}");
+        assert_eq!(before().await, pids, "{answers}: the connection is as good as before");
+
+        drop(service);
+        eventually("its connections are closed", async || before().await.is_none()).await;
+        admin.batch_execute("delete from task_service.tasks").await.unwrap();
+        drop_role(&owner, &name).await;
+    }
+}
+
+#[tokio::test]
+async fn who_changes_something_does_not_notice_that_an_idle_connection_was_ended() {
+    let Some(owner) = start().await else { return };
+    let (name, url) = role(&owner, "").await;
+    let admin = connect(&self::url(&owner)).await;
+    let version: String = admin.query_one("show server_version_num", &[]).await.unwrap().get(0);
+    if version.parse::<u32>().unwrap() < 140_000 {
+        return test::skip("idle_session_timeout is PostgreSQL 14's");
+    }
+    admin.batch_execute(&format!("alter role {name} set idle_session_timeout = '20ms'")).await.unwrap();
+    let service = start_at(&settings(&url, &[ONE_CONNECTION])).await;
+    service.store.prepare(Switch::Off).await.unwrap();
+    let task = service.create("u1", &json!({"title": "t"})).await;
+    let line = format!("PATCH {}/complete", path(&task));
+    let (mut completed, mut unknown) = (false, 0);
+    for turn in 0..60 {
+        // Around the moment at which the server ends it.
+        tokio::time::sleep(Duration::from_millis(17 + turn % 6)).await;
+        let answer = service.call("u1", &line).await;
+        if answer.status == 503 {
+            // The last word of the server may be lost when both speak at one time; then it is not made up.
+            answer.problem(503, "outcome-unknown");
+            unknown += 1;
+            completed = service.list("u1").await[0]["completed"] == true;
+            continue;
+        }
+        completed = !completed;
+        assert_eq!(answer.json()["completed"], completed, "turn {turn}: each turned it over once");
+    }
+    assert!(unknown <= 3, "{unknown} were noticed");
+    drop(service);
+    let sessions = format!("select count(*) from pg_stat_activity where usename = '{name}'");
+    eventually("its connections are closed", async || {
+        admin.query_one(&sessions, &[]).await.unwrap().get::<_, i64>(0) == 0
+    })
+    .await;
+    drop_role(&owner, &name).await;
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_is_on_the_disk_whatever_a_role_or_a_database_says() {
+    let Some(service) = start().await else { return };
+    let admin = connect(&url(&service)).await;
+    // At the end of each transaction, by the setting that it ends with.
+    let watch = "create table public.seen (what text, setting text);
+        create function public.see() returns trigger language plpgsql as $$ begin
+            insert into public.seen values (tg_op, current_setting('synchronous_commit'));
+            return null;
+        end $$;
+        create constraint trigger see after insert or update or delete on task_service.tasks
+            deferrable initially deferred for each row execute function public.see()";
+    admin.batch_execute(watch).await.unwrap();
+    for (setting, want) in [("off", "on"), ("local", "local"), ("remote_write", "remote_write"), ("on", "on")]
+    {
+        let set = format!(
+            "do $$ begin
+                 execute format('alter database %I set synchronous_commit = {setting}', current_database());
+             end $$;
+             truncate public.seen;
+             select pg_terminate_backend(pid) from pg_stat_activity
+             where application_name = 'task-service' and datname = current_database()"
+        );
+        admin.batch_execute(&set).await.unwrap();
+        let task = service.create("u1", &json!({"title": "t"})).await;
+        for (line, body) in [("PATCH", json!({"title": "n"})), ("DELETE", json!({}))] {
+            let answer = service.call_with("u1", &format!("{line} {}", path(&task)), &body).await;
+            assert!(answer.status.is_success(), "{}", answer.text());
+        }
+        let seen = admin.query("select what, setting from public.seen", &[]).await.unwrap();
+        let seen: Vec<(String, String)> = seen.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let all = ["INSERT", "UPDATE", "DELETE"].map(|what| (what.to_owned(), want.to_owned()));
+        assert_eq!(seen, all, "{setting}");
+    }
 }

@@ -27,6 +27,7 @@ pub struct Service {
     pub database: Option<TestDatabase>,
 }
 
+#[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -56,7 +57,7 @@ pub async fn start_at(settings: &Settings) -> Service {
     let trust = Trust::new(&issuer.url, &settings.identity.audience);
     tokio::spawn(trust.clone().keep_fresh());
     eventually("the keys are there", async || trust.is_ready()).await;
-    let store = Store::new(&settings.database).unwrap();
+    let store = Store::new(settings).unwrap();
     let stack = boxed(trust, &store, settings);
     Service { stack, store, issuer, database: None }
 }
@@ -66,7 +67,7 @@ pub async fn start_without_keys(settings: &Settings) -> Service {
     let issuer = Issuer::start().await;
     issuer.set_up(false);
     let trust = Trust::new(&issuer.url, &settings.identity.audience);
-    let store = Store::new(&settings.database).unwrap();
+    let store = Store::new(settings).unwrap();
     let stack = boxed(trust, &store, settings);
     Service { stack, store, issuer, database: None }
 }

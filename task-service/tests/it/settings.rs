@@ -14,7 +14,7 @@ fn whatever_settings_are_loaded_a_request_is_answered() {
     arbitrary::each_that_loads(&needed, |settings: Settings| {
         let _context = runtime.enter();
         let trust = Trust::new(&settings.identity_jwks_url, &settings.identity.audience);
-        let store = Store::new(&settings.database).expect("what was checked can be built");
+        let store = Store::new(&settings).expect("what was checked can be built");
         let service = stack(trust, store, settings.limits.clone());
         let requests = [
             "GET /api/tasks HTTP/1.1\r\nHost: a.test",

@@ -1,0 +1,196 @@
+//! A statement: what it is called, what it does, what it takes. It can't be mistaken for another, nor another for it.
+//!
+//! Behind a pooler, a name under which a statement was prepared may stand for what somebody else prepared. So each
+//! statement takes its own name as its first parameter and does nothing unless that is the name it has, and each row of
+//! its answer says what ran. There is always a row: one that was not `found` is none of the answer.
+
+use std::{borrow::Cow, fmt};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt;
+use tokio_postgres::{
+    Client, Row,
+    types::{Format, IsNull, ToSql, Type, to_sql_checked},
+};
+
+use super::error::DatabaseError;
+
+/// The columns that each answer begins with: what ran, and whether the row is one of the answer.
+const RAN: usize = 0;
+const FOUND: usize = 1;
+
+/// What a statement does to the tables, which says whether it may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing. A read.
+    None,
+    /// The same, however often it is sent: an insert whose id was made before.
+    Once,
+    /// Something more each time it is sent.
+    Each,
+}
+
+impl Effect {
+    /// A name for counting.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Once => "once",
+            Self::Each => "each",
+        }
+    }
+}
+
+/// A statement. Its text takes its name as `$1` and compares it, and answers with `ran` and `found` before all else:
+///
+/// ```sql
+/// select 'book.get' as ran, it.* from (select 1) as one
+/// left join lateral (select true as found, title from books where id = $2) as it on $1 = 'book.get'
+/// ```
+///
+/// Its columns are of the system's own types: to learn of another the driver would prepare statements with a name.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    pub(super) name: &'static str,
+    pub(super) effect: Effect,
+    pub(super) sql: Cow<'static, str>,
+    types: &'static [Type],
+}
+
+impl Statement {
+    /// `types` are those of its parameters but the first; `UNKNOWN` is for the server to find out.
+    pub const fn new(
+        name: &'static str,
+        effect: Effect,
+        sql: Cow<'static, str>,
+        types: &'static [Type],
+    ) -> Self {
+        Self { name, effect, sql, types }
+    }
+
+    /// Its text.
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    /// The name that it takes as `$1`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Asks on a connection of the caller's own.
+    pub async fn ask(
+        &self,
+        client: &Client,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let parameters = self.encoded(parameters).map_err(DatabaseError::fault)?;
+        let sent = client.query_typed_raw(&self.sql, parameters.into_iter().zip(self.all_types())).await;
+        let rows = match sent {
+            Ok(rows) => rows.try_collect().await,
+            Err(error) => Err(error),
+        };
+        let rows = rows.map_err(|error| DatabaseError::of(&error, true))?;
+        self.own(rows).ok_or_else(|| DatabaseError::foreign(self.name))
+    }
+
+    /// The types of all parameters.
+    pub(super) fn all_types(&self) -> Vec<Type> {
+        [Type::TEXT].iter().chain(self.types).cloned().collect()
+    }
+
+    /// Its name and `parameters`, as they travel. They are the statement's own from then on: it may have to be finished
+    /// without whoever asked.
+    pub(super) fn encoded(&self, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Encoded>, String> {
+        if parameters.len() != self.types.len() {
+            return Err(format!("{} takes {} parameters", self.name, self.types.len()));
+        }
+        let name: &(dyn ToSql + Sync) = &self.name;
+        let encode = |(parameter, kind): (&&(dyn ToSql + Sync), &Type)| Encoded::of(*parameter, kind);
+        let name = Encoded::of(name, &Type::TEXT);
+        let all = std::iter::once(name).chain(parameters.iter().zip(self.types).map(encode));
+        all.collect::<Result<_, _>>().map_err(|error| format!("{}: {error}", self.name))
+    }
+
+    /// The rows of its answer; `None` if it is the answer to another statement.
+    pub(super) fn own(&self, mut rows: Vec<Row>) -> Option<Vec<Row>> {
+        let is_own = |row: &Row| row.try_get::<_, &str>(RAN).is_ok_and(|ran| ran == self.name);
+        if rows.is_empty() || !rows.iter().all(is_own) {
+            return None;
+        }
+        rows.retain(|row| row.try_get::<_, Option<bool>>(FOUND).is_ok_and(|found| found == Some(true)));
+        Some(rows)
+    }
+}
+
+/// A parameter as it travels. Its value is nobody's to see.
+pub(super) struct Encoded {
+    /// `None` is null.
+    value: Option<Bytes>,
+    format: Format,
+}
+
+impl Encoded {
+    fn of(
+        parameter: &(dyn ToSql + Sync),
+        kind: &Type,
+    ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        let mut out = BytesMut::new();
+        let null = parameter.to_sql_checked(kind, &mut out)?;
+        let value = matches!(null, IsNull::No).then(|| out.freeze());
+        Ok(Self { value, format: parameter.encode_format(kind) })
+    }
+}
+
+impl fmt::Debug for Encoded {
+    /// The driver logs parameters, and some are credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl ToSql for Encoded {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        let Some(value) = &self.value else { return Ok(IsNull::Yes) };
+        out.extend_from_slice(value);
+        Ok(IsNull::No)
+    }
+
+    /// It was checked when it was encoded.
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    fn encode_format(&self, _: &Type) -> Format {
+        self.format
+    }
+
+    to_sql_checked!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_shown_to_nobody() {
+        let encoded = Encoded::of(&"hunter2", &Type::TEXT).unwrap();
+        assert_eq!(format!("{encoded:?}"), "…");
+        let mut out = BytesMut::new();
+        assert!(matches!(encoded.to_sql(&Type::TEXT, &mut out), Ok(IsNull::No)));
+        assert_eq!(&out[..], b"hunter2");
+    }
+
+    #[test]
+    fn a_parameter_that_does_not_fit_is_not_sent() {
+        let statement = Statement::new("x", Effect::None, Cow::Borrowed("select"), &[Type::INT8]);
+        assert!(statement.encoded(&[&7_i64]).is_ok());
+        for wrong in [&[][..], &[&"7" as &(dyn ToSql + Sync)], &[&7_i64, &7_i64]] {
+            assert!(statement.encoded(wrong).is_err());
+        }
+    }
+}
