@@ -114,12 +114,14 @@ fn the_depth_of_an_assertion_takes_no_stack() {
     on_a_small_stack(|| async {
         let service = start_at(&settings("postgresql://nobody@127.0.0.1:1/nothing", &[])).await;
         let base64 = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
-        let header = r#"{"alg":"EdDSA","kid":"a"}"#;
+        // A key that is known, so that it is for their depth that they are no good.
+        let named = format!(r#""alg":"EdDSA","kid":"{}""#, service.issuer.key.kid);
+        let header = format!("{{{named}}}");
         for (open, close) in [("[", "]"), (r#"{"jwk":"#, "}")] {
             let (open, close) = (open.repeat(100_000), close.repeat(100_000));
             let deep = format!("{open}1{close}");
-            for text in [open, deep.clone(), format!(r#"{{"jwk":{deep},"alg":"EdDSA","kid":"a"}}"#)] {
-                for (header, claims) in [(&*text, "{}"), (header, &*text)] {
+            for text in [open, deep.clone(), format!(r#"{{"jwk":{deep},{named}}}"#)] {
+                for (header, claims) in [(&*text, "{}"), (&*header, &*text)] {
                     let assertion = format!("{}.{}.AAAA", base64(header), base64(claims));
                     let request = request("GET /api/tasks")
                         .header(identity::USER_ID, "u1")
