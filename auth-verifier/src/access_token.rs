@@ -44,7 +44,7 @@ impl OpaqueTokens {
         // None was asked for, or one of ours.
         if !resources.is_empty() && !resources.iter().any(|resource| ours.contains(resource)) {
             let found = crate::Claimed::new(&resources.join(", "));
-            return Err(Rejection::Audience { found, expected: ours.clone() }.into());
+            return Err(Rejection::Resource { found, expected: ours.clone() }.into());
         }
         self.demands.check_scopes(found.grant.scopes.iter().map(String::as_str))?;
         Ok(found)

@@ -28,10 +28,11 @@ pub fn to(verdict: Verdict) -> Result<Caller, Problem> {
 
 /// The headers that say who is calling; those of [`identity::ALL`] that are not among them are not known.
 pub fn identity(caller: Caller) -> HeaderMap {
-    let Caller { user, email, credential, assertion, .. } = caller;
+    let Caller { user, email, email_verified, credential, assertion, .. } = caller;
     let mut headers = HeaderMap::new();
     headers.insert(identity::USER_ID, user.value());
     headers.extend(email.map(|email| (identity::USER_EMAIL, email.value())));
+    headers.extend(email_verified.map(|is| (identity::USER_EMAIL_VERIFIED, identity::truth(is))));
     headers.insert(identity::CREDENTIAL, HeaderValue::from_static(credential));
     headers.insert(identity::ASSERTION, assertion);
     headers

@@ -7,7 +7,7 @@ mod said;
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::{Deserialize, Deserializer};
 
 pub(crate) use self::said::Said;
 use crate::{Claimed, Rejection, jws::stated};
@@ -29,15 +29,22 @@ pub(crate) struct Claims {
     // Not judged, but a token with a broken one was not made by anybody we know.
     #[serde(default, deserialize_with = "stated", rename = "iat")]
     _iat: Option<NumericDate>,
-    /// The key that a token is bound to (RFC 7800): whoever only carries it doesn't show that they have the key.
-    #[serde(default, deserialize_with = "stated")]
-    cnf: Option<IgnoredAny>,
+    // Better Auth's user object is spread into the claims; what is in there is the application's business. So these two mean
+    // what the standards say only where they have the type that those say.
+    /// The key that a token is bound to (RFC 7800 §3.1): whoever only carries it doesn't show that they have the key.
+    #[serde(default)]
+    cnf: Said,
     /// What only an ID token has (OIDC Core §3.1.3.6): it tells a client who signed in, and opens nothing.
-    #[serde(default, deserialize_with = "stated")]
-    at_hash: Option<IgnoredAny>,
-    // Better Auth's user object is spread into the claims; what is in there is the application's business.
+    #[serde(default)]
+    at_hash: Said,
+    #[serde(default)]
+    nonce: Said,
+    #[serde(default)]
+    pub(crate) id: Said,
     #[serde(default)]
     pub(crate) email: Said,
+    #[serde(default, rename = "emailVerified")]
+    pub(crate) email_verified: Said,
     #[serde(default)]
     pub(crate) sid: Said,
     #[serde(default)]
@@ -112,10 +119,10 @@ impl Claims {
             }
             _ => {}
         }
-        if self.cnf.is_some() {
+        if self.cnf.is_object() {
             return Err(Rejection::Bound);
         }
-        if self.at_hash.is_some() {
+        if self.is_id_token() {
             return Err(Rejection::IdToken);
         }
         let sub = self.sub.clone().ok_or(Rejection::MissingClaim("sub"))?;
@@ -123,6 +130,13 @@ impl Claims {
             return Err(Rejection::Subject);
         }
         Ok(Checked { sub, expires })
+    }
+
+    /// An API token has its user's `id`, and perhaps a field of that name; an ID token has no `id`, and a `nonce` if its client
+    /// sent one (`oauth-provider`, `createIdToken`).
+    fn is_id_token(&self) -> bool {
+        let stated = |claim: &Said| claim.text().is_some_and(|text| !text.is_empty());
+        stated(&self.at_hash) && (!stated(&self.id) || stated(&self.nonce))
     }
 }
 

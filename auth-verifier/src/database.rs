@@ -24,7 +24,7 @@ pub(crate) use self::tables::Model;
 pub use self::tables::{Renamed, Tables};
 use crate::{
     Unavailable,
-    person::Person,
+    person::{Person, UNNAMEABLE},
     session_token::SessionToken,
     settings::{DATABASE, Settings},
 };
@@ -146,7 +146,7 @@ fn field<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, String> {
 /// `None` where a user has an id that is nobody's.
 fn person(row: &Row) -> Result<Option<Person>, String> {
     let Some(user) = UserId::parse(field(row, "id")?) else {
-        warn!("a user has an id that can't stand in a header");
+        warn!("look into Better Auth's tables: {UNNAMEABLE}");
         return Ok(None);
     };
     let email: Option<&str> = field(row, "email")?;
@@ -154,9 +154,15 @@ fn person(row: &Row) -> Result<Option<Person>, String> {
     Ok(Some(Person {
         user,
         email: email.and_then(Email::parse),
+        email_verified: truth(field(row, "email_verified")?),
         expires: expires.map_or(u64::MAX, |secs| secs.try_into().unwrap_or(0)),
         banned: field(row, "banned")?,
     }))
+}
+
+/// What a column of whatever type says, as JSON, where it is true or false: some keep the moment instead.
+fn truth(json: Option<&str>) -> Option<bool> {
+    json?.parse().ok()
 }
 
 fn grant(row: &Row) -> Result<Option<Grant>, String> {

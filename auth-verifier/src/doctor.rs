@@ -1,8 +1,8 @@
 //! What is wrong with the settings, and what to set? Found out by asking the live Better Auth, its database, and a
 //! credential of somebody who is signed in, where one is given.
 //!
-//! It changes nothing there: it makes no account, ends no session, and sends nobody's credential anywhere but where
-//! auth-verifier looks it up.
+//! It changes nothing there: it makes no account, ends and prolongs no session, and sends nobody's session anywhere but to
+//! Better Auth itself, where it is from.
 
 mod ask;
 mod better_auth;
@@ -12,18 +12,17 @@ mod given;
 mod hint;
 mod keys;
 mod near;
+mod sessions;
 mod tables;
 
 use std::{fmt, time::Duration};
 
-use chassis::{
-    client::{self, Client},
-    settings::SettingsError,
-};
+use chassis::{client::Client, settings::SettingsError};
 
 use self::keys::Known;
 pub(crate) use self::{cookies::renamed, hint::hint};
 use crate::{
+    database::Tables,
     pasted::Pasted,
     settings::{KeySource, Lookup, Settings},
     verifier::Verifier,
@@ -87,6 +86,7 @@ pub enum Given {
 /// What the checks have in common.
 struct Doctor<'a> {
     settings: &'a Settings,
+    /// For Better Auth.
     client: Client,
 }
 
@@ -103,10 +103,12 @@ pub async fn examine(
     settings: &Settings,
     given: impl Future<Output = Given>,
 ) -> Result<Report, SettingsError> {
-    let doctor = Doctor { settings, client: client::client(CONNECT) };
+    let doctor = Doctor { settings, client: settings.client(CONNECT)? };
     let mut report = Report::default();
     let reached = better_auth::check(&doctor, &mut report).await;
     let catalog = tables::check(&doctor, &mut report).await?;
+    let names = Tables::parse(&settings.tables)?;
+    sessions::check(&doctor, catalog.as_ref(), &names, reached.is_some(), &mut report).await;
     let known: Vec<Known> = keys::check(&doctor, catalog.as_ref(), reached.is_some(), &mut report).await?;
     if let Some(base) = &reached {
         cookies::check(&doctor, base, &mut report).await;

@@ -5,9 +5,13 @@
 //! looked for: a stranger's token causes no fetch. Other tokens that the same keys sign (ID tokens, `logout+jwt`, the
 //! cookie cache's) fail by their type or their audience.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use chassis::identity::Email;
+use tracing::warn;
 
 use crate::{
     Claimed, Rejection, Unverified,
@@ -76,6 +80,8 @@ pub struct Verified {
 pub struct Tokens {
     profile: Profile,
     remembered: Remembered<Verified>,
+    /// One person is two users: said once, as it is so for every token.
+    two_users: Once,
 }
 
 /// A published key, and whose it is.
@@ -85,7 +91,12 @@ impl Tokens {
     /// Tokens that are checked so.
     pub fn new(profile: Profile) -> Self {
         let remembered = Remembered::new("tokens", profile.remembered);
-        Self { profile, remembered }
+        Self { profile, remembered, two_users: Once::new() }
+    }
+
+    /// The longest token that is looked at.
+    pub fn bytes_max(&self) -> usize {
+        self.profile.bytes_max
     }
 
     /// Checks a token at the time `now`, in seconds since 1970.
@@ -106,6 +117,14 @@ impl Tokens {
             Err(malformed) => Err(malformed.clone().into()),
         };
         let (verified, by) = checked.map_err(|unverified| unverified.of(says))?;
+        let id = claims.as_ref().ok().and_then(|claims| claims.id.text());
+        if verified.own && id.is_some_and(|id| id != verified.person.user.as_str()) {
+            self.two_users.call_once(|| {
+                warn!(
+                    "a token's `sub` is not its user's `id` (jwt.getSubject): by cookie and by token one person is two users"
+                );
+            });
+        }
         if let Some((authority, key)) = by {
             let kid = jws.kid().unwrap_or_default();
             self.remembered.insert(token, verified.clone(), &authority, kid, &key);
@@ -145,7 +164,8 @@ impl Tokens {
         let (authority, parties) =
             profile.chosen(claims, access_tokens).ok_or_else(|| jws.unaccepted())??;
         let key = jws.verify(&authority.keys).await?;
-        let checked = claims.check(parties, Named::Always, profile.leeway, now)?;
+        let checked = claims.check(parties, Named::Always, profile.leeway, now);
+        let checked = checked.map_err(|rejection| rejection.of_resource(access_tokens.is_some()))?;
         if let Some(access_tokens) = access_tokens {
             access_tokens.check(claims, &checked)?;
         }
@@ -233,6 +253,7 @@ fn verified(
     let person = Person {
         user,
         email: claims.email.text().filter(|_| users.are_ours()).and_then(Email::parse),
+        email_verified: claims.email_verified.truth().filter(|_| users.are_ours()),
         expires,
         banned: false,
     };

@@ -4,8 +4,10 @@
 //! A look-up belongs to what it is about, not to whoever asks: it is finished although they have hung up, so that a slow
 //! one serves whoever asks next.
 
+pub(crate) mod answered;
+pub(crate) mod compared;
 mod flights;
-mod http;
+pub(crate) mod http;
 mod lane;
 pub(crate) mod pauses;
 
@@ -15,11 +17,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chassis::identity::UserId;
+use chassis::{
+    identity::UserId,
+    settings::{SettingsError, Switch},
+};
 use moka::sync::Cache;
 use tokio::time::timeout;
 
 use self::{
+    compared::Compared,
     flights::{Flights, LookUp, Pending},
     http::Http,
     lane::{Bounds, Full, Lane},
@@ -110,6 +116,7 @@ pub struct Lookups {
 struct Desk {
     sessions: Option<Sessions>,
     database: Option<Arc<Database>>,
+    compared: Option<Arc<Compared>>,
     remembered: Cache<Tag, Remembered>,
     refused: Cache<Tag, Remembered>,
     proven: Cache<Tag, ()>,
@@ -182,10 +189,24 @@ fn count(of: &'static str, result: &'static str) {
 
 impl Lookups {
     /// Builds them from settings that were checked.
-    pub fn new(settings: &Settings, secrets: Option<&Secrets>, database: Option<Arc<Database>>) -> Self {
+    pub fn new(
+        settings: &Settings,
+        secrets: Option<&Secrets>,
+        database: Option<Arc<Database>>,
+    ) -> Result<Self, SettingsError> {
         let sessions = match (settings.lookup(), secrets) {
             (Lookup::Database, _) => Some(Sessions::Database),
-            (Lookup::Http, Some(secrets)) => Some(Sessions::Http(Box::new(Http::new(settings, secrets)))),
+            (Lookup::Http, Some(secrets)) => {
+                let refresh = settings.session.refresh;
+                Some(Sessions::Http(Box::new(Http::new(settings, secrets, refresh)?)))
+            }
+            _ => None,
+        };
+        let compared = match (settings.lookup(), secrets, &database) {
+            (Lookup::Database, Some(secrets), Some(database)) if settings.get_session_url().is_some() => {
+                let http = Http::new(settings, secrets, Switch::Off)?;
+                Some(Arc::new(Compared::new(http, Arc::clone(database))))
+            }
             _ => None,
         };
         let lag = settings.revocation_lag;
@@ -196,13 +217,14 @@ impl Lookups {
         };
         let proven = Cache::builder().max_capacity(PROVEN_MAX).time_to_live(PROVEN_LIFE).build();
         let lane = |name, places, waiting| Lane::new(name, Bounds { places, waiting, wait: ROOM_WAIT });
-        Self {
+        Ok(Self {
             flights: Flights::new(lag),
             signed: lane("signed", LOOKUPS_MAX, WAITING_MAX),
             unsigned: lane("unsigned", UNSIGNED_MAX, UNSIGNED_WAITING_MAX),
             desk: Arc::new(Desk {
                 sessions,
                 database,
+                compared,
                 remembered: cache("lookups", settings.lookups_remembered_max).build(),
                 refused: cache("refused_lookups", REFUSED_MAX).build(),
                 proven,
@@ -212,7 +234,7 @@ impl Lookups {
             }),
             tagger: Tagger::new(),
             wait: settings.session.timeout,
-        }
+        })
     }
 
     /// What `question` is about, if it is alive. Many who ask the same cause one look-up, and nobody is answered by one
@@ -273,6 +295,7 @@ impl Lookups {
                 let answer = desk.ask(&asked, asker.now, asker.client).await;
                 metrics::histogram!("lookup_seconds", "of" => name).record(begun.elapsed());
                 count(name, told(&answer));
+                desk.compare(&asked, &answer, signed, asker.now);
                 let fresh_until = asker.now.saturating_add(desk.lag.as_secs());
                 let known =
                     Remembered { grant: answer?, fresh_until, asked: asked_at, took: begun.elapsed() };
@@ -325,6 +348,15 @@ impl Desk {
             }
         }
         known
+    }
+
+    /// Has an answer of the table's about a session compared with Better Auth's own, now and then.
+    fn compare(&self, asked: &Asked, answer: &Result<Option<Grant>, Unavailable>, signed: bool, now: u64) {
+        if let (Some(compared), Asked::Session(token), Ok(found), true) =
+            (&self.compared, asked, answer, signed)
+        {
+            compared.note(token, found.is_some(), now);
+        }
     }
 
     async fn ask(

@@ -9,6 +9,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     Claimed,
+    claims::Said,
     cookies::{Cookies, decoded},
     jws::{Jws, stated},
     keys::Algorithm,
@@ -140,6 +141,14 @@ impl Kind {
         }
     }
 
+    /// The form of the cookie cache that a bearer token of at most `bytes_max` is; `None` if it is anything else.
+    pub(crate) fn cache_as_bearer(token: &str, bytes_max: usize) -> Option<Strategy> {
+        match (token.len() <= bytes_max).then(|| Self::of(token, ""))? {
+            Self::Cache(form) => Some(form),
+            _ => None,
+        }
+    }
+
     fn of_jws(jws: &Jws<'_>) -> Self {
         let has: Members = jws.claims().unwrap_or_default();
         let typ = jws.typ().ok().flatten().unwrap_or("JWT").to_ascii_lowercase();
@@ -151,7 +160,8 @@ impl Kind {
             other => return Self::OtherType(Claimed::new(other)),
         }
         // As the OAuth provider makes them; nothing in the header tells them from API tokens.
-        if has.auth_time.is_some() || has.at_hash.is_some() {
+        let hashed = has.at_hash.text().is_some() && has.id.text().is_none();
+        if has.auth_time.is_some() || hashed {
             return Self::IdToken;
         }
         if Algorithm::named(jws.alg()) != Some(Algorithm::Hs256) {
@@ -177,8 +187,8 @@ struct Members {
     email: Option<IgnoredAny>,
     #[serde(deserialize_with = "stated")]
     auth_time: Option<IgnoredAny>,
-    #[serde(deserialize_with = "stated")]
-    at_hash: Option<IgnoredAny>,
+    at_hash: Said,
+    id: Said,
     #[serde(deserialize_with = "stated")]
     session: Option<IgnoredAny>,
     #[serde(deserialize_with = "stated")]

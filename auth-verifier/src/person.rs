@@ -4,6 +4,12 @@ use chassis::identity::{Email, UserId};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
+use crate::claims::Said;
+
+/// Said of a user who can't be passed on.
+pub(crate) const UNNAMEABLE: &str = "the user's id can't stand in a header: it must be 1 to 255 visible ASCII characters without a \
+    comma (advanced.database.generateId)";
+
 /// The owner of a credential, as it, or whoever was asked about it, tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
@@ -11,6 +17,8 @@ pub struct Person {
     pub user: UserId,
     /// The e-mail address, where it is known and can stand in a header.
     pub email: Option<Email>,
+    /// Whether Better Auth has seen that the address is theirs (`emailVerified`), where that is known.
+    pub email_verified: Option<bool>,
     /// When the credential ends, in seconds since 1970.
     pub expires: u64,
     /// Whether the account is banned (admin plugin).
@@ -24,6 +32,8 @@ pub(crate) struct User {
     pub(crate) id: String,
     #[serde(default)]
     email: Option<String>,
+    #[serde(default)]
+    email_verified: Said,
     #[serde(default)]
     banned: Option<bool>,
     #[serde(default, with = "time::serde::rfc3339::option")]
@@ -39,6 +49,7 @@ impl User {
         Some(Person {
             user: UserId::parse(&self.id)?,
             email: self.email.as_deref().and_then(Email::parse),
+            email_verified: self.email_verified.truth(),
             expires,
             banned: self.banned == Some(true) && !lifted,
         })

@@ -111,6 +111,14 @@ pub enum Rejection {
         /// What is accepted.
         expected: Vec<String>,
     },
+    /// An access token for somebody else.
+    #[error("the access token is for {found}, {}", resources(expected))]
+    Resource {
+        /// What the token is for.
+        found: Claimed,
+        /// What is accepted.
+        expected: Vec<String>,
+    },
     /// Bound to a key of its client's (RFC 7800, RFC 9449).
     #[error("the token is bound to a key (`cnf`), so it is no bearer token")]
     Bound,
@@ -137,6 +145,18 @@ pub enum Rejection {
         "a session token without its signature is not accepted as a bearer token: send what set-auth-token hands out"
     )]
     SessionUnsigned,
+    /// A cookie cache that came by itself.
+    #[error(
+        "that is a cookie cache ({0}), and no bearer token: send the session cookie beside it, or an API token; \
+         AUTH_VERIFIER_COOKIE_CACHE__BEARER=on accepts one of the form jwt by itself, sign-out or not"
+    )]
+    Cache(&'static str),
+    /// A cookie cache that may come by itself, and is no good.
+    #[error(
+        "the cookie cache is over, of another version than AUTH_VERIFIER_COOKIE_CACHE__VERSION, or not signed with \
+         BETTER_AUTH_SECRET"
+    )]
+    CacheOver,
     /// Signed out, over, or never there.
     #[error("there is no such session, or it has ended")]
     NoSession,
@@ -209,6 +229,14 @@ impl Rejection {
         )
     }
 
+    /// The same, said of an access token where it is one: its audience has a setting of its own.
+    pub(crate) fn of_resource(self, access_token: bool) -> Self {
+        match self {
+            Self::Audience { found, expected } if access_token => Self::Resource { found, expected },
+            rejection => rejection,
+        }
+    }
+
     /// The token is of that type, which is none of an API token's.
     pub(crate) fn kind(typ: &str) -> Self {
         Self::Type(Claimed::new(typ))
@@ -242,7 +270,7 @@ impl Rejection {
             Self::Expired(_) => "expired",
             Self::NotYet(_) => "not_yet",
             Self::Issuer { .. } => "issuer",
-            Self::Audience { .. } => "audience",
+            Self::Audience { .. } | Self::Resource { .. } => "audience",
             Self::SessionSignature => "session_signature",
             Self::SessionSpelling => "session_spelling",
             Self::SessionBearer => "session_bearer",
@@ -250,6 +278,8 @@ impl Rejection {
             Self::Literal(_) => "literal",
             Self::OtherCookie { .. } => "other_cookie",
             Self::Foreign => "foreign_user",
+            Self::Cache(_) => "cache",
+            Self::CacheOver => "cache_over",
             Self::NoSession => "no_session",
             Self::Bound => "bound",
             Self::IdToken => "id_token",
@@ -323,6 +353,14 @@ impl Unverified {
             Self::Rejected(reason) => Rejection::Of { reason: Box::new(reason), says: says() }.into(),
             unavailable @ Self::Unavailable(_) => unavailable,
         }
+    }
+}
+
+fn resources(expected: &[String]) -> String {
+    if expected.is_empty() {
+        "and no resource is accepted: set AUTH_VERIFIER_OAUTH__AUDIENCES to those of this API".to_owned()
+    } else {
+        format!("expected {} (AUTH_VERIFIER_OAUTH__AUDIENCES)", expected.join(" or "))
     }
 }
 

@@ -10,17 +10,23 @@ mod jwe;
 mod jwt;
 mod jwt_jwks;
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use serde::{Deserialize, Deserializer};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tracing::warn;
 
 pub use self::{jwe::Keys as JweKeys, jwt_jwks::Published};
 
 use crate::{
+    Claimed,
     person::{Person, User},
+    secrets::Secrets,
     session_token::{SessionToken, SigningKeys},
 };
+
+/// Said once: it is so for every cache.
+static OTHER_VERSION: Once = Once::new();
 
 /// Which form an application is set to (`session.cookieCache.strategy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -34,6 +40,18 @@ pub enum Strategy {
     JwtJwks,
     /// Encrypted.
     Jwe,
+}
+
+impl Strategy {
+    /// As the setting calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Compact => "compact",
+            Self::Jwt => "jwt",
+            Self::JwtJwks => "jwt-jwks",
+            Self::Jwe => "jwe",
+        }
+    }
 }
 
 /// The same, with what opens it.
@@ -91,6 +109,13 @@ struct Opened {
     expires_ms: u64,
 }
 
+impl Payload {
+    /// The version of its shape; the library takes an empty one for none.
+    fn version(&self) -> &str {
+        self.version.as_deref().filter(|version| !version.is_empty()).unwrap_or("1")
+    }
+}
+
 impl Dated {
     fn opened(self) -> Option<Opened> {
         let Self { exp, session, user, version } = self;
@@ -115,6 +140,15 @@ impl CookieCache {
             Form::Jwe(jwe) => jwe::open(value, jwe)?,
         };
         let of_this_session = opened.payload.session.token == token.expose();
+        if of_this_session && opened.payload.version() != self.version {
+            OTHER_VERSION.call_once(|| {
+                let (found, expected) = (Claimed::new(opened.payload.version()), &self.version);
+                warn!(
+                    "cookie caches have the version {found}, not {expected} (AUTH_VERIFIER_COOKIE_CACHE__VERSION), and spare no \
+                     look-up"
+                );
+            });
+        }
         opened.person(&self.version, now).filter(|_| of_this_session)
     }
 }
@@ -140,13 +174,24 @@ impl CacheAsBearer {
 impl Opened {
     /// The session's owner, if cache and session are alive, and the cache has the application's current shape.
     fn person(self, expected: &str, now: u64) -> Option<Person> {
-        let Self { payload: Payload { session, user, version }, expires_ms } = self;
-        // The library takes an empty version for none.
-        let version = version.as_deref().filter(|version| !version.is_empty()).unwrap_or("1");
+        let version = self.payload.version().to_owned();
+        let Self { payload: Payload { session, user, .. }, expires_ms } = self;
         let alive = expires_ms > now.saturating_mul(1000) && session.expires_at > now;
         (alive && version == expected && session.user_id == user.id).then_some(())?;
         user.person(session.expires_at.min(expires_ms / 1000), now)
     }
+}
+
+/// What a cache says of the shape that it has, whether or not it is alive; `None` if it can't be opened with our secrets.
+pub(crate) fn version(value: &str, form: Strategy, secrets: &Secrets) -> Option<String> {
+    let keys = SigningKeys::new(secrets, u64::MAX);
+    let opened = match form {
+        Strategy::Compact => compact::open(value, &keys, 0)?,
+        Strategy::Jwt => jwt::open(value, &keys, 0)?,
+        Strategy::Jwe => jwe::open(value, &JweKeys::new(secrets.all()))?,
+        Strategy::JwtJwks => return None,
+    };
+    Some(opened.payload.version().to_owned())
 }
 
 /// A JavaScript `Date` in JSON, in whole seconds since 1970.

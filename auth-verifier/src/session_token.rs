@@ -120,6 +120,11 @@ impl SessionToken {
         token.is_plain().then_some(token)
     }
 
+    /// A token as Better Auth's table has it.
+    pub(crate) fn of_table(text: String) -> Self {
+        Self(text)
+    }
+
     /// Whether it is of letters and digits alone, and as many as Better Auth makes them of.
     pub fn is_plain(&self) -> bool {
         self.0.bytes().all(|byte| byte.is_ascii_alphanumeric()) && (32..=256).contains(&self.0.len())

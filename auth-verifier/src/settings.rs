@@ -1,6 +1,6 @@
 //! What can be set; each one explained in `defaults.toml`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chassis::{
     database::DatabaseSettings,
@@ -11,15 +11,18 @@ use chassis::{
     settings::{self, Bounds, Faults, Secret, ServiceUrl, SettingsError, Spec},
     telemetry::LogFormat,
 };
+use http::HeaderValue;
 use serde::{Deserialize, Deserializer};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::secrets::{self, Secrets};
 
+mod address;
 mod database;
 mod session;
 mod tokens;
 
+pub(crate) use address::CA_FILE;
 pub use database::*;
 pub use session::*;
 pub use tokens::*;
@@ -73,6 +76,7 @@ pub struct Settings {
     #[serde(rename = "revocation_lag_secs", deserialize_with = "settings::secs")]
     pub revocation_lag: Duration,
     pub lookups_remembered_max: u64,
+    pub email: Emails,
     pub better_auth: BetterAuth,
     pub hs256: Hs256,
     pub jwks: Jwks,
@@ -88,6 +92,27 @@ pub struct Settings {
     pub server: ServerSettings,
 }
 
+/// Which e-mail addresses are passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub enum Emails {
+    Any,
+    Verified,
+    Off,
+}
+
+impl Emails {
+    /// Whether one is, of which is known so much.
+    pub fn pass(self, verified: Option<bool>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Verified => verified == Some(true),
+            Self::Off => false,
+        }
+    }
+}
+
 /// What Better Auth itself is set to.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,6 +126,10 @@ pub struct BetterAuth {
     pub secrets: Option<Secret>,
     #[serde(deserialize_with = "moment")]
     pub old_secrets_until: Option<OffsetDateTime>,
+    #[serde(deserialize_with = "address::host")]
+    pub host: Option<HeaderValue>,
+    #[serde(deserialize_with = "settings::optional")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// The identity that we sign for internal services.
@@ -262,6 +291,7 @@ impl settings::Settings for Settings {
         if !said {
             faults.hear(self.check_sessions());
         }
+        faults.hear(self.check_address());
         faults.hear(self.check_database());
         faults.hear(self.check_identity(said));
         faults.result()

@@ -15,10 +15,12 @@ use crate::{
     credential::{self, Bearer},
     jwt::Tokens,
     lookups::Found,
+    pasted::Kind,
     person::Person,
     revocation::Revocations,
     session::Sessions,
-    session_data::CacheAsBearer,
+    session_data::{CacheAsBearer, Strategy},
+    settings::Emails,
 };
 
 /// What is known of a caller.
@@ -41,6 +43,8 @@ pub struct Caller {
     pub user: UserId,
     /// The e-mail address, where it is known.
     pub email: Option<Email>,
+    /// Whether the address was verified, where that is known.
+    pub email_verified: Option<bool>,
     /// What they were known by, as `x-credential` says it.
     pub credential: &'static str,
     /// The signed identity.
@@ -63,6 +67,8 @@ pub struct Judge {
     pub revocations: Option<Revocations>,
     /// How the ids of other issuers' users begin; none of ours may.
     pub prefixes: Arc<[String]>,
+    /// Which e-mail addresses are passed on.
+    pub emails: Emails,
     /// Signs who it is.
     pub signer: Arc<Signer>,
     /// How long a verdict may be reused, at most.
@@ -94,6 +100,7 @@ impl Judge {
             }
             Ok(good) => Verdict::Known(self.caller(good, clock())),
             Err(Unverified::Rejected(rejection)) => {
+                let rejection = self.of_a_cache(headers).unwrap_or(rejection);
                 if rejection != Rejection::Missing {
                     info!(code = rejection.code(), "rejected: {rejection}");
                 }
@@ -149,6 +156,17 @@ impl Judge {
         Ok(Good { found, credential: BEARER })
     }
 
+    /// What is to be said of a cookie cache that came as a bearer token and was rejected, whatever else it was taken for.
+    fn of_a_cache(&self, headers: &HeaderMap) -> Option<Rejection> {
+        let (Bearer::Jwt(token) | Bearer::Session(token)) = credential::find(headers, &[]).ok()?.bearer?
+        else {
+            return None;
+        };
+        let form = Kind::cache_as_bearer(token, self.tokens.bytes_max())?;
+        let accepted = self.cache_as_bearer.is_some() && form == Strategy::Jwt;
+        Some(if accepted { Rejection::CacheOver } else { Rejection::Cache(form.name()) })
+    }
+
     /// A user of our own Better Auth, who is not called as another issuer's are.
     fn ours(&self, found: Found) -> Result<Found, Rejection> {
         let user = found.grant.person.user.as_str();
@@ -195,10 +213,13 @@ impl Judge {
     /// `now` is the time since 1970: by now it may be later than when it was asked.
     fn caller(&self, good: Good, now: Duration) -> Caller {
         let Good { found: Found { grant, fresh_until }, credential } = good;
-        let Person { user, email, expires, .. } = grant.person;
+        let Person { user, email, email_verified, expires, .. } = grant.person;
+        let email = email.filter(|_| self.emails.pass(email_verified));
+        let email_verified = email_verified.filter(|_| email.is_some());
         let assertion = self.signer.assert(&user, now.as_secs());
         // Whole seconds, and none that has begun.
         let left = Duration::from_secs(expires.min(fresh_until)).saturating_sub(now).as_secs();
-        Caller { user, email, credential, assertion, max_age: self.max_age.min(Duration::from_secs(left)) }
+        let max_age = self.max_age.min(Duration::from_secs(left));
+        Caller { user, email, email_verified, credential, assertion, max_age }
     }
 }

@@ -6,7 +6,6 @@ use std::{
 };
 
 use chassis::{
-    client,
     document::Source,
     identity::CredentialCookies,
     settings::{Secret, SettingsError, Switch},
@@ -53,8 +52,8 @@ impl Verifier {
     pub fn new(settings: &Settings) -> Result<Arc<Self>, SettingsError> {
         let secrets = settings.secrets()?;
         let database = if settings.reads().any() { Some(Arc::new(Database::new(settings)?)) } else { None };
-        let lookups = Arc::new(Lookups::new(settings, secrets.as_ref(), database.clone()));
-        let (own, trusted) = (own(settings, database.as_ref()), trusted(settings));
+        let lookups = Arc::new(Lookups::new(settings, secrets.as_ref(), database.clone())?);
+        let (own, trusted) = (own(settings, database.as_ref())?, trusted(settings)?);
         let signing = secrets.as_ref().map(|all| Arc::new(SigningKeys::new(all, old_until(settings))));
         let seed = settings.identity_seed().expect("the settings were checked");
         let (audience, life) = (settings.identity.audience.clone(), settings.identity.life);
@@ -94,6 +93,7 @@ impl Verifier {
             revocations: (settings.jwt.revocation != Revocation::Off)
                 .then(|| Revocations { by: settings.jwt.revocation, lookups }),
             prefixes,
+            emails: settings.email,
             signer: Arc::clone(&signer),
             max_age: settings.verdict_max_age,
         };
@@ -127,37 +127,43 @@ impl Verifier {
 }
 
 /// Our own Better Auth, if tokens signed with its keys are accepted.
-fn own(settings: &Settings, database: Option<&Arc<Database>>) -> Option<Arc<Authority>> {
-    let source = match settings.key_source()? {
-        KeySource::Endpoint(url) => endpoint(url),
+fn own(
+    settings: &Settings,
+    database: Option<&Arc<Database>>,
+) -> Result<Option<Arc<Authority>>, SettingsError> {
+    let Some(source) = settings.key_source() else { return Ok(None) };
+    let source = match source {
+        KeySource::Endpoint(url) => {
+            let headers = settings.address_headers(&url);
+            source::endpoint(url, headers, settings.client(CONNECT)?)
+        }
         KeySource::File(path) => source::file(path),
         KeySource::Table => source::table(Arc::clone(database.expect("the settings say that it is read"))),
     };
     let keys = keys(settings, source);
-    Some(Arc::new(Authority { parties: settings.parties(), keys, users: Users::Own }))
+    Ok(Some(Arc::new(Authority { parties: settings.parties(), keys, users: Users::Own })))
 }
 
-fn trusted(settings: &Settings) -> Vec<Arc<Authority>> {
+fn trusted(settings: &Settings) -> Result<Vec<Arc<Authority>>, SettingsError> {
     let authority = |trusted: &Trusted| {
         let source = match (&trusted.jwks_url, &trusted.jwks_file) {
-            (Some(url), _) => endpoint(url.url().to_string()),
+            (Some(url), _) => {
+                let client = trusted.client(CONNECT)?;
+                source::endpoint(url.url().to_string(), HeaderMap::new(), client)
+            }
             (None, file) => source::file(file.clone().expect("the settings were checked")),
         };
-        Arc::new(Authority {
+        Ok(Arc::new(Authority {
             parties: Parties { issuers: trusted.issuers.clone(), audiences: trusted.audiences.clone() },
             keys: keys(settings, source),
             users: Users::Others(trusted.user_prefix.clone()),
-        })
+        }))
     };
     settings.trusted.iter().map(authority).collect()
 }
 
 fn keys(settings: &Settings, source: Source) -> Keys {
     Keys::new(source, settings.jwks_policy(), settings.jwks.rsa_algorithm)
-}
-
-fn endpoint(url: String) -> Source {
-    source::endpoint(url, client::client(CONNECT))
 }
 
 fn shared_secret(settings: &Settings, secrets: Option<&Secrets>) -> Option<SharedSecret> {

@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Request};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout},
@@ -78,12 +78,18 @@ impl Source {
 
     /// Fetched over HTTP: at most `bytes_max`, and no redirects.
     pub fn http(url: String, client: Client, bytes_max: usize) -> Self {
+        Self::http_with(url, HeaderMap::new(), client, bytes_max)
+    }
+
+    /// The same, asked with these headers besides.
+    pub fn http_with(url: String, headers: HeaderMap, client: Client, bytes_max: usize) -> Self {
         let place = url.clone();
         Self::new(place, move || {
-            let (client, url) = (client.clone(), url.clone());
-            async move {
-                client::read(&client, Request::get(&url), bytes_max).await.map_err(|error| error.to_string())
+            let (client, mut request) = (client.clone(), Request::get(&url));
+            if let Some(own) = request.headers_mut() {
+                own.extend(headers.clone());
             }
+            async move { client::read(&client, request, bytes_max).await.map_err(|error| error.to_string()) }
         })
     }
 }

@@ -24,6 +24,9 @@ pub const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 /// The caller's e-mail address, where it is known.
 pub const USER_EMAIL: HeaderName = HeaderName::from_static("x-user-email");
 
+/// Whether that address was verified to be the user's: `true` or `false`, where it is known.
+pub const USER_EMAIL_VERIFIED: HeaderName = HeaderName::from_static("x-user-email-verified");
+
 /// What the caller was known by: `bearer` or `cookie`.
 pub const CREDENTIAL: HeaderName = HeaderName::from_static("x-credential");
 
@@ -42,7 +45,12 @@ pub const CHALLENGE: &str = "Identity-Assertion";
 pub const VERDICT_WAIT: HeaderName = HeaderName::from_static("x-verdict-wait-ms");
 
 /// Every header that only we may set, on any request inside.
-pub const ALL: [HeaderName; 4] = [USER_ID, USER_EMAIL, CREDENTIAL, ASSERTION];
+pub const ALL: [HeaderName; 5] = [USER_ID, USER_EMAIL, USER_EMAIL_VERIFIED, CREDENTIAL, ASSERTION];
+
+/// How a header says whether something is so.
+pub fn truth(is: bool) -> HeaderValue {
+    HeaderValue::from_static(if is { "true" } else { "false" })
+}
 
 /// The `iss` of every assertion.
 pub const ISSUER: &str = "auth-verifier";

@@ -9,7 +9,7 @@ local QUESTION = {
     "authorization", "cookie", "x-request-id",
     "x-forwarded-method", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-uri",
 }
-local IDENTITY = { "x-user-id", "x-user-email", "x-credential", "x-identity-assertion" }
+local IDENTITY = { "x-user-id", "x-user-email", "x-user-email-verified", "x-credential", "x-identity-assertion" }
 local REFUSAL = { "content-type", "www-authenticate", "cache-control" }
 
 core.register_action("ask-auth-verifier", { "http-req" }, function(txn)

@@ -45,6 +45,7 @@ pub struct Authenticate {
 pub struct Caller {
     user: UserId,
     email: Option<Email>,
+    email_verified: Option<HeaderValue>,
     credential: Option<HeaderValue>,
     assertion: HeaderValue,
     credential_cookies: Option<CredentialCookies>,
@@ -193,11 +194,13 @@ fn read(answer: &Response<()>) -> Result<Caller, Refusal> {
         .ok_or_else(|| unavailable("said 200 without x-identity-assertion"))?;
     let email = once(&identity::USER_EMAIL)?;
     let email = email.as_ref().and_then(|email| email.to_str().ok()).and_then(Email::parse);
+    let email_verified = once(&identity::USER_EMAIL_VERIFIED)?
+        .filter(|told| email.is_some() && (told == "true" || told == "false"));
     let credential =
         once(&identity::CREDENTIAL)?.filter(|credential| credential == "bearer" || credential == "cookie");
     // Unclear is like untold: none goes on.
     let credential_cookies = once(&identity::CREDENTIAL_COOKIES)?.as_ref().and_then(CredentialCookies::parse);
-    Ok(Caller { user, email, credential, assertion, credential_cookies })
+    Ok(Caller { user, email, email_verified, credential, assertion, credential_cookies })
 }
 
 /// Three parts in base64url (RFC 7515 §7.1); whether it is a good one, those inside find out.
@@ -244,6 +247,7 @@ impl Caller {
             (identity::USER_ID, Some(self.user.value())),
             (identity::ASSERTION, Some(self.assertion)),
             (identity::USER_EMAIL, self.email.as_ref().map(Email::value)),
+            (identity::USER_EMAIL_VERIFIED, self.email_verified),
             (identity::CREDENTIAL, self.credential),
         ]
         .into_iter()

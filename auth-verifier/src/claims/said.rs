@@ -8,16 +8,20 @@ use serde::{
 /// How many levels of lists and objects such a claim may have, itself included.
 const LEVELS_MAX: usize = 8;
 
-/// Text, texts, or something that says nothing to us, of which nothing is kept.
+/// Text, texts, a truth, or something of which nothing is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Said {
-    /// It isn't there, or neither of the others.
+    /// It isn't there, or none of the others.
     #[default]
     Nothing,
+    /// True or false.
+    Truth(bool),
     /// Text.
     Text(String),
     /// A list of texts, and nothing else.
     Texts(Vec<String>),
+    /// An object, whatever is in it.
+    Object,
 }
 
 impl Said {
@@ -26,10 +30,20 @@ impl Said {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
 
+    /// Whether it is true, if it is true or false.
+    pub(crate) fn truth(&self) -> Option<bool> {
+        if let Self::Truth(truth) = self { Some(*truth) } else { None }
+    }
+
+    /// Whether it is an object.
+    pub(crate) fn is_object(&self) -> bool {
+        *self == Self::Object
+    }
+
     /// The text, or the texts, if there are any.
     pub(crate) fn names(&self) -> Option<&[String]> {
         match self {
-            Self::Nothing => None,
+            Self::Nothing | Self::Truth(_) | Self::Object => None,
             Self::Text(name) => Some(std::slice::from_ref(name)),
             Self::Texts(names) => Some(names),
         }
@@ -71,8 +85,8 @@ impl<'de> Visitor<'de> for Levels {
         Ok(Said::Nothing)
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Said, E> {
-        Ok(Said::Nothing)
+    fn visit_bool<E: Error>(self, truth: bool) -> Result<Said, E> {
+        Ok(Said::Truth(truth))
     }
 
     fn visit_i64<E: Error>(self, _: i64) -> Result<Said, E> {
@@ -108,7 +122,7 @@ impl<'de> Visitor<'de> for Levels {
         while members.next_key::<serde::de::IgnoredAny>()?.is_some() {
             members.next_value_seed(below)?;
         }
-        Ok(Said::Nothing)
+        Ok(Said::Object)
     }
 }
 
@@ -128,13 +142,16 @@ mod tests {
     }
 
     #[test]
-    fn only_text_says_something() {
+    fn what_is_neither_text_nor_truth_nor_an_object_says_nothing() {
         assert_eq!(said(r#""a\n""#), Some(Said::Text("a\n".into())));
         assert_eq!(said(r#"["a","b"]"#), Some(Said::Texts(vec!["a".into(), "b".into()])));
         assert_eq!(said("[]"), Some(Said::Texts(Vec::new())));
-        for nothing in
-            ["null", "true", "-1", "1", "1.5", r#"{"a":"b"}"#, r#"["a",1]"#, r#"[["a"]]"#, r#"[1,"a"]"#]
-        {
+        assert_eq!(said("true"), Some(Said::Truth(true)));
+        assert_eq!(said("false"), Some(Said::Truth(false)));
+        for object in ["{}", r#"{"a":"b"}"#] {
+            assert_eq!(said(object), Some(Said::Object), "{object}");
+        }
+        for nothing in ["null", "-1", "1", "1.5", r#"["a",1]"#, r#"[["a"]]"#, r#"[1,"a"]"#, "[{}]"] {
             assert_eq!(said(nothing), Some(Said::Nothing), "{nothing}");
         }
     }
@@ -144,7 +161,7 @@ mod tests {
         for name in
             ["$serde_json::private::RawValue", "$serde_json::private::Number", "$__toml_private_datetime"]
         {
-            assert_eq!(said(&format!(r#"{{"{name}":"\"a@b\""}}"#)), Some(Said::Nothing), "{name}");
+            assert_eq!(said(&format!(r#"{{"{name}":"\"a@b\""}}"#)), Some(Said::Object), "{name}");
         }
     }
 
@@ -152,7 +169,7 @@ mod tests {
     fn its_levels_are_bounded() {
         for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
             let nested = |levels: usize| format!("{}1{}", open.repeat(levels), close.repeat(levels));
-            assert_eq!(said(&nested(LEVELS_MAX)), Some(Said::Nothing));
+            assert!(said(&nested(LEVELS_MAX)).is_some());
             assert_eq!(said(&nested(LEVELS_MAX + 1)), None);
         }
     }

@@ -15,7 +15,10 @@ use super::{
     jwk_set, sql,
     tables::{Model, Tables},
 };
-use crate::settings::{Reads, Settings};
+use crate::{
+    session_token::SessionToken,
+    settings::{Reads, Settings},
+};
 
 /// The most columns that are looked through.
 const COLUMNS_MAX: i64 = 20_000;
@@ -38,6 +41,8 @@ pub struct Column {
     pub table: String,
     /// Its name.
     pub name: String,
+    /// The name of its type.
+    pub kind: String,
     /// Whether it is a timestamp without time zone.
     pub zoneless: bool,
     /// Whether we may read it.
@@ -114,6 +119,13 @@ impl Catalog {
         jwk_set(&rows)
     }
 
+    /// The token of a living session, of those the one that lives longest; never shown.
+    pub async fn living_session(&self, tables: &Tables) -> Result<Option<SessionToken>, String> {
+        let rows = self.query(&tables.living_session(), &[(&self.time_zone, Type::TEXT)]).await?;
+        let token = rows.first().map(|row| row.try_get::<_, String>("token")).transpose();
+        Ok(token.map_err(|error| described(&error))?.map(SessionToken::of_table))
+    }
+
     async fn ask_one(
         &self,
         statement: &Statement,
@@ -140,6 +152,7 @@ fn column(row: &Row) -> Result<Column, tokio_postgres::Error> {
         schema: row.try_get("schema")?,
         table: row.try_get("table")?,
         name: row.try_get("column")?,
+        kind: row.try_get("type")?,
         zoneless: row.try_get("zoneless")?,
         granted: row.try_get("granted")?,
         filtered: row.try_get("filtered")?,

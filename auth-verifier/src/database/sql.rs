@@ -40,7 +40,7 @@ impl Tables {
         let session = |field| self.required("s", Model::Session, field);
         let owner = self.owner("living.owner_id");
         format!(
-            "select true as found, owner.id, owner.email, owner.banned,
+            "select true as found, owner.id, owner.email, owner.email_verified, owner.banned,
     floor(extract(epoch from least(living.expires, {LATEST})))::bigint as expires
 from {absent},
     lateral (
@@ -58,11 +58,25 @@ where living.expires > now()",
         )
     }
 
+    /// The token of the living session that lives longest; `$1` is the time zone of timestamps that have none.
+    pub fn living_session(&self) -> String {
+        let session = |field| self.required("s", Model::Session, field);
+        format!(
+            "select living.token from (
+    select {token}::text as token, {expires} as expires from {table} as s
+) as living
+where living.expires > now() order by living.expires desc limit 1",
+            token = session("token"),
+            expires = moment(&session("expiresAt")).replace("$3", "$1"),
+            table = self.table(Model::Session),
+        )
+    }
+
     /// A user, by id: `$2`; `$3` and `$4` as above.
     pub fn user_by_id(&self) -> Statement {
         let id = self.required("u", Model::User, "id");
         let select = format!(
-            "select true as found, owner.id, owner.email, owner.banned, null::bigint as expires
+            "select true as found, owner.id, owner.email, owner.email_verified, owner.banned, null::bigint as expires
 from {},
     {}",
             self.absent(),
@@ -79,7 +93,7 @@ from {},
         let (session, client) =
             (|field| self.column(Model::Session, field), |field| self.column(Model::OauthClient, field));
         let select = format!(
-            "select true as found, owner.id, owner.email, owner.banned,
+            "select true as found, owner.id, owner.email, owner.email_verified, owner.banned,
     floor(extract(epoch from least(living.expires, {LATEST})))::bigint as expires,
     living.scopes, living.resources
 from {absent},
@@ -148,10 +162,13 @@ limit {limit}",
         read("keys", &select, &[Type::FLOAT8, Type::TEXT])
     }
 
-    /// Stand-ins for the columns of the admin plugin, which are mostly not there.
+    /// Stand-ins for the columns of the user that may not be there, such as those of the admin plugin.
     fn absent(&self) -> String {
-        let [banned, ban_expires] = ["banned", "banExpires"].map(|field| self.column(Model::User, field));
-        format!("(values (null::boolean, null::timestamptz)) as absent ({banned}, {ban_expires})")
+        let [verified, banned, ban_expires] =
+            ["emailVerified", "banned", "banExpires"].map(|field| self.column(Model::User, field));
+        format!(
+            "(values (null::boolean, null::boolean, null::timestamptz)) as absent ({verified}, {banned}, {ban_expires})"
+        )
     }
 
     /// The user whose id is `by`.
@@ -160,13 +177,14 @@ limit {limit}",
         let optional = |field| self.optional("u", Model::User, field);
         format!(
             "lateral (
-        select {id}::text as id, {email}::text as email,
+        select {id}::text as id, {email}::text as email, to_jsonb({verified})::text as email_verified,
             coalesce({banned}, false) and coalesce({ban_ends} >= now(), true) as banned
         from {table} as u
         where {id} = {by}
     ) as owner",
             id = required("id"),
             email = required("email"),
+            verified = optional("emailVerified"),
             banned = optional("banned"),
             ban_ends = moment(&optional("banExpires")),
             table = self.table(Model::User),
@@ -233,7 +251,7 @@ grant usage on schema {} to {ROLE};
 /// without time zone, whether we may read it, and whether row level security hides rows of its table from us.
 pub const COLUMNS: &str = "\
 select n.nspname::text as schema, c.relname::text as table, a.attname::text as column,
-    a.atttypid = 'timestamp'::regtype as zoneless,
+    a.atttypid = 'timestamp'::regtype as zoneless, format_type(a.atttypid, null) as type,
     has_schema_privilege(n.oid, 'usage') and has_column_privilege(c.oid, a.attnum, 'select') as granted,
     row_security_active(c.oid) as filtered
 from pg_class as c

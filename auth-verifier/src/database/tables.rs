@@ -37,10 +37,10 @@ impl Model {
     }
 
     /// The fields that are looked at.
-    fn fields(self) -> &'static [&'static str] {
+    pub fn fields(self) -> &'static [&'static str] {
         match self {
             Self::Session => &["id", "token", "userId", "expiresAt"],
-            Self::User => &["id", "email", "banned", "banExpires"],
+            Self::User => &["id", "email", "emailVerified", "banned", "banExpires"],
             Self::Jwks => &["id", "publicKey", "alg", "expiresAt"],
             Self::OauthAccessToken => &[
                 "token",
@@ -80,9 +80,10 @@ impl Model {
     /// The fields that may not be there, by when they are.
     pub fn optional(self) -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
         let parts: &[(_, &[_])] = match self {
-            Self::User => {
-                &[("The columns of the admin plugin, if there are any.", &["banned", "banExpires"])]
-            }
+            Self::User => &[
+                ("Whether the address was verified.", &["emailVerified"]),
+                ("The columns of the admin plugin, if there are any.", &["banned", "banExpires"]),
+            ],
             Self::Jwks => &[("Since Better Auth 1.4.", &["expiresAt"]), ("Since Better Auth 1.7.", &["alg"])],
             Self::Session | Self::OauthAccessToken | Self::OauthClient => &[],
         };

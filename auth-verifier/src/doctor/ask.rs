@@ -1,18 +1,22 @@
 //! One question over HTTP, and whatever comes back: unlike the service, the doctor wants to see a wrong answer.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use axum::body::to_bytes;
 use bytes::Bytes;
 use chassis::{
     Body,
-    client::{Client, chain},
+    client::{Client, chain, is_distrust},
     document::BYTES_MAX,
 };
 use http::{HeaderMap, Request, StatusCode, header, request::Builder};
 use tokio::time::timeout;
+use url::{Position, Url};
 
-use super::ANSWER;
+use super::{ANSWER, Doctor};
 
 /// What came back.
 pub(super) struct Answer {
@@ -44,24 +48,69 @@ impl Answer {
     }
 }
 
-/// Asks; an error says in half a sentence why there is no answer.
-pub(super) async fn ask(client: &Client, request: Builder, body: &'static str) -> Result<Answer, String> {
+/// Asks for a document.
+pub(super) async fn get(client: &Client, url: &str) -> Result<Answer, NoAnswer> {
+    ask(client, Request::get(url), "").await
+}
+
+/// Why there is no answer, in half a sentence.
+pub(super) struct NoAnswer {
+    why: String,
+    /// Whether the server's certificate did not convince us.
+    pub(super) distrust: bool,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+/// Asks.
+async fn ask(client: &Client, request: Builder, body: &'static str) -> Result<Answer, NoAnswer> {
+    let other = |why: String| NoAnswer { why, distrust: false };
     let asked = Instant::now();
     let answer = async {
         let request = request
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, concat!("usher/", env!("CARGO_PKG_VERSION")))
             .body(Body::from(body))
-            .map_err(|error| error.to_string())?;
-        let response = client.request(request).await.map_err(|error| chain(&error))?;
+            .map_err(|error| other(error.to_string()))?;
+        let response = client
+            .request(request)
+            .await
+            .map_err(|error| NoAnswer { why: chain(&error), distrust: is_distrust(&error) })?;
         let (parts, body) = response.into_parts();
-        let body = to_bytes(Body::new(body), BYTES_MAX).await.map_err(|error| chain(&error))?;
+        let body = to_bytes(Body::new(body), BYTES_MAX).await.map_err(|error| other(chain(&error)))?;
         Ok(Answer { status: parts.status, headers: parts.headers, body, took: asked.elapsed() })
     };
-    timeout(ANSWER, answer).await.unwrap_or_else(|_| Err(format!("no answer within {ANSWER:?}")))
+    timeout(ANSWER, answer).await.unwrap_or_else(|_| Err(other(format!("no answer within {ANSWER:?}"))))
 }
 
-/// Asks for a document.
-pub(super) async fn get(client: &Client, url: &str) -> Result<Answer, String> {
-    ask(client, Request::get(url), "").await
+impl Doctor<'_> {
+    /// Asks for a document of Better Auth's, as the service does.
+    pub(super) async fn get(&self, url: &str) -> Result<Answer, NoAnswer> {
+        self.ask(url, Request::get(url), "").await
+    }
+
+    /// The same, by a request to `url` that says more.
+    pub(super) async fn ask(
+        &self,
+        url: &str,
+        mut request: Builder,
+        body: &'static str,
+    ) -> Result<Answer, NoAnswer> {
+        if let Some(headers) = request.headers_mut() {
+            headers.extend(self.settings.address_headers(url));
+        }
+        ask(&self.client, request, body).await
+    }
+
+    /// As whom Better Auth is asked at `url`.
+    pub(super) fn asked_as(&self, url: &str) -> String {
+        let headers = self.settings.address_headers(url);
+        let told = headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(ToOwned::to_owned);
+        let own = || Some(Url::parse(url).ok()?[Position::BeforeHost..Position::AfterPort].to_owned());
+        told.or_else(own).unwrap_or_default()
+    }
 }

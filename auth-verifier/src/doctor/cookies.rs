@@ -5,7 +5,7 @@
 
 use http::{Request, header};
 
-use super::{Doctor, Finding, Report, ask::ask};
+use super::{Doctor, Finding, Report};
 use crate::{
     pasted::SECURE,
     settings::{Lookup, Settings},
@@ -20,8 +20,9 @@ pub(super) async fn check(doctor: &Doctor<'_>, base: &str, report: &mut Report) 
         let what = "Session cookies are not accepted, so their names don't matter.";
         return report.add(NAME, [Finding::Good(what.to_owned())]);
     }
-    let request = Request::post(format!("{base}/sign-out")).header(header::CONTENT_TYPE, "application/json");
-    let taken_back: Vec<String> = match ask(&doctor.client, request, "{}").await {
+    let url = format!("{base}/sign-out");
+    let request = Request::post(&url).header(header::CONTENT_TYPE, "application/json");
+    let taken_back: Vec<String> = match doctor.ask(&url, request, "{}").await {
         Ok(answer) if answer.status.is_success() => taken_back(&answer.headers),
         _ => Vec::new(),
     };
@@ -79,7 +80,7 @@ pub(crate) fn renamed(token: &str, settings: &Settings) -> Option<String> {
         return None;
     }
     let (secure, found) = plain(token);
-    if !found.bytes().all(|byte| byte.is_ascii_graphic()) || found.starts_with("__Host-") {
+    if !found.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Some("Better Auth gives its cookies no such name: look what stands in between.".to_owned());
     }
     let expected = plain(&names[0].token).1;
@@ -134,6 +135,20 @@ mod tests {
                 &[https],
                 "my.session_token",
                 Some("AUTH_VERIFIER_SESSION__COOKIE_PREFIX=my and AUTH_VERIFIER_SESSION__SECURE_COOKIES=off"),
+            ),
+            (
+                &[https],
+                "__Host-sid",
+                Some(
+                    "AUTH_VERIFIER_SESSION__COOKIE=__Host-sid and AUTH_VERIFIER_SESSION__SECURE_COOKIES=off",
+                ),
+            ),
+            (
+                &[https],
+                "__Host-my.session_token",
+                Some(
+                    "AUTH_VERIFIER_SESSION__COOKIE_PREFIX=__Host-my and AUTH_VERIFIER_SESSION__SECURE_COOKIES=off",
+                ),
             ),
             (&[http, own], "better-auth.session_token", Some("AUTH_VERIFIER_SESSION__COOKIE= (empty)")),
         ] {

@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::{Doctor, Finding, Report, cookies, hint, keys::Known, near};
+use super::{Doctor, Finding, Report, cookies, hint, keys::Known, near, sessions};
 use crate::{
     Claimed, Parties,
     claims::Said,
@@ -13,7 +13,7 @@ use crate::{
     keys::{Algorithm, Key},
     pasted::{self, Kind, Pasted},
     secrets::Secrets,
-    session_data::Strategy,
+    session_data::{self, Strategy},
     session_token::SigningKey,
     settings::{Lookup, Settings},
     verdict::Verdict,
@@ -49,8 +49,15 @@ pub(super) async fn check(
         Some(token) => bearer(token, settings, known, accepted),
         None => cookie(pasted, settings),
     };
+    let mut findings = findings;
+    findings.extend(two_people(pasted));
     let explained = findings.iter().any(|finding| matches!(finding, Finding::Bad(..)));
     report.add(NAME, findings);
+    if !explained
+        && let Some(finding) = sessions::judged(doctor, &session_value(pasted, settings), &verdict).await
+    {
+        return report.add(NAME, [finding]);
+    }
     let verdict = match verdict {
         Verdict::Known(caller) => Finding::Good(format!("It is accepted: the user is {}.", caller.user)),
         // Said better already.
@@ -66,6 +73,34 @@ pub(super) async fn check(
         ),
     };
     report.add(NAME, [verdict]);
+}
+
+/// A token of somebody who has another id by cookie.
+fn two_people(pasted: &Pasted) -> Option<Finding> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Claims {
+        sub: Said,
+        id: Said,
+    }
+    let claims: Claims = Jws::parse(pasted.bearer()?).ok()?.claims().ok()?;
+    let (sub, id) = (claims.sub.text()?, claims.id.text()?);
+    (sub != id).then(|| {
+        let (sub, id) = (Claimed::new(sub), Claimed::new(id));
+        Finding::Warning(
+            format!("Its user is {sub} by its `sub`, and {id} by its `id`, as by their session: one person, two users."),
+            "Take jwt.getSubject out of Better Auth's options, or accept one kind of credential alone.".to_owned(),
+        )
+    })
+}
+
+/// What may be a session's token with its signature.
+fn session_value(pasted: &Pasted, settings: &Settings) -> String {
+    match pasted.bearer() {
+        Some(token) => decoded(token).into_owned(),
+        None => pasted::session_cookie(&pasted.cookies(), settings)
+            .map_or_else(String::new, |session| decoded(&session.value).into_owned()),
+    }
 }
 
 fn bearer(token: &str, settings: &Settings, known: &[Known], accepted: bool) -> Vec<Finding> {
@@ -221,7 +256,7 @@ fn shared(jws: &Jws<'_>, settings: &Settings) -> Vec<Finding> {
             !settings.audiences.is_empty(),
         ),
     ] {
-        if must || *claim != Said::Nothing {
+        if must || claim.names().is_some() {
             findings.push(near::party(what, claim, expected, name, listed, must));
         }
     }
@@ -265,8 +300,19 @@ fn cache(pasted: &Pasted, settings: &Settings) -> Option<Finding> {
         let what = "The cookie cache beside it is none.".to_owned();
         return Some(Finding::Warning(what, "The session is looked up instead.".to_owned()));
     };
-    let name = strategy(form);
+    let name = form.name();
     match settings.cookie_cache.strategy {
+        Some(set) if set == form && other_version(&cache.value, form, settings).is_some() => {
+            let (found, expected) =
+                (other_version(&cache.value, form, settings)?, &settings.cookie_cache.version);
+            Some(Finding::Warning(
+                format!(
+                    "The cookie cache beside it has the version {found}, not {expected}, and spares no look-up."
+                ),
+                "Set AUTH_VERIFIER_COOKIE_CACHE__VERSION to what session.cookieCache.version says."
+                    .to_owned(),
+            ))
+        }
         Some(set) if set == form => Some(Finding::Good(format!(
             "There is a cookie cache beside it, of the form {name}, as expected."
         ))),
@@ -274,7 +320,7 @@ fn cache(pasted: &Pasted, settings: &Settings) -> Option<Finding> {
         Some(set) => Some(Finding::Warning(
             format!(
                 "The cookie cache beside it has the form {name}, not {}, and spares no look-up.",
-                strategy(set)
+                set.name()
             ),
             format!("Set AUTH_VERIFIER_COOKIE_CACHE__STRATEGY={name}."),
         )),
@@ -285,12 +331,8 @@ fn cache(pasted: &Pasted, settings: &Settings) -> Option<Finding> {
     }
 }
 
-/// As the setting calls it.
-fn strategy(form: Strategy) -> &'static str {
-    match form {
-        Strategy::Compact => "compact",
-        Strategy::Jwt => "jwt",
-        Strategy::JwtJwks => "jwt-jwks",
-        Strategy::Jwe => "jwe",
-    }
+/// The version of a cookie cache, where it is another one than is expected.
+fn other_version(value: &str, form: Strategy, settings: &Settings) -> Option<Claimed> {
+    let version = session_data::version(value, form, &settings.secrets().ok()??)?;
+    (version != settings.cookie_cache.version).then(|| Claimed::new(&version))
 }

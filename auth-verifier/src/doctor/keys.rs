@@ -6,11 +6,16 @@ use bytes::Bytes;
 use chassis::settings::{ServiceUrl, SettingsError};
 use http::StatusCode;
 
-use super::{Doctor, Finding, Report, ask::get};
+use super::{
+    CONNECT, Doctor, Finding, Report,
+    ask::get,
+    better_auth::{distrusted, nameless},
+};
 use crate::{
     database::{Tables, catalog::Catalog},
     keys::{Algorithm, KeySet, LeftOut, NO_ALGORITHM, source},
-    settings::{KeySource, Settings},
+    session_data::Strategy,
+    settings::{CA_FILE, JwksSource, KeySource, Lookup, Settings},
 };
 
 const NAME: &str = "keys";
@@ -49,7 +54,7 @@ pub(super) async fn check(
         None => report.add(NAME, [without(settings)]),
         Some(KeySource::Endpoint(url)) => {
             let place = Place { name: url.clone(), trusted: None, variable: "AUTH_VERIFIER_JWKS_URL".into() };
-            known.extend(endpoint(doctor, &url, place, reached, report).await);
+            known.extend(endpoint(doctor, &url, place, reached, report).await?);
         }
         Some(KeySource::File(path)) => {
             let place = Place {
@@ -90,7 +95,7 @@ pub(super) async fn check(
         };
         if let Some(url) = &trusted.jwks_url {
             let url = url.url().to_string();
-            known.extend(endpoint(doctor, &url, place(url.clone(), "jwks_url"), false, report).await);
+            known.extend(endpoint(doctor, &url, place(url.clone(), "jwks_url"), false, report).await?);
         }
         if let Some(path) = &trusted.jwks_file {
             known.extend(file(settings, path, place(path.display().to_string(), "jwks_file"), report).await);
@@ -127,15 +132,23 @@ async fn endpoint(
     place: Place,
     reached: bool,
     report: &mut Report,
-) -> Option<Known> {
+) -> Result<Option<Known>, SettingsError> {
     let settings = doctor.settings;
-    let answer = match get(&doctor.client, url).await {
+    let asked = match place.trusted {
+        None => doctor.get(url).await,
+        Some(at) => get(&settings.trusted[at].client(CONNECT)?, url).await,
+    };
+    let answer = match asked {
         Ok(answer) => answer,
         Err(error) => {
             let what = format!("{url} can't be reached: {error}.");
-            let set = format!("Set {} to where the keys are, as seen from here.", place.variable);
+            let set = if error.distrust {
+                distrusted(&place.trusted.map_or(CA_FILE.to_owned(), |at| format!("trusted[{at}].ca_file")))
+            } else {
+                format!("Set {} to where the keys are, as seen from here.", place.variable)
+            };
             report.add(NAME, [Finding::Bad(what, set)]);
-            return None;
+            return Ok(None);
         }
     };
     if answer.status == StatusCode::OK && KeySet::read(&answer.body, None).is_ok() {
@@ -152,7 +165,7 @@ async fn endpoint(
                 )],
             );
         }
-        return Some(set(settings, &answer.body, place, report));
+        return Ok(Some(set(settings, &answer.body, place, report)));
     }
     let what = match KeySet::read(&answer.body, None) {
         Err(error) if answer.status == StatusCode::OK && !answer.is_html() => format!("{url} {error}."),
@@ -160,9 +173,17 @@ async fn endpoint(
     };
     let set = match elsewhere(doctor, url).await {
         Some(other) => format!("Set {}={other}, which answers with keys.", place.variable),
-        None if answer.status.is_server_error() => {
+        None if answer.status.is_server_error() && (reached || place.trusted.is_some()) => {
             "Look into Better Auth's log: a change of BETTER_AUTH_SECRET does this, as the keys are encrypted with it."
                 .to_owned()
+        }
+        None if answer.status.is_server_error() => nameless(&answer, &doctor.asked_as(url)).unwrap_or_default(),
+        None if reached && unneeded(settings, answer.status) => {
+            let set = "Whoever sends API tokens needs its JWT plugin (plugins: [jwt()]), and AUTH_VERIFIER_JWKS_URL where it has a \
+                       jwksPath or remoteUrl; where nobody does, set AUTH_VERIFIER_JWKS__ENABLED=false, and they are no longer \
+                       asked for.";
+            report.add(NAME, [Finding::Warning(what, set.to_owned())]);
+            return Ok(None);
         }
         None if reached => format!(
             "Better Auth is there, but without keys: add its JWT plugin (plugins: [jwt()]); with jwksPath or remoteUrl, \
@@ -172,7 +193,15 @@ async fn endpoint(
         None => format!("Set {} to where the keys are.", place.variable),
     };
     report.add(NAME, [Finding::Bad(what, set)]);
-    None
+    Ok(None)
+}
+
+/// Whether a Better Auth without keys may be meant so: sessions are looked up, and nothing that is set needs a key.
+fn unneeded(settings: &Settings, status: StatusCode) -> bool {
+    let needed = settings.oauth.access_tokens.jwt()
+        || settings.cookie_cache.strategy == Some(Strategy::JwtJwks)
+        || settings.jwks.source == JwksSource::Endpoint;
+    status == StatusCode::NOT_FOUND && settings.lookup() != Lookup::Off && !needed
 }
 
 /// A neighbour of `url` that answers with keys.
@@ -181,7 +210,7 @@ async fn elsewhere(doctor: &Doctor<'_>, url: &str) -> Option<String> {
     for path in PATHS {
         let other = format!("{origin}{path}");
         if other != url
-            && let Ok(answer) = get(&doctor.client, &other).await
+            && let Ok(answer) = doctor.get(&other).await
             && answer.status == StatusCode::OK
             && KeySet::read(&answer.body, None).is_ok()
         {

@@ -166,6 +166,9 @@ fn missing(columns: &[Column], tables: &Tables, model: Model) -> Finding {
     let alike = |table: &str| plain(table).trim_end_matches('s') == plain(model.name()).trim_end_matches('s');
     candidates.sort_by_key(|(schema, table)| (!alike(table), *schema != tables.schema().text()));
     let Some((schema, table)) = candidates.first() else {
+        if let Some(finding) = renamed_whole(columns, tables, model, &what) {
+            return finding;
+        }
         let set = match model {
             Model::Session => {
                 "Is AUTH_VERIFIER_DATABASE__URL Better Auth's own database, and was it migrated? Where sessions are kept \
@@ -183,6 +186,42 @@ fn missing(columns: &[Column], tables: &Tables, model: Model) -> Finding {
         set.push(format!("{}={table}", variable(model)));
     }
     Finding::Bad(what, format!("Set {}: that table looks like it.", set.join(" and ")))
+}
+
+/// A table that may be the missing one by its own name, although its columns have other names, too.
+fn renamed_whole(columns: &[Column], tables: &Tables, model: Model, what: &str) -> Option<Finding> {
+    let mark = plain(model.name());
+    let mark = mark.trim_end_matches('s');
+    // An access token's table may speak of sessions and users, too.
+    let other = |c: &&Column| {
+        let name = plain(&c.table);
+        name.contains(mark) && name.contains("token") == mark.contains("token")
+    };
+    let found =
+        columns.iter().filter(other).min_by_key(|c| (c.schema != tables.schema().text(), c.table.len()))?;
+    let of = |c: &&Column| (&c.schema, &c.table) == (&found.schema, &found.table);
+    let there: Vec<_> = columns.iter().filter(of).map(|c| &*c.name).collect();
+    let mut set = Vec::new();
+    if found.schema != tables.schema().text() {
+        set.push(format!("AUTH_VERIFIER_TABLES__SCHEMA={}", found.schema));
+    }
+    if found.table != tables.name(model).text() {
+        set.push(format!("{}={}", variable(model), found.table));
+    }
+    let fields = model.fields().iter().filter(|field| !there.iter().any(|name| plain(name) == plain(field)));
+    let fields: Vec<_> = fields.map(|field| format!("{}.{field}=<its column>", model.name())).collect();
+    set.push(format!("AUTH_VERIFIER_TABLES__FIELDS={}", fields.join(",")));
+    Some(Finding::Bad(
+        what.to_owned(),
+        format!(
+            "If {}.{} is it, with columns of other names, set {} (of what is not there, leave out what only a plugin has); there are \
+             {}.",
+            found.schema,
+            found.table,
+            set.join(" and "),
+            there.join(", "),
+        ),
+    ))
 }
 
 /// The fields of a table that are read, and whether each must be there.
@@ -271,6 +310,15 @@ fn readable(
             format!("The role may not read {} of {table}.", refused.join(", ")),
             "Run what `auth-verifier grants` prints, as the owner of the tables.".to_owned(),
         ));
+    }
+    for (field, want) in [("banned", "boolean"), ("banExpires", "timestamp")] {
+        let of = |(name, column): &&(&str, &Column)| *name == field && !column.kind.starts_with(want);
+        if let Some((_, column)) = read.iter().find(of).filter(|_| model == Model::User) {
+            findings.push(Finding::Bad(
+                format!("{} of {table} is {}, and not {want}: no look-up is answered.", column.name, column.kind),
+                format!("Give the column that type (alter table … alter column … type {want} using …), as the admin plugin has it."),
+            ));
+        }
     }
     if read.iter().any(|(_, column)| column.filtered) {
         findings.push(Finding::Warning(

@@ -7,13 +7,14 @@ use chassis::{
     client::Client,
     document::{BYTES_MAX, Source},
 };
+use http::HeaderMap;
 use tokio::{fs::File, io::AsyncReadExt};
 
 use crate::database::Database;
 
-/// The endpoint at `url`.
-pub fn endpoint(url: String, client: Client) -> Source {
-    Source::http(url, client, BYTES_MAX)
+/// The endpoint at `url`, asked with these headers besides.
+pub fn endpoint(url: String, headers: HeaderMap, client: Client) -> Source {
+    Source::http_with(url, headers, client, BYTES_MAX)
 }
 
 /// The `jwks` table.

@@ -2,20 +2,22 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use bytes::Bytes;
 use chassis::{
     client::{self, Client, FetchError},
-    json,
+    settings::{SettingsError, Switch},
 };
-use http::{HeaderName, Request, header};
-use serde::Deserialize;
-use time::OffsetDateTime;
+use http::{HeaderMap, HeaderName, Request, header};
 use tracing::{debug, warn};
 
-use super::pauses::{CURE, Pauses};
+use super::{
+    answered::{self, Odd},
+    pauses::{CURE, Pauses},
+};
 use crate::{
     Unavailable,
     cookies::CookieNames,
-    person::{Person, User},
+    person::Person,
     secrets::Secrets,
     session_token::{SessionToken, SigningKey},
     settings::Settings,
@@ -31,6 +33,8 @@ const BYTES_MAX: usize = 256 * 1024;
 pub(super) struct Http {
     client: Client,
     url: String,
+    /// As whom it is asked.
+    headers: HeaderMap,
     names: Vec<CookieNames>,
     key: SigningKey,
     bound: Duration,
@@ -39,42 +43,32 @@ pub(super) struct Http {
     pauses: Pauses,
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    session: Session,
-    user: User,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Session {
-    token: String,
-    #[serde(with = "time::serde::rfc3339")]
-    expires_at: OffsetDateTime,
-}
-
 impl Http {
     /// Builds it from settings that were checked.
-    pub(super) fn new(settings: &Settings, secrets: &Secrets) -> Self {
-        // The cache in a cookie is not asked, and the session's life not prolonged: a look-up changes nothing.
+    pub(super) fn new(
+        settings: &Settings,
+        secrets: &Secrets,
+        refresh: Switch,
+    ) -> Result<Self, SettingsError> {
+        // The cache in a cookie is not asked, and the session's life not prolonged, unless that is set: a look-up changes nothing.
         let url = settings.get_session_url().expect("the settings were checked");
-        Self {
-            client: client::client(CONNECT),
-            url: format!("{url}?disableCookieCache=true&disableRefresh=true"),
+        Ok(Self {
+            client: settings.client(CONNECT)?,
+            headers: settings.address_headers(&url),
+            url: match refresh {
+                Switch::On => format!("{url}?disableCookieCache=true"),
+                Switch::Off => format!("{url}?disableCookieCache=true&disableRefresh=true"),
+            },
             names: settings.cookie_names(),
             key: SigningKey::new(secrets.current()),
             bound: settings.session.timeout + settings.session.overtime,
             address_header: settings.session.client_address_header.clone(),
             pauses: Pauses::new(),
-        }
+        })
     }
 
-    /// The session's cookie, under every name that Better Auth may look for it by: under another one it would see none,
-    /// and say that there is no session.
     fn cookie(&self, token: &SessionToken) -> String {
-        let value = self.key.close(token);
-        let cookies: Vec<_> = self.names.iter().map(|names| format!("{}={value}", names.token)).collect();
-        cookies.join("; ")
+        signed_cookie(&self.key, &self.names, token)
     }
 
     /// The session of `token`, if Better Auth says that it is alive. Bans are judged at the time `now`, in seconds since 1970.
@@ -89,11 +83,7 @@ impl Http {
         if let Some(left) = self.pauses.left(client) {
             return Err(limited(left));
         }
-        let mut request = Request::get(&self.url).header(header::COOKIE, self.cookie(token));
-        if let Some((name, address)) = self.address_header.as_ref().zip(client) {
-            request = request.header(name, address.to_string());
-        }
-        let answer = match client::fetch_with(&self.client, request, self.bound, BYTES_MAX).await {
+        let answer = match self.ask(token, client).await {
             Ok(answer) => answer,
             Err(FetchError::TooMany(headers)) => {
                 let (pause, tell) = self.pauses.begin(client, &headers);
@@ -109,26 +99,41 @@ impl Http {
                 return Err(Unavailable::Sessions);
             }
         };
-        let answer: Option<Answer> = json::object_or_null(&answer).ok_or_else(|| {
-            warn!(url = self.url, "look a session up: the answer is none of Better Auth's");
-            Unavailable::Sessions
-        })?;
-        let Some(Answer { session, user }) = answer else { return Ok(None) };
-        // An answer about another session is an answer to somebody else, and says nothing of this one.
-        if session.token != token.expose() {
-            warn!(
-                url = self.url,
-                "look a session up: the answer is about another session; does a cache stand between?"
-            );
-            return Err(Unavailable::Sessions);
+        match answered::read(&answer, token, now) {
+            Err(odd @ Odd::UserId) => {
+                warn!(url = self.url, "look a session up: {odd}");
+                Ok(None)
+            }
+            found => found.map_err(|odd| {
+                warn!(url = self.url, "look a session up: {odd}");
+                Unavailable::Sessions
+            }),
         }
-        let expires = u64::try_from(session.expires_at.unix_timestamp()).unwrap_or(0);
-        let person = user.person(expires, now);
-        if person.is_none() {
-            warn!("a session's user has an id that can't stand in a header");
-        }
-        Ok(person)
     }
+
+    /// What Better Auth answers about `token`.
+    pub(super) async fn ask(
+        &self,
+        token: &SessionToken,
+        client: Option<IpAddr>,
+    ) -> Result<Bytes, FetchError> {
+        let mut request = Request::get(&self.url).header(header::COOKIE, self.cookie(token));
+        if let Some(own) = request.headers_mut() {
+            own.extend(self.headers.clone());
+        }
+        if let Some((name, address)) = self.address_header.as_ref().zip(client) {
+            request = request.header(name, address.to_string());
+        }
+        client::fetch_with(&self.client, request, self.bound, BYTES_MAX).await
+    }
+}
+
+/// The session's cookie, under every name that Better Auth may look for it by: under another one it would see none, and
+/// say that there is no session.
+pub(crate) fn signed_cookie(key: &SigningKey, names: &[CookieNames], token: &SessionToken) -> String {
+    let value = key.close(token);
+    let cookies: Vec<_> = names.iter().map(|names| format!("{}={value}", names.token)).collect();
+    cookies.join("; ")
 }
 
 fn limited(left: Duration) -> Unavailable {
@@ -138,6 +143,31 @@ fn limited(left: Duration) -> Unavailable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_look_up_prolongs_a_session_where_that_is_set_and_nowhere_else() {
+        let settings = |further: &[(&'static str, &'static str)]| {
+            let base = [
+                ("BETTER_AUTH_SECRET", "k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn"),
+                ("BETTER_AUTH_URL", "http://a.test"),
+            ];
+            chassis::settings::load::<Settings>(&base.iter().chain(further).copied().collect())
+        };
+        for (further, prolongs) in [(&[][..], false), (&[("AUTH_VERIFIER_SESSION__REFRESH", "on")], true)] {
+            let settings = settings(further).unwrap();
+            let secrets = settings.secrets().unwrap().unwrap();
+            let http = Http::new(&settings, &secrets, settings.session.refresh).unwrap();
+            assert_eq!(http.url.contains("disableRefresh=true"), !prolongs, "{}", http.url);
+            assert!(http.url.contains("disableCookieCache=true"));
+        }
+        for elsewhere in [
+            ("AUTH_VERIFIER_DATABASE__URL", "postgresql://u@localhost/auth"),
+            ("AUTH_VERIFIER_SESSION__LOOKUP", "off"),
+        ] {
+            let error = settings(&[("AUTH_VERIFIER_SESSION__REFRESH", "on"), elsewhere]).unwrap_err();
+            assert!(error.to_string().starts_with("AUTH_VERIFIER_SESSION__REFRESH: needs"), "{error}");
+        }
+    }
 
     #[tokio::test]
     async fn better_auth_finds_the_cookie_by_whichever_name_it_may_look_for() {
@@ -156,7 +186,7 @@ mod tests {
         ] {
             let settings: Settings =
                 chassis::settings::load(&further.into_iter().chain([secret]).collect()).unwrap();
-            let http = Http::new(&settings, &settings.secrets().unwrap().unwrap());
+            let http = Http::new(&settings, &settings.secrets().unwrap().unwrap(), Switch::Off).unwrap();
             let cookie = http.cookie(&token);
             let names: Vec<_> = cookie.split("; ").map(|pair| pair.split_once('=').unwrap().0).collect();
             assert_eq!(names, want);

@@ -35,6 +35,7 @@ pub struct Session {
     #[serde(deserialize_with = "bearer_tokens")]
     pub bearer: BearerTokens,
     pub dangerous_unsigned_bearer: Switch,
+    pub refresh: Switch,
 }
 
 /// Where sessions are looked up.
@@ -219,6 +220,12 @@ impl Settings {
             return wrong(
                 "AUTH_VERIFIER_SESSION__URL",
                 "set it to where Better Auth's API is, or set BETTER_AUTH_URL",
+            );
+        }
+        if self.session.refresh == Switch::On && self.lookup() != Lookup::Http {
+            return wrong(
+                "AUTH_VERIFIER_SESSION__REFRESH",
+                "needs AUTH_VERIFIER_SESSION__LOOKUP=http: Better Auth's tables are only ever read",
             );
         }
         if self.lookup() == Lookup::Off && self.cookie_cache.strategy.is_some() {

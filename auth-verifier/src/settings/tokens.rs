@@ -130,6 +130,8 @@ pub struct Trusted {
     pub jwks_url: Option<ServiceUrl>,
     #[serde(default)]
     pub jwks_file: Option<PathBuf>,
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `None` where it is left empty.
@@ -286,6 +288,9 @@ impl Settings {
             }
             if trusted.jwks_url.is_some() == trusted.jwks_file.is_some() {
                 return wrong("jwks_url", "set either this or jwks_file");
+            }
+            if let Some(Err(why)) = trusted.ca_file.as_deref().map(chassis::client::roots) {
+                return wrong("ca_file", &why);
             }
             if let Some(twice) = trusted.issuers.iter().find(|issuer| known.contains(issuer)) {
                 return wrong("issuers", &format!("{twice} is accepted already, with other keys"));

@@ -30,6 +30,7 @@ mod pair;
 mod rows;
 
 mod cache;
+mod causes;
 mod grants;
 mod headers;
 mod limits;

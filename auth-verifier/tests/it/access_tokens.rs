@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use crate::{
     issuer::Signing,
+    parted::Log,
     tables::{ADMIN_PLUGIN, BETTER_AUTH, OAUTH_PROVIDER, WithTables},
-    world::{ISSUER, SECRET, World, claims, now, with_key},
+    world::{ISSUER, SECRET, World, claims, claims_with, now, with_key},
 };
 
 const RESOURCE: &str = "https://api.example.com";
@@ -82,6 +83,30 @@ async fn an_access_token_is_for_one_of_our_resources_and_for_a_user() {
 }
 
 #[tokio::test]
+async fn a_field_of_a_user_that_is_called_as_a_claim_of_others_locks_nobody_out_and_opens_nothing() {
+    let (world, key) = accepting(&[("AUTH_VERIFIER_JWT__REMEMBERED_SECS", "0")]).await;
+    for harmless in [
+        json!({"cnf": null, "at_hash": null}),
+        json!({"cnf": "confirmed", "at_hash": "of the user's own"}),
+        json!({"cnf": true, "at_hash": 7}),
+        json!({"cnf": ["a"], "at_hash": {}}),
+    ] {
+        // `null` takes a member away elsewhere; here it must stand there.
+        let mut claims = claims();
+        claims.as_object_mut().unwrap().extend(harmless.as_object().unwrap().clone());
+        assert_eq!(world.bearer(&key.token(&claims)).await.user(), Some("u1"), "{harmless}");
+    }
+    for telling in [
+        json!({"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}}),
+        json!({"cnf": {}}),
+        json!({"at_hash": "x", "id": null}),
+        json!({"at_hash": "x", "nonce": "n"}),
+    ] {
+        world.rejects(&key.token(&claims_with(telling))).await;
+    }
+}
+
+#[tokio::test]
 async fn all_scopes_that_are_demanded_must_be_there() {
     for (demanded, accepted) in
         [("tasks", true), ("openid, tasks", true), ("tasks, admin", false), ("task", false)]
@@ -133,6 +158,26 @@ async fn an_opaque_token_is_looked_up_by_its_hash() {
     let unsigned = ("AUTH_VERIFIER_SESSION__DANGEROUS_UNSIGNED_BEARER", "on");
     let Some(tables) = with_opaque(&[unsigned]).await else { return };
     assert_eq!(tables.world.bearer(crate::tables::TOKEN).await.user(), Some("u1"));
+}
+
+#[tokio::test]
+async fn an_access_token_for_a_resource_that_is_not_listed_names_the_setting_that_lists_them() {
+    let none = ("AUTH_VERIFIER_OAUTH__AUDIENCES", "");
+    for (further, want) in [
+        (&[none][..], "no resource is accepted: set AUTH_VERIFIER_OAUTH__AUDIENCES"),
+        (&[], "expected https://api.example.com (AUTH_VERIFIER_OAUTH__AUDIENCES)"),
+    ] {
+        let Some(tables) = with_opaque(further).await else { return };
+        tables.run(r#"update "oauthAccessToken" set resources = '["https://other.example.com"]'"#).await;
+        let (log, _guard) = Log::listen();
+        tables.world.rejects(OPAQUE).await;
+        assert!(log.text().contains(want), "{}", log.text());
+        assert!(!log.text().contains("set BETTER_AUTH_URL"), "{}", log.text());
+    }
+    let (world, key) = accepting(&[]).await;
+    let (log, _guard) = Log::listen();
+    world.rejects(&access_token(&key, &json!({"aud": "https://other.example.com"}))).await;
+    assert!(log.text().contains("(AUTH_VERIFIER_OAUTH__AUDIENCES)"), "{}", log.text());
 }
 
 #[tokio::test]

@@ -30,6 +30,8 @@ type Answers = HashMap<String, Response<String>>;
 struct Fake {
     url: String,
     answers: Arc<Mutex<Answers>>,
+    /// By which name it is to be asked, if by one alone.
+    host: Arc<Mutex<Option<String>>>,
     key: Signing,
     _stop: tokio_util::sync::DropGuard,
 }
@@ -40,18 +42,23 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let answers: Arc<Mutex<Answers>> = Arc::default();
+        let host: Arc<Mutex<Option<String>>> = Arc::default();
         let service = {
-            let answers = answers.clone();
+            let (answers, host) = (answers.clone(), host.clone());
             service_fn(move |request: Request<Body>| {
+                let by = request.headers().get("host").map(|host| host.to_str().unwrap().to_owned());
+                let stranger = host.lock().unwrap().as_ref().is_some_and(|host| Some(host) != by.as_ref());
                 let page = || Response::builder().status(404).body("<!doctype html>".to_owned()).unwrap();
                 let answer = answers.lock().unwrap().get(request.uri().path()).cloned();
-                async move { Ok::<_, Infallible>(answer.unwrap_or_else(page).map(Body::from)) }
+                let thrown = || Response::builder().status(500).body(String::new()).unwrap();
+                let answer = if stranger { thrown() } else { answer.unwrap_or_else(page) };
+                async move { Ok::<_, Infallible>(answer.map(Body::from)) }
             })
         };
         let stop = CancellationToken::new();
         let token = stop.clone();
         tokio::spawn(async move { serve::serve(listener, service, &server(), token).await });
-        let fake = Self { url, answers, key: Signing::new("k1", "EdDSA"), _stop: stop.drop_guard() };
+        let fake = Self { url, answers, host, key: Signing::new("k1", "EdDSA"), _stop: stop.drop_guard() };
         fake.answer(&format!("{base}/ok"), 200, &json!({"ok": true}));
         fake.answer(&format!("{base}/jwks"), 200, &json!({"keys": [fake.key.jwk()]}));
         fake.answer(&format!("{base}/get-session"), 200, &Value::Null);
@@ -71,6 +78,10 @@ impl Fake {
         self.put(path, response.body(json!({"success": true}).to_string()).unwrap());
     }
 
+    fn only_as(&self, host: &str) {
+        *self.host.lock().unwrap() = Some(host.to_owned());
+    }
+
     fn put(&self, path: &str, response: Response<String>) {
         self.answers.lock().unwrap().insert(path.to_owned(), response);
     }
@@ -88,12 +99,12 @@ impl Fake {
 }
 
 /// What a command said.
-struct Told {
+pub struct Told {
     text: String,
     good: bool,
 }
 
-async fn run(command: &str, variables: &[(&str, &str)], pasted: &str) -> Told {
+pub async fn run(command: &str, variables: &[(&str, &str)], pasted: &str) -> Told {
     let folder = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_auth-verifier"))
         .arg(command)
@@ -127,7 +138,7 @@ impl Told {
 
     /// One line says that something is wrong, with all of these.
     #[track_caller]
-    fn bad(&self, want: &[&str]) {
+    pub fn bad(&self, want: &[&str]) {
         let said = self
             .text
             .lines()
@@ -136,7 +147,7 @@ impl Told {
     }
 
     #[track_caller]
-    fn says(&self, want: &[&str]) {
+    pub fn says(&self, want: &[&str]) {
         let said = self.text.lines().any(|line| want.iter().all(|want| line.contains(want)));
         assert!(said, "{want:?} in:\n{}", self.text);
     }
@@ -193,11 +204,67 @@ async fn better_auths_rate_limit_is_told_with_what_to_set() {
 }
 
 #[tokio::test]
+async fn a_better_auth_that_answers_by_some_names_alone_is_told_from_one_whose_secret_changed() {
+    let fake = Fake::at("/api/auth").await;
+    for path in ["/api/auth/ok", "/api/auth/jwks", "/api/auth/get-session"] {
+        fake.answer(path, 500, &Value::Null);
+    }
+    let port = fake.url.rsplit_once(':').unwrap().1;
+    let told = fake.doctor(&[], "").await;
+    told.bad(&[
+        "better-auth",
+        "allowedHosts",
+        &format!("127.0.0.1:{port}"),
+        "AUTH_VERIFIER_BETTER_AUTH__HOST",
+    ]);
+    told.bad(&["keys", "allowedHosts", "AUTH_VERIFIER_BETTER_AUTH__HOST"]);
+    assert!(!told.text.contains("a change of BETTER_AUTH_SECRET"), "{}", told.text);
+
+    let public = Fake::at("/api/auth").await;
+    public.only_as("app.example.com");
+    public.doctor(&[], "").await.bad(&["allowedHosts", "AUTH_VERIFIER_BETTER_AUTH__HOST"]);
+    public.doctor(&[("AUTH_VERIFIER_BETTER_AUTH__HOST", "app.example.com")], "").await.good();
+    let inner = format!("{}/api/auth/jwks", public.url);
+    let from_within = [("BETTER_AUTH_URL", "https://app.example.com"), ("AUTH_VERIFIER_JWKS_URL", &*inner)];
+    public.cookies(
+        "/api/auth/sign-out",
+        ["__Secure-better-auth.session_token", "__Secure-better-auth.session_data"],
+    );
+    public.doctor(&from_within, "").await.good();
+}
+
+#[tokio::test]
+async fn a_frontend_that_answers_for_get_session_itself_is_told_of_the_database() {
+    let fake = Fake::at("/api/auth").await;
+    for nobody in [json!({"session": null, "user": null}), json!({})] {
+        fake.answer("/api/auth/get-session", 200, &nobody);
+        let told = fake.doctor(&[], "").await;
+        told.bad(&[
+            "get-session",
+            "of the frontend's own",
+            "AUTH_VERIFIER_DATABASE__URL",
+            "AUTH_VERIFIER_SESSION__URL",
+        ]);
+    }
+}
+
+#[tokio::test]
 async fn keys_that_cannot_be_used_are_named() {
     let fake = Fake::at("/api/auth").await;
     let jwks = "/api/auth/jwks";
     fake.answer(jwks, 404, &Value::Null);
-    fake.doctor(&[], "").await.bad(&["404", "plugins: [jwt()]", "AUTH_VERIFIER_JWKS__ENABLED=false"]);
+    // Where sessions are looked up, nobody may have any use for keys.
+    let told = fake.doctor(&[], "").await;
+    told.good();
+    told.says(&["??", "404", "plugins: [jwt()]", "AUTH_VERIFIER_JWKS__ENABLED=false"]);
+    for needed in [
+        ("AUTH_VERIFIER_SESSION__LOOKUP", "off"),
+        ("AUTH_VERIFIER_JWKS__SOURCE", "endpoint"),
+        ("AUTH_VERIFIER_COOKIE_CACHE__STRATEGY", "jwt-jwks"),
+    ] {
+        let told = fake.doctor(&[needed], "").await;
+        told.bad(&["404", "plugins: [jwt()]", "AUTH_VERIFIER_JWKS__ENABLED=false"]);
+    }
     fake.answer(jwks, 500, &Value::Null);
     fake.doctor(&[], "").await.bad(&["500", "BETTER_AUTH_SECRET"]);
     fake.put(jwks, Response::new("<html>".to_owned()));
@@ -243,6 +310,7 @@ async fn cookies_of_other_names_are_noticed() {
     for (names, want) in [
         (["my.session_token", "my.session_data"], "AUTH_VERIFIER_SESSION__COOKIE_PREFIX=my."),
         (["sid", "better-auth.session_data"], "AUTH_VERIFIER_SESSION__COOKIE=sid."),
+        (["__Host-sid", "better-auth.session_data"], "AUTH_VERIFIER_SESSION__COOKIE=__Host-sid."),
         (["better-auth.session_token", "cache"], "AUTH_VERIFIER_COOKIE_CACHE__COOKIE=cache."),
         (
             ["__Secure-better-auth.session_token", "__Secure-better-auth.session_data"],
@@ -421,6 +489,20 @@ async fn tables_that_are_not_as_the_settings_say_are_named() {
             )],
         ),
         ("select 1".to_owned(), &[(r#"no table "public"."session""#, "AUTH_VERIFIER_SESSION__LOOKUP=http")]),
+        (
+            TABLES
+                .replace("table session", "table auth_sessions")
+                .replace("token text", "secret text")
+                .replace(r#""userId""#, "owner"),
+            &[(
+                r#"no table "public"."session""#,
+                "AUTH_VERIFIER_TABLES__SESSION=auth_sessions and AUTH_VERIFIER_TABLES__FIELDS=session.token=<its column>,session.userId=<its column>",
+            )],
+        ),
+        (
+            TABLES.replace(r#""emailVerified" boolean"#, r#""emailVerified" boolean, banned integer"#),
+            &[("banned of \"public\".\"user\" is integer, and not boolean", "alter table")],
+        ),
     ] {
         let Some(database) = test::database() else { return };
         connect(&database.url()).await.batch_execute(&tables).await.unwrap();
@@ -428,7 +510,108 @@ async fn tables_that_are_not_as_the_settings_say_are_named() {
         for (what, set) in wants {
             told.bad(&["tables", what, set]);
         }
-        assert!(wants.iter().all(|(_, set)| set.contains(P) || set.contains("LOOKUP")));
+        assert!(
+            wants.iter().all(|(_, set)| [P, "LOOKUP", "alter table"].iter().any(|part| set.contains(part)))
+        );
+    }
+}
+
+/// What Better Auth says of Ada's session, with changes.
+fn session_of(changes: Value) -> Value {
+    let mut answer = json!({
+        "session": {"token": TOKEN, "expiresAt": "2099-01-01T00:00:00.000Z", "userId": "u1"},
+        "user": {"id": "u1", "email": "ada@example.com"},
+    });
+    for (pointer, value) in changes.as_object().unwrap() {
+        let (place, name) = pointer.rsplit_once('/').unwrap();
+        let place = answer.pointer_mut(place).unwrap().as_object_mut().unwrap();
+        match value {
+            Value::Null => place.remove(name),
+            value => place.insert(name.to_owned(), value.clone()),
+        };
+    }
+    answer
+}
+
+#[tokio::test]
+async fn an_answer_that_a_plugin_has_changed_is_told_from_others() {
+    let fake = Fake::at("/api/auth").await;
+    let cookie = cookie("better-auth.session_token", SECRET);
+    let get_session = "/api/auth/get-session";
+    for (changes, want) in [
+        (json!({"/session": null}), &["no `session`", "customSession", "AUTH_VERIFIER_DATABASE__URL"][..]),
+        (json!({"/session/token": null}), &["no `session.token`", "customSession"]),
+        (json!({"/user/id": null}), &["no `user.id`", "customSession"]),
+        (json!({"/session/token": "another"}), &["about another session", "AUTH_VERIFIER_DATABASE__URL"]),
+        (json!({"/user/banned": 1}), &["`user.banned`", "the admin plugin"]),
+        (json!({"/user/id": "u1,u2"}), &["can't be named", "visible ASCII", "generateId"]),
+    ] {
+        fake.answer(get_session, 200, &session_of(changes.clone()));
+        let told = fake.doctor(&[], &cookie).await;
+        told.bad(&[&["credential"], want].concat());
+        assert!(!told.text.contains("The checks above say why"), "{changes}: {}", told.text);
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_better_auth_no_longer_uses_is_told_from_one_that_it_does() {
+    let Some(database) = test::database() else { return };
+    let admin = connect(&database.url()).await;
+    admin.batch_execute(TABLES).await.unwrap();
+    let fake = Fake::at("/api/auth").await;
+    let url = database.url();
+    let by_tables = [
+        ("AUTH_VERIFIER_DATABASE__URL", &*url),
+        ("AUTH_VERIFIER_DATABASE__CONNECT_MS", "20000"),
+        ("AUTH_VERIFIER_DATABASE__QUERY_MS", "20000"),
+    ];
+    let cookie = cookie("better-auth.session_token", SECRET);
+    let get_session = "/api/auth/get-session";
+    let cure = ["secondaryStorage", "AUTH_VERIFIER_SESSION__LOOKUP=http", "storeSessionInDatabase"];
+
+    let told = fake.doctor(&by_tables, "").await;
+    told.good();
+    told.says(&[&["??", "sessions", "no living session"][..], &cure].concat());
+    fake.answer(get_session, 200, &session_of(json!({})));
+    let told = fake.doctor(&by_tables, &cookie).await;
+    told.bad(&[&["credential", "its table has none such"][..], &cure].concat());
+
+    let rows = format!(
+        "insert into \"user\" values ('u1', 'ada@example.com', true);
+         insert into session values ('s1', '2099-01-01 00:00Z', '{TOKEN}', null, 'u1')"
+    );
+    admin.batch_execute(&rows).await.unwrap();
+    let told = fake.doctor(&by_tables, &cookie).await;
+    told.good();
+    told.says(&["ok", "sessions", "Better Auth knows a living session of its table"]);
+    fake.answer(get_session, 200, &Value::Null);
+    let told = fake.doctor(&by_tables, &cookie).await;
+    told.bad(&[&["sessions", "itself doesn't know"][..], &cure].concat());
+    told.bad(&[&["credential", "has forgotten it"][..], &cure].concat());
+    fake.answer("/api/auth/ok", 404, &Value::Null);
+    fake.doctor(&by_tables, "").await.says(&["ok", "sessions", "can't be asked"]);
+}
+
+#[tokio::test]
+async fn what_makes_two_users_of_one_person_or_a_cache_of_no_use_is_told() {
+    let fake = Fake::at("/api/auth").await;
+    let told = fake.doctor(&[], &fake.jwt(json!({"sub": "ada@example.com"}))).await;
+    told.good();
+    told.says(&["??", "one person, two users", "jwt.getSubject"]);
+
+    let vectors: Value = serde_json::from_str(include_str!("../vectors/better-auth.json")).unwrap();
+    let secret = vectors["secret"].as_str().unwrap();
+    for form in ["compact", "jwt", "jwe"] {
+        let recorded = vectors["cookie_cache"][form]["cookie_request_header"].as_str().unwrap();
+        let settings = [
+            ("BETTER_AUTH_SECRET", secret),
+            ("AUTH_VERIFIER_COOKIE_CACHE__STRATEGY", form),
+            ("AUTH_VERIFIER_COOKIE_CACHE__VERSION", "7"),
+        ];
+        let told = fake.doctor(&settings, &format!("Cookie: {recorded}")).await;
+        told.says(&["??", "has the version \"1\", not 7", "AUTH_VERIFIER_COOKIE_CACHE__VERSION"]);
+        let told = fake.doctor(&settings[..2], &format!("Cookie: {recorded}")).await;
+        assert!(!told.text.contains("CACHE__VERSION"), "{}", told.text);
     }
 }
 

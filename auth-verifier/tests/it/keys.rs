@@ -6,8 +6,19 @@ use serde_json::{Value, json};
 
 use crate::{
     issuer::Signing,
-    world::{World, claims, impatient_with_key, with_key},
+    world::{World, claims, claims_with, impatient_with_key, with_key},
 };
+
+#[tokio::test]
+async fn better_auth_is_asked_by_its_own_name_wherever_it_is_asked() {
+    let (world, key) = with_key(&[("BETTER_AUTH_URL", "https://app.example.com")]).await;
+    let origin = "https://app.example.com";
+    let token = key.token(&claims_with(json!({"iss": origin, "aud": origin})));
+    assert_eq!(world.bearer(&token).await.user(), Some("u1"));
+    let told = |name: &str| world.endpoint.heard(name);
+    assert_eq!(told("host").as_deref(), Some("app.example.com"));
+    assert_eq!(told("x-forwarded-proto").as_deref(), Some("https"), "as any proxy would say it");
+}
 
 #[tokio::test]
 async fn a_new_key_is_accepted_at_once_and_a_flood_of_unknown_ones_costs_one_fetch() {

@@ -5,6 +5,7 @@
 
 mod access_tokens;
 mod authorities;
+mod authority_of_ones_own;
 mod cookie_cache;
 mod doctor;
 mod grpc;
@@ -14,6 +15,7 @@ mod issuer;
 mod key_sources;
 mod keys;
 mod nested;
+mod parted;
 mod poolers;
 mod recorded;
 mod remembered;

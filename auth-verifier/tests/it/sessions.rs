@@ -10,8 +10,8 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::{
-    issuer::Endpoint,
-    world::{Answer, SECRET, World},
+    issuer::{Endpoint, Signing},
+    world::{Answer, SECRET, World, claims},
 };
 
 pub const TOKEN: &str = "D9XCRDDrH9v3FZ10lmGAzfSKKCzXFnSv";
@@ -139,7 +139,7 @@ async fn a_look_up_is_relied_on_from_when_it_was_asked_for_however_long_the_answ
         ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "300"),
     ];
     let settings: Settings = chassis::settings::load(&variables.into_iter().collect()).unwrap();
-    let lookups = Lookups::new(&settings, settings.secrets().unwrap().as_ref(), None);
+    let lookups = Lookups::new(&settings, settings.secrets().unwrap().as_ref(), None).unwrap();
     let token = SessionToken::bare(TOKEN).unwrap();
     for (answer, begin) in [(session(TOKEN, FAR, ada()), 1000), ("null".to_owned(), 2000)] {
         endpoint.answer(200, &answer);
@@ -272,6 +272,39 @@ async fn only_the_current_one_of_several_secrets_signs_sessions() {
     let world = world(&[("BETTER_AUTH_SECRETS", &versions)]).await;
     assert_eq!(by_cookie(&world, &cookie(current)).await.status, 200);
     assert_eq!(by_cookie(&world, &cookie(SECRET)).await.status, 401);
+}
+
+#[tokio::test]
+async fn an_address_is_passed_on_with_whether_it_was_verified_as_far_as_the_setting_lets_it() {
+    let (known, off) = (Some("ada@example.com"), (None, None));
+    for (setting, verified, want) in [
+        ("any", json!(true), (known, Some("true"))),
+        ("any", json!(false), (known, Some("false"))),
+        ("any", Value::Null, (known, None)),
+        ("any", json!("true"), (known, None)),
+        ("any", json!(1), (known, None)),
+        ("verified", json!(true), (known, Some("true"))),
+        ("verified", json!(false), off),
+        ("verified", Value::Null, off),
+        ("verified", json!("true"), off),
+        ("off", json!(true), off),
+    ] {
+        let user = json!({"id": "u1", "email": "ada@example.com", "emailVerified": verified});
+        let world = world(&[("AUTH_VERIFIER_EMAIL", setting)]).await;
+        world.endpoint.answer(200, &session(TOKEN, FAR, user));
+        let by_cookie = by_cookie(&world, &cookie(SECRET)).await;
+        let key = Signing::new("k1", "EdDSA");
+        let with_keys = World::new(&[("AUTH_VERIFIER_EMAIL", setting)]).await;
+        with_keys.endpoint.publish(&[key.jwk()]);
+        let mut claims = claims();
+        claims["emailVerified"] = verified.clone();
+        let by_token = with_keys.bearer(&key.token(&claims)).await;
+        for answer in [by_cookie, by_token] {
+            assert_eq!(answer.user(), Some("u1"));
+            let told = (answer.header("x-user-email"), answer.header("x-user-email-verified"));
+            assert_eq!(told, want, "{setting}, {verified}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -73,7 +73,13 @@ fn ada() -> Person {
 
 fn ada_with_id(id: &str) -> Person {
     let email = Email::parse("ada@example.com");
-    Person { user: UserId::parse(id).unwrap(), email, expires: END, banned: false }
+    Person {
+        user: UserId::parse(id).unwrap(),
+        email,
+        email_verified: Some(true),
+        expires: END,
+        banned: false,
+    }
 }
 
 #[tokio::test]
@@ -91,6 +97,20 @@ async fn a_session_that_is_over_is_not_found() {
         tables.run(&format!(r#"update session set "expiresAt" = now() + interval '{end}'"#)).await;
         assert_eq!(tables.find(TOKEN).await.is_some(), alive, "{end}");
     }
+}
+
+#[tokio::test]
+async fn whether_an_address_was_verified_is_read_from_whatever_column_there_is() {
+    let Some(tables) = Tables::better_auth().await else { return };
+    let with = |email_verified| Some(Person { email_verified, ..ada() });
+    tables.run(r#"update "user" set "emailVerified" = false"#).await;
+    assert_eq!(tables.find(TOKEN).await, with(Some(false)));
+    // As some keep it: the moment.
+    let moment = r#"alter table "user" alter "emailVerified" type timestamptz using now()"#;
+    tables.run(moment).await;
+    assert_eq!(tables.find(TOKEN).await, with(None));
+    tables.run(r#"alter table "user" drop "emailVerified""#).await;
+    assert_eq!(tables.find(TOKEN).await, with(None));
 }
 
 #[tokio::test]
@@ -145,9 +165,9 @@ async fn tables_may_have_other_names_and_stand_elsewhere() {
         ("AUTH_VERIFIER_TABLES__COLUMNS", "snake"),
     ];
     let Some(tables) = Tables::new(other, &variables).await else { return };
-    assert_eq!(tables.find(TOKEN).await, Some(ada()));
+    assert_eq!(tables.find(TOKEN).await, Some(Person { email_verified: None, ..ada() }));
     tables.run(r#"update "Auth ""1""".users set banned = true"#).await;
-    assert_eq!(tables.find(TOKEN).await, Some(Person { banned: true, ..ada() }));
+    assert_eq!(tables.find(TOKEN).await, Some(Person { banned: true, email_verified: None, ..ada() }));
 }
 
 #[tokio::test]

@@ -3,12 +3,9 @@
 //! A database is checked like any other server: by its name and a certificate that somebody trusted has signed.
 //! libpq's `sslmode=require` alone would believe anybody.
 
-use std::{error::Error as _, io, path::Path};
+use std::path::Path;
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
-};
+use rustls::RootCertStore;
 use tokio_postgres::config::SslNegotiation;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -27,14 +24,9 @@ pub(super) fn connector(
     names: &Names,
     negotiation: SslNegotiation,
 ) -> Result<MakeRustlsConnect, SettingsError> {
-    let public = client::tls();
     let mut config = match ca_file {
-        None => public,
-        Some(file) => ClientConfig::builder_with_provider(public.crypto_provider().clone())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| names.wrong(CA_FILE, error.to_string()))?
-            .with_root_certificates(roots(file, names)?)
-            .with_no_client_auth(),
+        None => client::tls(),
+        Some(file) => client::tls_by(roots(file, names)?),
     };
     if negotiation == SslNegotiation::Direct {
         config.alpn_protocols = vec![ALPN.to_vec()];
@@ -43,22 +35,12 @@ pub(super) fn connector(
 }
 
 fn roots(file: &Path, names: &Names) -> Result<RootCertStore, SettingsError> {
-    let wrong = |reason: String| names.wrong(CA_FILE, format!("{}: {reason}", file.display()));
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| wrong(error.to_string()))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-        roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
-    }
-    if roots.is_empty() { Err(wrong("holds no certificate in PEM".into())) } else { Ok(roots) }
+    client::roots(file).map_err(|reason| names.wrong(CA_FILE, reason))
 }
 
 /// Whether a connection failed because the server's certificate did not convince us.
 pub fn is_distrust(error: &tokio_postgres::Error) -> bool {
-    let cause =
-        error.source().and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::get_ref);
-    let cause = cause.and_then(|cause| cause.downcast_ref::<rustls::Error>());
-    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
+    client::is_distrust(error)
 }
 
 #[cfg(test)]

@@ -30,12 +30,21 @@ const plugins = {
   ...(library === "better-auth" ? await import("@better-auth/api-key") : {}),
 };
 
+// What secondaryStorage keeps, for all servers that have it.
+const storage = new Map();
+
 // The functions that options can name, for one server.
 const functions = (server) => ({
   "plain password": { hash: async (password) => password, verify: async ({ hash, password }) => hash === password },
   "keep the link": async ({ token }) => void (server.mail = token),
   "payload of the name alone": ({ user }) => ({ name: user.name }),
   "payload with the session": ({ user, session }) => ({ ...user, sid: session.id }),
+  "session without the session": async ({ user }) => ({ user }),
+  "session without the user's id": async ({ session, user }) => ({ session, user: { name: user.name } }),
+  // A storage beside the database, as Redis would be.
+  kept: async (key) => storage.get(key) ?? null,
+  keep: async (key, value) => void storage.set(key, value),
+  drop: async (key) => void storage.delete(key),
   "sign HS256": (payload) => {
     const key = new TextEncoder().encode(server.auth.options.secret);
     return new SignJWT(payload).setProtectedHeader({ alg: "HS256" }).sign(key);
@@ -121,7 +130,8 @@ async function start({ database, schema, secret, options }) {
   const handle = toNodeHandler(server.auth);
   server.http.on("request", async (request, response) => {
     const ask = oracle[request.url];
-    if (!ask) return handle(request, response);
+    // What the library throws, a framework answers by 500.
+    if (!ask) return handle(request, response).catch(() => response.writeHead(500).end());
     try {
       const found = await ask(server, JSON.parse((await text(request)) || "{}"));
       response.end(JSON.stringify(found ?? null));

@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response};
 
 use crate::world::{World, as_u1, echo, get};
 
-const SPELLINGS: [&str; 14] = [
+const SPELLINGS: [&str; 15] = [
     "x-user-id",
     "X-User-Id",
     "x-USER-iD",
@@ -14,6 +14,7 @@ const SPELLINGS: [&str; 14] = [
     "x_user-id",
     "X.User.Id",
     "x-user-email",
+    "x-user-email-verified",
     "X_User_Email",
     "x-identity-assertion",
     "X_Identity_Assertion",
@@ -27,6 +28,7 @@ fn assert_is_u1(world: &World) {
     let seen = world.service.last();
     assert_eq!(seen.one("x-user-id"), Some("u1"));
     assert_eq!(seen.one("x-user-email"), Some("u1@example.com"));
+    assert_eq!(seen.one("x-user-email-verified"), Some("false"));
     assert_eq!(seen.one("x-identity-assertion"), Some("a.b.c"));
     assert_eq!(seen.one("x-credential"), Some("bearer"));
     assert!(!format!("{:?}", seen.headers).contains("u2"), "{:?}", seen.headers);
@@ -88,6 +90,7 @@ async fn a_public_route_is_passed_as_nobody() {
             for name in [
                 "x-user-id",
                 "x-user-email",
+                "x-user-email-verified",
                 "x-identity-assertion",
                 "x-credential",
                 "authorization",

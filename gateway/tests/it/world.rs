@@ -129,6 +129,7 @@ pub fn known(user: &str) -> Response<Body> {
     Response::builder()
         .header("x-user-id", user)
         .header("x-user-email", format!("{user}@example.com"))
+        .header("x-user-email-verified", "false")
         .header("x-credential", "bearer")
         .header("x-identity-assertion", "a.b.c")
         .header("x-credential-cookies", "better-auth., myapp., sid")
