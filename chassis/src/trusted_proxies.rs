@@ -17,6 +17,9 @@ pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for")
 /// The most proxies in a row whose word is followed.
 const HOPS_MAX: usize = 16;
 
+/// What of an IPv6 address says that the rest is one of IPv4 (RFC 4291 §2.5.5.2).
+const MAPPED_PREFIX: u8 = 96;
+
 /// The networks of the proxies that are believed about their clients. None, unless the operator lists some.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
@@ -63,12 +66,22 @@ fn address(hop: &[u8]) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
+/// IPv4 as such, where it is written as IPv6: so are the addresses that are compared with it.
+fn canonical(network: IpNet) -> IpNet {
+    let plain = || {
+        let IpAddr::V4(address) = network.addr().to_canonical() else { return None };
+        let prefix = network.prefix_len().checked_sub(MAPPED_PREFIX)?;
+        IpNet::new(address.into(), prefix).ok()
+    };
+    if network.addr().is_ipv6() { plain().unwrap_or(network) } else { network }
+}
+
 impl<'de> Deserialize<'de> for TrustedProxies {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let networks = settings::list::<_, String>(from)?.into_iter().map(|text| {
             let network = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
             let wrong = || D::Error::custom(format!("`{text}` is no network such as 10.0.0.0/8 or 10.1.2.3"));
-            let network: IpNet = network.ok_or_else(wrong)?;
+            let network = canonical(network.ok_or_else(wrong)?);
             if network.prefix_len() == 0 {
                 return Err(D::Error::custom(format!(
                     "`{text}` is everybody: any client could then choose whom it is counted as"
@@ -127,6 +140,14 @@ mod tests {
     }
 
     #[test]
+    fn a_network_of_ipv4_is_one_however_it_is_written() {
+        for trusted in ["10.0.0.0/8", "::ffff:10.0.0.0/104", "::ffff:10.0.0.1", "::ffff:a00:1/128"] {
+            assert_eq!(client(trusted, "10.0.0.1", &["203.0.113.7"]), "203.0.113.7", "{trusted}");
+            assert_eq!(client(trusted, "192.0.2.1", &["203.0.113.7"]), "192.0.2.1", "{trusted}");
+        }
+    }
+
+    #[test]
     fn a_list_of_networks_is_read_or_refused() {
         for good in ["", "10.0.0.0/8", "10.1.2.3", "10.0.0.0/8, 2001:db8::/32", "::1"] {
             assert!(proxies(good).is_ok(), "{good}");
@@ -136,6 +157,7 @@ mod tests {
             ("localhost", "no network"),
             ("0.0.0.0/0", "everybody"),
             ("::/0", "everybody"),
+            ("::ffff:0:0/96", "everybody"),
         ] {
             assert!(proxies(bad).unwrap_err().contains(want), "{bad}");
         }

@@ -96,6 +96,10 @@ impl Pattern {
         if !plain || base.contains('*') {
             return Err("must be a path such as /health, or one that ends in /** such as /api/**");
         }
+        // Whoever writes `/users/{id}` means each user, and a later route would let their requests by.
+        if base.contains(['?', '#', '{', '}', '<', '>', '[', ']']) || base.contains("/:") {
+            return Err("has a query or a placeholder in it, which no path has; write one that ends in /**");
+        }
         Ok(Self { base: base.trim_end_matches('/').to_owned(), below })
     }
 

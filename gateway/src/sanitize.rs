@@ -93,6 +93,7 @@ fn strip(headers: &mut HeaderMap) -> Result<Credentials, Refusal> {
         return Err(Refusal::Expectation);
     }
     check_coding(headers)?;
+    one_length(headers)?;
     if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
         return Err(Refusal::Ambiguous("the request has more than one Authorization header"));
     }
@@ -122,6 +123,18 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
         (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         _ => Err(Refusal::Coding),
     }
+}
+
+/// The same length said twice goes on once (RFC 9110 §8.6): hyper hands on both, and not every service reads two as one.
+fn one_length(headers: &mut HeaderMap) -> Result<(), Refusal> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).into_iter();
+    let (Some(first), Some(second)) = (lengths.next(), lengths.next()) else { return Ok(()) };
+    if second != first || lengths.any(|other| other != first) {
+        return Err(Refusal::Ambiguous("the request has more than one Content-Length"));
+    }
+    let length = first.clone();
+    headers.insert(header::CONTENT_LENGTH, length);
+    Ok(())
 }
 
 /// The headers that `Connection` names, which are for us alone.
@@ -224,6 +237,8 @@ mod tests {
             "x-identity-assertion",
             "X_Identity_Assertion",
             "x-credential",
+            "x-verdict-wait-ms",
+            "X_Verdict_Wait_Ms",
             "x-auth-request-user",
             "x-gateway-assertion",
             "x-internal-secret",
@@ -322,6 +337,19 @@ mod tests {
         assert_eq!(map, headers(&[("accept", "*/*")]));
         assert_eq!(credentials.authorization.unwrap(), "Bearer t");
         assert_eq!(credentials.cookies, ["a=1", "b=2"]);
+    }
+
+    #[test]
+    fn a_length_that_is_said_twice_goes_on_once_and_two_are_refused() {
+        for said in [&["5"][..], &["5", "5"], &["5", "5", "5"]] {
+            let mut map = headers(&said.iter().map(|length| ("content-length", *length)).collect::<Vec<_>>());
+            strip(&mut map).unwrap();
+            assert_eq!(map, headers(&[("content-length", "5")]), "{said:?}");
+        }
+        for said in [&["5", "6"][..], &["5", "5", "6"], &["5", "05"]] {
+            let mut map = headers(&said.iter().map(|length| ("content-length", *length)).collect::<Vec<_>>());
+            assert!(matches!(strip(&mut map), Err(Refusal::Ambiguous(_))), "{said:?}");
+        }
     }
 
     #[test]

@@ -269,7 +269,10 @@ impl State {
     fn due(&self, bounds: &Bounds) -> Instant {
         let next = match self.head_since {
             _ if !self.in_flight.is_empty() => Some(self.look),
-            Some(since) if !self.is_evicted() => Some(since + bounds.head),
+            Some(since) if !self.is_evicted() => {
+                let farewell = self.leaving.map(|leaving| leaving + FAREWELL);
+                [Some(since + bounds.head), farewell].into_iter().flatten().min()
+            }
             // Its last answer is still on the way.
             _ if self.write.waits() => {
                 self.leaving.filter(|_| self.is_evicted()).map(|since| since + FAREWELL)

@@ -37,8 +37,9 @@ pub const FORWARDING: [&str; 12] = [
 pub const FORWARDING_PREFIXES: [&str; 4] = ["x-forwarded", "x-original-", "x-rewrite-", "x-envoy-"];
 
 /// Names under which one service or another believes who is calling, by how they begin: only those inside may use
-/// them. They cover [`chassis::identity::ALL`].
-pub const INTERNAL_PREFIXES: [&str; 9] = [
+/// them. They cover [`chassis::identity::ALL`], and how long an asker waits for a verdict
+/// ([`chassis::identity::VERDICT_WAIT`]).
+pub const INTERNAL_PREFIXES: [&str; 10] = [
     "x-user",
     "x-identity",
     "x-credential",
@@ -48,6 +49,7 @@ pub const INTERNAL_PREFIXES: [&str; 9] = [
     "x-webauth-",
     "x-gateway-",
     "x-internal-",
+    "x-verdict-",
 ];
 
 /// Whether a name speaks of where a request came from. Names are lower case.

@@ -83,6 +83,23 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_no_request_has_is_told_and_hides_nothing_from_who_thinks_it_guards() {
+        for path in ["/users/{id}", "/users/:id", "/users/<id>/**", "/users/[id]", "/{x}/**", "/a?b", "/a#b"]
+        {
+            let text = format!(
+                "[[routes]]\npath = \"{path}\"\nupstream = \"task-service\"\n\
+                 [[routes]]\npath = \"/**\"\nupstream = \"task-service\"\naccess = \"public\""
+            );
+            let error = load_file("placeholder.toml", &text).unwrap_err();
+            assert!(error.starts_with("routes[0].path: has a query or a placeholder"), "{path}: {error}");
+        }
+        for path in ["/v1/tasks:complete", "/@me/**", "/a|b", "/auth0|1:x@y"] {
+            let text = format!("[[routes]]\npath = \"{path}\"\nupstream = \"task-service\"");
+            assert_eq!(load_file("plain.toml", &text).unwrap().routes.len(), 1, "{path}");
+        }
+    }
+
+    #[test]
     fn routes_come_from_a_file() {
         let good = "[upstreams]\nnotes = \"http://notes:1\"\n[[routes]]\npath = \"/n/**\"\nupstream = \"notes\"\naccess = \"public\"";
         assert_eq!(load_file("good.toml", good).unwrap().routes.len(), 1);

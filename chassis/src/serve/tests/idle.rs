@@ -109,7 +109,7 @@ async fn a_head_that_drips_has_the_time_of_a_head_all_the_same() {
 #[tokio::test]
 async fn neither_half_a_head_nor_a_deaf_peer_holds_a_drain() {
     let settings =
-        ServerSettings { head: Duration::from_millis(200), drain: Duration::from_secs(600), ..settings() };
+        ServerSettings { head: Duration::from_secs(300), drain: Duration::from_secs(600), ..settings() };
     let (address, stop, end) = answering(settings).await;
     let mut half = TcpStream::connect(address).await.unwrap();
     half.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
