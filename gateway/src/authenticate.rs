@@ -18,6 +18,10 @@ use crate::{
     answer::Refusal, client::Scheme, cross_site::OwnPages, route::Access, sanitize::Sanitized, settings,
 };
 
+/// How often a question goes again whose connection was closed: an auth-verifier that ends closes all of ours at once, and the
+/// next from the pool may be another of those.
+const ASKED_AGAIN_MAX: usize = 4;
+
 /// The most of a verdict's body that is read, only so that its connection can be used again.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
@@ -97,11 +101,15 @@ impl Authenticate {
 
     async fn ask(&self, question: Question) -> Result<Caller, Refusal> {
         let answer = async {
-            match self.send(&question).await {
-                // A connection that was closed as we wrote into it; to ask twice changes nothing.
-                Err(error) if !error.is_connect() => self.send(&question).await,
-                answer => answer,
+            let mut asked = self.send(&question).await;
+            for _ in 0..ASKED_AGAIN_MAX {
+                // A connection that was closed as we wrote into it; to ask again changes nothing.
+                match &asked {
+                    Err(error) if !error.is_connect() => asked = self.send(&question).await,
+                    _ => break,
+                }
             }
+            asked
         };
         match timeout(self.wait, answer).await {
             Ok(Ok(answer)) => read(&answer),

@@ -68,7 +68,8 @@ fn whole(name: &[u8]) -> &[u8] {
     }
 }
 
-/// Whether a value looks like what Better Auth signs or seals: `<token>.<HMAC-SHA256>`, a JWT, a JWE, or a cookie cache.
+/// Whether a value looks like what Better Auth signs or seals: `<token>.<HMAC-SHA256>`, a JWT or a JWE, or a cookie cache;
+/// or like the first piece of one, which has its beginning and not all of its dots.
 fn looks_signed(value: &[u8]) -> bool {
     let value: Vec<u8> = percent_decode(value).collect();
     let value = value.strip_prefix(b"\"").unwrap_or(&value);
@@ -79,7 +80,7 @@ fn looks_signed(value: &[u8]) -> bool {
     let signed = parts.len() > 1
         && signature.len() == SIGNATURE_CHARS
         && signature.strip_suffix(b"=").is_some_and(|rest| rest.iter().all(is_base64));
-    signed || value.starts_with(COMPACT_CACHE) || (value.starts_with(JOSE) && matches!(parts.len(), 3 | 5))
+    signed || value.starts_with(COMPACT_CACHE) || (value.starts_with(JOSE) && parts.len() > 1)
 }
 
 #[cfg(test)]
@@ -142,6 +143,10 @@ mod tests {
         }
         let cut_up = "c.0=eyJzZXNzaW9uIjp7ImV4cGlyZXNBdCI6; c.1=IjIwMjci; c.x=1; d.1=2";
         check(&[cut_up], told, Some("c.x=1; d.1=2"));
+        // A JWT that was cut in its claims, and a JWE that was in its text.
+        for first in ["eyJhbGciOiJIUzI1NiJ9.eyJzIj", "eyJhbGciOiJkaXIifQ..aXY.dGV4dA"] {
+            check(&[&format!("c.0={first}; theme=dark; c.1=oxfQ.c2ln")], told, Some("theme=dark"));
+        }
         for harmless in ["1.2.3", "eyJ0aGVtZSI6ImRhcmsifQ", "a.b", "x".repeat(44).as_str()] {
             let cookie = format!("v={harmless}");
             check(&[&cookie], told, Some(&cookie));

@@ -5,11 +5,14 @@
 #![expect(clippy::disallowed_methods, reason = "a test reads what we answered")]
 
 mod attacks;
+mod balancer;
 mod better_auth;
+mod cookies;
 mod doctor;
 mod dotenv;
 mod isolation;
 mod proxies;
+mod rollout;
 mod secrets;
 mod sessions;
 mod settings;
