@@ -84,7 +84,7 @@ impl From<&Refusal> for Problem {
             Refusal::HeadTooLarge => Self::new(
                 S::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "head-too-large",
-                "the request has too many header fields",
+                "the request has too many or too large header fields; most often it is the cookies",
             ),
             // The rest of the body is not read, so the connection can't be used again.
             Refusal::BodyTooLarge => {

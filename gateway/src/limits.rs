@@ -8,7 +8,7 @@ mod share;
 use std::{net::IpAddr, sync::Arc};
 
 use chassis::{Body, identity::UserId};
-use http::{Request, header};
+use http::{HeaderMap, Request, header};
 use tokio::sync::Semaphore;
 
 use self::{
@@ -30,6 +30,7 @@ pub struct Limits {
     clients: Shares<IpAddr>,
     users: Shares<UserId>,
     head_fields: usize,
+    head_bytes: usize,
     target_bytes: usize,
     /// Until its route is known.
     body: BodyBounds,
@@ -47,6 +48,7 @@ impl Limits {
             clients: Shares::new(limits.requests_per_client_max),
             users: Shares::new(limits.requests_per_user_max),
             head_fields: settings.server.head_fields,
+            head_bytes: settings.server.head_bytes,
             target_bytes: limits.target_bytes,
             body: limits.body(),
             slack: Slack { idle, grace: limits.body_grace },
@@ -76,8 +78,8 @@ impl Limits {
         if target > self.target_bytes {
             return Err(Refusal::TargetTooLong);
         }
-        // hyper counts them for HTTP/1.1 alone.
-        if bounded.headers().len() > self.head_fields {
+        // hyper leaves us some room for that: its own refusal says nothing that a page could read.
+        if bounded.headers().len() > self.head_fields || target + bytes(bounded.headers()) > self.head_bytes {
             return Err(Refusal::HeadTooLarge);
         }
         Ok((bounded, fate))
@@ -92,4 +94,9 @@ impl Limits {
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > bounds.bytes) { Err(Refusal::BodyTooLarge) } else { Ok(()) }
     }
+}
+
+/// How much header fields are in HTTP/1.1, each with its colon, a space and its line's end.
+fn bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }

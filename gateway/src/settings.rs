@@ -294,7 +294,7 @@ impl Service for Settings {
             listen: self.listen,
             ops_listen: self.ops_listen,
             log: self.log,
-            server: self.server.clone(),
+            server: self.server.clone().with_room_to_refuse(),
         }
     }
 }

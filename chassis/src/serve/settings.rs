@@ -76,4 +76,11 @@ impl ServerSettings {
         ("drain_delay_secs", 0..=300),
         ("drain_secs", 0..=3600),
     ];
+
+    /// The same, but for heads of up to twice the size: for a service that refuses by itself what is beyond the bounds, in
+    /// words that a page can read. hyper's own refusal is a bare status.
+    #[must_use]
+    pub fn with_room_to_refuse(self) -> Self {
+        Self { head_bytes: self.head_bytes * 2, head_fields: self.head_fields * 2, ..self }
+    }
 }

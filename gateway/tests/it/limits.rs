@@ -171,6 +171,29 @@ async fn a_head_has_as_many_fields_as_may_be_by_http_2_too() {
 }
 
 #[tokio::test]
+async fn a_page_may_read_that_its_head_was_too_large() {
+    let world = World::new().await;
+    for (cookie_bytes, fields, want) in [(20 * 1024, 50, 200), (40 * 1024, 0, 431), (0, 150, 431)] {
+        let request = || {
+            let mut request = as_u1(Method::GET, "/api/tasks")
+                .header("origin", "http://localhost:3000")
+                .header("cookie", format!("theme={}", "a".repeat(cookie_bytes)));
+            for n in 0..fields {
+                request = request.header(format!("x-{n}"), "1");
+            }
+            request.body(Body::empty()).unwrap()
+        };
+        for answer in [world.send(request()).await, world.send_h2(request()).await] {
+            assert_eq!(answer.status, want, "{cookie_bytes} {fields}");
+            assert_eq!(answer.one("access-control-allow-origin"), Some("http://localhost:3000"));
+            if want == 431 {
+                assert_eq!(answer.problem(), "head-too-large");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_body_in_a_coding_that_we_do_not_know_is_refused() {
     let world = World::new().await;
     for coding in ["gzip, chunked", "chunked, chunked", ",chunked"] {

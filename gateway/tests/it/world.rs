@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use chassis::{
     Body,
+    process::Service,
     serve::{self, HttpService},
     settings,
 };
@@ -196,7 +197,7 @@ impl World {
         let settings: Settings = settings::load(&all.into_iter().collect()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let gateway = listener.local_addr().unwrap();
-        let server = settings.server.clone();
+        let server = settings.common().server;
         let stack = stack(&settings);
         tokio::spawn(async move { serve::serve(listener, stack, &server, CancellationToken::new()).await });
         Self { gateway, verifier, service }
