@@ -7,11 +7,8 @@ use std::{
     time::Duration,
 };
 
-use chassis::identity::VERDICT_WAIT;
-use http::{HeaderMap, HeaderName};
-
-/// What proxies say of whose request it is.
-pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+use chassis::{identity::VERDICT_WAIT, trusted_proxies::FORWARDED_FOR};
+use http::HeaderMap;
 
 /// What is known of a question besides its credential.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use chassis::{
     request_id::{self, RequestId},
     serve::HttpService,
     trace,
+    trusted_proxies::FORWARDED_FOR,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -26,7 +27,7 @@ use self::message::{
     CheckRequest, CheckResponse, DeniedHttpResponse, HeaderValueOption, HttpRequest, HttpResponse,
     HttpStatus, OVERWRITE_IF_EXISTS_OR_ADD, OkHttpResponse,
 };
-use crate::{answer, asker::FORWARDED_FOR, verdict::Caller, verifier::Verifier};
+use crate::{answer, verdict::Caller, verifier::Verifier};
 
 /// The largest check that is read, in bytes: the head of a request with room to spare. Bodies are not asked for.
 pub const CHECK_BYTES_MAX: usize = 256 * 1024;

@@ -8,6 +8,7 @@ use chassis::{
     identity::{self, CredentialCookies, Email, UserId},
     request_id,
     settings::ServiceUrl,
+    trusted_proxies::FORWARDED_FOR,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
@@ -151,10 +152,7 @@ impl Question {
         let scheme = client.scheme().unwrap_or(Scheme::Http).as_str();
         put(HeaderName::from_static("x-forwarded-proto"), Some(HeaderValue::from_static(scheme)));
         // The client alone: whoever limits by address counts clients, not gateways.
-        put(
-            HeaderName::from_static("x-forwarded-for"),
-            HeaderValue::try_from(client.address().to_string()).ok(),
-        );
+        put(FORWARDED_FOR, HeaderValue::try_from(client.address().to_string()).ok());
         put(HeaderName::from_static("x-forwarded-host"), HeaderValue::from_str(sanitized.host()).ok());
         put(HeaderName::from_static("x-forwarded-uri"), HeaderValue::from_str(target).ok());
         for name in [request_id::HEADER, HeaderName::from_static("traceparent")] {

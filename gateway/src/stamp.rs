@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chassis::Body;
+use chassis::{Body, trusted_proxies::FORWARDED_FOR};
 use http::{HeaderName, HeaderValue, Request, header};
 
 use crate::{
@@ -11,7 +11,6 @@ use crate::{
     cookies::{self, CookiePrefixes},
 };
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 

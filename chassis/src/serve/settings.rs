@@ -20,7 +20,8 @@ const HEAD_BYTES: RangeInclusive<u64> = 8192..=1_048_576;
 const STREAMS_LIMIT: u64 = 1000;
 
 /// A client of ours must never write into a connection that is being closed for having idled.
-const IDLE_SECS_MIN: u64 = POOL_IDLE.as_secs() + 2;
+const IDLE_SECS_MIN: u64 = 10;
+const _: () = assert!(IDLE_SECS_MIN > POOL_IDLE.as_secs() + 1);
 
 /// A peer that is slower than a megabyte a second is nobody's attack.
 const RATE_LIMIT: u64 = 1_048_576;
