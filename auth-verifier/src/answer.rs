@@ -1,6 +1,6 @@
 //! What a verdict says to whoever asked, whichever protocol it is spoken in.
 
-use chassis::{identity, problem::Problem};
+use chassis::layer::problem::Problem;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::{

@@ -7,8 +7,9 @@ use std::{
     time::Duration,
 };
 
-use chassis::{identity::VERDICT_WAIT, trusted_proxies::FORWARDED_FOR};
+use chassis::serve::trusted_proxies::FORWARDED_FOR;
 use http::HeaderMap;
+use identity::VERDICT_WAIT;
 
 /// What is known of a question besides its credential.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

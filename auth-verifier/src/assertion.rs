@@ -14,8 +14,8 @@ use aws_lc_rs::{
     signature::{Ed25519KeyPair, KeyPair},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use chassis::identity::{Assertion, ISSUER, UserId};
 use http::HeaderValue;
+use identity::{Assertion, ISSUER, UserId};
 use moka::sync::Cache;
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! Somebody whose tokens are accepted: the names it goes by, its keys, and whose users its users are.
 
-use chassis::identity::UserId;
+use identity::UserId;
 
 use crate::{claims::Parties, keys::Keys};
 

@@ -9,11 +9,11 @@ use std::{
 };
 
 use chassis::{
-    identity::UserId,
     process::{self, Process, StartError},
     settings::{self, Environment, SettingsError},
 };
 use clap::{Args, FromArgMatches, Subcommand};
+use identity::UserId;
 
 use crate::{
     database::Tables,

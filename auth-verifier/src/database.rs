@@ -7,11 +7,11 @@ mod tables;
 
 use bytes::Bytes;
 use chassis::{
-    database::{DatabaseError, DatabaseErrorKind, Dsn, Pool, Statement, described},
-    identity::{Email, UserId},
     json::{Raw, Shape},
+    outbound::database::{DatabaseError, DatabaseErrorKind, Dsn, Pool, Statement, described},
     settings::SettingsError,
 };
+use identity::{Email, UserId};
 use serde_json::json;
 use tokio_postgres::{
     Row,

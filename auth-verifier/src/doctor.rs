@@ -17,7 +17,7 @@ mod tables;
 
 use std::{fmt, time::Duration};
 
-use chassis::{client::Client, settings::SettingsError};
+use chassis::{outbound::client::Client, settings::SettingsError};
 
 use self::keys::Known;
 pub(crate) use self::{cookies::renamed, hint::hint};

@@ -8,12 +8,13 @@ pub mod message;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use chassis::{
-    Body, identity,
-    problem::{self, Problem},
-    request_id::{self, RequestId},
-    serve::HttpService,
-    trace,
-    trusted_proxies::FORWARDED_FOR,
+    Body,
+    layer::{
+        access_log,
+        problem::{self, Problem},
+        request_id::{self, RequestId},
+    },
+    serve::{HttpService, trusted_proxies::FORWARDED_FOR},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -48,7 +49,7 @@ pub fn stack(verifier: Arc<Verifier>) -> impl HttpService {
         // Boxed, or the compiler gives up on the depth of the types.
         async move { Ok::<_, Infallible>(Box::pin(call(&verifier, request)).await) }
     });
-    request_id::name(trace::trace(problem::answer(service)))
+    request_id::name(access_log::trace(problem::answer(service)))
 }
 
 async fn call(verifier: &Verifier, request: Request<Body>) -> Response<Body> {

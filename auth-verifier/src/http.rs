@@ -9,7 +9,14 @@ use axum::{
     routing::{any, get},
 };
 use chassis::{
-    Body, identity, json::Answer, problem, problem::Problem, request_id, serve::HttpService, trace,
+    Body,
+    json::Answer,
+    layer::{
+        access_log,
+        problem::{self, Problem},
+        request_id,
+    },
+    serve::HttpService,
 };
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use tower::{ServiceExt, service_fn};
@@ -32,7 +39,7 @@ pub fn stack(verifier: Arc<Verifier>) -> impl HttpService {
         })
         .with_state(verifier);
     let router = service_fn(move |request: Request<Body>| router.clone().oneshot(request));
-    request_id::name(trace::trace(problem::answer(router)))
+    request_id::name(access_log::trace(problem::answer(router)))
 }
 
 async fn verify(State(verifier): State<Arc<Verifier>>, headers: HeaderMap) -> Response {

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use chassis::identity::Email;
+use identity::Email;
 use tracing::warn;
 
 use crate::{

@@ -7,8 +7,8 @@ pub mod source;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chassis::{
-    document::{Document, Policy, Refetched, Source},
     json::{Raw, Shape},
+    outbound::refreshed::{Document, Policy, Refetched, Source},
 };
 use moka::sync::Cache;
 use tracing::{debug, warn};

@@ -17,10 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chassis::{
-    identity::UserId,
-    settings::{SettingsError, Switch},
-};
+use chassis::settings::{SettingsError, Switch};
+use identity::UserId;
 use moka::sync::Cache;
 use tokio::time::timeout;
 

@@ -1,6 +1,6 @@
 //! Whose credential it is, whichever kind that is.
 
-use chassis::identity::{Email, UserId};
+use identity::{Email, UserId};
 use serde::Deserialize;
 use time::OffsetDateTime;
 

@@ -203,8 +203,8 @@ fn instant<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
 
 #[cfg(test)]
 mod tests {
-    use chassis::identity::Email;
     use futures_util::FutureExt;
+    use identity::Email;
     use serde_json::Value;
 
     use super::*;

@@ -3,9 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chassis::{
-    database::DatabaseSettings,
-    document::Policy,
-    identity,
+    outbound::{database::DatabaseSettings, refreshed::Policy},
     process::{Common, Service},
     serve::ServerSettings,
     settings::{self, Bounds, Faults, Secret, ServiceUrl, SettingsError, Spec},

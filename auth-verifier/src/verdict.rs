@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chassis::identity::{Email, UserId};
 use http::{HeaderMap, HeaderValue};
+use identity::{Email, UserId};
 use tokio::time::timeout;
 use tracing::{info, warn};
 

@@ -6,11 +6,11 @@ use std::{
 };
 
 use chassis::{
-    document::Source,
-    identity::CredentialCookies,
+    outbound::refreshed::Source,
     settings::{Secret, SettingsError, Switch},
 };
 use http::HeaderMap;
+use identity::CredentialCookies;
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 

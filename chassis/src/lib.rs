@@ -1,30 +1,21 @@
-//! What every service stands on.
+//! What every service stands on: its settings, its life as a process, its listeners, the layers around its own
+//! stack, and its connections to others.
 //!
-//! The chassis knows no route, no token and no task: it loads settings, listens and drains, names each request,
-//! writes its access line, turns problems into answers, and holds the words of the contract by which the
-//! services meet ([`identity`]). For those that keep or look up something, it asks PostgreSQL (`database`).
+//! The chassis knows no route, no token and no task. Something enters it only when it has two users.
 
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "a test reads what we made"))]
 
-pub mod client;
-#[cfg(feature = "database")]
-pub mod database;
-pub mod document;
-pub mod identity;
-pub mod json;
-pub mod lines;
-mod memory;
-pub mod names;
-pub mod ops;
-pub mod problem;
-pub mod process;
-pub mod request_id;
-pub mod serve;
 pub mod settings;
-pub mod signals;
+
+pub mod process;
 pub mod telemetry;
-pub mod trace;
-pub mod trusted_proxies;
+
+pub mod layer;
+pub mod serve;
+
+pub mod outbound;
+
+pub mod json;
 
 /// The one boxed body that travels through every service.
 pub use axum::body::Body;

@@ -1,6 +1,10 @@
 //! A service's life: settings, listen, serve, drain, and an end that has a deadline: `drain_delay` and `drain` for
 //! the traffic, and [`END`] for all the rest.
 
+mod memory;
+pub mod ops;
+pub mod signals;
+
 use std::{convert::Infallible, ffi::OsString, io, net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -16,14 +20,16 @@ use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
 use tracing::{info, warn};
 
+use self::{
+    ops::Readiness,
+    signals::{Asked, Signals},
+};
 use crate::{
-    Body, BoxError, lines,
-    ops::{self, Readiness},
+    Body, BoxError,
+    layer::access_log,
     serve::{self, HttpService, ServerSettings},
     settings::{self, Environment, Settings, SettingsError},
-    signals::{Asked, Signals},
-    telemetry::{self, LogFormat},
-    trace,
+    telemetry::{self, LogFormat, lines},
 };
 
 /// How often measurements are summed up.
@@ -353,9 +359,9 @@ where
         Ok(End::Drained) | Err(_) => CUT_WAIT,
     };
     // What is still running has had its drain. It is dropped, not only left alone: each request has its access line.
-    trace::cut();
+    access_log::cut();
     runtime.shutdown_timeout(wait);
-    let requests = trace::cut_requests();
+    let requests = access_log::cut_requests();
     if requests > 0 {
         warn!(requests, "cut short: they were still running at the end");
     }

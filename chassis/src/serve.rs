@@ -29,6 +29,7 @@ mod patience;
 mod places;
 mod settings;
 mod streams;
+pub mod trusted_proxies;
 
 use connection::{Bounds, Connection, Graceful};
 pub use exchange::TooSlow;
@@ -134,7 +135,7 @@ pub async fn serve<S: HttpService>(
     leave.cancel();
     if timeout(settings.drain, places.empty()).await.is_err() {
         // Before they are cut, so that their access lines say who cut them.
-        crate::trace::cut();
+        crate::layer::access_log::cut();
         warn!(drain_secs = settings.drain.as_secs(), "requests were still running at the end of the drain");
         cut.cancel();
         places.empty().await;

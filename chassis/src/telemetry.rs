@@ -2,6 +2,7 @@
 //! atomics, which a scrape reads without holding anybody up.
 
 mod json;
+pub mod lines;
 mod text;
 
 use std::{
@@ -21,16 +22,16 @@ use tracing_subscriber::{
 
 use self::{
     json::{JsonFields, JsonLine},
+    lines::Lines,
     text::{Stamp, TextLines},
 };
-use crate::lines::{self, Lines};
 
 /// Whose lines may say more than what changed: our own, which never show a credential.
 ///
 /// Of libraries nobody promises that, and some don't keep it: below this, tokio-postgres logs the parameters of its
 /// statements, and h2 paths with their queries. So theirs end at `info`, whatever `RUST_LOG` asks for.
 const OURS: [&str; 8] =
-    ["access", "panic", "chassis", "gateway", "auth_verifier", "task_service", "local", "bench"];
+    ["access", "panic", "chassis", "gateway", "auth_verifier", "task_service", "usher", "bench"];
 
 /// The most lines of a backtrace that are logged.
 const BACKTRACE_LINES_MAX: usize = 100;

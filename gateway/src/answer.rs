@@ -2,7 +2,11 @@
 
 use std::{convert::Infallible, net::IpAddr};
 
-use chassis::{Body, problem, problem::Problem, serve::HttpService};
+use chassis::{
+    Body,
+    layer::problem::{self, Problem},
+    serve::HttpService,
+};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use tower::service_fn;
 use tracing::{error, info, warn};

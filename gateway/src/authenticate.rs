@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use chassis::{
     Body,
-    client::{self, Client},
-    identity::{self, CredentialCookies, Email, UserId},
-    request_id,
+    layer::request_id,
+    outbound::client::{self, Client},
+    serve::trusted_proxies::FORWARDED_FOR,
     settings::ServiceUrl,
-    trusted_proxies::FORWARDED_FOR,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy;
+use identity::{self, CredentialCookies, Email, UserId};
 use tokio::time::timeout;
 
 use crate::{

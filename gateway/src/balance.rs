@@ -15,7 +15,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use chassis::{
-    names::{self, Lookup, Name},
+    outbound::resolver::{self, Lookup, Name},
     settings::ServiceUrl,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -59,7 +59,7 @@ pub struct Taken(Arc<Place>);
 impl Places {
     /// The places behind `urls`; a name is looked up now and again after `resolve`, a refusing place passed over for `eject`.
     pub fn new(service: &str, urls: &[ServiceUrl], resolve: Duration, eject: Duration) -> Self {
-        Self::looked_up(service, urls, resolve, eject, &names::system())
+        Self::looked_up(service, urls, resolve, eject, &resolver::system())
     }
 
     /// The same, by a look-up of one's own.

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use chassis::{serve::Peer, trusted_proxies::TrustedProxies};
+use chassis::serve::{Peer, trusted_proxies::TrustedProxies};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 
 /// By which scheme a proxy was asked.

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use chassis::identity::CredentialCookies;
 use http::HeaderValue;
+use identity::CredentialCookies;
 use percent_encoding::percent_decode;
 
 /// The length of an HMAC-SHA256 in padded base64.

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 
-use chassis::{Body, request_id, serve::HttpService};
+use chassis::{Body, layer::request_id, serve::HttpService};
 use http::{HeaderName, Method, Request, Response, header};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowHeaders, CorsLayer};

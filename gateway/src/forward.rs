@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use chassis::{
     Body, BoxError,
-    client::{self, POOL_IDLE_MAX_PER_HOST},
+    outbound::client::{self, POOL_IDLE_MAX_PER_HOST},
 };
 use http::{Request, Response, Uri};
 use http_body::{Frame, SizeHint};

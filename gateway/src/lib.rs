@@ -6,7 +6,7 @@
 
 pub mod settings;
 
-pub use chassis::{request_id, trace};
+pub use chassis::layer::{access_log, request_id};
 pub mod answer;
 pub mod client;
 pub mod cors;

@@ -7,8 +7,9 @@ mod share;
 
 use std::{net::IpAddr, sync::Arc};
 
-use chassis::{Body, identity::UserId};
+use chassis::Body;
 use http::{HeaderMap, Request, header};
+use identity::UserId;
 use tokio::sync::Semaphore;
 
 use self::{

@@ -4,7 +4,7 @@ pub mod names;
 
 use std::sync::Arc;
 
-use chassis::{Body, identity, request_id};
+use chassis::{Body, layer::request_id};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 
 use self::names::{HOP_BY_HOP, is_forwarding, is_internal, is_odd};

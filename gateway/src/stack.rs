@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use chassis::{Body, request_id, serve::HttpService, trace, trusted_proxies::TrustedProxies};
+use chassis::{
+    Body,
+    layer::{access_log, request_id},
+    serve::{HttpService, trusted_proxies::TrustedProxies},
+};
 use http::{Request, Response};
 
 use crate::{
@@ -41,7 +45,7 @@ pub fn stack(settings: &Settings) -> impl HttpService {
         let walk = walk.clone();
         async move { walk.walk(request).await }
     });
-    request_id::name(trace::trace(cors::cors(rim, &settings.cors)))
+    request_id::name(access_log::trace(cors::cors(rim, &settings.cors)))
 }
 
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chassis::{Body, trusted_proxies::FORWARDED_FOR};
+use chassis::{Body, serve::trusted_proxies::FORWARDED_FOR};
 use http::{HeaderName, HeaderValue, Request, header};
 
 use crate::{

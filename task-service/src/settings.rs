@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use chassis::{
-    database::{DatabaseSettings, Names},
+    outbound::database::{DatabaseSettings, Names},
     process::{Common, Service},
     serve::ServerSettings,
     settings::{self, Bounds, Faults, ServiceUrl, SettingsError, Spec, Switch},

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use chassis::{Body, problem, request_id, serve::HttpService, trace};
+use chassis::{
+    Body,
+    layer::{access_log, problem, request_id},
+    serve::HttpService,
+};
 use http::Request;
 use tower::{ServiceExt, service_fn};
 
@@ -20,5 +24,5 @@ pub fn stack(trust: Arc<Trust>, store: Store, limits: Limits) -> impl HttpServic
     // Before any routing: whoever is not let in learns nothing about what there is.
     let trusted = trust::trust(trust, api);
     // Outside of all, so that a refusal has an id, an access line and a body too.
-    request_id::name(trace::trace(problem::answer(trusted)))
+    request_id::name(access_log::trace(problem::answer(trusted)))
 }

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chassis::{ops::Readiness, settings::Switch};
+use chassis::{process::ops::Readiness, settings::Switch};
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 

@@ -13,10 +13,10 @@ use std::{
 };
 
 use chassis::{
-    database::{DatabaseError, DatabaseErrorKind, Dsn, Pool, Statement, described},
-    identity::UserId,
+    outbound::database::{DatabaseError, DatabaseErrorKind, Dsn, Pool, Statement, described},
     settings::{SettingsError, Switch},
 };
+use identity::UserId;
 use tokio_postgres::{Row, types::ToSql};
 
 pub use self::migrations::PrepareError;

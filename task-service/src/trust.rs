@@ -4,9 +4,6 @@
 //! not even that a path does not exist, and neither router nor database is bothered. A [`Caller`] is made here and
 //! nowhere else.
 
-mod assertion;
-mod keys;
-
 use std::{
     convert::Infallible,
     sync::Arc,
@@ -15,22 +12,20 @@ use std::{
 
 use axum::extract::FromRequestParts;
 use chassis::{
-    Body, client,
-    document::{self, Document, Policy, Refetched, Source},
-    identity::{self, ASSERTION, USER_ID, UserId},
-    problem::Problem,
+    Body,
+    layer::problem::Problem,
+    outbound::{
+        client,
+        refreshed::{self, Document, Policy, Refetched, Source},
+    },
     serve::HttpService,
     settings::ServiceUrl,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header, request::Parts};
+use identity::{ASSERTION, KeySet, Proof, Rejection, USER_ID, UserId};
 use jsonwebtoken::DecodingKey;
 use tower::{ServiceExt, service_fn};
 use tracing::{Span, debug, info, warn};
-
-use self::{
-    assertion::{Proof, Rejection},
-    keys::KeySet,
-};
 
 /// How long a connection to auth-verifier may take to stand.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -64,7 +59,7 @@ pub struct Trust {
 impl Trust {
     /// Trusts what is signed, for `audience`, with a key that is published at `jwks_url`.
     pub fn new(jwks_url: &ServiceUrl, audience: &str) -> Arc<Self> {
-        let source = Source::http(jwks_url.url().to_string(), client::client(CONNECT), document::BYTES_MAX);
+        let source = Source::http(jwks_url.url().to_string(), client::client(CONNECT), refreshed::BYTES_MAX);
         let keys = Document::new("identity-jwks", source, Policy::default(), Box::new(KeySet::parse));
         Arc::new(Self { keys, audience: audience.to_owned() })
     }

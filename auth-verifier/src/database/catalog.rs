@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use chassis::database::{ConnectError, DatabaseError, Dsn, Statement, described, open};
+use chassis::outbound::database::{ConnectError, DatabaseError, Dsn, Statement, described, open};
 use tokio::{task::AbortHandle, time::timeout};
 use tokio_postgres::{
     Client, Row,

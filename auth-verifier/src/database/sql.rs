@@ -6,7 +6,7 @@
 //! the prepared statement anew. One that is there but not granted is an error: a ban must not go unseen. So is any other
 //! column that is not there.
 
-use chassis::database::{Effect, Statement};
+use chassis::outbound::database::{Effect, Statement};
 use tokio_postgres::types::Type;
 
 use super::tables::{Model, Tables};

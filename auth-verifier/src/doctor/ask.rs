@@ -9,8 +9,10 @@ use axum::body::to_bytes;
 use bytes::Bytes;
 use chassis::{
     Body,
-    client::{Client, chain, is_distrust},
-    document::BYTES_MAX,
+    outbound::{
+        client::{Client, chain, is_distrust},
+        refreshed::BYTES_MAX,
+    },
 };
 use http::{HeaderMap, Request, StatusCode, header, request::Builder};
 use tokio::time::timeout;

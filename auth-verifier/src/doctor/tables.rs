@@ -1,7 +1,7 @@
 //! Are Better Auth's tables there, called and written as the settings say, and may we read them?
 
 use chassis::{
-    database::{ConnectError, Dsn, is_distrust},
+    outbound::database::{ConnectError, Dsn, is_distrust},
     settings::SettingsError,
 };
 use tokio_postgres::error::SqlState;

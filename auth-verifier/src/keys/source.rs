@@ -3,9 +3,9 @@
 use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
-use chassis::{
+use chassis::outbound::{
     client::Client,
-    document::{BYTES_MAX, Source},
+    refreshed::{BYTES_MAX, Source},
 };
 use http::HeaderMap;
 use tokio::{fs::File, io::AsyncReadExt};

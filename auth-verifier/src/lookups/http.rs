@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use chassis::{
-    client::{self, Client, FetchError},
+    outbound::client::{self, Client, FetchError},
     settings::{SettingsError, Switch},
 };
 use http::{HeaderMap, HeaderName, Request, header};

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use chassis::{
-    client::{self, Client},
+    outbound::client::{self, Client},
     settings::{ServiceUrl, SettingsError},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Authority};

@@ -1,7 +1,7 @@
 //! What can be set about Better Auth's database; each one explained in `defaults.toml`.
 
 use chassis::{
-    database::Names,
+    outbound::database::Names,
     settings::{self, SettingsError},
 };
 use serde::Deserialize;

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use chassis::{
-    identity::CredentialCookies,
-    settings::{self, ServiceUrl, SettingsError, Switch},
-};
+use chassis::settings::{self, ServiceUrl, SettingsError, Switch};
 use http::{HeaderName, header};
+use identity::CredentialCookies;
 use serde::{
     Deserialize, Deserializer,
     de::{Error, value::StringDeserializer},

@@ -289,7 +289,7 @@ impl Settings {
             if trusted.jwks_url.is_some() == trusted.jwks_file.is_some() {
                 return wrong("jwks_url", "set either this or jwks_file");
             }
-            if let Some(Err(why)) = trusted.ca_file.as_deref().map(chassis::client::roots) {
+            if let Some(Err(why)) = trusted.ca_file.as_deref().map(chassis::outbound::client::roots) {
                 return wrong("ca_file", &why);
             }
             if let Some(twice) = trusted.issuers.iter().find(|issuer| known.contains(issuer)) {

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use auth_verifier::{database::Database, session_token::SessionToken, settings::Settings};
-use chassis::{identity::UserId, settings};
+use chassis::settings;
 use dev_postgres::{pooler::PgBouncer, test};
+use identity::UserId;
 
 use crate::{
     tables::{BETTER_AUTH, PATIENT, TOKEN, connect},

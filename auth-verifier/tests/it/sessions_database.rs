@@ -13,14 +13,12 @@ use auth_verifier::{
 };
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use chassis::{
-    identity::{Email, UserId},
-    settings,
-};
+use chassis::settings;
 use dev_postgres::{
     Postgres, StartError,
     test::{self, TestDatabase},
 };
+use identity::{Email, UserId};
 use tokio_postgres::Client;
 
 use crate::{

@@ -1,8 +1,9 @@
 //! What an answer looks like, to the gateway and to any other proxy.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use chassis::{Body, identity::Assertion};
+use chassis::Body;
 use http::{Method, Request};
+use identity::Assertion;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
 

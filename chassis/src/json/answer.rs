@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tracing::error;
 
-use crate::problem::Problem;
+use crate::layer::problem::Problem;
 
 /// What is answered, as JSON.
 pub struct Answer<T>(pub T);

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{ServerSettings, connection::Connection};
-use crate::trusted_proxies::TrustedProxies;
+use crate::serve::trusted_proxies::TrustedProxies;
 
 /// When fewer than one in so many places is free, idle connections are closed for newcomers.
 const FREE_SHARE: usize = 10;

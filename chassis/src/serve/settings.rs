@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use serde::Deserialize;
 
-use crate::{client::POOL_IDLE, settings, trusted_proxies::TrustedProxies};
+use crate::{outbound::client::POOL_IDLE, serve::trusted_proxies::TrustedProxies, settings};
 
 /// More connections than a machine holds; `SERVER__CONNECTIONS_MAX` stays below.
 const CONNECTIONS_LIMIT: u64 = 1_000_000;

@@ -10,7 +10,7 @@ use tokio::{
 use tower::service_fn;
 
 use super::*;
-use crate::trusted_proxies::TrustedProxies;
+use crate::serve::trusted_proxies::TrustedProxies;
 
 mod bounds;
 mod h2;

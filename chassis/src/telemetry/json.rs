@@ -22,7 +22,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::lines::Lines;
+use crate::telemetry::lines::Lines;
 
 /// The longest value that a line shows, as it is written there, in bytes.
 const VALUE_BYTES_MAX: usize = 1024;
@@ -277,7 +277,7 @@ mod tests {
     use tracing_subscriber::{fmt::layer, layer::SubscriberExt, registry};
 
     use super::*;
-    use crate::lines::LINE_BYTES_MAX;
+    use crate::telemetry::lines::LINE_BYTES_MAX;
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);

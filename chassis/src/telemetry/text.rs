@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::{
     time::{FormatTime, SystemTime},
 };
 
-use crate::lines::{LINE_BYTES_MAX, Lines};
+use crate::telemetry::lines::{LINE_BYTES_MAX, Lines};
 
 /// What stands where a line was cut; it ends colours, too.
 const CUT: &str = "…\u{1b}[0m\n";

@@ -9,9 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use chassis::{Body, BoxError, identity::UserId};
+use chassis::{Body, BoxError};
 use http::Response;
 use http_body::{Frame, SizeHint};
+use identity::UserId;
 use tokio::{
     sync::OwnedSemaphorePermit,
     task::AbortHandle,

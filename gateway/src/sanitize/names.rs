@@ -37,8 +37,8 @@ pub const FORWARDING: [&str; 12] = [
 pub const FORWARDING_PREFIXES: [&str; 4] = ["x-forwarded", "x-original-", "x-rewrite-", "x-envoy-"];
 
 /// Names under which one service or another believes who is calling, by how they begin: only those inside may use
-/// them. They cover [`chassis::identity::ALL`], and how long an asker waits for a verdict
-/// ([`chassis::identity::VERDICT_WAIT`]).
+/// them. They cover [`identity::ALL`], and how long an asker waits for a verdict
+/// ([`identity::VERDICT_WAIT`]).
 pub const INTERNAL_PREFIXES: [&str; 10] = [
     "x-user",
     "x-identity",

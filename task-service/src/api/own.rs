@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
-use chassis::problem::Problem;
+use chassis::layer::problem::Problem;
 use http::request::Parts;
 
 use super::{Api, refusal::Refusal};

@@ -2,8 +2,8 @@
 
 use axum::response::{IntoResponse, Response};
 use chassis::{
-    database::{DatabaseError, DatabaseErrorKind},
-    problem::{FieldError, Problem},
+    layer::problem::{FieldError, Problem},
+    outbound::database::{DatabaseError, DatabaseErrorKind},
 };
 use http::StatusCode;
 use tracing::{error, warn};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use chassis::{
-    database::{ConnectError, Dsn, described, is_distrust, open},
+    outbound::database::{ConnectError, Dsn, described, is_distrust, open},
     settings::Switch,
 };
 use thiserror::Error;

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use chassis::database::{Effect, Statement};
+use chassis::outbound::database::{Effect, Statement};
 use tokio_postgres::types::Type;
 
 use crate::task::listing::{Order, Sort};

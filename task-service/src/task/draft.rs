@@ -1,6 +1,6 @@
 //! What a client wants a task to be: read from JSON, every wrong field named at once.
 
-use chassis::problem::FieldError;
+use chassis::layer::problem::FieldError;
 
 use super::{
     body::{Body, Field, Fields},

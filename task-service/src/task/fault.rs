@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use chassis::problem::FieldError;
+use chassis::layer::problem::FieldError;
 use thiserror::Error;
 
 /// What is wrong with a field, and what would be right.

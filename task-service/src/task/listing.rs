@@ -1,6 +1,6 @@
 //! Which tasks a client wants to see, and in which order: read from the query, every wrong parameter named at once.
 
-use chassis::problem::FieldError;
+use chassis::layer::problem::FieldError;
 
 use super::{
     fault::Fault,

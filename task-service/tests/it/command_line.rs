@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use chassis::client::{self, FetchError};
+use chassis::outbound::client::{self, FetchError};
 use dev_postgres::test;
 use serde_json::Value;
 use tempfile::TempDir;

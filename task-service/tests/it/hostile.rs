@@ -1,7 +1,6 @@
 //! Bodies and assertions made by somebody who means harm: each is refused, and the service goes on.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use chassis::identity;
 use serde_json::json;
 
 use crate::service::{Answer, Service, request, settings, start, start_at};

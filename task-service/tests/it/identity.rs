@@ -1,7 +1,7 @@
 //! Nobody gets in without proof.
 
 use aws_lc_rs::hmac;
-use chassis::{Body, identity};
+use chassis::Body;
 use serde_json::{Value, json};
 
 use crate::{

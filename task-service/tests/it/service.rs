@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chassis::{
-    Body, identity,
+    Body,
     settings::{self, Switch},
 };
 use dev_postgres::test::TestDatabase;

@@ -1,0 +1,7 @@
+//! The layers around the stack of every service, outermost first.
+
+pub mod request_id;
+
+pub mod access_log;
+
+pub mod problem;

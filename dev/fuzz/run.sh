@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Fuzzes what the services read, each for FUZZ_SECS seconds (20), as many at once as there are processors; all of
+# them, or those that are named. Fails with the input that broke one, in base64. Needs a C++ compiler, and no nightly:
+# the flags are those of `cargo fuzz --sanitizer none`.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+host=$(rustc -vV | sed -n 's/^host: //p')
+export CARGO_TARGET_DIR=$PWD/../../target/fuzz RUST_BACKTRACE=0
+RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module \
+-Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares" \
+    cargo build --quiet --bins --target "$host"
+bin=$CARGO_TARGET_DIR/$host/debug
+
+fuzz() {
+    local target=$1 log=$CARGO_TARGET_DIR/$1.log
+    rm -rf "artifacts/$target" && mkdir -p "artifacts/$target"
+    # A worker's stack: what follows its input falls here, too.
+    ulimit -s 2048
+    if "$bin/$target" -max_total_time="${FUZZ_SECS:-20}" -timeout=60 -max_len=70000 -print_final_stats=1 \
+        -dict=json.dict -artifact_prefix="artifacts/$target/" "corpus/$target" >"$log" 2>&1; then
+        printf '%-14s %s\n' "$target" "$(sed -n 's/^Done \(.*\)/\1/p' "$log")"
+    else
+        tail -n 40 "$log"
+        for input in "artifacts/$target"/*; do
+            printf '%s broke on %s, in base64:\n' "$target" "$input"
+            base64 -w 0 "$input"
+            echo
+        done
+        return 1
+    fi
+}
+export -f fuzz
+export bin
+
+[ "$#" -gt 0 ] || set -- bodies lists verdict claims cookies cache_compact cache_jwt cache_jwe keys
+printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} bash -euo pipefail -c 'fuzz {}'

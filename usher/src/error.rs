@@ -1,0 +1,47 @@
+//! Why it does not start, each in a sentence that a person can act on.
+
+use std::{io, net::SocketAddr, path::PathBuf, process::ExitStatus};
+
+use chassis::settings::SettingsError;
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error("another copy runs with the data in {}: stop it first, or give this one a USHER_DATA_DIR and ports of its own", .0.display())]
+    AnotherCopy(PathBuf),
+    #[error("port {} is in use: stop what listens there, or set {variable}={instead}", .at.port())]
+    PortInUse { variable: &'static str, at: SocketAddr, instead: SocketAddr },
+    #[error("{variable}: listen on {at}: {source}")]
+    Listen { variable: &'static str, at: SocketAddr, source: io::Error },
+    #[error("no development PostgreSQL is started where {0} is set: set DATABASE_URL to the database to use")]
+    NotForProduction(&'static str),
+    #[error(transparent)]
+    Postgres(#[from] dev_postgres::StartError),
+    #[error(transparent)]
+    Database(#[from] dev_postgres::DatabaseError),
+    #[error("{} holds no secret of at least 32 bytes: remove it, and another one is made", .0.display())]
+    NoSecret(PathBuf),
+    #[error("{service} ended before it was ready ({status}); it says why above")]
+    Ended { service: &'static str, status: ExitStatus },
+    #[error("{service} was not ready within {secs} s; its log is above")]
+    NotReady { service: &'static str, secs: u64 },
+    #[error("{what} {}: {source}", .path.display())]
+    Io { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("{what}: {source}")]
+    System { what: &'static str, source: io::Error },
+}
+
+impl StartError {
+    /// For `map_err`: `what` was attempted on `path`.
+    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { what, path, source }
+    }
+
+    /// For `map_err`: `what` was attempted.
+    pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}

@@ -1,0 +1,177 @@
+//! A whole life: start in order, serve, stop in the reverse order.
+
+use std::{
+    env,
+    future::pending,
+    path::Path,
+    process::{self, ExitCode},
+    time::Duration,
+};
+
+use chassis::{outbound::client, process::signals::Signals, settings::Environment};
+use futures_util::future::join_all;
+use tokio::{join, select, time::Instant};
+
+use crate::{
+    database::{self, OwnDatabase},
+    error::StartError,
+    folder::{self, Folder},
+    greet::{self, Access, DEMO_USER},
+    plan::{self, Plan},
+    ports,
+    say::{self, say},
+    secret::{self, Secret},
+    supervise::{READY_WAIT, Service},
+};
+
+/// How long the printed token is good.
+const DEMO_TOKEN_LIFE: Duration = Duration::from_hours(24);
+
+/// What a shell says of a process that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
+
+/// Runs everything until a signal ends it.
+pub(crate) fn run() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let lived = runtime.map_err(StartError::system("start the runtime")).and_then(|runtime| {
+        let lived = runtime.block_on(live());
+        // A start of PostgreSQL that nobody waits for any more is no reason to wait.
+        runtime.shutdown_background();
+        lived
+    });
+    say::finish();
+    match lived {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::complain(error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn live() -> Result<(), StartError> {
+    let mut signals = Signals::listen().map_err(StartError::system("listen for signals"))?;
+    let mut stack = Stack::default();
+    let started = select! {
+        started = stack.start() => Some(started),
+        _ = signals.next() => None,
+    };
+    if let Some(Ok(())) = started {
+        select! {
+            () = stack.keep() => {}
+            _ = signals.next() => {}
+        }
+    }
+    let lived = started.unwrap_or(Ok(()));
+    if lived.is_ok() {
+        say("stopping", "what is in flight is finished first; Ctrl-C again ends it at once");
+    }
+    select! {
+        () = stack.stop() => lived,
+        () = signals.at_once() => {
+            say("stopping", "at once");
+            stack.kill();
+            say::finish();
+            // Nothing is waited for any more. Our PostgreSQL sees to its own, safe end when we are gone.
+            process::exit(INTERRUPTED)
+        }
+    }
+}
+
+/// What runs, in the order in which it was started.
+#[derive(Default)]
+struct Stack {
+    folder: Option<Folder>,
+    database: Option<OwnDatabase>,
+    services: Vec<Service>,
+}
+
+impl Stack {
+    async fn start(&mut self) -> Result<(), StartError> {
+        let environment = Environment::of_process()?;
+        environment.check(plan::is_ours)?;
+        let program = env::current_exe().map_err(StartError::system("find this program"))?;
+        let plan = Plan::of(&environment)?;
+        let dotenv =
+            if Path::new(".env").exists() { "the environment, then .env" } else { "the environment" };
+        say("settings", format_args!("from {dotenv}"));
+
+        let folder = Folder::take(&folder::path(&environment))?;
+        let path = folder.path.clone();
+        self.folder = Some(folder);
+        say("data", format_args!("in {}", path.display()));
+
+        let addresses = plan.addresses();
+        ports::check(&addresses)?;
+        say("ports", format_args!("{} are free", addresses.map(|one| one.at.port().to_string()).join(", ")));
+
+        let mut for_task_service = Vec::new();
+        if database::is_given(&environment) {
+            say("database", "using DATABASE_URL");
+        } else {
+            database::refuse_in_production(&environment)?;
+            let database = self.database.insert(OwnDatabase::start(&path).await?);
+            for_task_service.push(("DATABASE_URL", database.url().to_owned()));
+        }
+
+        let secret = secret::find_or_make(&environment, &path)?;
+        let mut for_auth_verifier = Vec::new();
+        match &secret {
+            Secret::Given => say("secret", "using BETTER_AUTH_SECRET"),
+            Secret::Made { file, .. } => {
+                say("secret", format_args!("our own, in {}", file.display()));
+                for_auth_verifier.push(("BETTER_AUTH_SECRET_FILE", file.display().to_string()));
+            }
+        }
+
+        for (plan, further) in
+            plan.services().into_iter().zip([for_auth_verifier, for_task_service, Vec::new()])
+        {
+            self.services.push(Service::start(&program, plan, further)?);
+        }
+        let client = client::client(Duration::from_secs(1));
+        let deadline = Instant::now() + READY_WAIT;
+        for service in &mut self.services {
+            service.await_ready(&client, deadline).await?;
+        }
+        greet(&plan, &secret, &program);
+        Ok(())
+    }
+
+    /// Starts again whatever ends; never returns.
+    async fn keep(&mut self) {
+        let database = async {
+            match &mut self.database {
+                Some(database) => database.keep().await,
+                None => pending().await,
+            }
+        };
+        join!(database, join_all(self.services.iter_mut().map(Service::keep)));
+    }
+
+    /// Stops everything, the last started first: each may use those before it to finish.
+    async fn stop(&mut self) {
+        for service in self.services.iter_mut().rev() {
+            service.stop().await;
+        }
+        if let Some(database) = &mut self.database {
+            database.stop().await;
+        }
+    }
+
+    fn kill(&mut self) {
+        self.services.iter_mut().for_each(Service::kill);
+    }
+}
+
+fn greet(plan: &Plan, secret: &Secret, program: &Path) {
+    let token;
+    let access = match secret {
+        Secret::Given => Access::Command,
+        Secret::Made { file, value } => {
+            token = auth_verifier::token::mint(value, DEMO_USER, DEMO_TOKEN_LIFE);
+            Access::Token { token: &token, secret: file }
+        }
+    };
+    say::tell(&(greet::greeting(plan, &access, program) + "\n"));
+}

@@ -1,0 +1,165 @@
+//! What `--check` of the real programs says of an environment, a `.env` and a file as they come.
+#![expect(clippy::unwrap_used, reason = "a test fails where it can't go on")]
+
+use std::{
+    ffi::OsString,
+    fs,
+    os::unix::ffi::OsStringExt,
+    process::{Command, Output},
+};
+
+const SECRET: &str = "k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn";
+
+/// What a program is run with.
+#[derive(Default)]
+struct Setting<'a> {
+    service: &'a str,
+    variables: &'a [(&'a str, &'a [u8])],
+    dotenv: Option<&'a [u8]>,
+    routes: Option<&'a str>,
+}
+
+impl Setting<'_> {
+    fn check(&self) -> Output {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
+        command.args([self.service, "--check"]).env_clear().current_dir(folder.path());
+        if let Some(dotenv) = self.dotenv {
+            fs::write(folder.path().join(".env"), dotenv).unwrap();
+        }
+        if let Some(routes) = self.routes {
+            fs::write(folder.path().join("routes.toml"), routes).unwrap();
+            command.env("GATEWAY_CONFIG", "routes.toml");
+        }
+        let os = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        command.envs(self.variables.iter().map(|(name, value)| (name, os(value))));
+        command.output().unwrap()
+    }
+
+    #[track_caller]
+    fn is_good(&self) {
+        let output = self.check();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(said, format!("{}: the settings are good\n", self.service));
+    }
+
+    #[track_caller]
+    fn is_refused(&self, wants: &[&str]) {
+        let output = self.check();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        for want in wants {
+            assert!(said.contains(want), "{want}: {said}");
+        }
+        assert!(!said.contains("hunter2") && !said.contains(SECRET), "{said}");
+    }
+}
+
+fn gateway<'a>(variables: &'a [(&'a str, &'a [u8])]) -> Setting<'a> {
+    Setting { service: "gateway", variables, ..Setting::default() }
+}
+
+fn verifier(dotenv: &[u8]) -> Setting<'_> {
+    Setting { service: "auth-verifier", dotenv: Some(dotenv), ..Setting::default() }
+}
+
+#[test]
+fn a_trap_is_found_before_it_shuts() {
+    gateway(&[]).is_good();
+    gateway(&[("CORS_ALLOWED_ORIGINS", b"")]).is_good();
+    gateway(&[("SOMEBODY_ELSES", b"\xff")]).is_good();
+    for (name, value, want) in [
+        ("GATEWAY_LIMITS__BODY_BYTES", &b"off"[..], "GATEWAY_LIMITS__BODY_BYTES: must be 1 to 1099511627776"),
+        ("GATEWAY_LIMITS__BODY_BYTES", b"yes", "GATEWAY_LIMITS__BODY_BYTES: must be 1 to 1099511627776"),
+        ("GATEWAY_SERVER__HEAD_FIELDS", b"18446744073709551615", "GATEWAY_SERVER__HEAD_FIELDS: must be"),
+        (
+            "GATEWAY_AUTH_VERIFIER_URL",
+            b"http://${VERIFIER}:8001",
+            "GATEWAY_AUTH_VERIFIER_URL: has a ${…} in it",
+        ),
+        ("GATEWAY_AUTH_VERIFIER_URL", b"http://{verifier}:8001", "GATEWAY_AUTH_VERIFIER_URL: names a host"),
+        (
+            "CORS_ALLOWED_ORIGINS",
+            b"https://caf\xe9.test",
+            "CORS_ALLOWED_ORIGINS: has a value that is not UTF-8",
+        ),
+        ("RUST_LOG", b"\xff", "RUST_LOG: has a value that is not UTF-8"),
+        ("GATEWAY_PORT", b"8080", "GATEWAY_PORT: is not a setting of gateway"),
+    ] {
+        gateway(&[(name, value)]).is_refused(&[want]);
+    }
+    let shadowed = "[[routes]]\npath = \"/**\"\nupstream = \"task-service\"\naccess = \"public\"\n\
+                    [[routes]]\npath = \"/api/**\"\nupstream = \"task-service\"";
+    let answer = "[[routes]]\npath = \"/health\"\nanswer = \"health\"\naccess = \"authenticated\"";
+    for (routes, want) in [(shadowed, "routes[1].path: "), (answer, "routes[0].access: ")] {
+        Setting { service: "gateway", routes: Some(routes), ..Setting::default() }.is_refused(&[want]);
+    }
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    gateway(&[
+        ("GATEWAY_LISTN", b"x"),
+        ("GATEWAY_LISTEN", b"8000"),
+        ("GATEWAY_LIMITS__BODY_BYTES", b"1e6"),
+        ("CORS_ALLOWED_ORIGINS", b"\xff"),
+    ])
+    .is_refused(&[
+        "GATEWAY_LISTN: ",
+        "GATEWAY_LISTEN: ",
+        "GATEWAY_LIMITS__BODY_BYTES: ",
+        "CORS_ALLOWED_ORIGINS: ",
+    ]);
+}
+
+#[test]
+fn a_dotenv_file_of_the_frontend_serves_here_too() {
+    let file = format!(
+        "\u{feff}# The frontend's.\r\nAPP_NAME=My Todo App\r\nwhat is this\r\nAPP_TITLE='Bob's\r\n\
+         export BETTER_AUTH_URL = \"http://localhost:3000\" # where it runs\r\n\
+         BETTER_AUTH_SECRET=`{SECRET}`#tail\r\nNEXT_PUBLIC_X=$Y\r\n"
+    );
+    verifier(file.as_bytes()).is_good();
+}
+
+#[test]
+fn a_line_of_ours_that_can_not_be_read_is_told_by_its_number() {
+    for (line, want) in [
+        (&b"BETTER_AUTH_SECRET hunter2"[..], "BETTER_AUTH_SECRET: .env, line 2: is not assigned"),
+        (
+            b"BETTER_AUTH_SECRET='hunter2",
+            "BETTER_AUTH_SECRET: .env, line 2: opens a quote that nothing closes",
+        ),
+        (b"BETTER_AUTH_SECRET=hunter2\xff", "BETTER_AUTH_SECRET: .env, line 2: is not UTF-8"),
+        (b"APP='\nBETTER_AUTH_SECRET=hunter2\n'", "BETTER_AUTH_SECRET: .env, line 3: stands inside quotes"),
+    ] {
+        verifier(&[b"APP_NAME=My Todo App\n", line].concat()).is_refused(&[want]);
+    }
+}
+
+#[test]
+fn a_secret_with_what_a_copy_brought_along_is_told() {
+    for value in [format!("\"{SECRET}\""), format!("{SECRET}\n"), format!("\u{feff}{SECRET}")] {
+        let variables = [("BETTER_AUTH_SECRET", value.as_bytes())];
+        Setting { service: "auth-verifier", variables: &variables, ..Setting::default() }
+            .is_refused(&["BETTER_AUTH_SECRET: "]);
+    }
+    verifier(format!("BETTER_AUTH_SECRET=\"'{SECRET}'\"").as_bytes())
+        .is_refused(&["BETTER_AUTH_SECRET: has quotes"]);
+    verifier(format!("BETTER_AUTH_SECRET=\"{SECRET}\\n\"").as_bytes())
+        .is_refused(&["BETTER_AUTH_SECRET: begins or ends with a line break"]);
+}
+
+#[test]
+fn what_kubernetes_says_of_its_services_stops_nobody() {
+    let url: (&str, &[u8]) = ("DATABASE_URL", b"postgresql://u:p@localhost/tasks");
+    let links: [(&str, &[u8]); 4] = [
+        ("TASK_SERVICE_HOST", b"10.96.0.7"),
+        ("TASK_SERVICE_PORT", b"8002"),
+        ("TASK_PORT_8002_TCP", b"tcp://10.96.0.7:8002"),
+        ("TASK_SERVICE_SERVICE_HOST", b"10.96.0.8"),
+    ];
+    let variables: Vec<_> = links.into_iter().chain([url]).collect();
+    Setting { service: "task-service", variables: &variables, ..Setting::default() }.is_good();
+}
