@@ -16,14 +16,15 @@ use clap::{Args, FromArgMatches, Subcommand};
 use identity::UserId;
 
 use crate::{
-    database::Tables,
-    doctor::{self, Given},
-    grpc,
-    http::stack,
-    inspect,
+    better_auth::database::Tables,
+    diagnostics::{
+        dev_token,
+        doctor::{self, Given},
+        inspect,
+    },
     settings::{Lookup, Settings},
-    token,
-    verifier::Verifier,
+    transport::{grpc, http::stack},
+    verdict::verifier::Verifier,
 };
 
 #[derive(Subcommand)]
@@ -128,7 +129,7 @@ fn mint(args: &TokenArgs) -> Result<String, SettingsError> {
     let (issuers, audiences) = (settings.issuers(), settings.audiences());
     let first = |list: &'_ [String]| list.first().cloned();
     let (iss, aud) = (first(&issuers), first(&audiences));
-    Ok(token::mint_for(secret.expose(), &args.sub, lifetime, iss.as_deref(), aud.as_deref()))
+    Ok(dev_token::mint_for(secret.expose(), &args.sub, lifetime, iss.as_deref(), aud.as_deref()))
 }
 
 fn grants() -> Result<String, SettingsError> {

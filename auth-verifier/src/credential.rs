@@ -4,13 +4,16 @@
 //! is a session's token. A JWT that is no good is the end of it, whatever cookie came beside it; so is a session's token,
 //! but for one that nobody signed, which counts as none (`plugins/bearer`).
 
+pub mod asker;
+pub mod cookies;
+
 use std::{borrow::Cow, fmt};
 
 use http::{HeaderMap, header};
 
 use crate::{
-    Rejection,
-    cookies::{CookieNames, Cookies},
+    credential::cookies::{CookieNames, Cookies},
+    rejection::Rejection,
 };
 
 /// What a request carries, not checked yet.

@@ -5,6 +5,11 @@
 //! looked for: a stranger's token causes no fetch. Other tokens that the same keys sign (ID tokens, `logout+jwt`, the
 //! cookie cache's) fail by their type or their audience.
 
+pub mod authority;
+pub mod claims;
+pub mod jws;
+pub mod keys;
+
 use std::{
     sync::{Arc, Once},
     time::Duration,
@@ -14,14 +19,15 @@ use identity::Email;
 use tracing::warn;
 
 use crate::{
-    Claimed, Rejection, Unverified,
-    authority::{Authority, Users},
-    claims::{Checked, Claims, Named, Parties},
-    jws::Jws,
-    keys::{Algorithm, Key},
+    cache::verified::{Bounds, Remembered},
+    jwt::{
+        authority::{Authority, Users},
+        claims::{Checked, Claims, Named, Parties},
+        jws::Jws,
+        keys::{Algorithm, Key},
+    },
     person::Person,
-    rejection::Says,
-    remembered::{Bounds, Remembered},
+    rejection::{Claimed, Rejection, Says, Unverified},
 };
 
 /// What tokens are checked against.

@@ -4,7 +4,7 @@ use identity::{Email, UserId};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use crate::claims::Said;
+use crate::jwt::claims::Said;
 
 /// Said of a user who can't be passed on.
 pub(crate) const UNNAMEABLE: &str = "the user's id can't stand in a header: it must be 1 to 255 visible ASCII characters without a \

@@ -1,16 +1,24 @@
 //! A session: its cookie, its token as a bearer token, and the cache of it that a cookie may hold.
 
+pub mod cookie_cache;
+pub mod opaque_token;
+pub mod token;
+
 use std::sync::Arc;
 
 use crate::{
-    Rejection, Unverified,
-    asker::Asker,
-    cookies::{CookieNames, decoded},
-    credential::SessionCookie,
-    lookups::{Found, Lookups, Question},
-    misnamed::Misnamed,
-    session_data::CookieCache,
-    session_token::{SessionToken, SigningKeys},
+    better_auth::lookups::{Found, Lookups, Question},
+    credential::{
+        SessionCookie,
+        asker::Asker,
+        cookies::{CookieNames, decoded},
+    },
+    diagnostics::misnamed::Misnamed,
+    rejection::{Rejection, Unverified},
+    session::{
+        cookie_cache::CookieCache,
+        token::{SessionToken, SigningKeys},
+    },
     settings::BearerTokens,
 };
 

@@ -1,5 +1,10 @@
 //! The answer: who is calling, or why nobody is.
 
+pub mod assertion;
+pub mod key_source;
+pub mod revocation;
+pub mod verifier;
+
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue};
@@ -8,19 +13,19 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::{
-    Rejection, Unavailable, Unverified,
-    access_token::OpaqueTokens,
-    asker::Asker,
-    assertion::Signer,
-    credential::{self, Bearer},
+    better_auth::lookups::Found,
+    credential::{self, Bearer, asker::Asker},
+    diagnostics::pasted::Kind,
     jwt::Tokens,
-    lookups::Found,
-    pasted::Kind,
     person::Person,
-    revocation::Revocations,
-    session::Sessions,
-    session_data::{CacheAsBearer, Strategy},
+    rejection::{Rejection, Unavailable, Unverified},
+    session::{
+        Sessions,
+        cookie_cache::{CacheAsBearer, Strategy},
+        opaque_token::OpaqueTokens,
+    },
     settings::Emails,
+    verdict::{assertion::Signer, revocation::Revocations},
 };
 
 /// What is known of a caller.

@@ -15,9 +15,7 @@ use hyper_util::client::legacy;
 use identity::{self, CredentialCookies, Email, UserId};
 use tokio::time::timeout;
 
-use crate::{
-    answer::Refusal, client::Scheme, cross_site::OwnPages, route::Access, sanitize::Sanitized, settings,
-};
+use crate::{client::Scheme, csrf::OwnPages, refusal::Refusal, route::Access, sanitize::Sanitized, settings};
 
 /// How often a question goes again whose connection was closed: an auth-verifier that ends closes all of ours at once, and the
 /// next from the pool may be another of those.

@@ -6,23 +6,26 @@
 
 pub mod settings;
 
-pub use chassis::layer::{access_log, request_id};
-pub mod answer;
 pub mod client;
 pub mod cors;
-pub mod limits;
+pub mod refusal;
+
 pub mod route;
+
+pub mod admit;
+
 pub mod sanitize;
 
 pub mod authenticate;
-pub mod cross_site;
+
+pub mod csrf;
 
 pub mod cookies;
 pub mod stamp;
 
-pub mod balance;
-pub mod forward;
+pub mod upstream;
 
+mod body;
 pub mod stack;
 
 use std::{ffi::OsString, process::ExitCode};

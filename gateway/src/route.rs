@@ -13,8 +13,8 @@ use http::{Method, Request, Uri, Version, header};
 use serde::Deserialize;
 
 use crate::{
-    answer::{self, Refusal},
-    limits::BodyBounds,
+    body::bounded::BodyBounds,
+    refusal::{self, Refusal},
     settings::{self, Settings},
 };
 
@@ -173,7 +173,7 @@ impl Routes {
         match request.method().as_str() {
             "OPTIONS" if request.uri().path() == "*" => return Ok(Way::Server),
             "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => {}
-            _ => return Err(Refusal::Method(answer::METHODS)),
+            _ => return Err(Refusal::Method(refusal::METHODS)),
         }
         let path = path::canonical(request.uri().path()).map_err(Refusal::Ambiguous)?;
         let (_, target) = self.0.iter().find(|(pattern, _)| pattern.fits(&path)).ok_or(Refusal::NoRoute)?;

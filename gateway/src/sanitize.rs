@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, he
 
 use self::names::{HOP_BY_HOP, is_forwarding, is_internal, is_odd};
 use crate::{
-    answer::Refusal,
     client::Client,
+    refusal::Refusal,
     route::{Access, Routed},
 };
 

@@ -14,7 +14,7 @@ use http::HeaderValue;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use crate::{limits::BodyBounds, route::RouteSettings};
+use crate::{body::bounded::BodyBounds, route::RouteSettings};
 
 /// The bounds of what a body may be set to, here and on a route. What passes is streamed, so that its size is no bound of
 /// our memory: 1 TiB.

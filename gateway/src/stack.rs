@@ -10,18 +10,18 @@ use chassis::{
 use http::{Request, Response};
 
 use crate::{
-    answer::{self, Refusal},
+    admit::Limits,
     authenticate::Authenticate,
     client::Client,
     cookies::CookiePrefixes,
     cors,
-    cross_site::OwnPages,
-    forward::Forward,
-    limits::Limits,
+    csrf::OwnPages,
+    refusal::{self, Refusal},
     route::{Answer, Routes, Way},
     sanitize,
     settings::Settings,
     stamp,
+    upstream::forward::Forward,
 };
 
 /// Builds the whole stack from settings that were checked.
@@ -41,7 +41,7 @@ pub fn stack(settings: &Settings) -> impl HttpService {
         ),
         forward: Forward::new(settings),
     };
-    let rim = answer::answer(move |request| {
+    let rim = refusal::answer(move |request| {
         let walk = walk.clone();
         async move { walk.walk(request).await }
     });
@@ -64,8 +64,8 @@ impl Walk {
         let client = Client::of(&request, &self.trusted);
         let (request, fate) = self.limits.bound(request)?;
         let routed = match self.routes.route(request)? {
-            Way::Here(Answer::Health) => return Ok(answer::healthy()),
-            Way::Server => return Ok(answer::methods()),
+            Way::Here(Answer::Health) => return Ok(refusal::healthy()),
+            Way::Server => return Ok(refusal::methods()),
             Way::Inside(routed) => routed,
         };
         Limits::bound_body(&routed, &fate)?;

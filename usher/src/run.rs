@@ -169,7 +169,7 @@ fn greet(plan: &Plan, secret: &Secret, program: &Path) {
     let access = match secret {
         Secret::Given => Access::Command,
         Secret::Made { file, value } => {
-            token = auth_verifier::token::mint(value, DEMO_USER, DEMO_TOKEN_LIFE);
+            token = auth_verifier::diagnostics::dev_token::mint(value, DEMO_USER, DEMO_TOKEN_LIFE);
             Access::Token { token: &token, secret: file }
         }
     };

@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::{KeySource, Lookup, Settings};
 use crate::{
-    database::{Renamed, Tables},
-    revocation::Revocation,
+    better_auth::database::{Renamed, Tables},
+    verdict::revocation::Revocation,
 };
 
 /// What the settings of Better Auth's database are called.

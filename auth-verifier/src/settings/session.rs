@@ -11,7 +11,7 @@ use serde::{
 };
 
 use super::{Settings, api_path};
-use crate::{cookies::CookieNames, session_data::Strategy};
+use crate::{credential::cookies::CookieNames, session::cookie_cache::Strategy};
 
 /// Session cookies and session tokens.
 #[derive(Clone, Debug, Deserialize)]

@@ -6,7 +6,11 @@ use chassis::settings::{self, ServiceUrl, SettingsError};
 use serde::{Deserialize, Deserializer};
 
 use super::{Settings, api_path};
-use crate::{Parties, credential::is_of_a_token, keys::Algorithm, revocation::Revocation};
+use crate::{
+    credential::is_of_a_token,
+    jwt::{claims::Parties, keys::Algorithm},
+    verdict::revocation::Revocation,
+};
 
 /// The longest prefix of other issuers' users, in characters: an id behind it needs room, too.
 const USER_PREFIX_CHARS_MAX: usize = 64;

@@ -2,7 +2,7 @@
 
 use std::{process::Stdio, sync::Arc};
 
-use auth_verifier::{verdict::Verdict, verifier::Verifier};
+use auth_verifier::verdict::{Verdict, verifier::Verifier};
 use dev_better_auth::{BetterAuth, SECRET, Setup, Version};
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, process::Command};

@@ -20,13 +20,16 @@ fn limited(version: Version, exempt: Value) -> Setup {
 
 const BY_HTTP: [(&str, &str); 2] = [(variables::LOOKUP, "http"), (variables::UNSIGNED_BEARER, "off")];
 
-async fn asked(verifier: &std::sync::Arc<auth_verifier::verifier::Verifier>, sent: &Sent) -> (u16, u32) {
+async fn asked(
+    verifier: &std::sync::Arc<auth_verifier::verdict::verifier::Verifier>,
+    sent: &Sent,
+) -> (u16, u32) {
     let verdict = verifier.judge(&sent.0).await;
     let secs = match &verdict {
         auth_verifier::verdict::Verdict::Unavailable(unavailable) => unavailable.retry_after_secs(),
         _ => 0,
     };
-    match auth_verifier::answer::to(verdict) {
+    match auth_verifier::transport::answer::to(verdict) {
         Ok(_) => (200, secs),
         Err(problem) => (problem.status().as_u16(), secs),
     }

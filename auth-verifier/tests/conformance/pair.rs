@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use auth_verifier::{http::stack, settings::Settings, verifier::Verifier};
+use auth_verifier::{settings::Settings, transport::http::stack, verdict::verifier::Verifier};
 use chassis::{Body, settings};
 use dev_better_auth::{BetterAuth, OAuthClient, SECRET, Setup, Version};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};

@@ -1,6 +1,6 @@
 //! Secrets, and what is left of the old one.
 
-use auth_verifier::session_token::{SessionToken, SigningKey};
+use auth_verifier::session::token::{SessionToken, SigningKey};
 use dev_better_auth::{Setup, Version};
 use serde_json::{Value, json};
 

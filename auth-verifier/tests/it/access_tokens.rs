@@ -1,6 +1,6 @@
 //! Access tokens of the OAuth provider, in both forms.
 
-use auth_verifier::session_token::{SessionToken, SigningKey};
+use auth_verifier::session::token::{SessionToken, SigningKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chassis::Body;

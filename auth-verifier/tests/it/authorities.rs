@@ -73,7 +73,9 @@ async fn nobody_of_ours_is_called_as_a_trusted_issuers_users_are() {
         let by_key = world.bearer(&ours.token(&claims_with(json!({"sub": user})))).await;
         assert_eq!(by_key.status, status, "{user}");
         let life = std::time::Duration::from_secs(60);
-        let by_secret = world.bearer(&auth_verifier::token::mint(crate::world::SECRET, user, life)).await;
+        let by_secret = world
+            .bearer(&auth_verifier::diagnostics::dev_token::mint(crate::world::SECRET, user, life))
+            .await;
         assert_eq!(by_secret.status, status, "{user}");
         world.endpoint.answer(200, &session(user));
         let cookie = crate::sessions::cookie(crate::world::SECRET);

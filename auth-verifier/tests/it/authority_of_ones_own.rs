@@ -15,7 +15,10 @@ use rustls::{
 };
 use serde_json::json;
 
-use auth_verifier::{settings::Settings, verdict::Verdict, verifier::Verifier};
+use auth_verifier::{
+    settings::Settings,
+    verdict::{Verdict, verifier::Verifier},
+};
 
 use crate::{
     doctor::run,

@@ -5,7 +5,7 @@ use http::Request;
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
-use auth_verifier::session_token::{SessionToken, SigningKey};
+use auth_verifier::session::token::{SessionToken, SigningKey};
 
 use crate::{
     issuer::Signing,
@@ -124,7 +124,7 @@ async fn a_cache_by_itself_is_a_bearer_token_only_where_it_is_asked_for() {
 async fn an_older_secret_is_good_for_as_long_as_its_grace() {
     let current = "the-current-secret-of-at-least-32-bytes";
     let versions = format!("2:{current},1:{SECRET}");
-    let old = auth_verifier::token::mint(SECRET, "u1", std::time::Duration::from_secs(60));
+    let old = auth_verifier::diagnostics::dev_token::mint(SECRET, "u1", std::time::Duration::from_secs(60));
     for (until, good) in [("", false), ("2020-01-01T00:00:00Z", false), ("2099-01-01T00:00:00Z", true)] {
         let world = World::new(&[
             ("BETTER_AUTH_SECRETS", &versions),

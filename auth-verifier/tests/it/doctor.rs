@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use auth_verifier::session_token::{SessionToken, SigningKey};
+use auth_verifier::session::token::{SessionToken, SigningKey};
 use chassis::{Body, serve};
 use dev_postgres::test;
 use http::{Request, Response};
@@ -375,7 +375,9 @@ async fn a_token_shows_what_it_names_and_what_to_set() {
     told.bad(&["issuer", "AUTH_VERIFIER_ISSUERS=https://other.test."]);
     fake.doctor(&[], &fake.jwt(json!({}))).await.bad(&["can't be known"]);
 
-    let hs256 = |secret| auth_verifier::token::mint(secret, "u1", std::time::Duration::from_secs(60));
+    let hs256 = |secret| {
+        auth_verifier::diagnostics::dev_token::mint(secret, "u1", std::time::Duration::from_secs(60))
+    };
     fake.answer("/api/auth/jwks", 200, &json!({"keys": [fake.key.jwk()]}));
     fake.doctor(&[], &hs256(SECRET)).await.good();
     let other = "another-secret-of-at-least-32-bytes";

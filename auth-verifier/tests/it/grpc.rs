@@ -10,14 +10,14 @@ use std::{
 };
 
 use auth_verifier::{
-    grpc::{
+    diagnostics::dev_token,
+    transport::grpc::{
         self, CHECK_BYTES_MAX, CHECK_PATH,
         message::{
             AttributeContext, CheckRequest, CheckResponse, HeaderMap, HeaderValue, HeaderValueOption,
             HttpRequest, HttpResponse, OVERWRITE_IF_EXISTS_OR_ADD, Request,
         },
     },
-    token,
 };
 use axum::{Router, routing::get};
 use chassis::{Body, serve};
@@ -493,7 +493,7 @@ async fn it_is_off_unless_set() {
     assert!(program.end().await.success());
 
     let mut program = Program::start(&[("AUTH_VERIFIER_GRPC_LISTEN", "127.0.0.1:0")]);
-    let token = token::mint(SECRET, "ada", PATIENCE * 10);
+    let token = dev_token::mint(SECRET, "ada", PATIENCE * 10);
     assert_eq!(Envoy::asking(program.grpc.unwrap()).bearer(&token).await.user(), Some("ada"));
     program.stop();
     assert!(program.end().await.success());

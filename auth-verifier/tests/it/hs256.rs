@@ -75,6 +75,6 @@ async fn they_can_be_switched_off() {
 async fn a_development_token_is_accepted() {
     let world = World::new(&[]).await;
     let hour = std::time::Duration::from_secs(3600);
-    let answer = world.bearer(&auth_verifier::token::mint(SECRET, "demo-user", hour)).await;
+    let answer = world.bearer(&auth_verifier::diagnostics::dev_token::mint(SECRET, "demo-user", hour)).await;
     assert_eq!((answer.status.as_u16(), answer.user()), (200, Some("demo-user")));
 }

@@ -1,6 +1,6 @@
 //! JSON within JSON, made by somebody who means harm: it is not read as more than it is, and its depth takes no stack.
 
-use auth_verifier::session_token::{SessionToken, SigningKey};
+use auth_verifier::session::token::{SessionToken, SigningKey};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chassis::Body;
 use http::Request;

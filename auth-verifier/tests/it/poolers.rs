@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use auth_verifier::{database::Database, session_token::SessionToken, settings::Settings};
+use auth_verifier::{better_auth::database::Database, session::token::SessionToken, settings::Settings};
 use chassis::settings;
 use dev_postgres::{pooler::PgBouncer, test};
 use identity::UserId;

@@ -30,7 +30,8 @@ async fn a_token_ends_with_its_user() {
     assert_eq!(status(&tables, &key, json!({})).await, 403);
     tables.run(r#"update "user" set "banExpires" = now() - interval '1 second'"#).await;
     assert_eq!(status(&tables, &key, json!({})).await, 200);
-    let shared = auth_verifier::token::mint(SECRET, "u1", std::time::Duration::from_secs(60));
+    let shared =
+        auth_verifier::diagnostics::dev_token::mint(SECRET, "u1", std::time::Duration::from_secs(60));
     assert_eq!(tables.world.bearer(&shared).await.status, 200);
     tables.run(r#"delete from "user""#).await;
     assert_eq!(status(&tables, &key, json!({})).await, 401);

@@ -1,8 +1,8 @@
 //! Session cookies and tokens, looked up by asking somebody who answers as Better Auth does.
 
 use auth_verifier::{
-    lookups::{Lookups, Question},
-    session_token::{SessionToken, SigningKey},
+    better_auth::lookups::{Lookups, Question},
+    session::token::{SessionToken, SigningKey},
     settings::Settings,
 };
 use chassis::Body;

@@ -6,9 +6,10 @@ use std::{
 };
 
 use auth_verifier::{
-    Person, Unavailable,
-    database::Database,
-    session_token::{SessionToken, SigningKey},
+    better_auth::database::Database,
+    person::Person,
+    rejection::Unavailable,
+    session::token::{SessionToken, SigningKey},
     settings::Settings,
 };
 use aws_lc_rs::hmac;

@@ -1,6 +1,6 @@
 //! Whatever passes the check serves.
 
-use auth_verifier::{http::stack, settings::Settings, verifier::Verifier};
+use auth_verifier::{settings::Settings, transport::http::stack, verdict::verifier::Verifier};
 use chassis::settings::arbitrary;
 use tokio::runtime::Runtime;
 

@@ -169,7 +169,7 @@ async fn a_change_of_secrets_is_believed_by_replicas_that_have_not_heard_of_it_a
     // What signs is first: replicas from before the change know it, and both are known before the new one signs.
     assert_eq!(between, [before.clone(), after.clone()].concat());
     let changing = World::new(&[("BETTER_AUTH_SECRETS", &format!("2:{new},1:{old}"))]).await;
-    let token = auth_verifier::token::mint(new, "u1", std::time::Duration::from_secs(60));
+    let token = auth_verifier::diagnostics::dev_token::mint(new, "u1", std::time::Duration::from_secs(60));
     let answer = changing.bearer(&token).await;
     let header = answer.header("x-identity-assertion").unwrap().split('.').next().unwrap();
     let header: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use auth_verifier::{http::stack, settings::Settings, verifier::Verifier};
+use auth_verifier::{settings::Settings, transport::http::stack, verdict::verifier::Verifier};
 use chassis::{Body, serve::ServerSettings, settings};
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt;

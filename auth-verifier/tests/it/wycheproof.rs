@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use auth_verifier::{
-    Rejection,
-    jws::Jws,
-    keys::{Key, KeySet},
+    jwt::{
+        jws::Jws,
+        keys::{Key, KeySet},
+    },
+    rejection::Rejection,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};

@@ -7,7 +7,10 @@
 
 use std::{hint::black_box, io, sync::Arc, time::Duration};
 
-use auth_verifier::{settings::Settings, verdict::Verdict, verifier::Verifier};
+use auth_verifier::{
+    settings::Settings,
+    verdict::{Verdict, verifier::Verifier},
+};
 use chassis::settings;
 use http::HeaderMap;
 use rustix::time::{ClockId, clock_gettime};

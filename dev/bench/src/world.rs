@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use auth_verifier::session_token::{SessionToken, SigningKey};
+use auth_verifier::session::token::{SessionToken, SigningKey};
 use dev_postgres::test::{self, TestDatabase};
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -5,9 +5,9 @@
 use std::time::SystemTime;
 
 use auth_verifier::verdict::Verdict;
-use identity::Email;
 use fuzz::{another, jws, world::World};
 use http::{HeaderMap, header};
+use identity::Email;
 use serde_json::Value;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {

@@ -3,9 +3,11 @@
 #![no_main]
 
 use auth_verifier::{
-    cookies::{CookieNames, Cookies},
-    credential,
-    session_token::SigningKey,
+    credential::{
+        self,
+        cookies::{CookieNames, Cookies},
+    },
+    session::token::SigningKey,
 };
 use fuzz::secret;
 use http::{HeaderMap, HeaderValue, header};

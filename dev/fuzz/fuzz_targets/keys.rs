@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use auth_verifier::keys::{Algorithm, KeySet};
+use auth_verifier::jwt::keys::{Algorithm, KeySet};
 use fuzz::another;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {

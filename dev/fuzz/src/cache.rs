@@ -3,10 +3,12 @@
 use std::sync::{Once, OnceLock};
 
 use auth_verifier::{
-    Person,
+    person::Person,
     secrets::Secrets,
-    session_data::{CookieCache, Form, JweKeys, Strategy},
-    session_token::{SessionToken, SigningKeys},
+    session::{
+        cookie_cache::{CookieCache, Form, JweKeys, Strategy},
+        token::{SessionToken, SigningKeys},
+    },
 };
 use chassis::settings::Secret;
 use futures_util::FutureExt;

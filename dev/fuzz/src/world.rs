@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
-use auth_verifier::{settings::Settings, verdict::Verdict, verifier::Verifier};
+use auth_verifier::{
+    settings::Settings,
+    verdict::{Verdict, verifier::Verifier},
+};
 use http::{HeaderMap, header};
 use serde_json::{Value, json};
 use tokio::{

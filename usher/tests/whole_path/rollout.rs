@@ -11,8 +11,8 @@ use std::{
 };
 
 use auth_verifier::{
-    session_token::{SessionToken, SigningKey},
-    token,
+    diagnostics::dev_token,
+    session::token::{SessionToken, SigningKey},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use dev_better_auth::{BetterAuth, Person};
@@ -219,7 +219,7 @@ impl Traffic {
 /// What Ada may show: a token that Better Auth's own key signs, and what a secret signs.
 fn credentials(ada: &Person, secret: &str) -> Vec<Credential> {
     let signed = SigningKey::new(secret).close(&SessionToken::bare(ada.token()).unwrap());
-    let shared = token::mint(secret, &ada.id, PATIENCE * 10);
+    let shared = dev_token::mint(secret, &ada.id, PATIENCE * 10);
     vec![
         ("authorization", format!("Bearer {}", ada.jwt)),
         ("cookie", format!("better-auth.session_token={signed}")),

@@ -1,8 +1,8 @@
 //! Secrets are planted in whatever holds one, the services say all that they can, and nobody finds them in a log.
 
 use auth_verifier::{
-    session_token::{SessionToken, SigningKey},
-    token,
+    diagnostics::dev_token,
+    session::token::{SessionToken, SigningKey},
 };
 use dev_postgres::test;
 use http::Request;
@@ -80,7 +80,7 @@ async fn no_secret_is_in_a_log_whatever_the_log_is_asked_to_say() {
         service.ready(&client).await;
     }
 
-    let jwt = token::mint(SECRET, "u1", PATIENCE * 10);
+    let jwt = dev_token::mint(SECRET, "u1", PATIENCE * 10);
     let signed = SigningKey::new(SECRET).close(&SessionToken::bare(SESSION).unwrap());
     let cookie = |value: &str| format!("better-auth.session_token={value}; other={HEADER}");
     let credentials = [

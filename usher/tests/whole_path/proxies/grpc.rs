@@ -1,6 +1,6 @@
 //! The few bytes of gRPC that a server needs to be asked by Envoy, and to answer it well or badly.
 
-use auth_verifier::grpc::message::{
+use auth_verifier::transport::grpc::message::{
     CheckRequest, CheckResponse, DeniedHttpResponse, HeaderValue, HeaderValueOption, HttpResponse,
     HttpStatus, OVERWRITE_IF_EXISTS_OR_ADD, OkHttpResponse, Status,
 };

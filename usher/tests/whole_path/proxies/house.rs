@@ -236,7 +236,7 @@ pub fn verifier_with(variables: &[(&str, &str)]) -> Service {
 }
 
 pub fn token(user: &str) -> String {
-    auth_verifier::token::mint(SECRET, user, PATIENCE * 10)
+    auth_verifier::diagnostics::dev_token::mint(SECRET, user, PATIENCE * 10)
 }
 
 /// A good verdict, as auth-verifier gives it.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use auth_verifier::grpc::CHECK_PATH;
+use auth_verifier::transport::grpc::CHECK_PATH;
 use axum::{Router, extract::Request};
 use chassis::Body;
 use http::{HeaderMap, Method, Response};

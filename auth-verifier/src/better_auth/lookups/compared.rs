@@ -1,0 +1,89 @@
+//! Do Better Auth's tables still say what it says itself? Where it keeps its sessions elsewhere since a while
+//! (`secondaryStorage`), the table goes on standing there: new sessions are not in it, and forgotten ones are.
+//!
+//! So now and then a session that was looked up in the table is asked about over HTTP too. Nobody waits for that, and
+//! nothing hangs on it but a line in the log.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tracing::{debug, error};
+
+use super::{answered, http::Http};
+use crate::{better_auth::database::Database, session::token::SessionToken};
+
+/// How often, at most: of those that the table has, and of those that it hasn't.
+const EVERY: Duration = Duration::from_mins(10);
+
+/// What the operator has to do.
+pub(crate) const CURE: &str = "it keeps them elsewhere (secondaryStorage): set AUTH_VERIFIER_SESSION__LOOKUP=http, or let Better \
+                               Auth keep them in its database too (session.storeSessionInDatabase)";
+
+/// Compares the two.
+pub(super) struct Compared {
+    http: Http,
+    database: Arc<Database>,
+    alive: Mutex<Option<Instant>>,
+    gone: Mutex<Option<Instant>>,
+}
+
+impl Compared {
+    pub(super) fn new(http: Http, database: Arc<Database>) -> Self {
+        Self { http, database, alive: Mutex::new(None), gone: Mutex::new(None) }
+    }
+
+    /// A signed `token` was looked up in the table at the time `now`, and was `alive` there or not.
+    pub(super) fn note(self: &Arc<Self>, token: &SessionToken, alive: bool, now: u64) {
+        if !due(if alive { &self.alive } else { &self.gone }) {
+            return;
+        }
+        let (this, token) = (Arc::clone(self), token.clone());
+        tokio::spawn(async move { this.compare(&token, alive, now).await });
+    }
+
+    async fn compare(&self, token: &SessionToken, alive: bool, now: u64) {
+        let result = match self.parted(token, alive, now).await {
+            Ok(false) => "same",
+            Ok(true) if alive => {
+                error!(
+                    "Better Auth has forgotten a session that its table still has, and that lets in: {CURE}"
+                );
+                "forgotten"
+            }
+            Ok(true) => {
+                error!("Better Auth knows a session that its table hasn't, and that is refused: {CURE}");
+                "missing"
+            }
+            // It needn't be within our reach, nor answer plainly, where its tables are.
+            Err(why) => {
+                debug!("compare a session of the table with what Better Auth says: {why}");
+                "unknown"
+            }
+        };
+        metrics::counter!("sessions_compared_total", "result" => result).increment(1);
+    }
+
+    async fn parted(&self, token: &SessionToken, alive: bool, now: u64) -> Result<bool, String> {
+        let answer = self.http.ask(token, None).await.map_err(|error| error.to_string())?;
+        let found = answered::read(&answer, token, now).map_err(|odd| odd.to_string())?;
+        if found.is_some() == alive {
+            return Ok(false);
+        }
+        // It may have come or gone meanwhile.
+        let again = self.database.session(token).await.map_err(|error| error.to_string())?;
+        Ok(again.is_some() == alive)
+    }
+}
+
+/// Whether it is time again.
+fn due(last: &Mutex<Option<Instant>>) -> bool {
+    let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let due = last.is_none_or(|last| last.elapsed() >= EVERY);
+    if due {
+        *last = Some(Instant::now());
+    }
+    due
+}

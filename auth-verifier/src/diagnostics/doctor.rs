@@ -1,0 +1,131 @@
+//! What is wrong with the settings, and what to set? Found out by asking the live Better Auth, its database, and a
+//! credential of somebody who is signed in, where one is given.
+//!
+//! It changes nothing there: it makes no account, ends and prolongs no session, and sends nobody's session anywhere but to
+//! Better Auth itself, where it is from.
+
+mod ask;
+mod better_auth;
+mod clock;
+mod cookies;
+mod given;
+mod hint;
+mod keys;
+mod near;
+mod sessions;
+mod tables;
+
+use std::{fmt, time::Duration};
+
+use chassis::{outbound::client::Client, settings::SettingsError};
+
+use self::keys::Known;
+pub(crate) use self::{cookies::renamed, hint::hint};
+use crate::{
+    better_auth::database::Tables,
+    diagnostics::pasted::Pasted,
+    settings::{KeySource, Lookup, Settings},
+    verdict::verifier::Verifier,
+};
+
+/// How long a connection may take to stand, and an answer to come: longer than the service itself waits, so that what
+/// is slow is told from what is not there.
+const CONNECT: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What a check found. Each is a sentence; what is not good comes with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// As it should be.
+    Good(String),
+    /// It may be wrong, or could not be found out.
+    Warning(String, String),
+    /// Somebody will be turned away.
+    Bad(String, String),
+}
+
+/// What all checks found, in the order of the checks.
+#[derive(Debug, Default)]
+pub struct Report(Vec<(&'static str, Finding)>);
+
+impl Report {
+    fn add(&mut self, check: &'static str, findings: impl IntoIterator<Item = Finding>) {
+        self.0.extend(findings.into_iter().map(|finding| (check, finding)));
+    }
+
+    /// How many things are wrong.
+    pub fn bad(&self) -> usize {
+        self.0.iter().filter(|(_, finding)| matches!(finding, Finding::Bad(..))).count()
+    }
+}
+
+impl fmt::Display for Report {
+    /// One line per finding.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (check, finding) in &self.0 {
+            match finding {
+                Finding::Good(what) => writeln!(f, "ok  {check:<11}  {what}")?,
+                Finding::Warning(what, set) => writeln!(f, "??  {check:<11}  {what} {set}")?,
+                Finding::Bad(what, set) => writeln!(f, "!!  {check:<11}  {what} {set}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What was given on standard input. It may be a credential, so there is no `Debug`.
+pub enum Given {
+    /// A token, or a header or cookie with one.
+    Text(String),
+    /// Nothing, because nobody redirected it.
+    Terminal,
+    /// It could not be read, or didn't end in time.
+    Unread(String),
+}
+
+/// What the checks have in common.
+struct Doctor<'a> {
+    settings: &'a Settings,
+    /// For Better Auth.
+    client: Client,
+}
+
+impl Doctor<'_> {
+    /// Whether anything of what is set needs Better Auth itself to answer.
+    fn needs_better_auth(&self) -> bool {
+        matches!(self.settings.key_source(), Some(KeySource::Endpoint(_)))
+            || self.settings.lookup() == Lookup::Http
+    }
+}
+
+/// Makes all checks. `given` is awaited last.
+pub async fn examine(
+    settings: &Settings,
+    given: impl Future<Output = Given>,
+) -> Result<Report, SettingsError> {
+    let doctor = Doctor { settings, client: settings.client(CONNECT)? };
+    let mut report = Report::default();
+    let reached = better_auth::check(&doctor, &mut report).await;
+    let catalog = tables::check(&doctor, &mut report).await?;
+    let names = Tables::parse(&settings.tables)?;
+    sessions::check(&doctor, catalog.as_ref(), &names, reached.is_some(), &mut report).await;
+    let known: Vec<Known> = keys::check(&doctor, catalog.as_ref(), reached.is_some(), &mut report).await?;
+    if let Some(base) = &reached {
+        cookies::check(&doctor, base, &mut report).await;
+    }
+    match given.await {
+        Given::Text(text) => match Pasted::parse(&text) {
+            Some(pasted) => {
+                let verifier = Verifier::new(settings)?;
+                given::check(&doctor, &pasted, &known, &verifier, &mut report).await;
+            }
+            None => report.add(given::NAME, [given::none()]),
+        },
+        Given::Terminal => report.add(given::NAME, [given::none()]),
+        Given::Unread(why) => report.add(
+            given::NAME,
+            [Finding::Warning(format!("Standard input was not read: {why}."), given::HOW.to_owned())],
+        ),
+    }
+    Ok(report)
+}

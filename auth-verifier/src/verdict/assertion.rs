@@ -1,0 +1,243 @@
+//! The identity that we sign for internal services.
+//!
+//! The key is derived from a seed, so that every replica signs alike and nobody without the seed can. Those who
+//! check it need the public key alone, and so cannot forge.
+//!
+//! A signature is most of what a remembered verdict would cost, and it says only who is calling and when. So whoever
+//! calls again soon gets the same one again.
+
+use std::time::Duration;
+
+use aws_lc_rs::{
+    digest,
+    hkdf::{HKDF_SHA256, KeyType, Salt},
+    signature::{Ed25519KeyPair, KeyPair},
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use http::HeaderValue;
+use identity::{Assertion, ISSUER, UserId};
+use moka::sync::Cache;
+use serde_json::json;
+
+use crate::cache::evicted;
+
+/// Binds the derived key to this one use; a later form of it gets another number.
+const SALT: &[u8] = b"usher";
+const INFO: &[u8] = b"identity assertion, Ed25519, 1";
+
+/// How many assertions are kept, to be handed out again.
+const KEPT_MAX: u64 = 10_000;
+
+/// Signs identity assertions, and hands them out again while they are young.
+pub struct Signer {
+    key: Ed25519KeyPair,
+    /// Public keys that are published besides.
+    besides: Vec<Ed25519KeyPair>,
+    header: String,
+    audience: String,
+    life: Duration,
+    /// How old they may be then, in seconds.
+    age_max: u64,
+    kept: Cache<UserId, Kept>,
+}
+
+#[derive(Clone)]
+struct Kept {
+    /// In seconds since 1970.
+    signed: u64,
+    assertion: HeaderValue,
+}
+
+struct SeedLength;
+
+impl KeyType for SeedLength {
+    fn len(&self) -> usize {
+        32
+    }
+}
+
+impl Signer {
+    /// Derives the key by HKDF-SHA256 (RFC 5869) from a secret of at least 32 bytes. What it signs lives for `life`,
+    /// and whatever it hands out for longer than `max_age`, for which a verdict, and so the assertion with it, may be
+    /// reused.
+    pub fn new(seed: &str, audience: String, life: Duration, max_age: Duration) -> Self {
+        let key = derived(seed);
+        let header = json!({"alg": "EdDSA", "kid": kid(&key), "typ": "JWT"}).to_string();
+        // Most of the time that is left beyond `max_age` is for those who check it.
+        let age_max = life.saturating_sub(max_age) / 4;
+        let kept = Cache::builder().max_capacity(KEPT_MAX).time_to_live(age_max + Duration::from_secs(1));
+        let kept = kept.eviction_listener(evicted::count("assertions"));
+        Self {
+            header: BASE64_URL_SAFE_NO_PAD.encode(header),
+            key,
+            besides: Vec::new(),
+            audience,
+            life,
+            age_max: age_max.as_secs(),
+            kept: kept.build(),
+        }
+    }
+
+    /// Publishes the keys of these seeds, too: of replicas that sign with another one, before or after they do.
+    #[must_use]
+    pub fn publishing<'a>(mut self, seeds: impl IntoIterator<Item = &'a str>) -> Self {
+        for key in seeds.into_iter().map(derived) {
+            if [&self.key].into_iter().chain(&self.besides).all(|known| kid(known) != kid(&key)) {
+                self.besides.push(key);
+            }
+        }
+        self
+    }
+
+    /// Says that `user` is calling, at the time `now`, in seconds since 1970, or has been a moment ago.
+    pub fn assert(&self, user: &UserId, now: u64) -> HeaderValue {
+        let young = |kept: &Kept| now.checked_sub(kept.signed).is_some_and(|age| age <= self.age_max);
+        if let Some(kept) = self.kept.get(user).filter(young) {
+            return kept.assertion;
+        }
+        let assertion = self.sign(user, now);
+        self.kept.insert(user.clone(), Kept { signed: now, assertion: assertion.clone() });
+        assertion
+    }
+
+    fn sign(&self, user: &UserId, now: u64) -> HeaderValue {
+        let claims = Assertion {
+            iss: ISSUER.to_owned(),
+            sub: user.as_str().to_owned(),
+            aud: self.audience.clone(),
+            iat: now,
+            exp: now + self.life.as_secs(),
+        };
+        let claims = serde_json::to_vec(&claims).expect("text and numbers are JSON");
+        let signed = format!("{}.{}", self.header, BASE64_URL_SAFE_NO_PAD.encode(claims));
+        let signature = BASE64_URL_SAFE_NO_PAD.encode(self.key.sign(signed.as_bytes()));
+        let assertion = HeaderValue::try_from(format!("{signed}.{signature}"));
+        let mut assertion = assertion.expect("base64url may stand in a header");
+        assertion.set_sensitive(true);
+        assertion
+    }
+
+    /// The public keys, as a JWK set; first the one that signs.
+    pub fn jwks(&self) -> serde_json::Value {
+        let jwk = |key: &Ed25519KeyPair| {
+            let x = BASE64_URL_SAFE_NO_PAD.encode(key.public_key());
+            json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid(key), "x": x})
+        };
+        let keys: Vec<_> = [&self.key].into_iter().chain(&self.besides).map(jwk).collect();
+        json!({ "keys": keys })
+    }
+}
+
+/// By HKDF-SHA256 (RFC 5869).
+fn derived(seed: &str) -> Ed25519KeyPair {
+    let mut derived = [0; 32];
+    Salt::new(HKDF_SHA256, SALT)
+        .extract(seed.as_bytes())
+        .expand(&[INFO], SeedLength)
+        .and_then(|derivation| derivation.fill(&mut derived))
+        .expect("HKDF-SHA256 gives up to 8160 bytes");
+    Ed25519KeyPair::from_seed_unchecked(&derived).expect("any 32 bytes are an Ed25519 seed")
+}
+
+/// The key's thumbprint (RFC 7638, RFC 8037 §2): another key has another name.
+fn kid(key: &Ed25519KeyPair) -> String {
+    let x = BASE64_URL_SAFE_NO_PAD.encode(key.public_key());
+    let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
+    BASE64_URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, members.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+
+    use super::*;
+
+    const SEED: &str = "a-seed-of-at-least-thirty-two-bytes";
+
+    const LIFE: u64 = 60;
+
+    fn signer(seed: &str) -> Signer {
+        living(seed, LIFE, 5)
+    }
+
+    fn living(seed: &str, life: u64, max_age: u64) -> Signer {
+        Signer::new(seed, "internal".into(), Duration::from_secs(life), Duration::from_secs(max_age))
+    }
+
+    fn user(id: &str) -> UserId {
+        UserId::parse(id).unwrap()
+    }
+
+    fn claims(assertion: &HeaderValue) -> Assertion {
+        let claims = assertion.to_str().unwrap().split('.').nth(1).unwrap();
+        serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_assertion_is_verified_with_the_published_key() {
+        let signer = signer(SEED);
+        let now = jsonwebtoken::get_current_timestamp();
+        let jwks = signer.jwks();
+        let key = DecodingKey::from_ed_components(jwks["keys"][0]["x"].as_str().unwrap()).unwrap();
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_audience(&["internal"]);
+        validation.set_issuer(&[ISSUER]);
+        for time in ["at first", "again"] {
+            let assertion = signer.assert(&user("u1"), now);
+            let token =
+                jsonwebtoken::decode::<Assertion>(assertion.to_str().unwrap(), &key, &validation).unwrap();
+            assert_eq!(token.claims.sub, "u1", "{time}");
+            assert_eq!(format!("{assertion:?}"), "Sensitive", "{time}");
+            assert_eq!(token.claims.exp, now + LIFE, "{time}");
+            assert_eq!(token.header.kid.as_deref(), jwks["keys"][0]["kid"].as_str(), "{time}");
+        }
+    }
+
+    #[test]
+    fn whoever_calls_again_soon_gets_the_same_assertion_and_nobody_else_does() {
+        let signer = signer(SEED);
+        let first = signer.assert(&user("u1"), 1000);
+        assert_eq!(signer.assert(&user("u1"), 1013), first, "a quarter of 60 - 5 seconds later");
+        assert_eq!(claims(&signer.assert(&user("u2"), 1013)).sub, "u2");
+        assert_eq!(claims(&signer.assert(&user("u1"), 1014)).iat, 1014, "later than that");
+        assert_eq!(claims(&signer.assert(&user("u1"), 999)).iat, 999, "the clock was set back");
+    }
+
+    #[test]
+    fn what_is_handed_out_outlives_the_verdict_and_no_more_than_its_life() {
+        for (life, max_age) in [(1, 0), (2, 1), (4, 0), (60, 5), (60, 59), (120, 0), (120, 5), (120, 119)] {
+            let signer = living(SEED, life, max_age);
+            for now in 1000..1000 + 2 * life {
+                let Assertion { iat, exp, .. } = claims(&signer.assert(&user("u1"), now));
+                assert_eq!(exp, iat + life, "{life}, {max_age}, at {now}");
+                assert!(iat <= now && exp > now + max_age, "{life}, {max_age}, at {now}: {iat} to {exp}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_more_than_so_many_are_kept() {
+        let signer = signer(SEED);
+        for number in 0..KEPT_MAX + 1000 {
+            signer.assert(&user(&format!("u{number}")), 1000);
+        }
+        signer.kept.run_pending_tasks();
+        assert!((1..=KEPT_MAX).contains(&signer.kept.entry_count()), "{}", signer.kept.entry_count());
+    }
+
+    #[test]
+    fn keys_that_others_sign_with_are_published_behind_our_own_and_none_twice() {
+        let (old, new) = ("an-older-seed-of-thirty-two-bytes-", "a-newer-seed-of-thirty-two-bytes--");
+        let signer = signer(SEED).publishing([old, SEED, new, old]);
+        let kid = |seed: &str| self::signer(seed).jwks()["keys"][0]["kid"].clone();
+        let published = signer.jwks();
+        let published: Vec<_> = published["keys"].as_array().unwrap().iter().map(|key| &key["kid"]).collect();
+        assert_eq!(published, [&kid(SEED), &kid(old), &kid(new)]);
+    }
+
+    #[test]
+    fn replicas_with_one_seed_sign_alike_and_others_do_not() {
+        assert_eq!(signer(SEED).jwks(), signer(SEED).jwks());
+        assert_ne!(signer(SEED).jwks(), signer("another-seed-of-thirty-two-bytes-or-more").jwks());
+    }
+}
