@@ -58,9 +58,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(matches) => match Command::from_arg_matches(&matches) {
             Ok(Command::Token(args)) => finish(mint(&args)),
             Ok(Command::Grants) => finish(grants()),
-            Ok(Command::Inspect) => process::tell(&matches, look_at),
-            Ok(Command::Doctor) => process::tell(&matches, examine),
-            Err(_) => process::run(&matches, serve),
+            Ok(Command::Inspect) => process::tell::<Settings, _>(&matches, look_at),
+            Ok(Command::Doctor) => process::tell::<Settings, _>(&matches, examine),
+            Err(_) => process::run::<Settings, _>(&matches, serve),
         },
     }
 }
@@ -118,7 +118,7 @@ async fn look_at(settings: Settings) -> Result<(), StartError> {
 }
 
 fn mint(args: &TokenArgs) -> Result<String, SettingsError> {
-    let settings: Settings = settings::load(&Environment::of_process()?)?;
+    let settings = settings::load::<Settings>(&Environment::of_process()?)?;
     let secret = settings.hs256_secret().ok_or_else(|| {
         SettingsError::new("BETTER_AUTH_SECRET", "must be set, and HS256 enabled, to make development tokens")
     })?;
@@ -133,7 +133,7 @@ fn mint(args: &TokenArgs) -> Result<String, SettingsError> {
 }
 
 fn grants() -> Result<String, SettingsError> {
-    let settings: Settings = settings::load(&Environment::of_process()?)?;
+    let settings = settings::load::<Settings>(&Environment::of_process()?)?;
     let mut reads = settings.reads();
     // Asked for before there is a role to connect as.
     reads.session_tokens |= settings.session.lookup == Lookup::Auto;

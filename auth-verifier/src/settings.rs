@@ -278,7 +278,9 @@ impl settings::Settings for Settings {
         forgiving: &["database.url"],
     };
 
-    fn check(&self) -> Result<(), SettingsError> {
+    type Plan = Self;
+
+    fn plan(self) -> Result<Self, SettingsError> {
         let mut faults = Faults::default();
         faults.hear(self.check_secrets());
         // A secret that is none was told, and is not missing beside.
@@ -292,7 +294,7 @@ impl settings::Settings for Settings {
         faults.hear(self.check_address());
         faults.hear(self.check_database());
         faults.hear(self.check_identity(said));
-        faults.result()
+        faults.result().map(|()| self)
     }
 
     fn remarks(&self) -> Vec<String> {
@@ -372,7 +374,7 @@ mod tests {
     const SECRET: &str = "k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn";
 
     fn load(variables: &[(&str, &str)]) -> Result<Settings, String> {
-        settings::load(&variables.iter().copied().collect()).map_err(|error| error.to_string())
+        settings::load::<Settings>(&variables.iter().copied().collect()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -473,7 +475,7 @@ mod tests {
             let secret = ("BETTER_AUTH_SECRET".to_owned(), SECRET.to_owned());
             further.iter().map(name).chain([secret]).collect()
         };
-        let settings: Settings = settings::load(&variables(&[url])).unwrap();
+        let settings = settings::load::<Settings>(&variables(&[url])).unwrap();
         assert_eq!(settings.lookup(), Lookup::Database);
         for (key, value) in [
             ("URL", "mysql://u:hunter2@localhost/auth"),

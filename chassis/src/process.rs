@@ -129,9 +129,8 @@ type AnyService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>
 
 impl Process {
     /// Takes both addresses.
-    pub async fn bind<S: Service>(settings: &S, stop: CancellationToken) -> Result<Self, StartError> {
-        let Common { listen, ops_listen, server, .. } = settings.common();
-        let prefix = S::SPEC.prefix();
+    pub async fn bind(prefix: String, common: Common, stop: CancellationToken) -> Result<Self, StartError> {
+        let Common { listen, ops_listen, server, .. } = common;
         let files = file_limit();
         if files < serve::FILES_MIN {
             return Err(StartError::Files { files, least: serve::FILES_MIN });
@@ -249,10 +248,10 @@ pub fn command<S: Service>() -> Command {
 pub fn main<S, F>(args: impl IntoIterator<Item = OsString>, start: F) -> ExitCode
 where
     S: Service,
-    F: AsyncFnOnce(S, Process) -> Result<(), StartError>,
+    F: AsyncFnOnce(S::Plan, Process) -> Result<(), StartError>,
 {
     match command::<S>().try_get_matches_from(args) {
-        Ok(matches) => run(&matches, start),
+        Ok(matches) => run::<S, F>(&matches, start),
         Err(error) => usage(&error),
     }
 }
@@ -267,19 +266,19 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 pub fn run<S, F>(matches: &ArgMatches, start: F) -> ExitCode
 where
     S: Service,
-    F: AsyncFnOnce(S, Process) -> Result<(), StartError>,
+    F: AsyncFnOnce(S::Plan, Process) -> Result<(), StartError>,
 {
     raise_file_limit();
     let leashed = matches.get_flag("until-stdin-closes");
-    run_logging(LOGGED, matches, async move |settings: S| {
+    run_logging::<S, _>(LOGGED, matches, async move |plan, common| {
         telemetry::log_panics();
         telemetry::metrics();
         let (stop, at_once) = listen(leashed).map_err(|error| StartError::Other(error.into()))?;
-        let process = Process::bind(&settings, stop).await?;
+        let process = Process::bind(S::SPEC.prefix(), common, stop).await?;
         select! {
             biased;
             () = at_once.cancelled() => Ok(End::AtOnce),
-            served = start(settings, process) => served.map(|()| End::Drained),
+            served = start(plan, process) => served.map(|()| End::Drained),
         }
     })
 }
@@ -288,18 +287,18 @@ where
 pub fn run_once<S, F>(matches: &ArgMatches, job: F) -> ExitCode
 where
     S: Service,
-    F: AsyncFnOnce(S) -> Result<(), StartError>,
+    F: AsyncFnOnce(S::Plan) -> Result<(), StartError>,
 {
-    run_logging(LOGGED, matches, async |settings: S| job(settings).await.map(|()| End::Done))
+    run_logging::<S, _>(LOGGED, matches, async |plan, _| job(plan).await.map(|()| End::Done))
 }
 
 /// The same for a job whose standard output is read by a person: nothing is logged unless `RUST_LOG` asks for it.
 pub fn tell<S, F>(matches: &ArgMatches, job: F) -> ExitCode
 where
     S: Service,
-    F: AsyncFnOnce(S) -> Result<(), StartError>,
+    F: AsyncFnOnce(S::Plan) -> Result<(), StartError>,
 {
-    run_logging("off", matches, async |settings: S| job(settings).await.map(|()| End::Done))
+    run_logging::<S, _>("off", matches, async |plan, _| job(plan).await.map(|()| End::Done))
 }
 
 /// What is logged unless `RUST_LOG` says otherwise.
@@ -318,33 +317,34 @@ enum End {
 fn run_logging<S, F>(log: &str, matches: &ArgMatches, job: F) -> ExitCode
 where
     S: Service,
-    F: AsyncFnOnce(S) -> Result<End, StartError>,
+    F: AsyncFnOnce(S::Plan, Common) -> Result<End, StartError>,
 {
     let service = S::SPEC.service;
     let settings = Environment::of_process().and_then(|environment| {
-        let settings: S = settings::load(&environment)?;
+        let settings: S = settings::read(&environment)?;
         let filter = environment.get("RUST_LOG").unwrap_or(log);
-        telemetry::log(service, settings.common().log, filter)
-            .map_err(|error| SettingsError::new("RUST_LOG", error))?;
-        Ok(settings)
+        let (common, remarks) = (settings.common(), settings.remarks());
+        let plan = settings.plan()?;
+        telemetry::log(service, common.log, filter).map_err(|error| SettingsError::new("RUST_LOG", error))?;
+        Ok((plan, common, remarks))
     });
-    let settings = match settings {
-        Ok(settings) => settings,
+    let (plan, common, remarks) = match settings {
+        Ok(loaded) => loaded,
         Err(error) => return refuse(service, &error),
     };
     let service = S::SPEC.service;
     if matches.get_flag("check") {
-        let said = settings.remarks().into_iter().chain(["the settings are good".to_owned()]);
+        let said = remarks.into_iter().chain(["the settings are good".to_owned()]);
         let lines: Vec<_> = said.map(|said| format!("{service}: {said}\n")).collect();
         return say(&lines.concat());
     }
     if matches.get_flag("probe") {
-        return match ops::probe(settings.common().ops_listen) {
+        return match ops::probe(common.ops_listen) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => refuse(service, &error),
         };
     }
-    for remark in settings.remarks() {
+    for remark in remarks {
         warn!("{remark}");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -352,7 +352,7 @@ where
         Err(error) => return refuse(service, &error),
     };
     let mut flushed = Flushed(FLUSH_WAIT);
-    let end = runtime.block_on(job(settings));
+    let end = runtime.block_on(job(plan, common));
     let wait = match &end {
         Ok(End::Done) => Duration::ZERO,
         Ok(End::AtOnce) => AT_ONCE_WAIT,

@@ -23,7 +23,7 @@ pub mod arbitrary;
 pub use self::{
     environment::Environment,
     error::{Faults, SettingsError},
-    load::load,
+    load::{load, read},
     secret::{Secret, brought_along},
     service_url::{ServiceUrl, is_host},
     spec::{Bounds, Settings, Spec, Variable},
@@ -80,13 +80,15 @@ mod tests {
             forgiving: &[],
         };
 
-        fn check(&self) -> Result<(), SettingsError> {
-            Ok(())
+        type Plan = Self;
+
+        fn plan(self) -> Result<Self, SettingsError> {
+            Ok(self)
         }
     }
 
     fn example(variables: &[(&str, &str)]) -> Result<Example, String> {
-        load(&variables.iter().copied().collect()).map_err(|error| error.to_string())
+        load::<Example>(&variables.iter().copied().collect()).map_err(|error| error.to_string())
     }
 
     fn file(name: &str, text: &str) -> String {

@@ -36,7 +36,7 @@ use crate::settings::Settings;
 
 /// Runs the gateway by its command line.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    process::main(args, serve)
+    process::main::<Settings, _>(args, serve)
 }
 
 async fn serve(settings: Settings, process: Process) -> Result<(), StartError> {

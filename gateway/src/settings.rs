@@ -234,7 +234,9 @@ impl settings::Settings for Settings {
         forgiving: &[],
     };
 
-    fn check(&self) -> Result<(), SettingsError> {
+    type Plan = Self;
+
+    fn plan(self) -> Result<Self, SettingsError> {
         let mut faults = Faults::default();
         if self.auth_verifier_url.url().path() != "/" {
             faults.add("GATEWAY_AUTH_VERIFIER_URL", "must have no path: the gateway asks /verify");
@@ -263,7 +265,7 @@ impl settings::Settings for Settings {
         if self.sanitize.cookie_prefixes.iter().any(|prefix| !prefix.bytes().all(is_of_a_cookies_name)) {
             faults.add("GATEWAY_SANITIZE__COOKIE_PREFIXES", "must be beginnings of cookies' names");
         }
-        faults.result()
+        faults.result().map(|()| self)
     }
 
     fn remarks(&self) -> Vec<String> {
@@ -304,7 +306,7 @@ mod tests {
     use super::*;
 
     fn load(variables: &[(&str, &str)]) -> Result<Settings, String> {
-        settings::load(&variables.iter().copied().collect()).map_err(|error| error.to_string())
+        settings::load::<Settings>(&variables.iter().copied().collect()).map_err(|error| error.to_string())
     }
 
     #[test]

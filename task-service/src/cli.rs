@@ -18,8 +18,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = process::command::<Settings>().subcommand(Command::new(MIGRATE).about(about));
     match command.try_get_matches_from(args) {
         Err(error) => process::usage(&error),
-        Ok(matches) if matches.subcommand_name() == Some(MIGRATE) => process::run_once(&matches, migrate),
-        Ok(matches) => process::run(&matches, serve),
+        Ok(matches) if matches.subcommand_name() == Some(MIGRATE) => {
+            process::run_once::<Settings, _>(&matches, migrate)
+        }
+        Ok(matches) => process::run::<Settings, _>(&matches, serve),
     }
 }
 

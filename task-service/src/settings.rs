@@ -78,13 +78,15 @@ impl settings::Settings for Settings {
         forgiving: &["database.url"],
     };
 
-    fn check(&self) -> Result<(), SettingsError> {
+    type Plan = Self;
+
+    fn plan(self) -> Result<Self, SettingsError> {
         let mut faults = Faults::default();
         faults.hear(self.database.check(&DATABASE));
         if self.identity.audience.trim().is_empty() {
             faults.add("TASK_SERVICE_IDENTITY__AUDIENCE", "must not be empty");
         }
-        faults.result()
+        faults.result().map(|()| self)
     }
 }
 
@@ -108,7 +110,7 @@ mod tests {
     const URL: (&str, &str) = ("DATABASE_URL", "postgresql://u:p@localhost/tasks");
 
     fn load(variables: &[(&str, &str)]) -> Result<Settings, String> {
-        settings::load(&variables.iter().copied().collect()).map_err(|error| error.to_string())
+        settings::load::<Settings>(&variables.iter().copied().collect()).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -63,7 +63,7 @@ mod tests {
 
     fn find(cookies: &str) -> Option<String> {
         let variables = [("BETTER_AUTH_SECRET", SECRET), ("BETTER_AUTH_URL", "http://a.test")];
-        let settings: Settings = chassis::settings::load(&variables.into_iter().collect()).unwrap();
+        let settings = chassis::settings::load::<Settings>(&variables.into_iter().collect()).unwrap();
         let secret = chassis::settings::Secret::new(SECRET);
         let keys = SigningKeys::new(&Secrets::parse(None, Some(&secret)).unwrap().unwrap(), 0);
         let headers = [(header::COOKIE, cookies.parse().unwrap())].into_iter().collect();

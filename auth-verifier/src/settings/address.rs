@@ -90,7 +90,7 @@ mod tests {
 
     fn load(variables: &[(&str, &str)]) -> Result<Settings, String> {
         let variables = variables.iter().chain([&SECRET]).copied().collect();
-        chassis::settings::load(&variables).map_err(|error| error.to_string())
+        chassis::settings::load::<Settings>(&variables).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -281,8 +281,8 @@ pub fn verifier(better_auth: &BetterAuth, base: Option<&str>, further: &[(&str, 
         (variables::LEEWAY, "0"),
     ];
     let all = own.iter().chain(&variables::PATIENT).chain(further).copied();
-    let mut settings: Settings =
-        settings::load(&all.filter(|(_, value)| !value.is_empty()).collect()).unwrap();
+    let mut settings =
+        settings::load::<Settings>(&all.filter(|(_, value)| !value.is_empty()).collect()).unwrap();
     settings.jwks.cool_down = Duration::ZERO;
     Verifier::new(&settings).unwrap()
 }

@@ -115,7 +115,7 @@ fn an_unsafe_list_of_issuers_does_not_start() {
             ("AUTH_VERIFIER_CONFIG", config.path().to_str().unwrap()),
         ];
         let loaded: Result<auth_verifier::settings::Settings, _> =
-            chassis::settings::load(&variables.into_iter().collect());
+            chassis::settings::load::<auth_verifier::settings::Settings>(&variables.into_iter().collect());
         loaded.map(|_| ()).map_err(|error| error.to_string())
     };
     let with = |issuers: &str, audiences: &str, keys: &str, prefix: &str| {

@@ -224,6 +224,7 @@ impl Endpoint {
 pub fn server() -> ServerSettings {
     let secret = [("BETTER_AUTH_SECRET", super::world::SECRET)];
     let settings: auth_verifier::settings::Settings =
-        settings::load(&secret.into_iter().collect::<Environment>()).unwrap();
+        settings::load::<auth_verifier::settings::Settings>(&secret.into_iter().collect::<Environment>())
+            .unwrap();
     settings.server
 }

@@ -27,7 +27,7 @@ fn replica(url: &str, named: &str) -> Database {
         ("AUTH_VERIFIER_DATABASE__URL", url),
         ("AUTH_VERIFIER_DATABASE__NAMED_STATEMENTS", named),
     ];
-    let settings: Settings = settings::load(&base.iter().chain(&PATIENT).copied().collect()).unwrap();
+    let settings = settings::load::<Settings>(&base.iter().chain(&PATIENT).copied().collect()).unwrap();
     Database::new(&settings).unwrap()
 }
 

@@ -138,7 +138,7 @@ async fn a_look_up_is_relied_on_from_when_it_was_asked_for_however_long_the_answ
         ("AUTH_VERIFIER_SESSION__TIMEOUT_MS", "20000"),
         ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "300"),
     ];
-    let settings: Settings = chassis::settings::load(&variables.into_iter().collect()).unwrap();
+    let settings = chassis::settings::load::<Settings>(&variables.into_iter().collect()).unwrap();
     let lookups = Lookups::new(&settings, settings.secrets().unwrap().as_ref(), None).unwrap();
     let token = SessionToken::bare(TOKEN).unwrap();
     for (answer, begin) in [(session(TOKEN, FAR, ada()), 1000), ("null".to_owned(), 2000)] {
@@ -178,7 +178,7 @@ fn the_word_that_accepted_bare_session_tokens_is_refused_with_what_it_meant() {
     let load = |bearer: &[(&str, &str)]| {
         let base = [("BETTER_AUTH_SECRET", SECRET)];
         let loaded: Result<Settings, _> =
-            chassis::settings::load(&base.iter().chain(bearer).copied().collect());
+            chassis::settings::load::<Settings>(&base.iter().chain(bearer).copied().collect());
         loaded.map(|_| ()).map_err(|error| error.to_string())
     };
     let any = load(&[("AUTH_VERIFIER_SESSION__BEARER", "any")]).unwrap_err();

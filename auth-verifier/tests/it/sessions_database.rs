@@ -62,7 +62,7 @@ fn sessions(url: &str, variables: &[(&str, &str)]) -> Database {
     let base =
         [("BETTER_AUTH_URL", ISSUER), ("BETTER_AUTH_SECRET", SECRET), ("AUTH_VERIFIER_DATABASE__URL", url)];
     let variables = base.iter().chain(&PATIENT).chain(variables).copied();
-    let settings: Settings = settings::load(&variables.collect()).unwrap();
+    let settings = settings::load::<Settings>(&variables.collect()).unwrap();
     Database::new(&settings).unwrap()
 }
 

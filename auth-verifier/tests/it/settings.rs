@@ -10,7 +10,7 @@ use crate::world::SECRET;
 fn whatever_settings_are_loaded_a_request_is_answered() {
     let runtime = Runtime::new().unwrap();
     let needed = [("BETTER_AUTH_SECRET", SECRET), ("BETTER_AUTH_URL", "http://127.0.0.1:1")];
-    arbitrary::each_that_loads(&needed, |settings: Settings| {
+    arbitrary::each_that_loads::<Settings>(&needed, |settings: Settings| {
         let _context = runtime.enter();
         let verifier = Verifier::new(&settings).expect("what was checked can be built");
         let requests = [

@@ -68,7 +68,7 @@ impl World {
             ("AUTH_VERIFIER_JWKS__TIMEOUT_MS", "20000"),
         ];
         all.extend_from_slice(variables);
-        let mut settings: Settings = settings::load(&all.into_iter().collect()).unwrap();
+        let mut settings = settings::load::<Settings>(&all.into_iter().collect()).unwrap();
         change(&mut settings);
         Self { verifier: Verifier::new(&settings).unwrap(), server: settings.server, endpoint }
     }

@@ -166,7 +166,7 @@ fn likely(spec: Spec, variable: &Variable) -> Vec<String> {
 /// # Panics
 ///
 /// Where hardly any was, so that hardly anything was tried.
-pub fn each_that_loads<S: Settings>(needed: &[(&str, &str)], serve: impl Fn(S)) {
+pub fn each_that_loads<S: Settings>(needed: &[(&str, &str)], serve: impl Fn(S::Plan)) {
     let config =
         Config { cases: CASES, failure_persistence: None, max_shrink_iters: 64, ..Config::default() };
     let loaded = Cell::new(0);

@@ -17,8 +17,13 @@ use super::{
     spec::{Settings, Spec, Variable},
 };
 
-/// Loads and checks the settings of one service.
-pub fn load<S: Settings>(environment: &Environment) -> Result<S, SettingsError> {
+/// Loads the plan of one service.
+pub fn load<S: Settings>(environment: &Environment) -> Result<S::Plan, SettingsError> {
+    read::<S>(environment)?.plan()
+}
+
+/// Reads the settings of one service, each by itself.
+pub fn read<S: Settings>(environment: &Environment) -> Result<S, SettingsError> {
     let loading = Loading { spec: S::SPEC, variables: S::SPEC.variables(), defaults: S::SPEC.table() };
     let mut faults = Faults::default();
     // The log's is every service's.
@@ -30,9 +35,7 @@ pub fn load<S: Settings>(environment: &Environment) -> Result<S, SettingsError> 
     loading.hold_bounds(&mut layered, &mut faults);
     let settings: Option<S> = loading.read(layered, &mut faults);
     faults.result()?;
-    let settings = settings.ok_or_else(|| SettingsError::new(S::SPEC.file_variable(), "can't be read"))?;
-    settings.check()?;
-    Ok(settings)
+    settings.ok_or_else(|| SettingsError::new(S::SPEC.file_variable(), "can't be read"))
 }
 
 struct Loading {

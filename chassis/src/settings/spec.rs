@@ -35,8 +35,11 @@ pub trait Settings: DeserializeOwned {
     /// Where they come from.
     const SPEC: Spec;
 
-    /// Checks what one value alone can't show, and names the variable that is at fault.
-    fn check(&self) -> Result<(), SettingsError>;
+    /// What the process is built from: whatever can't be had of these settings is not in it.
+    type Plan;
+
+    /// Parses what one value alone can't show; all faults at once, each with the name of the setting that is at fault.
+    fn plan(self) -> Result<Self::Plan, SettingsError>;
 
     /// What can work and yet is hardly meant, a sentence each: `--check` says it, and so does the log at the start.
     fn remarks(&self) -> Vec<String> {

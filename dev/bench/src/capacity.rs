@@ -88,8 +88,8 @@ pub async fn serve_plain(what: Plain, address: SocketAddr) -> io::Result<()> {
     chassis::telemetry::metrics();
     chassis::telemetry::log("bench", chassis::telemetry::LogFormat::Json, "info")
         .map_err(io::Error::other)?;
-    let settings: Settings =
-        settings::load(&[("BETTER_AUTH_SECRET", SECRET)].into_iter().collect()).map_err(io::Error::other)?;
+    let settings = settings::load::<Settings>(&[("BETTER_AUTH_SECRET", SECRET)].into_iter().collect())
+        .map_err(io::Error::other)?;
     let listener = tokio::net::TcpListener::bind(address).await?;
     let answer = service_fn(|_: Request<Body>| async {
         let mut response = Response::new(Body::empty());

@@ -133,7 +133,7 @@ pub async fn measure(world: &World, rounds: usize) -> io::Result<Table> {
 
 fn verifier(world: &World, kind: &Kind, further: &[(&str, &str)]) -> io::Result<Arc<Verifier>> {
     let variables = world.variables(&[&kind.variables, further].concat());
-    let settings: Settings = settings::load(&variables.into_iter().collect()).map_err(io::Error::other)?;
+    let settings = settings::load::<Settings>(&variables.into_iter().collect()).map_err(io::Error::other)?;
     Verifier::new(&settings).map_err(io::Error::other)
 }
 

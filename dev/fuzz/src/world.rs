@@ -56,8 +56,9 @@ impl World {
             ("AUTH_VERIFIER_JWKS__TIMEOUT_MS", "20000"),
             ("AUTH_VERIFIER_SESSION__TIMEOUT_MS", "20000"),
         ];
-        let settings: Settings =
-            chassis::settings::load(&environment.into_iter().collect()).expect("these settings are good");
+        let settings =
+            chassis::settings::load::<auth_verifier::settings::Settings>(&environment.into_iter().collect())
+                .expect("these settings are good");
         let verifier = Verifier::new(&settings).expect("nothing else is needed");
         let world = Self { runtime, verifier };
         world.control();

@@ -79,7 +79,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("usher-gateway-{}-{name}", std::process::id()));
         std::fs::write(&path, text).unwrap();
         let variables = [("GATEWAY_CONFIG", path.to_str().unwrap())].into_iter().collect();
-        chassis::settings::load(&variables).map_err(|error| error.to_string())
+        chassis::settings::load::<Settings>(&variables).map_err(|error| error.to_string())
     }
 
     #[test]

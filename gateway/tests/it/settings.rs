@@ -11,7 +11,7 @@ fn whatever_settings_are_loaded_a_request_is_answered() {
         ("GATEWAY_AUTH_VERIFIER_URL", "http://127.0.0.1:1"),
         ("GATEWAY_TASK_SERVICE_URL", "http://127.0.0.1:1"),
     ];
-    arbitrary::each_that_loads(&nobody, |settings: Settings| {
+    arbitrary::each_that_loads::<Settings>(&nobody, |settings: Settings| {
         let requests = [
             "GET /health HTTP/1.1\r\nHost: a.test",
             "GET /api/tasks HTTP/1.1\r\nHost: a.test\r\nOrigin: http://a.test\r\nCookie: better-auth.session_token=x",

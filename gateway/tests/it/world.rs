@@ -194,7 +194,7 @@ impl World {
             ("GATEWAY_VERIFIER__TIMEOUT_MS", "20000"),
         ];
         all.extend_from_slice(variables);
-        let settings: Settings = settings::load(&all.into_iter().collect()).unwrap();
+        let settings = settings::load::<Settings>(&all.into_iter().collect()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let gateway = listener.local_addr().unwrap();
         let server = settings.common().server;
@@ -289,6 +289,6 @@ pub fn get(target: &str) -> Request<Body> {
 }
 
 pub fn serve_on(listener: TcpListener, service: impl HttpService, stop: CancellationToken) {
-    let settings: Settings = settings::load(&settings::Environment::default()).unwrap();
+    let settings = settings::load::<Settings>(&settings::Environment::default()).unwrap();
     tokio::spawn(async move { serve::serve(listener, service, &settings.server, stop).await });
 }

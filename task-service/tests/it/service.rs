@@ -39,7 +39,7 @@ pub fn settings(url: &str, others: &[(&str, &str)]) -> Settings {
     // Bounds that no slow machine reaches by itself.
     let patient = [("TASK_SERVICE_DATABASE__WAIT_MS", "60000"), ("TASK_SERVICE_DATABASE__QUERY_MS", "60000")];
     let variables = patient.iter().chain(others).copied().chain([("DATABASE_URL", url)]);
-    settings::load(&variables.collect()).unwrap()
+    settings::load::<Settings>(&variables.collect()).unwrap()
 }
 
 /// A service with a database of its own, ready.

@@ -11,7 +11,7 @@ fn whatever_settings_are_loaded_a_request_is_answered() {
         ("DATABASE_URL", "postgresql://u:p@127.0.0.1:1/tasks"),
         ("TASK_SERVICE_IDENTITY_JWKS_URL", "http://127.0.0.1:1/jwks"),
     ];
-    arbitrary::each_that_loads(&needed, |settings: Settings| {
+    arbitrary::each_that_loads::<Settings>(&needed, |settings: Settings| {
         let _context = runtime.enter();
         let trust = Trust::new(&settings.identity_jwks_url, &settings.identity.audience);
         let store = Store::new(&settings).expect("what was checked can be built");

@@ -184,8 +184,8 @@ mod tests {
                 vec!["__Secure-better-auth.session_token", "better-auth.session_token"],
             ),
         ] {
-            let settings: Settings =
-                chassis::settings::load(&further.into_iter().chain([secret]).collect()).unwrap();
+            let settings =
+                chassis::settings::load::<Settings>(&further.into_iter().chain([secret]).collect()).unwrap();
             let http = Http::new(&settings, &settings.secrets().unwrap().unwrap(), Switch::Off).unwrap();
             let cookie = http.cookie(&token);
             let names: Vec<_> = cookie.split("; ").map(|pair| pair.split_once('=').unwrap().0).collect();

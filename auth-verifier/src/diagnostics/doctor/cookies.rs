@@ -152,7 +152,8 @@ mod tests {
             ),
             (&[http, own], "better-auth.session_token", Some("AUTH_VERIFIER_SESSION__COOKIE= (empty)")),
         ] {
-            let settings = settings::load(&variables.iter().chain([&secret]).copied().collect()).unwrap();
+            let settings =
+                settings::load::<Settings>(&variables.iter().chain([&secret]).copied().collect()).unwrap();
             let want = want.map(|set| format!("Set {set}."));
             assert_eq!(renamed(name, &settings), want, "{name} with {variables:?}");
         }
