@@ -15,6 +15,8 @@ pub mod serve;
 
 pub mod outbound;
 
+pub mod backoff;
+
 pub mod json;
 
 /// The one boxed body that travels through every service.

@@ -3,8 +3,6 @@
 //! auth-verifier's verdict has the identity headers of [`names`], the gateway puts them on the request that it forwards, and
 //! a service behind it believes them only together with the assertion that auth-verifier has signed.
 
-#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "a test reads what we made"))]
-
 mod assertion;
 mod credential_cookies;
 mod credential_kind;

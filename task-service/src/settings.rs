@@ -16,7 +16,7 @@ pub const DATABASE: Names = Names {
     application: "task-service",
     url: "DATABASE_URL",
     prefix: "TASK_SERVICE_DATABASE__",
-    kept: "task",
+    noun: "task",
 };
 
 /// More than this is no body of a task, but a way to fill our memory.

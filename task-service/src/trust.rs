@@ -16,7 +16,7 @@ use chassis::{
     layer::problem::Problem,
     outbound::{
         client,
-        refreshed::{self, Document, Policy, Refetched, Source},
+        refreshed::{self, Refreshed, Policy, Refetched, Source},
     },
     serve::HttpService,
     settings::ServiceUrl,
@@ -52,7 +52,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
 /// What proofs are checked by.
 pub struct Trust {
-    keys: Arc<Document<KeySet>>,
+    keys: Arc<Refreshed<KeySet>>,
     audience: String,
 }
 
@@ -60,7 +60,7 @@ impl Trust {
     /// Trusts what is signed, for `audience`, with a key that is published at `jwks_url`.
     pub fn new(jwks_url: &ServiceUrl, audience: &str) -> Arc<Self> {
         let source = Source::http(jwks_url.url().to_string(), client::client(CONNECT), refreshed::BYTES_MAX);
-        let keys = Document::new("identity-jwks", source, Policy::default(), Box::new(KeySet::parse));
+        let keys = Refreshed::new("identity-jwks", source, Policy::default(), Box::new(KeySet::parse));
         Arc::new(Self { keys, audience: audience.to_owned() })
     }
 
@@ -93,7 +93,7 @@ impl Trust {
         let fetched = self.keys.refetch(|keys| keys.get(kid).is_some()).await;
         match known() {
             Some(key) => Ok(key),
-            None if fetched == Ok(Refetched::Now) && self.is_ready() => Err(Rejection::UnknownKey.into()),
+            None if fetched == Ok(Refetched::Fetched) && self.is_ready() => Err(Rejection::UnknownKey.into()),
             None => Err(Distrust::Unavailable),
         }
     }

@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chassis::{
     json::{Raw, Shape},
-    outbound::refreshed::{Document, Policy, Refetched, Source},
+    outbound::refreshed::{Refreshed, Policy, Refetched, Source},
 };
 use moka::sync::Cache;
 use tracing::{debug, warn};
@@ -117,7 +117,7 @@ const KID_BYTES_MAX: usize = 128;
 
 /// Better Auth's keys, kept fresh.
 pub struct Keys {
-    document: Arc<Document<KeySet>>,
+    document: Arc<Refreshed<KeySet>>,
     /// Key ids that were looked for and not found, so that tokens of an old key don't use up the fetches that a new
     /// one needs.
     missing: Cache<String, ()>,
@@ -130,7 +130,7 @@ impl Keys {
         let life = MISSING_LIFE.max(policy.cool_down * 2);
         let missing = Cache::builder().max_capacity(MISSING_MAX).time_to_live(life);
         let missing = missing.eviction_listener(evicted::count("missing_keys")).build();
-        Self { document: Document::new("jwks", source, policy, parse), missing }
+        Self { document: Refreshed::new("jwks", source, policy, parse), missing }
     }
 
     /// Keeps them fresh, for as long as it is polled.
@@ -157,22 +157,22 @@ impl Keys {
         }
         let refetched = self.document.refetch(|set| set.get(kid).is_some()).await;
         count(match refetched {
-            Ok(Refetched::Now) => "fetched",
-            Ok(Refetched::Lately(_)) => "held_back",
+            Ok(Refetched::Fetched) => "fetched",
+            Ok(Refetched::CoolingDown(_)) => "held_back",
             Err(_) => "unreachable",
         });
         if let Some(key) = known() {
             return Ok(key);
         }
         match (refetched, self.document.current()) {
-            (Ok(Refetched::Now), Some(_)) => {
+            (Ok(Refetched::Fetched), Some(_)) => {
                 if kid.len() <= KID_BYTES_MAX {
                     self.missing.insert(kid.to_owned(), ());
                 }
                 Err(unknown().into())
             }
             // It may have been made since.
-            (Ok(Refetched::Lately(left)), Some(_)) => {
+            (Ok(Refetched::CoolingDown(left)), Some(_)) => {
                 let secs = left.as_millis().div_ceil(1000).try_into().unwrap_or(u32::MAX);
                 Err(Unavailable::Key(secs).into())
             }

@@ -17,7 +17,7 @@ pub const DATABASE: Names = Names {
     application: "auth-verifier",
     url: "AUTH_VERIFIER_DATABASE__URL",
     prefix: "AUTH_VERIFIER_DATABASE__",
-    kept: "session",
+    noun: "session",
 };
 
 /// What Better Auth's tables are called.

@@ -25,7 +25,7 @@ pub use self::{
     dsn::Dsn,
     error::{DatabaseError, DatabaseErrorKind, described},
     pool::Pool,
-    statement::{Effect, Statement},
+    statement::{Idempotency, Statement},
     tls::is_distrust,
 };
 use crate::settings::{self, Secret, SettingsError, Switch};
@@ -67,7 +67,7 @@ pub struct Names {
     /// What the other variables begin with.
     pub prefix: &'static str,
     /// What is kept there; one of them.
-    pub kept: &'static str,
+    pub noun: &'static str,
 }
 
 impl DatabaseSettings {

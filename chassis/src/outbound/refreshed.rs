@@ -1,8 +1,8 @@
-//! A document of somebody else's (a key set, say), kept fresh in the background and never lost to an outage.
+//! A value fetched from elsewhere (a key set, say), kept fresh in the background and never lost to an outage.
 //!
-//! Requests read the last good one without waiting. A request that misses something in it may ask for another
-//! fetch; however many ask, there is one fetch at a time, and per cool-down one and, for those who came while it was under
-//! way, one more: what was published meanwhile it may have missed.
+//! Requests read the last good value without waiting. A request that misses something in it may ask for another fetch.
+//! However many ask, one fetch is under way at a time. A cool-down allows one fetch, and one more for those who found the
+//! first under way: it may have begun before what they miss was published.
 
 use std::{
     pin::Pin,
@@ -19,21 +19,36 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use crate::outbound::client::{self, Client};
+use crate::{
+    backoff::{Backoff, News},
+    outbound::client::{self, Client},
+};
 
-/// The bounds of keeping a document.
+/// The largest response that [`Source::http`] is usually given room for, in bytes.
+pub const BYTES_MAX: usize = 256 * 1024;
+
+/// The wait after a first failed fetch; it doubles up to the cool-down.
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+
+/// The least time between the starts of two fetches for requests while there is no value to serve them by.
+const FIRST_EVERY: Duration = Duration::from_secs(1);
+
+/// The age at which a value is fetched again, as a share of [`Policy::fresh`]: early enough that a fetch may fail once.
+const REFETCH_AT: f64 = 0.8;
+
+/// When a value is fetched, and how long it is used.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// After this the document is fetched again, in the background (at 80 % of it).
+    /// How old a value may get; it is fetched again at 80 % of it, in the background.
     pub fresh: Duration,
-    /// After this a document that can't be fetched again is no longer used.
+    /// How old a value may get while it can't be fetched again. After that there is none.
     pub stale_max: Duration,
     /// The least time between two fetches that requests cause.
     pub cool_down: Duration,
     /// How long a fetch may take, and how long a request waits for one.
     pub wait: Duration,
-    /// How long a fetch may take while there has never been a document, if that is longer: whoever has it may still be
-    /// starting. Requests don't wait for longer.
+    /// How long a fetch may take while there has never been a value, if that is longer: the other side may still be
+    /// starting. Requests wait no longer than `wait`.
     pub first_wait: Duration,
 }
 
@@ -49,16 +64,7 @@ impl Default for Policy {
     }
 }
 
-/// The largest document that is fetched over HTTP, unless its keeper says otherwise, in bytes.
-pub const BYTES_MAX: usize = 256 * 1024;
-
-/// The first wait after a failed fetch; doubled up to the cool-down.
-const BACKOFF_MIN: Duration = Duration::from_secs(1);
-
-/// The least time between the beginnings of two fetches that requests cause while there is no document to serve them by.
-const FIRST_EVERY: Duration = Duration::from_secs(1);
-
-/// Where a document is: a name of the place for the log, and how to get it from there. An error is for the log.
+/// Where a value comes from: a name of the place, for logs and metrics, and how to fetch it.
 pub struct Source {
     place: String,
     fetch: Fetch,
@@ -68,7 +74,7 @@ type Fetch = Box<dyn Fn() -> Fetching + Send + Sync>;
 type Fetching = Pin<Box<dyn Future<Output = Result<Bytes, String>> + Send>>;
 
 impl Source {
-    /// Fetched in whichever way. It is bounded in size by `fetch`, in time by the [`Policy`].
+    /// Fetches in any way. `fetch` bounds the size of what it returns, the [`Policy`] the time; an error is for the log.
     pub fn new<F>(place: impl Into<String>, fetch: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Bytes, String>> + Send + 'static,
@@ -76,12 +82,12 @@ impl Source {
         Self { place: place.into(), fetch: Box::new(move || Box::pin(fetch())) }
     }
 
-    /// Fetched over HTTP: at most `bytes_max`, and no redirects.
+    /// Fetches over HTTP: at most `bytes_max`, no redirects.
     pub fn http(url: String, client: Client, bytes_max: usize) -> Self {
         Self::http_with(url, HeaderMap::new(), client, bytes_max)
     }
 
-    /// The same, asked with these headers besides.
+    /// The same, with more request headers.
     pub fn http_with(url: String, headers: HeaderMap, client: Client, bytes_max: usize) -> Self {
         let place = url.clone();
         Self::new(place, move || {
@@ -94,149 +100,146 @@ impl Source {
     }
 }
 
-/// Reads a fetched document; the error says, for the log, why it is no good.
+/// Parses what was fetched. An error is for the log, and keeps the value before it.
 pub type Parse<T> = Box<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
 
-/// A document kept fresh.
-pub struct Document<T> {
-    /// What it is, for the log and the metrics.
+/// A value that is kept fresh.
+pub struct Refreshed<T> {
+    /// What it is, for logs and metrics.
     name: &'static str,
     source: Source,
     policy: Policy,
     parse: Parse<T>,
-    current: ArcSwapOption<Good<T>>,
+    current: ArcSwapOption<Snapshot<T>>,
     activity: Mutex<Activity>,
 }
 
-struct Good<T> {
+struct Snapshot<T> {
     value: Arc<T>,
     at: Instant,
 }
 
-enum Activity {
-    Idle(Rest),
-    /// Somebody fetches; the channel closes when it is done.
-    Fetching(watch::Receiver<()>, Rest),
+/// Whether a fetch is under way; its channel closes when it is done.
+struct Activity {
+    fetching: Option<watch::Receiver<()>>,
+    pacing: Pacing,
 }
 
-/// What is remembered between two fetches.
-#[derive(Clone, Copy)]
-struct Rest {
-    /// From now on a request may cause a fetch.
+/// When the next fetch may begin.
+struct Pacing {
+    /// The earliest fetch for a request.
     not_before: Instant,
-    /// From now on a fetch that a request has found under way may be followed by another one.
+    /// The earliest fetch for a request that found another under way.
     again_not_before: Instant,
-    /// When the last one began.
+    /// When the last fetch began.
     begun: Option<Instant>,
-    /// How many fetches failed in a row.
-    failures: u32,
+    backoff: Backoff,
 }
 
-impl Rest {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self { not_before: now, again_not_before: now, begun: None, failures: 0 }
-    }
-}
-
-/// The document could not be fetched, so what is missing in it may exist after all.
+/// The value could not be fetched in time, so what is missing in it may exist.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unreachable;
 
-/// How new a document is that was asked for again.
+/// How new a value is after [`Refreshed::refetch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refetched {
-    /// By a fetch that began after it was asked for.
-    Now,
-    /// It was fetched less than a cool-down ago, and is not fetched again for so long.
-    Lately(Duration),
+    /// Its fetch began after the call.
+    Fetched,
+    /// It was fetched less than a cool-down ago, and won't be again for so long.
+    CoolingDown(Duration),
 }
 
-/// Why a document is fetched.
+/// Why a value is fetched.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Cause {
-    /// It was time. This doesn't count against the cool-down: a key made a moment later is found at once.
+    /// It was due. This doesn't count against the cool-down: a key made a moment later is found at once.
     Schedule,
     /// A request missed something.
     Request,
-    /// A request missed something, found a fetch under way, and misses it still: that one may have begun too early.
+    /// A request missed something, found a fetch under way, and misses it still: that fetch may have begun too early.
     Again,
 }
 
 /// A fetch to wait for, or the time until there may be one.
 enum Begun {
-    /// It begins now.
+    /// This call began it.
     Now(watch::Receiver<()>),
-    /// It has begun before.
+    /// It was under way.
     Before(watch::Receiver<()>),
     /// Requests have to wait for the cool-down.
     Held(Duration),
 }
 
-impl<T: Send + Sync + 'static> Document<T> {
-    /// A document that is not there yet; [`Document::keep_fresh`] fetches it.
+impl<T: Send + Sync + 'static> Refreshed<T> {
+    /// No value yet: [`Refreshed::keep_fresh`] or a request fetches it.
     pub fn new(name: &'static str, source: Source, policy: Policy, parse: Parse<T>) -> Arc<Self> {
-        let activity = Mutex::new(Activity::Idle(Rest::new()));
+        let now = Instant::now();
+        let backoff = Backoff::new(BACKOFF_MIN, policy.cool_down);
+        let pacing = Pacing { not_before: now, again_not_before: now, begun: None, backoff };
+        let activity = Mutex::new(Activity { fetching: None, pacing });
         Arc::new(Self { name, source, policy, parse, current: ArcSwapOption::empty(), activity })
     }
 
-    /// The last good document; `None` if there never was one, or if it is too old to trust.
+    /// The last good value; `None` if there never was one, or if it is older than [`Policy::stale_max`].
     pub fn current(&self) -> Option<Arc<T>> {
-        let good = self.current.load();
-        let good = good.as_ref()?;
-        (good.at.elapsed() <= self.policy.stale_max).then(|| good.value.clone())
+        let snapshot = self.current.load();
+        let snapshot = snapshot.as_ref()?;
+        (snapshot.at.elapsed() <= self.policy.stale_max).then(|| snapshot.value.clone())
     }
 
-    /// Fetches the document again, unless a request had it fetched a moment ago, for somebody who misses something in it.
-    /// Whoever finds a fetch under way waits for it, and, if that didn't bring what is `found` in it, for the next.
+    /// Fetches the value again, for a request that misses something in it; not more often than the cool-down allows. If
+    /// a fetch is under way, waits for that, and for the next one if `found` is still false then.
     ///
-    /// Afterwards [`Document::current`] is as new as it can be had; an error says that it could not be had in time.
+    /// # Errors
+    ///
+    /// [`Unreachable`] if the value could not be fetched, or not within [`Policy::wait`].
     pub async fn refetch(self: &Arc<Self>, found: impl Fn(&T) -> bool) -> Result<Refetched, Unreachable> {
         let refetched = timeout(self.policy.wait, self.refetched(found)).await;
         let refetched = refetched.map_err(|_| Unreachable)?;
-        if self.rest().failures == 0 { Ok(refetched) } else { Err(Unreachable) }
+        if self.failures() == 0 { Ok(refetched) } else { Err(Unreachable) }
     }
 
     async fn refetched(self: &Arc<Self>, found: impl Fn(&T) -> bool) -> Refetched {
-        // An error of a channel says that its sender is gone, which is what we wait for.
+        // A channel's error says that its sender is gone, which is what we wait for.
         let mut older = match self.begin(Cause::Request) {
             Begun::Now(mut done) => {
                 let _ = done.changed().await;
-                return Refetched::Now;
+                return Refetched::Fetched;
             }
             Begun::Before(done) => done,
-            Begun::Held(left) => return Refetched::Lately(left),
+            Begun::Held(left) => return Refetched::CoolingDown(left),
         };
         let _ = older.changed().await;
-        if self.rest().failures > 0 || self.current().is_some_and(|value| found(&value)) {
-            return Refetched::Now;
+        if self.failures() > 0 || self.current().is_some_and(|value| found(&value)) {
+            return Refetched::Fetched;
         }
-        // Whichever is under way by now has begun after we came.
+        // Any fetch that is under way by now began after this call.
         match self.begin(Cause::Again) {
             Begun::Now(mut done) | Begun::Before(mut done) => {
                 let _ = done.changed().await;
-                Refetched::Now
+                Refetched::Fetched
             }
-            Begun::Held(left) => Refetched::Lately(left),
+            Begun::Held(left) => Refetched::CoolingDown(left),
         }
     }
 
-    /// Fetches the document now and again, for as long as it is polled.
+    /// Fetches the value now and whenever it is due, for as long as it is polled.
     pub async fn keep_fresh(self: Arc<Self>) {
         loop {
             if let Begun::Now(mut done) | Begun::Before(mut done) = self.begin(Cause::Schedule) {
                 let _ = done.changed().await;
             }
-            let Rest { not_before, failures, .. } = self.rest();
-            let fresh = Instant::now() + self.policy.fresh.mul_f64(0.8);
-            sleep_until(if failures > 0 { not_before } else { fresh }).await;
+            let due = Instant::now() + self.policy.fresh.mul_f64(REFETCH_AT);
+            let next = {
+                let Pacing { not_before, backoff, .. } = &self.lock().pacing;
+                if backoff.failures() > 0 { *not_before } else { due }
+            };
+            sleep_until(next).await;
         }
     }
 
-    fn rest(&self) -> Rest {
-        match *self.lock() {
-            Activity::Idle(rest) | Activity::Fetching(_, rest) => rest,
-        }
+    fn failures(&self) -> u32 {
+        self.lock().pacing.backoff.failures()
     }
 
     fn lock(&self) -> MutexGuard<'_, Activity> {
@@ -245,93 +248,88 @@ impl<T: Send + Sync + 'static> Document<T> {
 
     /// Joins the fetch under way, or starts one, unless requests have to wait.
     ///
-    /// The fetch is a task of its own: a caller that gives up waiting doesn't end it for the others.
+    /// The fetch is a task of its own: a request that gives up waiting doesn't end it for the others.
     fn begin(self: &Arc<Self>, cause: Cause) -> Begun {
         let mut activity = self.lock();
-        let rest = match &*activity {
-            // A closed channel with no result: the task was torn down.
-            Activity::Fetching(done, _) if done.has_changed().is_ok() => return Begun::Before(done.clone()),
-            Activity::Fetching(_, rest) | Activity::Idle(rest) => *rest,
-        };
+        // If the channel is closed and this is still here, the task was torn down.
+        if let Some(done) = activity.fetching.as_ref().filter(|done| done.has_changed().is_ok()) {
+            return Begun::Before(done.clone());
+        }
         let now = Instant::now();
-        let held = self.not_before(cause, &rest, now).saturating_duration_since(now);
+        let held = self.not_before(cause, &activity.pacing, now).saturating_duration_since(now);
         if !held.is_zero() {
             return Begun::Held(held);
         }
         let (running, done) = watch::channel(());
-        let rest = Rest { begun: Some(now), ..rest };
-        *activity = Activity::Fetching(done.clone(), rest);
+        activity.fetching = Some(done.clone());
+        activity.pacing.begun = Some(now);
         let this = self.clone();
         tokio::spawn(async move {
-            let rest = this.fetch(cause, rest).await;
-            *this.lock() = Activity::Idle(rest);
+            let fetched = this.fetch().await;
+            let mut activity = this.lock();
+            activity.fetching = None;
+            this.note(&mut activity.pacing, cause, fetched);
+            drop(activity);
             drop(running);
         });
         Begun::Now(done)
     }
 
     /// When a fetch for that reason may begin.
-    fn not_before(&self, cause: Cause, rest: &Rest, now: Instant) -> Instant {
-        match (cause, rest.begun) {
+    fn not_before(&self, cause: Cause, pacing: &Pacing, now: Instant) -> Instant {
+        match (cause, pacing.begun) {
             (Cause::Schedule, _) | (_, None) => now,
-            // Nobody is served without it, so a request needn't wait for the end of a backoff.
+            // Nothing can be served without a value, so a request needn't wait for the end of a back-off.
             (_, Some(begun)) if self.current().is_none() => begun + FIRST_EVERY,
-            (Cause::Request, _) => rest.not_before,
-            (Cause::Again, _) => rest.not_before.min(rest.again_not_before),
+            (Cause::Request, _) => pacing.not_before,
+            (Cause::Again, _) => pacing.not_before.min(pacing.again_not_before),
         }
     }
 
-    async fn fetch(&self, cause: Cause, rest: Rest) -> Rest {
-        let Policy { wait, first_wait, cool_down, .. } = self.policy;
+    async fn fetch(&self) -> Result<T, String> {
+        let Policy { wait, first_wait, .. } = self.policy;
         let wait = if self.current.load().is_none() { first_wait.max(wait) } else { wait };
         let fetched = timeout(wait, (self.source.fetch)()).await;
         let fetched = fetched.unwrap_or_else(|_| Err(format!("no answer within {wait:?}")));
-        let parsed = fetched.and_then(|bytes| (self.parse)(&bytes));
-        let result = if parsed.is_ok() { "ok" } else { "error" };
-        let labels = [("document", self.name.to_owned()), ("place", self.source.place.clone())];
+        fetched.and_then(|bytes| (self.parse)(&bytes))
+    }
+
+    /// Takes in what a fetch has brought.
+    fn note(&self, pacing: &mut Pacing, cause: Cause, fetched: Result<T, String>) {
+        let (document, place) = (self.name, &self.source.place);
+        let result = if fetched.is_ok() { "ok" } else { "error" };
+        let labels = [("document", document.to_owned()), ("place", place.clone())];
         let outcome = [&labels[..], &[("result", result.to_owned())]].concat();
         metrics::counter!("document_fetches_total", &outcome).increment(1);
-        if parsed.is_ok() {
-            // How old what is in use is, is now less that.
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            metrics::gauge!("document_fetched_timestamp_seconds", &labels).set(now.as_secs_f64());
-        }
-        match parsed {
+        let now = Instant::now();
+        match fetched {
             Ok(value) => {
-                if rest.failures > 0 || self.current.load().is_none() {
-                    info!(document = self.name, place = self.source.place, "fetched");
+                // The age of what is in use is the current time minus this.
+                let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                metrics::gauge!("document_fetched_timestamp_seconds", &labels).set(at.as_secs_f64());
+                if pacing.backoff.failures() > 0 || self.current.load().is_none() {
+                    info!(document, place, "fetched");
                 }
-                self.current.store(Some(Arc::new(Good { value: Arc::new(value), at: Instant::now() })));
-                let cool = Instant::now() + cool_down;
-                let rest = Rest { failures: 0, ..rest };
-                match cause {
-                    Cause::Schedule => rest,
-                    Cause::Request => Rest { not_before: cool, ..rest },
-                    Cause::Again => Rest { not_before: cool, again_not_before: cool, ..rest },
+                self.current.store(Some(Arc::new(Snapshot { value: Arc::new(value), at: now })));
+                pacing.backoff.succeed();
+                let cool = now + self.policy.cool_down;
+                if cause != Cause::Schedule {
+                    pacing.not_before = cool;
+                }
+                if cause == Cause::Again {
+                    pacing.again_not_before = cool;
                 }
             }
             Err(error) => {
-                // Once is news; the same outage a minute later is not.
-                if rest.failures == 0 {
-                    warn!(
-                        document = self.name,
-                        place = self.source.place,
-                        error,
-                        "fetch; what was known stays in use"
-                    );
-                } else {
-                    debug!(document = self.name, place = self.source.place, error, rest.failures, "fetch");
+                match pacing.backoff.fail(&error) {
+                    News::New => warn!(document, place, error, "fetch; what was known stays in use"),
+                    News::Known => {
+                        let failures = pacing.backoff.failures();
+                        debug!(document, place, error, failures, "fetch");
+                    }
                 }
-                let backoff = BACKOFF_MIN
-                    .saturating_mul(2u32.saturating_pow(rest.failures))
-                    .min(cool_down.max(BACKOFF_MIN));
-                let not_before = Instant::now() + backoff;
-                Rest {
-                    not_before,
-                    again_not_before: not_before,
-                    failures: rest.failures.saturating_add(1),
-                    ..rest
-                }
+                pacing.not_before = now + pacing.backoff.wait();
+                pacing.again_not_before = pacing.not_before;
             }
         }
     }
@@ -368,17 +366,17 @@ mod tests {
         (url, count)
     }
 
-    fn document(url: String, policy: Policy) -> Arc<Document<String>> {
+    fn document(url: String, policy: Policy) -> Arc<Refreshed<String>> {
         bounded(url, policy, BYTES_MAX)
     }
 
-    fn bounded(url: String, policy: Policy, bytes_max: usize) -> Arc<Document<String>> {
+    fn bounded(url: String, policy: Policy, bytes_max: usize) -> Arc<Refreshed<String>> {
         let parse: Parse<String> = Box::new(|bytes| match bytes {
             b"" => Err("is empty".into()),
             bytes => Ok(String::from_utf8_lossy(bytes).into_owned()),
         });
         let source = Source::http(url, client::client(Duration::from_secs(2)), bytes_max);
-        Document::new("test", source, policy, parse)
+        Refreshed::new("test", source, policy, parse)
     }
 
     fn patient() -> Policy {
@@ -396,9 +394,9 @@ mod tests {
             })
             .collect();
         for asked in asking {
-            assert_eq!(asked.await.unwrap(), Ok(Refetched::Now));
+            assert_eq!(asked.await.unwrap(), Ok(Refetched::Fetched));
         }
-        assert!(matches!(document.refetch(|_| false).await, Ok(Refetched::Lately(_))));
+        assert!(matches!(document.refetch(|_| false).await, Ok(Refetched::CoolingDown(_))));
         assert_eq!(*document.current().unwrap(), "v0");
         assert_eq!(count.load(Ordering::SeqCst), 1);
     }
@@ -407,7 +405,7 @@ mod tests {
     async fn a_failed_fetch_keeps_what_was_known_and_says_so() {
         let (url, _) = counted(|n| Response::new(if n == 0 { "good".into() } else { Body::empty() })).await;
         let document = document(url, Policy { cool_down: Duration::ZERO, ..patient() });
-        assert_eq!(document.refetch(|_| false).await, Ok(Refetched::Now));
+        assert_eq!(document.refetch(|_| false).await, Ok(Refetched::Fetched));
         assert_eq!(document.refetch(|_| false).await, Err(Unreachable));
         assert_eq!(*document.current().unwrap(), "good");
     }
@@ -420,14 +418,14 @@ mod tests {
         while document.current().is_none() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(document.refetch(|_| false).await, Ok(Refetched::Now));
+        assert_eq!(document.refetch(|_| false).await, Ok(Refetched::Fetched));
         assert_eq!(*document.current().unwrap(), "v1");
         assert_eq!(count.load(Ordering::SeqCst), 2);
         kept.abort();
     }
 
     /// A document that can be had while the flag is set, and how often it was asked for.
-    fn switched(policy: Policy) -> (Arc<Document<String>>, Arc<AtomicBool>, Arc<AtomicUsize>) {
+    fn switched(policy: Policy) -> (Arc<Refreshed<String>>, Arc<AtomicBool>, Arc<AtomicUsize>) {
         let (there, count) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
         let source = {
             let (there, count) = (there.clone(), count.clone());
@@ -437,7 +435,7 @@ mod tests {
             })
         };
         let parse: Parse<String> = Box::new(|bytes| Ok(String::from_utf8_lossy(bytes).into_owned()));
-        (Document::new("test", source, policy, parse), there, count)
+        (Refreshed::new("test", source, policy, parse), there, count)
     }
 
     #[tokio::test(start_paused = true)]
@@ -496,7 +494,7 @@ mod tests {
     async fn a_document_that_is_too_old_is_not_used() {
         let (url, _) = counted(|_| Response::new("old".into())).await;
         let document = document(url, Policy { stale_max: Duration::ZERO, ..patient() });
-        assert_eq!(document.refetch(|_| false).await, Ok(Refetched::Now));
+        assert_eq!(document.refetch(|_| false).await, Ok(Refetched::Fetched));
         while document.current().is_some() {
             tokio::task::yield_now().await;
         }
@@ -518,7 +516,7 @@ mod tests {
 
     /// A document that takes a while: what it says is decided when a fetch begins.
     struct Slow {
-        document: Arc<Document<String>>,
+        document: Arc<Refreshed<String>>,
         says: Arc<Mutex<Result<&'static str, &'static str>>>,
         count: Arc<AtomicUsize>,
         begun: Instant,
@@ -539,7 +537,7 @@ mod tests {
                 })
             };
             let parse: Parse<String> = Box::new(|bytes| Ok(String::from_utf8_lossy(bytes).into_owned()));
-            let document = Document::new("test", source, Policy::default(), parse);
+            let document = Refreshed::new("test", source, Policy::default(), parse);
             Self { document, says, count, begun: Instant::now() }
         }
 
@@ -574,9 +572,9 @@ mod tests {
         slow.at(400).await;
         slow.say(Ok("new"));
         let joiners = [slow.miss("new"), slow.miss("new")];
-        assert_eq!(first.await.unwrap(), (Ok(Refetched::Now), Some("old".into())));
+        assert_eq!(first.await.unwrap(), (Ok(Refetched::Fetched), Some("old".into())));
         for joiner in joiners {
-            assert_eq!(joiner.await.unwrap(), (Ok(Refetched::Now), Some("new".into())));
+            assert_eq!(joiner.await.unwrap(), (Ok(Refetched::Fetched), Some("new".into())));
         }
         assert_eq!(slow.count(), 2, "they share it");
     }
@@ -595,7 +593,7 @@ mod tests {
         }
         assert_eq!(slow.count(), 2);
         let (held, _) = slow.miss("made up").await.unwrap();
-        let Ok(Refetched::Lately(left)) = held else { panic!("{held:?}") };
+        let Ok(Refetched::CoolingDown(left)) = held else { panic!("{held:?}") };
         assert!(left < Duration::from_secs(25), "{left:?}");
     }
 
@@ -610,7 +608,7 @@ mod tests {
         assert!((18..=26).contains(&slow.count()), "within 20 s: {}", slow.count());
         slow.say(Ok("there"));
         slow.at(21_500).await;
-        assert_eq!(slow.miss("there").await.unwrap(), (Ok(Refetched::Now), Some("there".into())));
+        assert_eq!(slow.miss("there").await.unwrap(), (Ok(Refetched::Fetched), Some("there".into())));
         kept.abort();
     }
 
@@ -622,12 +620,12 @@ mod tests {
         assert_eq!(slow.begun.elapsed(), Duration::from_secs(2));
         slow.at(19_000).await;
         let joined = slow.miss("there").await.unwrap();
-        assert_eq!(joined, (Ok(Refetched::Now), Some("there".into())));
+        assert_eq!(joined, (Ok(Refetched::Fetched), Some("there".into())));
         assert_eq!(slow.count(), 1);
         // From then on one that hangs is given up.
         slow.at(60_000).await;
         assert_eq!(slow.miss("other").await.unwrap().0, Err(Unreachable));
         slow.at(63_000).await;
-        assert_eq!(slow.document.rest().failures, 1);
+        assert_eq!(slow.document.failures(), 1);
     }
 }

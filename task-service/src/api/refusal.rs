@@ -85,12 +85,12 @@ impl From<Refusal> for Problem {
 }
 
 fn stored(error: &DatabaseError) -> Problem {
-    use DatabaseErrorKind::{Busy, Fault, Lost, Passing, TimedOut, Unreachable};
-    let DatabaseError { kind, undone, .. } = *error;
+    use DatabaseErrorKind::{Busy, Fault, Lost, Transient, TimedOut, Unreachable};
+    let DatabaseError { kind, not_applied, .. } = *error;
     match kind {
         Fault => error!(%error, "the database does not understand us"),
-        Busy | Unreachable | Lost | Passing | TimedOut => {
-            warn!(%error, ?kind, undone, "no answer from the database");
+        Busy | Unreachable | Lost | Transient | TimedOut => {
+            warn!(%error, ?kind, not_applied, "no answer from the database");
         }
     }
     let unavailable = |code, detail| Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
@@ -101,12 +101,12 @@ fn stored(error: &DatabaseError) -> Problem {
             "something went wrong on our side; it has been noted",
         ),
         // No Retry-After: a client that repeats by itself might do it twice.
-        Busy | Unreachable | Lost | Passing | TimedOut if !undone => unavailable(
+        Busy | Unreachable | Lost | Transient | TimedOut if !not_applied => unavailable(
             "outcome-unknown",
             "the connection to the database was lost on the way; look whether the change was made before you repeat it",
         ),
         Busy => unavailable("busy", "too many requests at once; try again in a moment").retry_after_secs(1),
-        Unreachable | Lost | Passing | TimedOut => {
+        Unreachable | Lost | Transient | TimedOut => {
             unavailable("database-unavailable", "the tasks are out of reach right now; try again in a moment")
                 .retry_after_secs(2)
         }

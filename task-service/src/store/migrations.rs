@@ -185,7 +185,7 @@ impl From<ConnectError> for PrepareError {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::Refused(error) => error.into(),
-            ConnectError::TimedOut(_) | ConnectError::Spent => Self::Unreachable(error.to_string()),
+            ConnectError::TimedOut(_) | ConnectError::Closed => Self::Unreachable(error.to_string()),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use chassis::outbound::database::{Effect, Statement};
+use chassis::outbound::database::{Idempotency, Statement};
 use tokio_postgres::types::Type;
 
 use crate::task::listing::{Order, Sort};
@@ -24,7 +24,7 @@ macro_rules! read {
     ($name:literal, [$($type:ident),*], $($select:tt)*) => {
         Statement::new(
             $name,
-            Effect::None,
+            Idempotency::ReadOnly,
             Cow::Borrowed(concat!(
                 "select '", $name, "' as ran, it.* from (select 1) as one left join lateral (\n",
                 $($select)*,
@@ -39,10 +39,10 @@ macro_rules! read {
 /// where a role or a database says otherwise, the setting is overruled for this one transaction, which leaves nothing
 /// behind in a pooler.
 macro_rules! write {
-    ($name:literal, $effect:ident, [$($type:ident),*], $($change:tt)*) => {
+    ($name:literal, $idempotency:ident, [$($type:ident),*], $($change:tt)*) => {
         Statement::new(
             $name,
-            Effect::$effect,
+            Idempotency::$idempotency,
             Cow::Borrowed(concat!(
                 "with it as (\n",
                 $($change)*,
@@ -119,7 +119,7 @@ where user_id = $2 and id = $3"
 /// A new task. Sent again, it changes nothing and gives the same answer: the id is ours, and known before.
 pub(super) static CREATE: Statement = write!(
     "task.create",
-    Once,
+    Idempotent,
     [UUID, TEXT, TEXT, BOOL, INT2, TIMESTAMPTZ, TEXT_ARRAY],
     "insert into task_service.tasks as task (user_id, id, title, description, completed, priority, due_date, tags)
 select $2, $3, $4, $5, $6, $7, $8, $9
@@ -133,7 +133,7 @@ on conflict (user_id, id) do update set version = task.version"
 /// so the moment is taken when the row is, and never goes back.
 pub(super) static CHANGE: Statement = write!(
     "task.change",
-    Each,
+    NotIdempotent,
     [UUID, TEXT, BOOL, TEXT, BOOL, BOOL, INT2, BOOL, TIMESTAMPTZ, TEXT_ARRAY],
     "update task_service.tasks
 set title = coalesce($4, title),
@@ -151,7 +151,7 @@ where user_id = $2 and id = $3 and $1 = 'task.change'"
 /// unseen.
 pub(super) static COMPLETE: Statement = write!(
     "task.complete",
-    Each,
+    NotIdempotent,
     [UUID, BOOL],
     "update task_service.tasks
 set completed = coalesce($4, not completed),
@@ -163,7 +163,7 @@ where user_id = $2 and id = $3 and $1 = 'task.complete'"
 /// Removes a task.
 pub(super) static DELETE: Statement = write!(
     "task.delete",
-    Each,
+    NotIdempotent,
     [UUID],
     "delete from task_service.tasks
 where user_id = $2 and id = $3 and $1 = 'task.delete'"

@@ -6,7 +6,7 @@
 //! the prepared statement anew. One that is there but not granted is an error: a ban must not go unseen. So is any other
 //! column that is not there.
 
-use chassis::outbound::database::{Effect, Statement};
+use chassis::outbound::database::{Idempotency, Statement};
 use tokio_postgres::types::Type;
 
 use super::tables::{Model, Tables};
@@ -273,7 +273,7 @@ fn read(name: &'static str, select: &str, types: &'static [Type]) -> Statement {
     let sql = format!(
         "select '{name}' as ran, it.* from (select 1) as one left join lateral (\n{select}\n) as it on $1 = '{name}'"
     );
-    Statement::new(name, Effect::None, sql.into(), types)
+    Statement::new(name, Idempotency::ReadOnly, sql.into(), types)
 }
 
 /// The moment that a column means, whichever kind of timestamp it is.

@@ -49,7 +49,7 @@ pub enum ConnectError {
     Refused(#[from] tokio_postgres::Error),
     /// It was good once.
     #[error("the connection is no longer good")]
-    Spent,
+    Closed,
 }
 
 /// Opens a connection, within `wait`.
@@ -106,10 +106,10 @@ impl Drop for Open {
 
 /// Makes the connections of a pool, and tells the good from the bad without asking the server.
 #[derive(Clone)]
-pub(super) struct Manager(Arc<Origin>);
+pub(super) struct Manager(Arc<Shared>);
 
 /// What all connections of a pool have in common.
-struct Origin {
+struct Shared {
     dsn: Dsn,
     /// How long a connection may take to stand.
     wait: Duration,
@@ -137,7 +137,7 @@ struct Outage {
 
 impl Manager {
     pub(super) fn new(dsn: Dsn, wait: Duration, life: Duration, named: bool) -> Self {
-        let origin = Origin {
+        let shared = Shared {
             dsn,
             wait,
             life,
@@ -148,8 +148,8 @@ impl Manager {
             answered_ms: AtomicU64::new(0),
             outage: Mutex::new(None),
         };
-        origin.show_named(named);
-        Self(Arc::new(origin))
+        shared.show_named(named);
+        Self(Arc::new(shared))
     }
 
     /// For how long there has been neither a new connection nor an answer on an old one; `None` if the last attempt to
@@ -162,7 +162,7 @@ impl Manager {
     }
 }
 
-impl Origin {
+impl Shared {
     fn lock_outage(&self) -> MutexGuard<'_, Option<Outage>> {
         self.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -243,36 +243,37 @@ impl bb8::ManageConnection for Manager {
     type Error = ConnectError;
 
     async fn connect(&self) -> Result<Connection, ConnectError> {
-        let origin = &self.0;
+        let shared = &self.0;
         // Before the attempt: what is lost meanwhile puts this one in doubt too.
-        let (generation, doubts) = (origin.generation(), origin.doubts());
+        let (generation, doubts) = (shared.generation(), shared.doubts());
         let ended_idle = Arc::new(SetOnce::new());
-        let opened = open_noting(&origin.dsn, origin.wait, ended_idle.clone()).await;
+        let opened = open_noting(&shared.dsn, shared.wait, ended_idle.clone()).await;
         let result = if opened.is_ok() { "ok" } else { "error" };
         metrics::counter!("database_connects_total", "result" => result).increment(1);
-        let (client, task) = opened.inspect_err(|error| origin.failed(error))?;
-        origin.connected();
+        let (client, task) = opened.inspect_err(|error| shared.failed(error))?;
+        shared.connected();
         // Connections that were made at one time must not all go at one time.
-        let life = origin.life.mul_f64(0.8 + 0.2 * fastrand::f64());
-        let spent = AtomicBool::new(false);
-        let line = Line { client, task, spent, ended_idle, generation, origin: origin.clone() };
+        let life = shared.life.mul_f64(0.8 + 0.2 * fastrand::f64());
+        let retired = AtomicBool::new(false);
+        let line = Line { client, task, retired, ended_idle, generation, shared: shared.clone() };
         Ok(Connection {
             line: Arc::new(line),
             statements: HashMap::new(),
-            retires: Instant::now() + life,
+            expires: Instant::now() + life,
             doubts,
         })
     }
 
     async fn is_valid(&self, connection: &mut Connection) -> Result<(), ConnectError> {
         let line = &connection.line;
-        let good =
-            !line.is_spent() && connection.retires > Instant::now() && line.generation == self.0.generation();
-        if good { Ok(()) } else { Err(ConnectError::Spent) }
+        let good = !line.is_unusable()
+            && connection.expires > Instant::now()
+            && line.generation == self.0.generation();
+        if good { Ok(()) } else { Err(ConnectError::Closed) }
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.line.is_spent()
+        connection.line.is_unusable()
     }
 }
 
@@ -280,7 +281,7 @@ impl bb8::ManageConnection for Manager {
 pub(super) struct Connection {
     line: Arc<Line>,
     statements: HashMap<&'static str, tokio_postgres::Statement>,
-    retires: Instant,
+    expires: Instant,
     /// The last of them that this connection has overcome.
     doubts: u64,
 }
@@ -290,11 +291,11 @@ pub(super) struct Line {
     client: Client,
     task: AbortHandle,
     /// Something happened after which nobody else should use it.
-    spent: AtomicBool,
+    retired: AtomicBool,
     /// Set when it ends: whether nothing was under way then.
     ended_idle: Arc<SetOnce<bool>>,
     generation: u64,
-    origin: Arc<Origin>,
+    shared: Arc<Shared>,
 }
 
 /// What became of a statement.
@@ -312,15 +313,15 @@ impl Connection {
 
     /// Whether it must be asked whether it is there before it is used.
     pub(super) fn is_doubted(&self) -> bool {
-        self.doubts < self.line.origin.doubts()
+        self.doubts < self.line.shared.doubts()
     }
 
     /// Asks whether it is there.
     pub(super) async fn probe(&mut self) -> Answer {
-        let doubts = self.line.origin.doubts();
+        let doubts = self.line.shared.doubts();
         match self.line.client.simple_query("").await {
             Ok(_) => {
-                self.line.origin.note_answer();
+                self.line.shared.note_answer();
                 self.doubts = doubts;
                 Answer::Rows(Vec::new())
             }
@@ -330,7 +331,7 @@ impl Connection {
 
     /// Sends a statement and waits for its answer.
     pub(super) async fn ask(&mut self, statement: &Statement, parameters: Vec<Encoded>) -> Answer {
-        let named = self.line.origin.is_named();
+        let named = self.line.shared.is_named();
         let mut sent = false;
         let answer = if named {
             self.ask_by_name(statement, parameters, &mut sent).await
@@ -345,21 +346,21 @@ impl Connection {
         };
         match answer.map(|rows| statement.own(rows)) {
             Ok(Some(rows)) => {
-                self.line.origin.note_answer();
+                self.line.shared.note_answer();
                 Answer::Rows(rows)
             }
             Ok(None) => {
-                self.line.spend();
+                self.line.retire();
                 metrics::counter!("database_foreign_answers_total").increment(1);
                 if named {
-                    self.line.origin.give_up_names("the answer to another statement");
+                    self.line.shared.give_up_names("the answer to another statement");
                     return Answer::Misnamed;
                 }
                 Answer::Error(DatabaseError::foreign(statement.name))
             }
             Err(error) if named && is_misnamed(&error) => {
-                self.line.spend();
-                self.line.origin.give_up_names(&described(&error));
+                self.line.retire();
+                self.line.shared.give_up_names(&described(&error));
                 Answer::Misnamed
             }
             Err(error) => {
@@ -407,13 +408,13 @@ impl Line {
     /// An error on this connection, and what it means for it.
     fn failed(&self, error: &tokio_postgres::Error, sent: bool) -> DatabaseError {
         match error.code().map(|code| sqlstate::meaning(code).fate) {
-            Some(Fate::Kept) => self.origin.note_answer(),
-            Some(Fate::Closed) | None => self.spend(),
+            Some(Fate::Kept) => self.shared.note_answer(),
+            Some(Fate::Closed) | None => self.retire(),
         }
         let error = DatabaseError::of(error, sent);
         if error.kind == DatabaseErrorKind::Lost {
             metrics::counter!("database_connections_lost_total", "how" => "broken").increment(1);
-            self.origin.lost(self.generation);
+            self.shared.lost(self.generation);
         }
         error
     }
@@ -424,34 +425,34 @@ impl Line {
         timeout(END_WAIT, self.ended_idle.wait()).await.is_ok_and(|idle| *idle)
     }
 
-    fn is_spent(&self) -> bool {
-        self.spent.load(Ordering::Acquire) || self.client.is_closed()
+    fn is_unusable(&self) -> bool {
+        self.retired.load(Ordering::Acquire) || self.client.is_closed()
     }
 
     /// Nobody else is to use it.
-    pub(super) fn spend(&self) {
-        self.spent.store(true, Ordering::Release);
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
     }
 
     /// Something was not answered in time: those that lie idle are to be asked before they are used.
     pub(super) fn doubt(&self) {
-        self.origin.doubts.fetch_add(1, Ordering::AcqRel);
+        self.shared.doubts.fetch_add(1, Ordering::AcqRel);
     }
 
     /// It doesn't answer any more. Those that were made before it was found out are not used any more either.
     pub(super) fn fell_silent(&self) {
-        self.spend();
+        self.retire();
         // Left to itself the driver would keep the socket until an answer comes after all.
         self.task.abort();
         metrics::counter!("database_connections_lost_total", "how" => "silent").increment(1);
         warn!("a connection to the database has fallen silent; it is replaced, and those as old as it");
-        self.origin.lost(self.generation);
+        self.shared.lost(self.generation);
     }
 
     /// Asks the server to give up what it is doing: a statement that nobody waits for must not hold its locks.
     pub(super) async fn cancel(&self) {
         let token = self.client.cancel_token();
-        let cancelled = timeout(self.origin.wait, token.cancel_query(self.origin.dsn.tls.clone())).await;
+        let cancelled = timeout(self.shared.wait, token.cancel_query(self.shared.dsn.tls.clone())).await;
         if !matches!(cancelled, Ok(Ok(()))) {
             debug!("a statement could not be cancelled");
         }

@@ -78,7 +78,7 @@ impl Dsn {
         if text.is_empty() {
             return Err(wrong(&format!(
                 "set it to where the {}s are kept: postgresql://user:password@host/database",
-                names.kept
+                names.noun
             )));
         }
         let Translated { text, nameless, ignored } = translated(text);
@@ -209,7 +209,7 @@ fn secure(config: &mut Config, plaintext: Switch, names: &Names) -> Result<(), S
             format!(
                 "has sslmode=disable, which would send the password and every {} unencrypted to another machine; \
                  remove it, or set {}DANGEROUS_PLAINTEXT=on too where nobody else can read the network",
-                names.kept, names.prefix
+                names.noun, names.prefix
             ),
         )),
         (SslMode::Disable, Switch::On) => Ok(()),
@@ -243,7 +243,7 @@ pub(super) mod tests {
     use super::*;
 
     pub(in crate::outbound::database) const NAMES: Names =
-        Names { application: "shelf", url: "DATABASE_URL", prefix: "SHELF_DATABASE__", kept: "book" };
+        Names { application: "shelf", url: "DATABASE_URL", prefix: "SHELF_DATABASE__", noun: "book" };
 
     fn settings(url: &str) -> DatabaseSettings {
         let second = Duration::from_secs(1);

@@ -16,7 +16,7 @@ pub struct DatabaseError {
     /// Whose fault it is, and whether asking again can help.
     pub kind: DatabaseErrorKind,
     /// Whether the statement certainly changed nothing.
-    pub undone: bool,
+    pub not_applied: bool,
     /// What the server called it, if it was the server.
     pub(super) code: Option<SqlState>,
     /// For the log.
@@ -33,7 +33,7 @@ pub enum DatabaseErrorKind {
     /// The connection is gone; another one may have the answer.
     Lost,
     /// The server refused the statement for a reason that goes with this connection or this moment.
-    Passing,
+    Transient,
     /// No answer in time.
     TimedOut,
     /// The statement itself is at fault: ours.
@@ -47,7 +47,7 @@ impl DatabaseErrorKind {
             Self::Busy => "busy",
             Self::Unreachable => "unreachable",
             Self::Lost => "lost",
-            Self::Passing => "passing",
+            Self::Transient => "transient",
             Self::TimedOut => "timed_out",
             Self::Fault => "fault",
         }
@@ -57,33 +57,33 @@ impl DatabaseErrorKind {
 impl DatabaseError {
     /// Something that happened before a statement was sent.
     pub fn before(kind: DatabaseErrorKind, cause: impl Into<String>) -> Self {
-        Self { kind, undone: true, code: None, cause: cause.into() }
+        Self { kind, not_applied: true, code: None, cause: cause.into() }
     }
 
     /// An answer that makes no sense to us.
     pub fn fault(cause: impl Into<String>) -> Self {
-        Self { kind: DatabaseErrorKind::Fault, undone: false, code: None, cause: cause.into() }
+        Self { kind: DatabaseErrorKind::Fault, not_applied: false, code: None, cause: cause.into() }
     }
 
     /// The answer to another statement. Which one ran instead is unknown; ours did not.
     pub(super) fn foreign(statement: &str) -> Self {
         let cause = format!("{statement} was answered as another statement");
-        Self::before(DatabaseErrorKind::Passing, cause)
+        Self::before(DatabaseErrorKind::Transient, cause)
     }
 
     /// No answer in time to a statement that was sent.
     pub(super) fn timed_out(cause: String) -> Self {
-        Self { kind: DatabaseErrorKind::TimedOut, undone: false, code: None, cause }
+        Self { kind: DatabaseErrorKind::TimedOut, not_applied: false, code: None, cause }
     }
 
     /// What the driver says about a statement that was `sent`, or not even that.
     pub(super) fn of(error: &tokio_postgres::Error, sent: bool) -> Self {
         // Without a code it didn't come from the server: the connection broke, or speaks no sense.
-        let (kind, undone) = error.code().map_or((DatabaseErrorKind::Lost, false), |code| {
+        let (kind, not_applied) = error.code().map_or((DatabaseErrorKind::Lost, false), |code| {
             let meaning = sqlstate::meaning(code);
-            (meaning.kind, meaning.undone)
+            (meaning.kind, meaning.not_applied)
         });
-        Self { kind, undone: undone || !sent, code: error.code().cloned(), cause: described(error) }
+        Self { kind, not_applied: not_applied || !sent, code: error.code().cloned(), cause: described(error) }
     }
 
     /// Whether a parameter, which the server was to read by itself, can't be of the type that it is compared with.

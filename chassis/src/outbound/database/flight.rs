@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 use super::{
     connection::{Answer, Line},
     error::DatabaseError,
-    statement::Effect,
+    statement::Idempotency,
 };
 
 /// How long an abandoned read may still take before it is cancelled: most are over by then, and to cancel takes a
@@ -41,7 +41,7 @@ pub(super) struct Flight<T: Send + 'static> {
 /// What is under way.
 #[derive(Clone, Copy)]
 enum What {
-    Statement(&'static str, Effect),
+    Statement(&'static str, Idempotency),
     /// A question that every connection answers at once.
     Probe,
 }
@@ -50,11 +50,11 @@ impl<T: Send + 'static> Flight<T> {
     /// `work` is begun when this lands.
     pub(super) fn new(
         line: Arc<Line>,
-        (name, effect): (&'static str, Effect),
+        (name, idempotency): (&'static str, Idempotency),
         wait: Duration,
         work: impl Future<Output = (T, Answer)> + Send + 'static,
     ) -> Self {
-        let what = What::Statement(name, effect);
+        let what = What::Statement(name, idempotency);
         Self { work: Some(Box::pin(work)), line, what, deadline: Instant::now() + wait }
     }
 
@@ -95,10 +95,10 @@ impl<T: Send + 'static> Drop for Flight<T> {
     fn drop(&mut self) {
         let Some(work) = self.work.take() else { return };
         let (line, deadline) = (self.line.clone(), self.deadline);
-        let Ok(runtime) = Handle::try_current() else { return line.spend() };
+        let Ok(runtime) = Handle::try_current() else { return line.retire() };
         match self.what {
-            What::Statement(name, effect) => {
-                runtime.spawn(see_through(work, line, name, effect, deadline));
+            What::Statement(name, idempotency) => {
+                runtime.spawn(see_through(work, line, name, idempotency, deadline));
             }
             What::Probe => {
                 runtime.spawn(async move {
@@ -132,11 +132,15 @@ async fn see_through<T: Send>(
     mut work: Work<T>,
     line: Arc<Line>,
     name: &'static str,
-    effect: Effect,
+    idempotency: Idempotency,
     deadline: Instant,
 ) {
     let _abandoned = Abandoned::counted();
-    let patience = if effect == Effect::None { deadline.min(Instant::now() + READ_GRACE) } else { deadline };
+    let patience = if idempotency == Idempotency::ReadOnly {
+        deadline.min(Instant::now() + READ_GRACE)
+    } else {
+        deadline
+    };
     let landed = match timeout_at(patience, &mut work).await {
         Ok(answer) => Some((answer, false)),
         Err(_) => {
@@ -145,16 +149,16 @@ async fn see_through<T: Send>(
             let cancelled = async { tokio::join!(line.cancel(), &mut work).1 };
             let answer = timeout(CANCELLED_WAIT, cancelled).await.ok();
             // The cancellation may yet arrive, and must not meet another's statement.
-            line.spend();
+            line.retire();
             answer.map(|answer| (answer, true))
         }
     };
     let outcome = match &landed {
         Some(((_, Answer::Rows(_)), _)) => "done",
-        Some(((_, Answer::Misnamed), _)) => "undone",
-        Some(((_, Answer::Error(error)), cancelled)) => match (error.undone, cancelled) {
+        Some(((_, Answer::Misnamed), _)) => "not_applied",
+        Some(((_, Answer::Error(error)), cancelled)) => match (error.not_applied, cancelled) {
             (true, true) => "cancelled",
-            (true, false) => "undone",
+            (true, false) => "not_applied",
             (false, _) => "unknown",
         },
         None => {
@@ -162,10 +166,10 @@ async fn see_through<T: Send>(
             "unknown"
         }
     };
-    metrics::counter!("database_statements_abandoned_total", "effect" => effect.name(), "outcome" => outcome)
+    metrics::counter!("database_statements_abandoned_total", "idempotency" => idempotency.name(), "outcome" => outcome)
         .increment(1);
-    match (effect, outcome) {
-        (Effect::None, _) => debug!(statement = name, outcome, "a read that nobody waited for"),
+    match (idempotency, outcome) {
+        (Idempotency::ReadOnly, _) => debug!(statement = name, outcome, "a read that nobody waited for"),
         (_, "unknown") => warn!(statement = name, outcome, "a write that nobody waited for"),
         _ => info!(statement = name, outcome, "a write that nobody waited for"),
     }

@@ -21,7 +21,7 @@ use super::{
     error::{DatabaseError, DatabaseErrorKind},
     flight::Flight,
     shares::{Share, Shares},
-    statement::{Effect, Statement},
+    statement::{Idempotency, Statement},
 };
 use crate::settings::Switch;
 
@@ -35,10 +35,12 @@ const DOOR_LOOK: Duration = Duration::from_millis(100);
 /// How long a connection in doubt may take to say that it is there.
 const PROBE_WAIT: Duration = Duration::from_millis(500);
 
-impl Effect {
+impl Idempotency {
     fn may_be_repeated_after(self, error: &DatabaseError) -> bool {
         match error.kind {
-            DatabaseErrorKind::Lost | DatabaseErrorKind::Passing => error.undone || self != Self::Each,
+            DatabaseErrorKind::Lost | DatabaseErrorKind::Transient => {
+                error.not_applied || self != Self::NotIdempotent
+            }
             // The time is used up, or it would fail again.
             DatabaseErrorKind::Busy
             | DatabaseErrorKind::Unreachable
@@ -66,7 +68,7 @@ type Pooled = bb8::PooledConnection<'static, Manager>;
 
 /// A connection for one statement. Its parts go back in this order: before the next in the queue is called, the
 /// connection is there.
-struct Turn {
+struct Lease {
     connection: Pooled,
     _place: OwnedSemaphorePermit,
     _share: Option<Share>,
@@ -124,14 +126,15 @@ impl Pool {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, DatabaseError> {
         let first = match self.attempt(owner, statement, parameters).await {
-            Err(error) if statement.effect.may_be_repeated_after(&error) => error,
+            Err(error) if statement.idempotency.may_be_repeated_after(&error) => error,
             answer => return answer,
         };
         info!(cause = %first, "ask the database again");
         metrics::counter!("database_retries_total").increment(1);
         // Whatever becomes of the second attempt, the first may have been carried out.
         let repeated = self.attempt(owner, statement, parameters).await;
-        repeated.map_err(|error| DatabaseError { undone: first.undone && error.undone, ..error })
+        repeated
+            .map_err(|error| DatabaseError { not_applied: first.not_applied && error.not_applied, ..error })
     }
 
     async fn attempt(
@@ -151,7 +154,10 @@ impl Pool {
             Ok(Answer::Error(error)) | Err(error) => error,
         };
         metrics::counter!("database_errors_total", "kind" => error.kind.name()).increment(1);
-        Err(DatabaseError { undone: error.undone || statement.effect == Effect::None, ..error })
+        Err(DatabaseError {
+            not_applied: error.not_applied || statement.idempotency == Idempotency::ReadOnly,
+            ..error
+        })
     }
 
     async fn ask(
@@ -161,18 +167,18 @@ impl Pool {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Answer, DatabaseError> {
         let parameters = statement.encoded(parameters).map_err(DatabaseError::fault)?;
-        let mut turn = self.take(owner).await?;
-        let line = turn.connection.line().clone();
+        let mut lease = self.take(owner).await?;
+        let line = lease.connection.line().clone();
         let asked = statement.clone();
         let work = async move {
-            let answer = turn.connection.ask(&asked, parameters).await;
-            (turn, answer)
+            let answer = lease.connection.ask(&asked, parameters).await;
+            (lease, answer)
         };
-        let flight = Flight::new(line, (statement.name, statement.effect), self.query, work);
+        let flight = Flight::new(line, (statement.name, statement.idempotency), self.query, work);
         flight.land().await.map(|(_turn, answer)| answer)
     }
 
-    async fn take(&self, owner: Option<&str>) -> Result<Turn, DatabaseError> {
+    async fn take(&self, owner: Option<&str>) -> Result<Lease, DatabaseError> {
         let begun = Instant::now();
         let lasting = self.manager.outage().is_some_and(|outage| outage > self.wait);
         // While the database is away requests must not pile up; a moment is enough to see that it is back.
@@ -187,7 +193,7 @@ impl Pool {
         &self,
         owner: Option<&str>,
         deadline: Instant,
-    ) -> Result<Turn, (DatabaseErrorKind, &'static str)> {
+    ) -> Result<Lease, (DatabaseErrorKind, &'static str)> {
         use DatabaseErrorKind::{Busy, Unreachable};
         // Those in front are waiting too: for a connection that can't be made.
         let late = |cause| {
@@ -208,7 +214,7 @@ impl Pool {
             let connection =
                 if connection.is_doubted() { probed(connection).await } else { Some(connection) };
             if let Some(connection) = connection {
-                return Ok(Turn { connection, _place: place, _share: share });
+                return Ok(Lease { connection, _place: place, _share: share });
             }
         }
     }

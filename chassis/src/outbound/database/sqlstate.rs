@@ -6,7 +6,7 @@
 
 use tokio_postgres::error::SqlState;
 
-use super::error::DatabaseErrorKind::{self, Fault, Lost, Passing, TimedOut};
+use super::error::DatabaseErrorKind::{self, Fault, Lost, TimedOut, Transient};
 
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(super) enum Fate {
 pub(super) struct Meaning {
     pub(super) kind: DatabaseErrorKind,
     /// Whether it proves that nothing was changed.
-    pub(super) undone: bool,
+    pub(super) not_applied: bool,
     pub(super) fate: Fate,
 }
 
@@ -35,19 +35,19 @@ use Fate::{Closed, Kept};
 const TABLE: &[Line] = &[
     // The statement took too long, or lost against another.
     ("57014", TimedOut, true, Kept, "cancelled by an operator or a statement_timeout; the session goes on", "A, postgres.c"),
-    ("55P03", Passing, true, Kept, "a lock_timeout: the lock may be free now", "A, proc.c"),
-    ("55006", Passing, true, Kept, "somebody else uses it at this moment", "A, dbcommands.c"),
-    ("40003", Passing, false, Closed, "it says that it doesn't know whether it was done", "A; distributed servers"),
-    ("40", Passing, true, Kept, "rolled back in favour of another (serialization, deadlock)", "A, predicate.c, deadlock.c"),
+    ("55P03", Transient, true, Kept, "a lock_timeout: the lock may be free now", "A, proc.c"),
+    ("55006", Transient, true, Kept, "somebody else uses it at this moment", "A, dbcommands.c"),
+    ("40003", Transient, false, Closed, "it says that it doesn't know whether it was done", "A; distributed servers"),
+    ("40", Transient, true, Kept, "rolled back in favour of another (serialization, deadlock)", "A, predicate.c, deadlock.c"),
     // The server lacks something at this moment.
-    ("53", Passing, true, Kept, "memory, disk or connections are short; the statement was rolled back", "A, mcxt.c, md.c"),
-    ("58", Passing, true, Kept, "a read or write of the server's failed; the statement was rolled back", "A, md.c"),
+    ("53", Transient, true, Kept, "memory, disk or connections are short; the statement was rolled back", "A, mcxt.c, md.c"),
+    ("58", Transient, true, Kept, "a read or write of the server's failed; the statement was rolled back", "A, md.c"),
     // This connection leads to what can't do it; another may lead elsewhere.
-    ("25006", Passing, true, Closed, "a server that became a replica, or a setting left behind in a pooler", "A, utility.c"),
-    ("25P02", Passing, true, Closed, "a transaction that isn't ours was left open, and failed", "A, postgres.c"),
-    ("0A000", Passing, true, Closed, "\"cached plan must not change result type\": the table has changed", "plancache.c"),
-    ("26000", Passing, true, Closed, "a pooler that doesn't know what we have prepared", "A, prepare.c; PgBouncer"),
-    ("42P05", Passing, true, Closed, "a pooler in which somebody else has prepared under our name", "A, prepare.c; PgBouncer"),
+    ("25006", Transient, true, Closed, "a server that became a replica, or a setting left behind in a pooler", "A, utility.c"),
+    ("25P02", Transient, true, Closed, "a transaction that isn't ours was left open, and failed", "A, postgres.c"),
+    ("0A000", Transient, true, Closed, "\"cached plan must not change result type\": the table has changed", "plancache.c"),
+    ("26000", Transient, true, Closed, "a pooler that doesn't know what we have prepared", "A, prepare.c; PgBouncer"),
+    ("42P05", Transient, true, Closed, "a pooler in which somebody else has prepared under our name", "A, prepare.c; PgBouncer"),
     // The session was ended for its idleness or age: what it was asked afterwards it never read.
     ("57P05", Lost, true, Closed, "idle_session_timeout ends only who is idle", "A, postgres.c"),
     ("25P03", Lost, true, Closed, "idle_in_transaction_session_timeout rolls the transaction back", "A, postgres.c"),
@@ -68,9 +68,9 @@ pub(super) fn meaning(code: &SqlState) -> Meaning {
         .iter()
         .find(|line| line.0 == code)
         .or_else(|| TABLE.iter().find(|line| code.get(..2) == Some(line.0)));
-    let (kind, undone, fate) =
-        line.map_or((Fault, true, Kept), |&(_, kind, undone, fate, ..)| (kind, undone, fate));
-    Meaning { kind, undone, fate }
+    let (kind, not_applied, fate) =
+        line.map_or((Fault, true, Kept), |&(_, kind, not_applied, fate, ..)| (kind, not_applied, fate));
+    Meaning { kind, not_applied, fate }
 }
 
 #[cfg(test)]
@@ -79,27 +79,27 @@ mod tests {
 
     #[test]
     fn a_code_says_whether_to_ask_again_whether_something_was_changed_and_what_becomes_of_the_connection() {
-        for (code, kind, undone, fate) in [
+        for (code, kind, not_applied, fate) in [
             ("57014", TimedOut, true, Kept),
-            ("0A000", Passing, true, Closed),
-            ("26000", Passing, true, Closed),
-            ("42P05", Passing, true, Closed),
-            ("25006", Passing, true, Closed),
-            ("25P02", Passing, true, Closed),
+            ("0A000", Transient, true, Closed),
+            ("26000", Transient, true, Closed),
+            ("42P05", Transient, true, Closed),
+            ("25006", Transient, true, Closed),
+            ("25P02", Transient, true, Closed),
             ("25P03", Lost, true, Closed),
             ("25P04", Lost, true, Closed),
-            ("40000", Passing, true, Kept),
-            ("40001", Passing, true, Kept),
-            ("40P01", Passing, true, Kept),
-            ("40003", Passing, false, Closed),
-            ("53000", Passing, true, Kept),
-            ("53100", Passing, true, Kept),
-            ("53200", Passing, true, Kept),
-            ("53300", Passing, true, Kept),
-            ("55P03", Passing, true, Kept),
-            ("55006", Passing, true, Kept),
-            ("58030", Passing, true, Kept),
-            ("58P01", Passing, true, Kept),
+            ("40000", Transient, true, Kept),
+            ("40001", Transient, true, Kept),
+            ("40P01", Transient, true, Kept),
+            ("40003", Transient, false, Closed),
+            ("53000", Transient, true, Kept),
+            ("53100", Transient, true, Kept),
+            ("53200", Transient, true, Kept),
+            ("53300", Transient, true, Kept),
+            ("55P03", Transient, true, Kept),
+            ("55006", Transient, true, Kept),
+            ("58030", Transient, true, Kept),
+            ("58P01", Transient, true, Kept),
             ("57P01", Lost, false, Closed),
             ("57P02", Lost, false, Closed),
             ("57P03", Lost, false, Closed),
@@ -115,7 +115,7 @@ mod tests {
             ("XX000", Fault, true, Kept),
             ("?", Fault, true, Kept),
         ] {
-            assert_eq!(meaning(&SqlState::from_code(code)), Meaning { kind, undone, fate }, "{code}");
+            assert_eq!(meaning(&SqlState::from_code(code)), Meaning { kind, not_applied, fate }, "{code}");
         }
     }
 

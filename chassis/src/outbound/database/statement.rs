@@ -1,8 +1,9 @@
-//! A statement: what it is called, what it does, what it takes. It can't be mistaken for another, nor another for it.
+//! A statement: its name, whether it may be sent again, its parameters. It can't be mistaken for another, nor another for
+//! it.
 //!
-//! Behind a pooler, a name under which a statement was prepared may stand for what somebody else prepared. So each
-//! statement takes its own name as its first parameter and does nothing unless that is the name it has, and each row of
-//! its answer says what ran. There is always a row: one that was not `found` is none of the answer.
+//! Behind a pooler, the name of a prepared statement may stand for a statement that somebody else prepared. So each statement
+//! takes its own name as its first parameter and does nothing under another, and each row of its answer says what ran. There
+//! is always a row: one that was not `found` is not part of the answer.
 
 use std::{borrow::Cow, fmt};
 
@@ -15,28 +16,28 @@ use tokio_postgres::{
 
 use super::error::DatabaseError;
 
-/// The columns that each answer begins with: what ran, and whether the row is one of the answer.
+/// The columns that each answer begins with: what ran, and whether the row is part of the answer.
 const RAN: usize = 0;
 const FOUND: usize = 1;
 
-/// What a statement does to the tables, which says whether it may be sent again.
+/// Whether a statement may be sent again when nobody knows whether it was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Nothing. A read.
-    None,
-    /// The same, however often it is sent: an insert whose id was made before.
-    Once,
-    /// Something more each time it is sent.
-    Each,
+pub enum Idempotency {
+    /// It changes nothing.
+    ReadOnly,
+    /// Sent twice, it changes what it changes once: an insert whose id was made before.
+    Idempotent,
+    /// Each time it is sent it may change something more.
+    NotIdempotent,
 }
 
-impl Effect {
-    /// A name for counting.
+impl Idempotency {
+    /// A label for metrics.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::None => "none",
-            Self::Once => "once",
-            Self::Each => "each",
+            Self::ReadOnly => "read_only",
+            Self::Idempotent => "idempotent",
+            Self::NotIdempotent => "not_idempotent",
         }
     }
 }
@@ -52,7 +53,7 @@ impl Effect {
 #[derive(Clone, Debug)]
 pub struct Statement {
     pub(super) name: &'static str,
-    pub(super) effect: Effect,
+    pub(super) idempotency: Idempotency,
     pub(super) sql: Cow<'static, str>,
     types: &'static [Type],
 }
@@ -61,11 +62,11 @@ impl Statement {
     /// `types` are those of its parameters but the first; `UNKNOWN` is for the server to find out.
     pub const fn new(
         name: &'static str,
-        effect: Effect,
+        idempotency: Idempotency,
         sql: Cow<'static, str>,
         types: &'static [Type],
     ) -> Self {
-        Self { name, effect, sql, types }
+        Self { name, idempotency, sql, types }
     }
 
     /// Its text.
@@ -187,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_parameter_that_does_not_fit_is_not_sent() {
-        let statement = Statement::new("x", Effect::None, Cow::Borrowed("select"), &[Type::INT8]);
+        let statement = Statement::new("x", Idempotency::ReadOnly, Cow::Borrowed("select"), &[Type::INT8]);
         assert!(statement.encoded(&[&7_i64]).is_ok());
         for wrong in [&[][..], &[&"7" as &(dyn ToSql + Sync)], &[&7_i64, &7_i64]] {
             assert!(statement.encoded(wrong).is_err());

@@ -1,0 +1,99 @@
+//! Exponential back-off for whatever is tried again until it works, and which of its failures are worth a log line.
+
+use std::time::Duration;
+
+/// Waits that double with each failure in a row, from `min` to `max`.
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    min: Duration,
+    max: Duration,
+    failures: u32,
+    cause: String,
+}
+
+/// Whether a failure says anything that the one before it did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The first failure in a row, or one with another cause than the last.
+    New,
+    /// The same again.
+    Known,
+}
+
+impl Backoff {
+    /// No failure yet. `max` is raised to `min` if it is less.
+    pub fn new(min: Duration, max: Duration) -> Self {
+        Self { min, max: max.max(min), failures: 0, cause: String::new() }
+    }
+
+    /// Counts a failed attempt.
+    pub fn fail(&mut self, cause: impl ToString) -> News {
+        let cause = cause.to_string();
+        let news = if self.failures > 0 && cause == self.cause { News::Known } else { News::New };
+        self.failures = self.failures.saturating_add(1);
+        self.cause = cause;
+        news
+    }
+
+    /// An attempt worked: the next failure is the first again.
+    pub fn succeed(&mut self) {
+        self.failures = 0;
+    }
+
+    /// How many attempts in a row have failed.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// How long to wait before the next attempt: `min` after the first failure; nothing before it.
+    pub fn wait(&self) -> Duration {
+        let Some(doublings) = self.failures.checked_sub(1) else { return Duration::ZERO };
+        self.min.saturating_mul(2u32.saturating_pow(doublings)).min(self.max)
+    }
+
+    /// The same, less up to half of it at random: replicas that failed together don't try again together.
+    pub fn jittered_wait(&self) -> Duration {
+        self.wait().mul_f64(0.5 + 0.5 * fastrand::f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIN: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn waits_double_up_to_their_bound_and_begin_anew_after_a_success() {
+        let mut backoff = Backoff::new(MIN, 10 * MIN);
+        assert_eq!(backoff.wait(), Duration::ZERO);
+        for secs in [1, 2, 4, 8, 10, 10] {
+            backoff.fail("away");
+            assert_eq!(backoff.wait(), secs * MIN);
+            let jittered = backoff.jittered_wait();
+            assert!(jittered >= backoff.wait() / 2 && jittered <= backoff.wait(), "{jittered:?}");
+        }
+        backoff.succeed();
+        backoff.fail("away");
+        assert_eq!((backoff.wait(), backoff.failures()), (MIN, 1));
+    }
+
+    #[test]
+    fn no_number_of_failures_is_too_many() {
+        let mut backoff = Backoff::new(MIN, Duration::MAX);
+        for _ in 0..100 {
+            backoff.fail("away");
+        }
+        assert!(backoff.wait() >= Duration::from_secs(u32::MAX.into()));
+        assert_eq!(Backoff::new(MIN, Duration::ZERO).max, MIN);
+    }
+
+    #[test]
+    fn a_failure_is_news_once_and_again_after_a_success_or_for_another_cause() {
+        let mut backoff = Backoff::new(MIN, MIN);
+        let told = ["away", "away", "refused", "refused", "away"].map(|cause| backoff.fail(cause));
+        assert_eq!(told, [News::New, News::Known, News::New, News::Known, News::New]);
+        backoff.succeed();
+        assert_eq!(backoff.fail("away"), News::New);
+    }
+}
