@@ -26,14 +26,14 @@ pub use session::*;
 pub use tokens::*;
 
 /// More than this fits into no sidecar's memory.
-const REMEMBERED_MAX: u64 = 10_000_000;
+const CACHE_ENTRIES_MAX: u64 = 10_000_000;
 
 const GENERAL: Bounds = &[
     ("leeway_secs", 0..=300),
     ("verdict_max_age_secs", 0..=119),
     ("token_bytes_max", 256..=1_048_576),
     ("revocation_lag_secs", 0..=300),
-    ("lookups_remembered_max", 0..=REMEMBERED_MAX),
+    ("lookups_cache_entries_max", 0..=CACHE_ENTRIES_MAX),
 ];
 const JWKS: Bounds = &[
     // Ten years.
@@ -44,7 +44,7 @@ const JWKS: Bounds = &[
     ("timeout_ms", 1..=120_000),
     ("first_timeout_ms", 1..=300_000),
 ];
-const JWT: Bounds = &[("remembered_secs", 0..=300), ("remembered_max", 0..=REMEMBERED_MAX)];
+const JWT: Bounds = &[("cache_secs", 0..=300), ("cache_entries_max", 0..=CACHE_ENTRIES_MAX)];
 const SESSION: Bounds = &[("timeout_ms", 1..=120_000), ("overtime_ms", 0..=300_000)];
 const IDENTITY: Bounds = &[("life_secs", 1..=identity::ASSERTION_LIFE_MAX.as_secs())];
 
@@ -73,7 +73,7 @@ pub struct Settings {
     pub token_bytes_max: usize,
     #[serde(rename = "revocation_lag_secs", deserialize_with = "settings::secs")]
     pub revocation_lag: Duration,
-    pub lookups_remembered_max: u64,
+    pub lookups_cache_entries_max: u64,
     pub email: Emails,
     pub better_auth: BetterAuth,
     pub hs256: Hs256,
@@ -276,6 +276,14 @@ impl settings::Settings for Settings {
         emptied: &[],
         // People copy it with quotes, and with `psql` in front.
         forgiving: &["database.url"],
+        renamed: &[
+            ("lookups_remembered_max", "lookups_cache_entries_max"),
+            ("jwt.remembered_secs", "jwt.cache_secs"),
+            ("jwt.remembered_max", "jwt.cache_entries_max"),
+            ("database.wait_ms", "database.acquire_timeout_ms"),
+            ("database.idle_secs", "database.idle_timeout_secs"),
+            ("database.life_secs", "database.max_lifetime_secs"),
+        ],
     };
 
     type Plan = Self;
@@ -423,7 +431,7 @@ mod tests {
         let lag = ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "0");
         assert!(remarks(&[lag]).contains("AUTH_VERIFIER_SESSION__TIMEOUT_MS (1500 ms)"));
         assert_eq!(remarks(&[lag, ("AUTH_VERIFIER_SESSION__LOOKUP", "off")]), "");
-        let slow = ("AUTH_VERIFIER_DATABASE__WAIT_MS", "60000");
+        let slow = ("AUTH_VERIFIER_DATABASE__ACQUIRE_TIMEOUT_MS", "60000");
         assert!(remarks(&[database, slow]).contains("has had its 62000 ms"));
         for (name, most) in [
             ("AUTH_VERIFIER_SESSION__TIMEOUT_MS", "120000"),
@@ -483,8 +491,8 @@ mod tests {
             ("CA_FILE", "/nowhere/ca.pem"),
             ("DANGEROUS_PLAINTEXT", "yes"),
             ("POOL_MAX", "0"),
-            ("WAIT_MS", "0"),
-            ("LIFE_SECS", "0"),
+            ("ACQUIRE_TIMEOUT_MS", "0"),
+            ("MAX_LIFETIME_SECS", "0"),
             ("SESSION_TABLE", &"x".repeat(64)),
             ("COLUMNS", "kebab"),
         ] {

@@ -5,3 +5,5 @@ pub mod request_id;
 pub mod access_log;
 
 pub mod problem;
+
+pub mod method;

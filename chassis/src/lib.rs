@@ -19,6 +19,10 @@ pub mod backoff;
 
 pub mod json;
 
+pub mod header;
+
+pub mod clock;
+
 /// The one boxed body that travels through every service.
 pub use axum::body::Body;
 

@@ -5,11 +5,10 @@ mod memory;
 pub mod ops;
 pub mod signals;
 
-use std::{convert::Infallible, ffi::OsString, io, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use futures_util::future::{join, join_all};
-use http::{Request, Response};
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
@@ -17,7 +16,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tower::util::BoxCloneSyncService;
 use tracing::{info, warn};
 
 use self::{
@@ -25,9 +23,9 @@ use self::{
     signals::{Asked, Signals},
 };
 use crate::{
-    Body, BoxError,
+    BoxError,
     layer::access_log,
-    serve::{self, HttpService, ServerSettings},
+    serve::{self, HttpService, ServerSettings, Stack},
     settings::{self, Environment, Settings, SettingsError},
     telemetry::{self, LogFormat, lines},
 };
@@ -119,13 +117,10 @@ pub struct Process {
     pub readiness: Readiness,
     traffic: TcpListener,
     ops: TcpListener,
-    further: Vec<(TcpListener, AnyService)>,
+    further: Vec<(TcpListener, Stack)>,
     prefix: String,
     server: ServerSettings,
 }
-
-/// A finished stack, of whichever type.
-type AnyService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
 impl Process {
     /// Takes both addresses.
@@ -143,20 +138,20 @@ impl Process {
 
     /// Takes one more address, on which `service` is served for as long as the traffic is, with bounds of the same
     /// size. `key` ends the name of the variable that sets it.
-    pub async fn also<S: HttpService>(
+    pub async fn also(
         &mut self,
         key: &str,
         address: SocketAddr,
-        service: S,
+        service: impl HttpService,
     ) -> Result<(), StartError> {
         let listener = bind(&self.prefix, key, address).await?;
         info!(key, address = local(&listener), "one more address");
-        self.further.push((listener, AnyService::new(service)));
+        self.further.push((listener, Stack::new(service)));
         Ok(())
     }
 
     /// Serves until told to stop, then drains: not ready first, then no new connections, then what is in flight.
-    pub async fn serve<S: HttpService>(self, service: S) {
+    pub async fn serve(self, service: impl HttpService) {
         let Self { stop, readiness, traffic, ops, further, prefix, server } = self;
         let server = server.within_files(file_limit(), 1 + further.len(), &prefix);
         let end_secs = (server.drain_delay + server.drain + END).as_secs();

@@ -4,9 +4,8 @@
 //! how many of them one address has; how long one may idle; how long a head may take, and how large it may be; how many
 //! streams a connection may hold, how slowly each may be taken or sent, and how long a drain waits.
 
-use std::{convert::Infallible, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
-use http::{Request, Response};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
@@ -16,10 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tower::Service;
 use tracing::{debug, info, warn};
-
-use crate::Body;
 
 mod connection;
 mod exchange;
@@ -27,6 +23,7 @@ mod files;
 mod io;
 mod patience;
 mod places;
+mod service;
 mod settings;
 mod streams;
 pub mod trusted_proxies;
@@ -35,6 +32,7 @@ use connection::{Bounds, Connection, Graceful};
 pub use exchange::TooSlow;
 pub use files::FILES_MIN;
 use places::Places;
+pub use service::{HttpService, Stack};
 pub use settings::ServerSettings;
 use streams::{Front, Streams};
 
@@ -58,36 +56,18 @@ const PING_WAIT: Duration = Duration::from_secs(10);
 /// After an `accept` that failed: out of file descriptors, as a rule; trying again at once would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A finished stack: takes a request, always has an answer.
-pub trait HttpService:
-    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
-    + Clone
-    + Send
-    + Sync
-    + 'static
-{
-}
-
-impl<S> HttpService for S where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
-        + Clone
-        + Send
-        + Sync
-        + 'static
-{
-}
-
 /// Who is at the other end of the connection; among the extensions of every request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
 /// Serves `listener` until `stop`, then lets what is in flight finish, for at most `settings.drain`.
-pub async fn serve<S: HttpService>(
+pub async fn serve(
     listener: TcpListener,
-    service: S,
+    service: impl HttpService,
     settings: &ServerSettings,
     stop: CancellationToken,
 ) {
+    let stack = Stack::new(service);
     let bounds = Arc::new(Bounds::new(settings));
     let places = Places::new(settings);
     let settings = Arc::new(settings.clone());
@@ -119,7 +99,7 @@ pub async fn serve<S: HttpService>(
             continue;
         };
         io::prepare(&stream);
-        let front = Front { service: service.clone(), peer: Peer(address), connection };
+        let front = Front { stack: stack.clone(), peer: Peer(address), connection };
         let (settings, cut) = (settings.clone(), cut.clone());
         tokio::spawn(async move {
             tokio::select! {
@@ -145,7 +125,7 @@ pub async fn serve<S: HttpService>(
 }
 
 /// Serves one connection, to its end.
-async fn converse<S: HttpService>(stream: TcpStream, front: Front<S>, settings: &ServerSettings) {
+async fn converse(stream: TcpStream, front: Front, settings: &ServerSettings) {
     let (connection, Peer(peer)) = (front.connection.clone(), front.peer);
     let stream = io::Recorded::new(stream, connection.clone(), io::abort);
     let builder = protocol(settings, Streams(connection.clone()));
@@ -184,9 +164,9 @@ fn protocol(settings: &ServerSettings, streams: Streams) -> auto::Builder<Stream
 }
 
 /// hyper's connection of a [`Front`].
-type Served<'a, S> = auto::Connection<'a, TokioIo<io::Recorded<TcpStream>>, Front<S>, Streams>;
+type Served<'a> = auto::Connection<'a, TokioIo<io::Recorded<TcpStream>>, Front, Streams>;
 
-impl<S: HttpService> Graceful for Served<'_, S> {
+impl Graceful for Served<'_> {
     fn graceful_shutdown(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }

@@ -78,6 +78,7 @@ mod tests {
             bounds: &[("limits", &[("body_bytes", 1..=1000), ("wait_ms", 1..=60)])],
             emptied: &["names"],
             forgiving: &[],
+            renamed: &[("limits.pause_ms", "limits.wait_ms")],
         };
 
         type Plan = Self;
@@ -339,6 +340,15 @@ mod tests {
             let error = example(&[(name, value)]).unwrap_err();
             assert!(error.contains(want), "{error}");
         }
+    }
+
+    #[test]
+    fn an_old_name_is_told_with_the_new_one() {
+        let error = example(&[("TWO_WORDS_LIMITS__PAUSE_MS", "5")]).unwrap_err();
+        assert_eq!(error, "TWO_WORDS_LIMITS__PAUSE_MS: is now TWO_WORDS_LIMITS__WAIT_MS");
+        let path = file("renamed.toml", "[limits]\npause_ms = 5");
+        let error = example(&[("TWO_WORDS_CONFIG", &path)]).unwrap_err();
+        assert_eq!(error, "limits.pause_ms: is now limits.wait_ms");
     }
 
     #[test]

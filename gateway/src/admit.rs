@@ -41,7 +41,7 @@ impl Limits {
     /// Builds them from settings that were checked.
     pub fn new(settings: &Settings) -> Self {
         let limits = &settings.limits;
-        let idle = settings.upstream.idle;
+        let idle = limits.body_idle;
         Self {
             room: Arc::new(Semaphore::new(limits.requests_max)),
             clients: Shares::new(limits.requests_per_client_max),

@@ -88,7 +88,7 @@ impl Authenticate {
             }
         };
         if let Some(caller) = &caller {
-            tracing::Span::current().record("user", caller.user.as_str());
+            chassis::layer::access_log::user(caller.user.as_str());
             if !caller.is_by_bearer() {
                 let request = sanitized.request();
                 let scheme = sanitized.client().scheme();

@@ -3,7 +3,7 @@
 //! The headers are tower-http's. Two things are not as it does them: it takes every `OPTIONS` for a preflight,
 //! which would let such a request by the authentication, and it tells an unknown origin what would be allowed.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use chassis::{Body, layer::request_id, serve::HttpService};
 use http::{HeaderName, Method, Request, Response, header};
@@ -37,8 +37,9 @@ pub fn cors<S: HttpService>(inner: S, settings: &Cors) -> impl HttpService {
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(EXPOSED)
         .max_age(settings.max_age);
-    let layered = layer.layer(unhide_options(inner));
-    service_fn(move |request: Request<Body>| {
+    let inner = Arc::new(inner);
+    let layered = layer.layer(service_fn(move |request| unhide_options(inner.clone(), request)));
+    move |request: Request<Body>| {
         let layered = layered.clone();
         async move {
             let Ok(mut response) = layered.oneshot(hide_options(request)).await;
@@ -47,9 +48,9 @@ pub fn cors<S: HttpService>(inner: S, settings: &Cors) -> impl HttpService {
             } else {
                 take_off(&mut response);
             }
-            Ok::<_, Infallible>(response)
+            response
         }
-    })
+    }
 }
 
 /// The most names that a service's own list may add to ours.
@@ -114,11 +115,12 @@ fn hide_options(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-fn unhide_options<S: HttpService>(inner: S) -> impl HttpService {
-    service_fn(move |mut request: Request<Body>| {
-        if request.extensions_mut().remove::<RealOptions>().is_some() {
-            *request.method_mut() = Method::OPTIONS;
-        }
-        inner.clone().oneshot(request)
-    })
+async fn unhide_options<S: HttpService>(
+    inner: Arc<S>,
+    mut request: Request<Body>,
+) -> Result<Response<Body>, Infallible> {
+    if request.extensions_mut().remove::<RealOptions>().is_some() {
+        *request.method_mut() = Method::OPTIONS;
+    }
+    Ok(inner.call(request).await)
 }

@@ -1,14 +1,9 @@
 //! Where a refusal becomes an answer: one list of what can go wrong, one table of what the client is told.
 
-use std::{convert::Infallible, net::IpAddr};
+use std::net::IpAddr;
 
-use chassis::{
-    Body,
-    layer::problem::{self, Problem},
-    serve::HttpService,
-};
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use tower::service_fn;
+use chassis::{Body, layer::problem::Problem};
+use http::{HeaderValue, Response, StatusCode, header};
 use tracing::{error, info, warn};
 
 /// A request that is turned away, or could not be served.
@@ -225,22 +220,10 @@ impl Refusal {
     }
 }
 
-/// Turns what `walk` refuses into answers, and writes them out.
-pub fn answer<W, F>(walk: W) -> impl HttpService
-where
-    W: Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Result<Response<Body>, Refusal>> + Send,
-{
-    problem::answer(service_fn(move |request: Request<Body>| {
-        let walk = walk.clone();
-        async move {
-            let response = walk(request).await.unwrap_or_else(|refusal| {
-                refusal.log();
-                Problem::from(&refusal).response()
-            });
-            Ok::<_, Infallible>(response)
-        }
-    }))
+/// The answer to a request that is refused.
+pub fn answer(refusal: Refusal) -> Response<Body> {
+    refusal.log();
+    Problem::from(&refusal).response()
 }
 
 /// An answer that the gateway gives by itself: that it is there.

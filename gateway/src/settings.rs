@@ -43,6 +43,7 @@ const LIMITS: Bounds = &[
     ("body_secs", BODY_SECS),
     ("body_rate", RATE),
     ("body_grace_secs", 1..=600),
+    ("body_idle_secs", 1..=3600),
     ("answer_rate", RATE),
     ("target_bytes", 256..=TARGET_BYTES_MAX),
     ("requests_max", 1..=1_000_000),
@@ -154,6 +155,8 @@ pub struct Limits {
     pub body_rate: u32,
     #[serde(rename = "body_grace_secs", deserialize_with = "settings::secs")]
     pub body_grace: Duration,
+    #[serde(rename = "body_idle_secs", deserialize_with = "settings::secs")]
+    pub body_idle: Duration,
     pub answer_rate: u32,
     pub target_bytes: usize,
     pub requests_max: usize,
@@ -232,6 +235,7 @@ impl settings::Settings for Settings {
         // Whoever leaves no origin wants no page, and least of all those of localhost.
         emptied: &["cors.allowed_origins"],
         forgiving: &[],
+        renamed: &[],
     };
 
     type Plan = Self;
@@ -426,6 +430,8 @@ mod tests {
             ("GATEWAY_LIMITS__BODY_RATE", "1073741825"),
             ("GATEWAY_LIMITS__BODY_GRACE_SECS", "0"),
             ("GATEWAY_LIMITS__BODY_GRACE_SECS", "601"),
+            ("GATEWAY_LIMITS__BODY_IDLE_SECS", "0"),
+            ("GATEWAY_LIMITS__BODY_IDLE_SECS", "3601"),
             ("GATEWAY_LIMITS__ANSWER_RATE", "0"),
             ("GATEWAY_LIMITS__ANSWER_RATE", "1073741825"),
             ("GATEWAY_UPSTREAM__POOL_IDLE_SECS", "0"),

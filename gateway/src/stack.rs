@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chassis::{
     Body,
-    layer::{access_log, request_id},
+    layer::{access_log::AccessLogged, problem::Rim, request_id::Assign},
     serve::{HttpService, trusted_proxies::TrustedProxies},
 };
 use http::{Request, Response};
@@ -41,14 +41,9 @@ pub fn stack(settings: &Settings) -> impl HttpService {
         ),
         forward: Forward::new(settings),
     };
-    let rim = refusal::answer(move |request| {
-        let walk = walk.clone();
-        async move { walk.walk(request).await }
-    });
-    request_id::name(access_log::trace(cors::cors(rim, &settings.cors)))
+    Assign(AccessLogged(cors::cors(Rim(walk), &settings.cors)))
 }
 
-#[derive(Clone)]
 struct Walk {
     trusted: Arc<TrustedProxies>,
     limits: Limits,
@@ -56,6 +51,12 @@ struct Walk {
     cookies: CookiePrefixes,
     authenticate: Authenticate,
     forward: Forward,
+}
+
+impl HttpService for Walk {
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        self.walk(request).await.unwrap_or_else(refusal::answer)
+    }
 }
 
 impl Walk {

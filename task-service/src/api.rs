@@ -42,7 +42,7 @@ pub(crate) struct Api {
 }
 
 /// The routes. Each demands a [`Caller`](crate::trust::Caller), so they stand behind
-/// [`trust`](crate::trust::trust()) or answer nobody.
+/// [`Trusted`](crate::trust::Trusted) or answer nobody.
 pub fn router(store: Store, limits: Limits) -> Router {
     let mut router = Router::new();
     for tasks in ["/api/tasks", "/api/{user_id}/tasks"] {

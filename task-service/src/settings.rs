@@ -76,6 +76,7 @@ impl settings::Settings for Settings {
         emptied: &[],
         // People copy it with quotes, and with `psql` in front.
         forgiving: &["database.url"],
+        renamed: DatabaseSettings::RENAMED,
     };
 
     type Plan = Self;
@@ -137,11 +138,11 @@ mod tests {
             ("TASK_SERVICE_DATABASE__CA_FILE", "/nowhere/ca.pem"),
             ("TASK_SERVICE_DATABASE__POOL_MAX", "0"),
             ("TASK_SERVICE_DATABASE__POOL_MAX", "1001"),
-            ("TASK_SERVICE_DATABASE__WAIT_MS", "0"),
+            ("TASK_SERVICE_DATABASE__ACQUIRE_TIMEOUT_MS", "0"),
             ("TASK_SERVICE_DATABASE__CONNECT_MS", "0"),
             ("TASK_SERVICE_DATABASE__QUERY_MS", "0"),
-            ("TASK_SERVICE_DATABASE__IDLE_SECS", "0"),
-            ("TASK_SERVICE_DATABASE__LIFE_SECS", "0"),
+            ("TASK_SERVICE_DATABASE__IDLE_TIMEOUT_SECS", "0"),
+            ("TASK_SERVICE_DATABASE__MAX_LIFETIME_SECS", "0"),
             ("TASK_SERVICE_LIMITS__BODY_BYTES", "0"),
             ("TASK_SERVICE_LIMITS__BODY_MS", "0"),
             ("TASK_SERVICE_LIMITS__USER_CONNECTIONS_PERCENT", "0"),

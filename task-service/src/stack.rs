@@ -3,26 +3,21 @@
 use std::sync::Arc;
 
 use chassis::{
-    Body,
-    layer::{access_log, problem, request_id},
+    layer::{access_log::AccessLogged, problem::Rim, request_id::Assign},
     serve::HttpService,
 };
-use http::Request;
-use tower::{ServiceExt, service_fn};
 
 use crate::{
     api,
     settings::Limits,
     store::Store,
-    trust::{self, Trust},
+    trust::{Trust, Trusted},
 };
 
 /// The whole stack.
 pub fn stack(trust: Arc<Trust>, store: Store, limits: Limits) -> impl HttpService {
-    let router = api::router(store, limits);
-    let api = service_fn(move |request: Request<Body>| router.clone().oneshot(request));
     // Before any routing: whoever is not let in learns nothing about what there is.
-    let trusted = trust::trust(trust, api);
+    let trusted = Trusted { trust, inner: api::router(store, limits) };
     // Outside of all, so that a refusal has an id, an access line and a body too.
-    request_id::name(access_log::trace(problem::answer(trusted)))
+    Assign(AccessLogged(Rim(trusted)))
 }

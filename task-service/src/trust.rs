@@ -5,7 +5,6 @@
 //! nowhere else.
 
 use std::{
-    convert::Infallible,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -13,7 +12,7 @@ use std::{
 use axum::extract::FromRequestParts;
 use chassis::{
     Body,
-    layer::problem::Problem,
+    layer::{access_log, problem::Problem},
     outbound::{
         client,
         refreshed::{self, Refreshed, Policy, Refetched, Source},
@@ -21,11 +20,10 @@ use chassis::{
     serve::HttpService,
     settings::ServiceUrl,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use identity::{ASSERTION, KeySet, Proof, Rejection, USER_ID, UserId};
 use jsonwebtoken::DecodingKey;
-use tower::{ServiceExt, service_fn};
-use tracing::{Span, debug, info, warn};
+use tracing::{debug, info, warn};
 
 /// How long a connection to auth-verifier may take to stand.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -114,20 +112,24 @@ impl From<Rejection> for Distrust {
 }
 
 /// Lets in who proves who they are, as a [`Caller`] among the request's extensions.
-pub fn trust<S: HttpService>(trust: Arc<Trust>, inner: S) -> impl HttpService {
-    service_fn(move |mut request: Request<Body>| {
-        let (trust, inner) = (trust.clone(), inner.clone());
-        async move {
-            match trust.caller(request.headers(), now()).await {
-                Ok(caller) => {
-                    Span::current().record("user", caller.id().as_str());
-                    request.extensions_mut().insert(caller);
-                    inner.oneshot(request).await
-                }
-                Err(distrust) => Ok::<_, Infallible>(refusal(&distrust).response()),
+pub struct Trusted<S> {
+    /// What proofs are checked by.
+    pub trust: Arc<Trust>,
+    /// What stands behind.
+    pub inner: S,
+}
+
+impl<S: HttpService> HttpService for Trusted<S> {
+    async fn call(&self, mut request: Request<Body>) -> Response<Body> {
+        match self.trust.caller(request.headers(), now()).await {
+            Ok(caller) => {
+                access_log::user(caller.id().as_str());
+                request.extensions_mut().insert(caller);
+                self.inner.call(request).await
             }
+            Err(distrust) => refusal(&distrust).response(),
         }
-    })
+    }
 }
 
 fn refusal(distrust: &Distrust) -> Problem {

@@ -225,7 +225,7 @@ impl Lookups {
                 sessions,
                 database,
                 compared,
-                remembered: cache("lookups", settings.lookups_remembered_max).build(),
+                remembered: cache("lookups", settings.lookups_cache_entries_max).build(),
                 refused: cache("refused_lookups", REFUSED_MAX).build(),
                 proven,
                 remembering: Mutex::default(),

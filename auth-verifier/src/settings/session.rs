@@ -198,7 +198,7 @@ impl Settings {
         if self.reads().any() && database > timeout + overtime {
             remarks.push(format!(
                 "a look-up may take {} ms (AUTH_VERIFIER_SESSION__TIMEOUT_MS and …__OVERTIME_MS), and is cut short before the \
-                 database has had its {} ms (AUTH_VERIFIER_DATABASE__WAIT_MS and …__QUERY_MS)",
+                 database has had its {} ms (AUTH_VERIFIER_DATABASE__ACQUIRE_TIMEOUT_MS and …__QUERY_MS)",
                 (timeout + overtime).as_millis(),
                 database.as_millis(),
             ));

@@ -77,9 +77,9 @@ pub enum KeySource {
 #[expect(missing_docs, reason = "defaults.toml explains each one")]
 pub struct Jwt {
     pub revocation: Revocation,
-    #[serde(rename = "remembered_secs", deserialize_with = "settings::secs")]
-    pub remembered: Duration,
-    pub remembered_max: u64,
+    #[serde(rename = "cache_secs", deserialize_with = "settings::secs")]
+    pub cache: Duration,
+    pub cache_entries_max: u64,
 }
 
 /// The OAuth provider's access tokens.

@@ -1,6 +1,6 @@
 //! What a verdict says to whoever asked, whichever protocol it is spoken in.
 
-use chassis::layer::problem::Problem;
+use chassis::layer::{access_log, problem::Problem};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 pub fn to(verdict: Verdict) -> Result<Caller, Problem> {
     match verdict {
         Verdict::Known(caller) => {
-            tracing::Span::current().record("user", caller.user.as_str());
+            access_log::user(caller.user.as_str());
             Ok(caller)
         }
         Verdict::Rejected(rejection) => Err(rejected(&rejection)),

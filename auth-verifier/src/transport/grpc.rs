@@ -5,14 +5,14 @@
 
 pub mod message;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use chassis::{
     Body,
     layer::{
-        access_log,
-        problem::{self, Problem},
-        request_id::{self, RequestId},
+        access_log::AccessLogged,
+        problem::{Problem, Rim},
+        request_id::{self, Assign, RequestId},
     },
     serve::{HttpService, trusted_proxies::FORWARDED_FOR},
 };
@@ -47,12 +47,16 @@ const CREDENTIALS: [HeaderName; 2] = [header::AUTHORIZATION, header::COOKIE];
 
 /// The whole stack.
 pub fn stack(verifier: Arc<Verifier>) -> impl HttpService {
-    let service = service_fn(move |request: Request<Body>| {
-        let verifier = verifier.clone();
+    Assign(AccessLogged(Rim(Check(verifier))))
+}
+
+struct Check(Arc<Verifier>);
+
+impl HttpService for Check {
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
         // Boxed, or the compiler gives up on the depth of the types.
-        async move { Ok::<_, Infallible>(Box::pin(call(&verifier, request)).await) }
-    });
-    request_id::name(access_log::trace(problem::answer(service)))
+        Box::pin(call(&self.0, request)).await
+    }
 }
 
 async fn call(verifier: &Verifier, request: Request<Body>) -> Response<Body> {

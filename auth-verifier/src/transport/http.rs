@@ -9,17 +9,15 @@ use axum::{
     routing::{any, get},
 };
 use chassis::{
-    Body,
     json::Answer,
     layer::{
-        access_log,
-        problem::{self, Problem},
-        request_id,
+        access_log::AccessLogged,
+        problem::{Problem, Rim},
+        request_id::Assign,
     },
     serve::HttpService,
 };
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
-use tower::{ServiceExt, service_fn};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::{transport::answer, verdict::verifier::Verifier};
 
@@ -38,8 +36,7 @@ pub fn stack(verifier: Arc<Verifier>) -> impl HttpService {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "only GET is answered here")
         })
         .with_state(verifier);
-    let router = service_fn(move |request: Request<Body>| router.clone().oneshot(request));
-    request_id::name(access_log::trace(problem::answer(router)))
+    Assign(AccessLogged(Rim(router)))
 }
 
 async fn verify(State(verifier): State<Arc<Verifier>>, headers: HeaderMap) -> Response {

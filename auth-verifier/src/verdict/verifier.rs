@@ -219,7 +219,7 @@ fn sessions(
 
 /// How much of what published keys verified is remembered.
 fn bounds(settings: &Settings) -> Bounds {
-    Bounds { max: settings.jwt.remembered_max, life: settings.jwt.remembered }
+    Bounds { max: settings.jwt.cache_entries_max, life: settings.jwt.cache }
 }
 
 /// Until when older secrets' signatures count, in seconds since 1970.

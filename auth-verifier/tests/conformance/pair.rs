@@ -3,12 +3,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use auth_verifier::{settings::Settings, transport::http::stack, verdict::verifier::Verifier};
-use chassis::{Body, settings};
+use chassis::{Body, serve::HttpService, settings};
 use dev_better_auth::{BetterAuth, OAuthClient, SECRET, Setup, Version};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use serde_json::{Value, json};
 use tokio_postgres::NoTls;
-use tower::ServiceExt;
 
 use crate::deviations::{self, Case, reason};
 
@@ -138,7 +137,7 @@ pub mod variables {
 
     /// The patience of a slow machine, which is not what is tested here.
     pub const PATIENT: [(&str, &str); 5] = [
-        ("AUTH_VERIFIER_DATABASE__WAIT_MS", "60000"),
+        ("AUTH_VERIFIER_DATABASE__ACQUIRE_TIMEOUT_MS", "60000"),
         ("AUTH_VERIFIER_DATABASE__CONNECT_MS", "60000"),
         ("AUTH_VERIFIER_DATABASE__QUERY_MS", "60000"),
         ("AUTH_VERIFIER_SESSION__TIMEOUT_MS", "60000"),
@@ -291,7 +290,7 @@ pub fn verifier(better_auth: &BetterAuth, base: Option<&str>, further: &[(&str, 
 pub async fn ours(verifier: &Arc<Verifier>, sent: &Sent) -> Who {
     let mut request = Request::get("/verify").body(Body::empty()).unwrap();
     request.headers_mut().extend(sent.0.clone());
-    let Ok(answer) = stack(verifier.clone()).oneshot(request).await;
+    let answer = stack(verifier.clone()).call(request).await;
     match answer.status().as_u16() {
         200 => Who::user(answer.headers()["x-user-id"].to_str().unwrap()),
         401 => Who::Nobody,

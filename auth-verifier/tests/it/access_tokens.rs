@@ -84,7 +84,7 @@ async fn an_access_token_is_for_one_of_our_resources_and_for_a_user() {
 
 #[tokio::test]
 async fn a_field_of_a_user_that_is_called_as_a_claim_of_others_locks_nobody_out_and_opens_nothing() {
-    let (world, key) = accepting(&[("AUTH_VERIFIER_JWT__REMEMBERED_SECS", "0")]).await;
+    let (world, key) = accepting(&[("AUTH_VERIFIER_JWT__CACHE_SECS", "0")]).await;
     for harmless in [
         json!({"cnf": null, "at_hash": null}),
         json!({"cnf": "confirmed", "at_hash": "of the user's own"}),

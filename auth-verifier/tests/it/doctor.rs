@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
     process::Stdio,
     sync::{Arc, Mutex},
 };
@@ -15,7 +14,6 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, net::TcpListener, process::Command};
 use tokio_postgres::{Client, NoTls};
 use tokio_util::sync::CancellationToken;
-use tower::service_fn;
 
 use crate::{
     issuer::{Signing, server},
@@ -45,15 +43,15 @@ impl Fake {
         let host: Arc<Mutex<Option<String>>> = Arc::default();
         let service = {
             let (answers, host) = (answers.clone(), host.clone());
-            service_fn(move |request: Request<Body>| {
+            move |request: Request<Body>| {
                 let by = request.headers().get("host").map(|host| host.to_str().unwrap().to_owned());
                 let stranger = host.lock().unwrap().as_ref().is_some_and(|host| Some(host) != by.as_ref());
                 let page = || Response::builder().status(404).body("<!doctype html>".to_owned()).unwrap();
                 let answer = answers.lock().unwrap().get(request.uri().path()).cloned();
                 let thrown = || Response::builder().status(500).body(String::new()).unwrap();
                 let answer = if stranger { thrown() } else { answer.unwrap_or_else(page) };
-                async move { Ok::<_, Infallible>(answer.map(Body::from)) }
-            })
+                async move { answer.map(Body::from) }
+            }
         };
         let stop = CancellationToken::new();
         let token = stop.clone();

@@ -20,7 +20,10 @@ use auth_verifier::{
     },
 };
 use axum::{Router, routing::get};
-use chassis::{Body, serve};
+use chassis::{
+    Body,
+    serve::{self, HttpService},
+};
 use futures_util::stream;
 use http::{Method, Response, Uri, Version, uri::PathAndQuery};
 use hyper_util::{
@@ -32,7 +35,6 @@ use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
-use tower::ServiceExt;
 
 use crate::{
     issuer::Signing,
@@ -385,7 +387,7 @@ async fn a_check_that_never_ends_is_not_waited_for() {
 async fn asked_with(world: &World, body: Body) -> Response<Body> {
     let request = http::Request::post(CHECK_PATH).version(Version::HTTP_2);
     let request = request.header("content-type", "application/grpc").body(body).unwrap();
-    let Ok(response) = grpc::stack(world.verifier.clone()).oneshot(request).await;
+    let response = grpc::stack(world.verifier.clone()).call(request).await;
     response
 }
 
@@ -428,7 +430,7 @@ async fn only_checks_are_answered() {
                 request = request.header("content-type", content);
             }
             let request = request.body(Body::empty()).unwrap();
-            let Ok(response) = grpc::stack(world.verifier.clone()).oneshot(request).await;
+            let response = grpc::stack(world.verifier.clone()).call(request).await;
             assert_eq!(response.status(), 415, "{version:?} {method} {path}");
         }
     }

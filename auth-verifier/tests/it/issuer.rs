@@ -1,11 +1,8 @@
 //! Somebody who issues tokens: keys of every kind, and an endpoint that publishes them.
 
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use aws_lc_rs::{
@@ -24,7 +21,6 @@ use http::{HeaderMap, Request, Response};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
-use tower::service_fn;
 
 /// A private key under a name.
 pub struct Signing {
@@ -157,7 +153,7 @@ impl Endpoint {
         let service = {
             let (answer, asked) = (answer.clone(), asked.clone());
             let (header, last) = (header.clone(), last.clone());
-            service_fn(move |request: Request<Body>| {
+            move |request: Request<Body>| {
                 *last.lock().unwrap() = request.headers().clone();
                 let (status, body) = answer.lock().unwrap().clone();
                 let header = *header.lock().unwrap();
@@ -169,9 +165,9 @@ impl Endpoint {
                     if let Some((name, value)) = header {
                         response = response.header(name, value);
                     }
-                    Ok::<_, Infallible>(response.body(body.into()).unwrap())
+                    response.body(body.into()).unwrap()
                 }
-            })
+            }
         };
         let token = stop.clone();
         tokio::spawn(async move { serve::serve(listener, service, &server(), token).await });

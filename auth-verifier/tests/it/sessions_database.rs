@@ -353,7 +353,7 @@ async fn without_the_database_we_cannot_know_and_with_it_again_we_can() {
     postgres.create_database("auth").unwrap();
     let url = postgres.url("auth");
     connect(&url).await.batch_execute(BETTER_AUTH).await.unwrap();
-    let wait = ("AUTH_VERIFIER_DATABASE__WAIT_MS", "2000");
+    let wait = ("AUTH_VERIFIER_DATABASE__ACQUIRE_TIMEOUT_MS", "2000");
     let (sessions, token) = (sessions(&url, &[wait]), SessionToken::bare(TOKEN).unwrap());
     assert_eq!(sessions.session(&token).await, Ok(Some(ada())));
 

@@ -152,7 +152,7 @@ async fn strangers_leave_good_cookies_their_places_in_the_database_too() {
 
 #[tokio::test]
 async fn what_was_refused_takes_no_place_among_what_is_good() {
-    let world = world(&[UNSIGNED, LONG_LAG, ("AUTH_VERIFIER_LOOKUPS_REMEMBERED_MAX", "1")]).await;
+    let world = world(&[UNSIGNED, LONG_LAG, ("AUTH_VERIFIER_LOOKUPS_CACHE_ENTRIES_MAX", "1")]).await;
     assert_eq!(ask(&world, &[]).await.unwrap().status, 200);
     world.endpoint.answer(200, "null");
     for number in 0..20 {

@@ -25,7 +25,7 @@ pub const TOKEN: &str = "TheTokenOfAdaWith32Characters0001";
 
 /// A slow machine's patience, not what is tested here.
 pub const PATIENT: [(&str, &str); 3] = [
-    ("AUTH_VERIFIER_DATABASE__WAIT_MS", "60000"),
+    ("AUTH_VERIFIER_DATABASE__ACQUIRE_TIMEOUT_MS", "60000"),
     ("AUTH_VERIFIER_DATABASE__CONNECT_MS", "60000"),
     ("AUTH_VERIFIER_DATABASE__QUERY_MS", "60000"),
 ];

@@ -6,11 +6,14 @@ use std::{
 };
 
 use auth_verifier::{settings::Settings, transport::http::stack, verdict::verifier::Verifier};
-use chassis::{Body, serve::ServerSettings, settings};
+use chassis::{
+    Body,
+    serve::{HttpService, ServerSettings},
+    settings,
+};
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 use crate::issuer::{Endpoint, Signing};
 
@@ -74,7 +77,7 @@ impl World {
     }
 
     pub async fn get(&self, request: Request<Body>) -> Answer {
-        let Ok(response) = stack(self.verifier.clone()).oneshot(request).await;
+        let response = stack(self.verifier.clone()).call(request).await;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Answer { status: parts.status, headers: parts.headers, body: String::from_utf8(body.into()).unwrap() }

@@ -3,7 +3,6 @@
 //! Paths are logged, queries are not: people put tokens there.
 
 use std::{
-    convert::Infallible,
     pin::Pin,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     task::{Context, Poll, ready},
@@ -11,12 +10,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use tower::{ServiceExt, service_fn};
 use tracing::{Instrument, Span, field::Empty, info, info_span};
 
-use crate::{Body, layer::request_id::RequestId, serve::HttpService};
+use crate::{
+    Body,
+    layer::{method, request_id::RequestId},
+    serve::HttpService,
+};
 
 /// The longest part of a path and of a method that a log line shows, in bytes.
 const PATH_BYTES_MAX: usize = 256;
@@ -27,11 +29,10 @@ static CUTTING: AtomicBool = AtomicBool::new(false);
 static CUT: AtomicU64 = AtomicU64::new(0);
 
 /// Puts a span around each request, counts it, and writes its access line.
-///
-/// Stations further in may record who is calling as `user` on the current span.
-pub fn trace<S: HttpService>(inner: S) -> impl HttpService {
-    service_fn(move |request: Request<Body>| {
-        let inner = inner.clone();
+pub struct AccessLogged<S>(pub S);
+
+impl<S: HttpService> HttpService for AccessLogged<S> {
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
         let started = Instant::now();
         let method = shortened_method(request.method());
         let path = shortened(request.uri().path(), PATH_BYTES_MAX).to_owned();
@@ -41,14 +42,16 @@ pub fn trace<S: HttpService>(inner: S) -> impl HttpService {
         let mut line =
             Line { span: span.clone(), method, path, started, status: None, bytes: 0, whole: false };
         metrics::gauge!("http_requests_in_flight").increment(1.0);
-        async move {
-            let Ok(response) = inner.oneshot(request).await;
-            line.status = Some(response.status());
-            line.whole = http_body::Body::is_end_stream(response.body());
-            Ok::<_, Infallible>(response.map(|inner| Body::new(Watched { inner, line })))
-        }
-        .instrument(span)
-    })
+        let response = self.0.call(request).instrument(span).await;
+        line.status = Some(response.status());
+        line.whole = http_body::Body::is_end_stream(response.body());
+        response.map(|inner| Body::new(Watched { inner, line }))
+    }
+}
+
+/// Says who is calling, for the access line and every other line of this request.
+pub fn user(id: &str) {
+    Span::current().record("user", id);
 }
 
 /// From now on what ends unfinished was cut short by us, not by its client.
@@ -98,7 +101,7 @@ impl Drop for Line {
         let path = self.path.escape_debug();
         let ms = (took.as_secs_f64() * 1e5).round() / 1e2;
         info!(target: "access", %method, %path, status, bytes, ms, whole, cut, "{method} {path} {status} in {ms} ms");
-        let labels = [("method", known(method)), ("status", status_label(status))];
+        let labels = [("method", method::label(method::index(method))), ("status", status_label(status))];
         metrics::gauge!("http_requests_in_flight").decrement(1.0);
         metrics::counter!("http_requests_total", &labels).increment(1);
         metrics::histogram!("http_request_duration_seconds", &labels).record(took);
@@ -107,21 +110,6 @@ impl Drop for Line {
             metrics::counter!("http_requests_cut_total").increment(1);
         }
     }
-}
-
-/// Methods are free text on the wire; a label must not be.
-fn known(method: &Method) -> &'static str {
-    const KNOWN: [Method; 7] = [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::OPTIONS,
-    ];
-    const NAMES: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-    KNOWN.iter().position(|one| one == method).map_or("OTHER", |at| NAMES[at])
 }
 
 fn status_label(status: u16) -> &'static str {

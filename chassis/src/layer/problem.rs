@@ -1,13 +1,12 @@
 //! Answers that say what went wrong: RFC 9457 problem details.
 //!
-//! A station makes a [`Problem`]; [`answer`], at the rim of the stack, writes it out with the request's id. Until
+//! A station makes a [`Problem`]; [`Rim`], at the rim of the stack, writes it out with the request's id. Until
 //! then it travels in the response's extensions, so that nothing on the way can half-write a body.
 
-use std::{borrow::Cow, convert::Infallible};
+use std::borrow::Cow;
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use serde::Serialize;
-use tower::{ServiceExt, service_fn};
 
 use crate::{Body, layer::request_id::RequestId, serve::HttpService};
 
@@ -75,7 +74,7 @@ impl Problem {
         self.status
     }
 
-    /// The answer, still to be written out by [`answer`].
+    /// The answer, still to be written out by [`Rim`].
     pub fn response(self) -> Response<Body> {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.status;
@@ -83,7 +82,7 @@ impl Problem {
         response
     }
 
-    /// The answer in full: its status, headers and body. [`answer`] writes it over HTTP; other protocols carry it in
+    /// The answer in full: its status, headers and body. [`Rim`] writes it over HTTP; other protocols carry it in
     /// messages of their own.
     pub fn write(self, request_id: Option<&RequestId>) -> Response<String> {
         let document = Document {
@@ -111,23 +110,22 @@ impl axum::response::IntoResponse for Problem {
     }
 }
 
-/// The rim: whatever problem comes out of `inner` is written as `application/problem+json`.
-pub fn answer<S: HttpService>(inner: S) -> impl HttpService {
-    service_fn(move |request: Request<Body>| {
-        let inner = inner.clone();
-        async move {
-            let id = request.extensions().get::<RequestId>().cloned();
-            let Ok(mut response) = inner.oneshot(request).await;
-            if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-                let (written, body) = problem.write(id.as_ref()).into_parts();
-                // A router further in has counted the empty body that stood here.
-                response.headers_mut().remove(header::CONTENT_LENGTH);
-                response.headers_mut().extend(written.headers);
-                *response.body_mut() = body.into();
-            }
-            Ok::<_, Infallible>(response)
+/// The rim: whatever problem comes out of the inner service is written as `application/problem+json`.
+pub struct Rim<S>(pub S);
+
+impl<S: HttpService> HttpService for Rim<S> {
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let id = request.extensions().get::<RequestId>().cloned();
+        let mut response = self.0.call(request).await;
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            let (written, body) = problem.write(id.as_ref()).into_parts();
+            // A router further in has counted the empty body that stood here.
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+            response.headers_mut().extend(written.headers);
+            *response.body_mut() = body.into();
         }
-    })
+        response
+    }
 }
 
 #[cfg(test)]
@@ -138,16 +136,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_problem_is_written_with_its_id_and_headers() {
-        let inner = service_fn(|_: Request<Body>| async {
+        let inner = |_: Request<Body>| async {
             let errors = vec![FieldError { field: "title".into(), detail: "is required".into() }];
             let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "the task is not valid");
             let mut response = problem.with_errors(errors).retry_after_secs(1).response();
             response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-            Ok::<_, Infallible>(response)
-        });
+            response
+        };
         let mut request = Request::new(Body::empty());
         request.extensions_mut().insert(RequestId::parse(b"r-1").unwrap());
-        let Ok(response) = answer(inner).oneshot(request).await;
+        let response = Rim(inner).call(request).await;
         assert_eq!(response.status(), 422);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(response.headers()["retry-after"], "1");

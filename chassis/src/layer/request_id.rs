@@ -1,12 +1,11 @@
 //! Every request has one id, from the front door to the last log line.
 
-use std::{convert::Infallible, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use http::{HeaderName, HeaderValue, Request};
-use tower::{ServiceExt, service_fn};
+use http::{HeaderName, HeaderValue, Request, Response};
 use uuid::Uuid;
 
-use crate::{Body, serve::HttpService};
+use crate::{Body, header, serve::HttpService};
 
 /// The header that carries it, in and out.
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -48,25 +47,20 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// Names each request: by the id it came with, where that is a plain one, else by a new one. The id is put on the
+/// Gives each request its id: the one it came with, where that is a plain one, else a new one. The id is put on the
 /// request, among its extensions, and on the answer.
-pub fn name<S: HttpService>(inner: S) -> impl HttpService {
-    service_fn(move |mut request: Request<Body>| {
-        let inner = inner.clone();
-        async move {
-            let mut given = request.headers().get_all(HEADER).into_iter();
-            let id = match (given.next(), given.next()) {
-                (Some(one), None) => RequestId::parse(one.as_bytes()),
-                _ => None,
-            };
-            let id = id.unwrap_or_else(RequestId::make);
-            request.headers_mut().insert(HEADER, id.value());
-            request.extensions_mut().insert(id.clone());
-            let Ok(mut response) = inner.oneshot(request).await;
-            response.headers_mut().insert(HEADER, id.value());
-            Ok::<_, Infallible>(response)
-        }
-    })
+pub struct Assign<S>(pub S);
+
+impl<S: HttpService> HttpService for Assign<S> {
+    async fn call(&self, mut request: Request<Body>) -> Response<Body> {
+        let given = header::single(request.headers(), &HEADER).ok();
+        let id = given.and_then(|id| RequestId::parse(id.as_bytes())).unwrap_or_else(RequestId::make);
+        request.headers_mut().insert(HEADER, id.value());
+        request.extensions_mut().insert(id.clone());
+        let mut response = self.0.call(request).await;
+        response.headers_mut().insert(HEADER, id.value());
+        response
+    }
 }
 
 #[cfg(test)]

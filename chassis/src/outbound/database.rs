@@ -44,15 +44,15 @@ pub struct DatabaseSettings {
     pub ca_file: Option<PathBuf>,
     pub dangerous_plaintext: Switch,
     pub pool_max: u32,
-    #[serde(rename = "wait_ms", deserialize_with = "settings::millis")]
+    #[serde(rename = "acquire_timeout_ms", deserialize_with = "settings::millis")]
     pub wait: Duration,
     #[serde(rename = "connect_ms", deserialize_with = "settings::millis")]
     pub connect: Duration,
     #[serde(rename = "query_ms", deserialize_with = "settings::millis")]
     pub query: Duration,
-    #[serde(rename = "idle_secs", deserialize_with = "settings::secs")]
+    #[serde(rename = "idle_timeout_secs", deserialize_with = "settings::secs")]
     pub idle: Duration,
-    #[serde(rename = "life_secs", deserialize_with = "settings::secs")]
+    #[serde(rename = "max_lifetime_secs", deserialize_with = "settings::secs")]
     pub life: Duration,
     pub named_statements: Switch,
 }
@@ -74,11 +74,18 @@ impl DatabaseSettings {
     /// The bounds of its numbers.
     pub const BOUNDS: settings::Bounds = &[
         ("pool_max", 1..=POOL_MAX as u64),
-        ("wait_ms", 1..=600_000),
+        ("acquire_timeout_ms", 1..=600_000),
         ("connect_ms", 1..=600_000),
         ("query_ms", 1..=600_000),
-        ("idle_secs", 1..=86_400),
-        ("life_secs", 1..=604_800),
+        ("idle_timeout_secs", 1..=86_400),
+        ("max_lifetime_secs", 1..=604_800),
+    ];
+
+    /// What its settings were called before: `(old, new)`.
+    pub const RENAMED: &[(&str, &str)] = &[
+        ("database.wait_ms", "database.acquire_timeout_ms"),
+        ("database.idle_secs", "database.idle_timeout_secs"),
+        ("database.life_secs", "database.max_lifetime_secs"),
     ];
 
     /// Refuses what can't work, by the variable's name.
@@ -89,10 +96,10 @@ impl DatabaseSettings {
             return wrong("POOL_MAX", format!("must be 1 to {POOL_MAX}"));
         }
         if self.idle.is_zero() {
-            return wrong("IDLE_SECS", "must be at least 1".into());
+            return wrong("IDLE_TIMEOUT_SECS", "must be at least 1".into());
         }
         if self.life.is_zero() {
-            return wrong("LIFE_SECS", "must be at least 1".into());
+            return wrong("MAX_LIFETIME_SECS", "must be at least 1".into());
         }
         Ok(())
     }

@@ -337,15 +337,11 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        convert::Infallible,
-        sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    };
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use http::Response;
     use tokio::net::TcpListener;
     use tokio_util::sync::CancellationToken;
-    use tower::service_fn;
 
     use super::*;
     use crate::{Body, serve};
@@ -356,10 +352,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/keys", listener.local_addr().unwrap());
         let seen = count.clone();
-        let service = service_fn(move |_: Request<Body>| {
+        let service = move |_: Request<Body>| {
             let response = body(seen.fetch_add(1, Ordering::SeqCst));
-            async { Ok::<_, Infallible>(response) }
-        });
+            async { response }
+        };
         tokio::spawn(async move {
             serve::serve(listener, service, &serve::tests::settings(), CancellationToken::new()).await;
         });

@@ -10,50 +10,46 @@ use std::{
 use http::{Request, Response, Version};
 use hyper::{body::Incoming, rt::Executor, service::Service};
 use pin_project_lite::pin_project;
-use tower::{ServiceExt, util::Oneshot};
 
 use super::{
-    HttpService, Peer,
+    Peer, Stack,
     connection::Connection,
     exchange::{Arriving, Departing, Exchange},
+    service::Answer,
 };
-use crate::Body;
 
 /// The service, as hyper calls it for one connection.
-pub(super) struct Front<S> {
-    pub service: S,
+pub(super) struct Front {
+    pub stack: Stack,
     pub peer: Peer,
     pub connection: Arc<Connection>,
 }
 
-impl<S: HttpService> Service<Request<Incoming>> for Front<S> {
+impl Service<Request<Incoming>> for Front {
     type Response = Response<Departing>;
     type Error = Infallible;
-    type Future = Answering<Oneshot<S, Request<Body>>>;
+    type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let exchange = self.connection.begin(request.version() == Version::HTTP_2);
         let mut request = request.map(|body| Arriving::body(body, &exchange));
         request.extensions_mut().insert(self.peer);
-        Answering { answer: Some(Box::pin(self.service.clone().oneshot(request))), exchange }
+        Answering { answer: Some(self.stack.answer(request)), exchange }
     }
 }
 
-/// An answer in the making.
-///
-/// Boxed, and let go of when it is there: the stations' state is thousands of bytes, which would else be held by each answer
-/// that waits for its peer, and by each HTTP/1.1 connection that idles.
-pub(super) struct Answering<F> {
-    answer: Option<Pin<Box<F>>>,
+/// An answer in the making, let go of when it is there: what its stations held is not kept until the peer has taken it.
+pub(super) struct Answering {
+    answer: Option<Answer>,
     exchange: Arc<Exchange>,
 }
 
-impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Answering<F> {
+impl Future for Answering {
     type Output = Result<Response<Departing>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(answer) = &mut self.answer else { return Poll::Pending };
-        let Ok(response) = ready!(answer.as_mut().poll(cx));
+        let response = ready!(answer.as_mut().poll(cx));
         self.answer = None;
         Poll::Ready(Ok(response.map(|body| Departing::new(body, self.exchange.clone()))))
     }

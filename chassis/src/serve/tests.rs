@@ -1,5 +1,6 @@
 //! The listener, over real sockets.
 
+use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
@@ -7,10 +8,9 @@ use tokio::{
     sync::Notify,
     task::JoinHandle,
 };
-use tower::service_fn;
 
 use super::*;
-use crate::serve::trusted_proxies::TrustedProxies;
+use crate::{Body, serve::trusted_proxies::TrustedProxies};
 
 mod bounds;
 mod h2;
@@ -41,17 +41,13 @@ pub(crate) fn settings() -> ServerSettings {
 /// Serves `answer`; how to reach it, how to stop it, and its end.
 async fn serving<F: Future<Output = Response<Body>> + Send + 'static>(
     settings: ServerSettings,
-    answer: impl Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
+    answer: impl Fn(Request<Body>) -> F + Send + Sync + 'static,
 ) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let service = service_fn(move |request: Request<Body>| {
-        let answer = answer(request);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
     let token = stop.clone();
-    let end = tokio::spawn(async move { serve(listener, service, &settings, token).await });
+    let end = tokio::spawn(async move { serve(listener, answer, &settings, token).await });
     (address, stop, end)
 }
 

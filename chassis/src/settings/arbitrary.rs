@@ -19,7 +19,7 @@ use super::{
     load::load,
     spec::{Settings, Spec, Variable},
 };
-use crate::serve::{self, HttpService, ServerSettings};
+use crate::serve::{self, HttpService, ServerSettings, Stack};
 
 /// How many settings are tried together.
 const CASES: u32 = 200;
@@ -198,6 +198,7 @@ pub fn each_that_loads<S: Settings>(needed: &[(&str, &str)], serve: impl Fn(S::P
 ///
 /// Where one is not.
 pub async fn answers(service: impl HttpService, settings: &ServerSettings, requests: &[&str]) {
+    let service = Stack::new(service);
     for request in requests {
         // A listener each: one connection may be all that is allowed.
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");

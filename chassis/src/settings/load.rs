@@ -89,8 +89,11 @@ impl Loading {
                 (Some(Value::Table(_)), _) => format!("must be a table, [{key}]"),
                 (Some(Value::Array(_)), Value::Array(_))
                 | (Some(Value::Boolean(_)), Value::Boolean(_))
-                | (Some(Value::String(_)), Value::String(_) | Value::Array(_))
-                | (None, _) => return true,
+                | (Some(Value::String(_)), Value::String(_) | Value::Array(_)) => return true,
+                (None, _) => match self.spec.renamed(&key) {
+                    Some(new) => format!("is now {new}"),
+                    None => return true,
+                },
                 (Some(Value::Integer(_)), Value::Integer(n)) if *n >= 0 => return true,
                 (Some(Value::Array(_)), _) => "must be a list".to_owned(),
                 (Some(Value::String(_)), _) => "must be text in quotes".to_owned(),

@@ -28,6 +28,8 @@ pub struct Spec {
     pub emptied: &'static [&'static str],
     /// Keys whose reader takes off by itself what a copy brings along.
     pub forgiving: &'static [&'static str],
+    /// Keys that were called otherwise before: `(old, new)`. The old ones are refused, with the new one's name.
+    pub renamed: &'static [(&'static str, &'static str)],
 }
 
 /// A service's settings: how they are named, and what must hold between them.
@@ -67,13 +69,20 @@ impl Spec {
             .into_iter()
             .map(|(key, default)| {
                 let known = self.well_known.iter().find(|(_, known)| *known == key);
-                let name = known.map_or_else(
-                    || format!("{}{}", self.prefix(), key.replace('.', "__").to_uppercase()),
-                    |(variable, _)| (*variable).to_owned(),
-                );
+                let name = known.map_or_else(|| self.prefixed(&key), |(variable, _)| (*variable).to_owned());
                 Variable { name, default, secret: self.secrets.contains(&key.as_str()), key }
             })
             .collect()
+    }
+
+    /// The variable of a key that has no well-known one: `GATEWAY_LIMITS__BODY_BYTES` for `limits.body_bytes`.
+    fn prefixed(&self, key: &str) -> String {
+        format!("{}{}", self.prefix(), key.replace('.', "__").to_uppercase())
+    }
+
+    /// What a key is called now, if it was called otherwise before.
+    pub(super) fn renamed(&self, key: &str) -> Option<&'static str> {
+        self.renamed.iter().find_map(|(old, new)| (*old == key).then_some(*new))
     }
 
     /// The variable that names this service's TOML file.
@@ -120,6 +129,11 @@ impl Spec {
         for (name, value) in environment.names() {
             let Some(rest) = name.strip_prefix(&prefix) else { continue };
             if !known(name) && !kubernetes::is_link(&prefix, rest, value, is_host) {
+                let renamed = self.renamed.iter().find(|(old, _)| self.prefixed(old) == name);
+                if let Some(new) = renamed.and_then(|(_, new)| variables.iter().find(|v| v.key == *new)) {
+                    faults.add(name, format!("is now {}", new.name));
+                    continue;
+                }
                 let nearest = variables.iter().min_by_key(|v| distance(&v.name, name));
                 let hint = nearest.map_or_else(String::new, |v| format!("; did you mean {}?", v.name));
                 faults.add(name, format!("is not a setting of {}{hint}", self.service));

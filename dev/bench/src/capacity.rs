@@ -4,7 +4,6 @@
 //! in [`crate::cost`].
 
 use std::{
-    convert::Infallible,
     env,
     ffi::OsStr,
     fs,
@@ -19,12 +18,11 @@ use std::{
 use auth_verifier::settings::Settings;
 use chassis::{
     Body,
-    layer::{access_log, request_id},
+    layer::{access_log::AccessLogged, request_id::Assign},
     serve, settings,
 };
 use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
-use tower::service_fn;
 
 use crate::{
     cost::FORGETFUL,
@@ -91,19 +89,19 @@ pub async fn serve_plain(what: Plain, address: SocketAddr) -> io::Result<()> {
     let settings = settings::load::<Settings>(&[("BETTER_AUTH_SECRET", SECRET)].into_iter().collect())
         .map_err(io::Error::other)?;
     let listener = tokio::net::TcpListener::bind(address).await?;
-    let answer = service_fn(|_: Request<Body>| async {
+    let answer = |_: Request<Body>| async {
         let mut response = Response::new(Body::empty());
         for (name, value) in headers() {
             let value = http::HeaderValue::from_str(&value).expect("the headers are ASCII");
             response.headers_mut().insert(http::HeaderName::from_static(name), value);
         }
-        Ok::<_, Infallible>(response)
-    });
+        response
+    };
     let stop = CancellationToken::new();
     match what {
         Plain::Bare => serve::serve(listener, answer, &settings.server, stop).await,
         Plain::Dressed => {
-            serve::serve(listener, request_id::name(access_log::trace(answer)), &settings.server, stop).await;
+            serve::serve(listener, Assign(AccessLogged(answer)), &settings.server, stop).await;
         }
     }
     Ok(())

@@ -27,7 +27,7 @@ const SAMPLE: Duration = Duration::from_millis(4);
 
 /// What has to be set so that nothing is remembered.
 pub const FORGETFUL: [(&str, &str); 2] =
-    [("AUTH_VERIFIER_JWT__REMEMBERED_SECS", "0"), ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "0")];
+    [("AUTH_VERIFIER_JWT__CACHE_SECS", "0"), ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "0")];
 
 /// Whose cost is measured.
 enum Side<'a> {

@@ -85,7 +85,7 @@ impl World {
             ("AUTH_VERIFIER_JWKS__FILE", jwks.to_str().expect("temporary folders have plain names")),
             ("AUTH_VERIFIER_DATABASE__URL", &database),
             // A busy machine is no failure.
-            ("AUTH_VERIFIER_DATABASE__WAIT_MS", "60000"),
+            ("AUTH_VERIFIER_DATABASE__ACQUIRE_TIMEOUT_MS", "60000"),
             ("AUTH_VERIFIER_DATABASE__CONNECT_MS", "60000"),
             ("AUTH_VERIFIER_DATABASE__QUERY_MS", "60000"),
         ];

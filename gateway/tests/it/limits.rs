@@ -62,7 +62,7 @@ async fn a_broken_body_is_the_clients_fault() {
 
 #[tokio::test]
 async fn a_body_that_pauses_for_too_long_is_given_up() {
-    let world = World::with(&[("GATEWAY_UPSTREAM__IDLE_SECS", "1")]).await;
+    let world = World::with(&[("GATEWAY_LIMITS__BODY_IDLE_SECS", "1")]).await;
     let request = format!("{HEAD}Content-Length: 10\r\n\r\nhalf");
     let answer = world.raw(request.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("body-too-slow"), "{answer}");
@@ -133,7 +133,7 @@ async fn a_client_that_sends_all_before_it_reads_hears_why_it_was_refused() {
 #[tokio::test]
 async fn a_client_that_takes_nothing_of_its_answer_does_not_keep_its_place() {
     let world =
-        World::with(&[("GATEWAY_LIMITS__REQUESTS_MAX", "1"), ("GATEWAY_UPSTREAM__IDLE_SECS", "1")]).await;
+        World::with(&[("GATEWAY_LIMITS__REQUESTS_MAX", "1"), ("GATEWAY_LIMITS__BODY_IDLE_SECS", "1")]).await;
     world.service.respond(|_| Response::new(Body::from(vec![b'x'; 8 * 1024 * 1024])));
     let stream = hyper_util::rt::TokioIo::new(TcpStream::connect(world.gateway).await.unwrap());
     let (mut sender, connection) =

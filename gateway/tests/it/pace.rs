@@ -41,7 +41,7 @@ async fn a_body_that_trickles_is_given_up_however_it_is_framed() {
     let world = World::with(&[
         ("GATEWAY_LIMITS__BODY_GRACE_SECS", "1"),
         ("GATEWAY_LIMITS__BODY_RATE", "1000"),
-        ("GATEWAY_UPSTREAM__IDLE_SECS", "3600"),
+        ("GATEWAY_LIMITS__BODY_IDLE_SECS", "3600"),
         ("GATEWAY_LIMITS__BODY_SECS", "3600"),
     ])
     .await;
@@ -128,7 +128,7 @@ const LARGE: usize = 16 * 1024 * 1024;
 async fn large() -> World {
     let world = World::with(&[
         ("GATEWAY_LIMITS__REQUESTS_MAX", "1"),
-        ("GATEWAY_UPSTREAM__IDLE_SECS", "1"),
+        ("GATEWAY_LIMITS__BODY_IDLE_SECS", "1"),
         ("GATEWAY_LIMITS__ANSWER_RATE", "10000"),
     ])
     .await;

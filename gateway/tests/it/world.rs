@@ -26,7 +26,6 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use tower::service_fn;
 
 /// Longer than anything that is waited for may take on a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -71,10 +70,10 @@ impl Peer {
             stop: CancellationToken::new(),
         };
         let this = peer.clone();
-        let service = service_fn(move |request: Request<Body>| {
+        let service = move |request: Request<Body>| {
             let this = this.clone();
-            async move { Ok::<_, Infallible>(this.take(request).await) }
-        });
+            async move { this.take(request).await }
+        };
         serve_on(listener, service, peer.stop.clone());
         peer
     }

@@ -149,7 +149,8 @@ async fn clients_that_give_up_cost_others_no_more_than_clients_that_wait() {
 
 #[tokio::test]
 async fn who_has_all_of_their_share_in_use_waits_for_themselves_and_is_told_so() {
-    let others = [("TASK_SERVICE_DATABASE__POOL_MAX", "2"), ("TASK_SERVICE_DATABASE__WAIT_MS", "1000")];
+    let others =
+        [("TASK_SERVICE_DATABASE__POOL_MAX", "2"), ("TASK_SERVICE_DATABASE__ACQUIRE_TIMEOUT_MS", "1000")];
     let Some((service, admin)) = service(&others).await else { return };
     let task = service.create("u1", &json!({"title": "t"})).await;
     let observer = connect(&service.database.as_ref().unwrap().url()).await;

@@ -13,7 +13,7 @@ use crate::{
 const NOWHERE: &str = "postgresql://nobody@127.0.0.1:1/nothing";
 
 async fn service() -> Service {
-    start_at(&settings(NOWHERE, &[("TASK_SERVICE_DATABASE__WAIT_MS", "1")])).await
+    start_at(&settings(NOWHERE, &[("TASK_SERVICE_DATABASE__ACQUIRE_TIMEOUT_MS", "1")])).await
 }
 
 async fn ask(service: &Service, headers: &[(&str, &str)]) -> Answer {

@@ -1,7 +1,6 @@
 //! Stands in for auth-verifier: publishes a key, and signs what it is told to.
 
 use std::{
-    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -21,7 +20,6 @@ use serde_json::{Value, json};
 use task_service::settings::Settings;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tower::service_fn;
 
 /// An Ed25519 key and its name.
 pub struct Key {
@@ -83,15 +81,15 @@ impl Issuer {
         let key = Key::new(1, "first");
         let set = json!({"keys": [key.jwk()]}).to_string();
         let (up, fetches) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
-        let service = service_fn({
+        let service = {
             let (up, fetches) = (up.clone(), fetches.clone());
             move |_: Request<Body>| {
                 fetches.fetch_add(1, Ordering::SeqCst);
                 let status = if up.load(Ordering::SeqCst) { 200 } else { 500 };
                 let response = Response::builder().status(status).body(Body::from(set.clone())).unwrap();
-                async { Ok::<_, Infallible>(response) }
+                async { response }
             }
-        });
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/.well-known/jwks.json", listener.local_addr().unwrap());
         let stop = CancellationToken::new();

@@ -13,7 +13,7 @@ use crate::{
 };
 
 const ONE_CONNECTION: (&str, &str) = ("TASK_SERVICE_DATABASE__POOL_MAX", "1");
-const SHORT_WAIT: (&str, &str) = ("TASK_SERVICE_DATABASE__WAIT_MS", "2000");
+const SHORT_WAIT: (&str, &str) = ("TASK_SERVICE_DATABASE__ACQUIRE_TIMEOUT_MS", "2000");
 const SHORT_QUERY: (&str, &str) = ("TASK_SERVICE_DATABASE__QUERY_MS", "2000");
 
 /// A service whose wire to the database can be cut.
@@ -89,7 +89,9 @@ async fn a_database_that_stops_and_comes_back_is_used_again() {
 #[tokio::test]
 async fn an_outage_that_lasts_does_not_hold_up_each_request_for_the_whole_wait() {
     let wait = Duration::from_secs(2);
-    let Some((service, wire)) = wired(&[("TASK_SERVICE_DATABASE__WAIT_MS", "2000")]).await else { return };
+    let Some((service, wire)) = wired(&[("TASK_SERVICE_DATABASE__ACQUIRE_TIMEOUT_MS", "2000")]).await else {
+        return;
+    };
     wire.set(Mode::Cut);
     eventually("a request is answered at once", async || {
         let begun = Instant::now();
@@ -381,7 +383,7 @@ async fn drop_role(service: &Service, name: &str) {
 async fn a_server_that_gives_fewer_connections_than_wanted_serves_by_those_that_it_gives() {
     let Some(owner) = start().await else { return };
     let (name, url) = role(&owner, "connection limit 2").await;
-    let wait = ("TASK_SERVICE_DATABASE__WAIT_MS", "3000");
+    let wait = ("TASK_SERVICE_DATABASE__ACQUIRE_TIMEOUT_MS", "3000");
     let service = Arc::new(start_at(&settings(&url, &[wait])).await);
     eventually("the service is ready", async || service.store.prepare(Switch::Off).await.is_ok()).await;
     // Long enough for an outage that doesn't end to be one that lasts, with statements that take a while.

@@ -1,19 +1,19 @@
 //! A task-service of one's own, and how to speak to it.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chassis::{
     Body,
+    serve::{HttpService, Stack},
     settings::{self, Switch},
 };
 use dev_postgres::test::TestDatabase;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use task_service::{settings::Settings, stack, store::Store, trust::Trust};
 use tokio::time::{Instant, sleep};
-use tower::{ServiceExt, util::BoxCloneSyncService};
 
 use crate::issuer::{Issuer, claims};
 
@@ -21,7 +21,7 @@ use crate::issuer::{Issuer, claims};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Service {
-    stack: BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>,
+    stack: Stack,
     pub store: Store,
     pub issuer: Issuer,
     pub database: Option<TestDatabase>,
@@ -37,7 +37,10 @@ pub struct Answer {
 /// The settings for a database, with others by their variables.
 pub fn settings(url: &str, others: &[(&str, &str)]) -> Settings {
     // Bounds that no slow machine reaches by itself.
-    let patient = [("TASK_SERVICE_DATABASE__WAIT_MS", "60000"), ("TASK_SERVICE_DATABASE__QUERY_MS", "60000")];
+    let patient = [
+        ("TASK_SERVICE_DATABASE__ACQUIRE_TIMEOUT_MS", "60000"),
+        ("TASK_SERVICE_DATABASE__QUERY_MS", "60000"),
+    ];
     let variables = patient.iter().chain(others).copied().chain([("DATABASE_URL", url)]);
     settings::load::<Settings>(&variables.collect()).unwrap()
 }
@@ -72,12 +75,8 @@ pub async fn start_without_keys(settings: &Settings) -> Service {
     Service { stack, store, issuer, database: None }
 }
 
-fn boxed(
-    trust: Arc<Trust>,
-    store: &Store,
-    settings: &Settings,
-) -> BoxCloneSyncService<Request<Body>, Response<Body>, Infallible> {
-    BoxCloneSyncService::new(stack(trust, store.clone(), settings.limits.clone()))
+fn boxed(trust: Arc<Trust>, store: &Store, settings: &Settings) -> Stack {
+    Stack::new(stack(trust, store.clone(), settings.limits.clone()))
 }
 
 /// Waits until something holds.
@@ -97,7 +96,7 @@ pub fn request(line: &str) -> http::request::Builder {
 
 impl Service {
     pub async fn send(&self, request: Request<Body>) -> Answer {
-        let Ok(response) = self.stack.clone().oneshot(request).await;
+        let response = self.stack.call(request).await;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Answer { status: parts.status, headers: parts.headers, body }

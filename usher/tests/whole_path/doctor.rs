@@ -17,7 +17,10 @@ async fn doctor(variables: &[(&str, &str)], pasted: &str) -> (bool, String) {
         .env("BETTER_AUTH_SECRET", SECRET)
         // A slow machine is not what is tested here.
         .envs([("AUTH_VERIFIER_SESSION__TIMEOUT_MS", "20000"), ("AUTH_VERIFIER_JWKS__TIMEOUT_MS", "20000")])
-        .envs([("AUTH_VERIFIER_DATABASE__WAIT_MS", "20000"), ("AUTH_VERIFIER_DATABASE__CONNECT_MS", "20000")])
+        .envs([
+            ("AUTH_VERIFIER_DATABASE__ACQUIRE_TIMEOUT_MS", "20000"),
+            ("AUTH_VERIFIER_DATABASE__CONNECT_MS", "20000"),
+        ])
         .env("AUTH_VERIFIER_DATABASE__QUERY_MS", "20000")
         .envs(variables.iter().copied())
         .stdin(Stdio::piped())

@@ -114,7 +114,7 @@ fn verifier(better_auth: &BetterAuth, variables: Variables<'_>) -> Service {
         ("AUTH_VERIFIER_DATABASE__URL", &database),
         // A slow machine is not what is tested here.
         ("AUTH_VERIFIER_SESSION__TIMEOUT_MS", "20000"),
-        ("AUTH_VERIFIER_DATABASE__WAIT_MS", "20000"),
+        ("AUTH_VERIFIER_DATABASE__ACQUIRE_TIMEOUT_MS", "20000"),
         ("AUTH_VERIFIER_DATABASE__CONNECT_MS", "20000"),
         ("AUTH_VERIFIER_DATABASE__QUERY_MS", "20000"),
         ("AUTH_VERIFIER_JWKS__TIMEOUT_MS", "20000"),

@@ -51,7 +51,7 @@ async fn no_secret_is_in_a_log_whatever_the_log_is_asked_to_say() {
         "trace,tokio_postgres=trace,h2=trace,hyper=trace,hyper_util=trace,rustls=trace,tonic=trace",
     );
     let patient = [
-        ("AUTH_VERIFIER_DATABASE__WAIT_MS", "20000"),
+        ("AUTH_VERIFIER_DATABASE__ACQUIRE_TIMEOUT_MS", "20000"),
         ("AUTH_VERIFIER_DATABASE__CONNECT_MS", "20000"),
         ("AUTH_VERIFIER_DATABASE__QUERY_MS", "20000"),
     ];

@@ -1,5 +1,7 @@
 //! Peers that take, or send, too little.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::{Full, StreamBody};

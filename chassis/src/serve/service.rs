@@ -1,0 +1,92 @@
+//! A service of HTTP, as plain as it can be: takes a request, always has an answer.
+//!
+//! [`tower::Service`] makes each layer clone the next one and wait for it to be ready. Nothing here is ever not ready: who is
+//! too busy answers so, and says it in words. A layer therefore borrows the next one, and passing through it costs a call.
+
+use std::{pin::Pin, sync::Arc};
+
+use http::{Request, Response};
+
+use crate::Body;
+
+/// A finished stack, or a part of one. A layer is a structure with an inner one:
+///
+/// ```
+/// use chassis::{Body, serve::HttpService};
+/// use http::{Request, Response};
+///
+/// struct Named<S>(S);
+///
+/// impl<S: HttpService> HttpService for Named<S> {
+///     async fn call(&self, request: Request<Body>) -> Response<Body> {
+///         let mut response = self.0.call(request).await;
+///         response.headers_mut().insert("server", http::HeaderValue::from_static("usher"));
+///         response
+///     }
+/// }
+/// ```
+///
+/// A closure that takes a request and returns a future of its answer is one, too, and so is axum's `Router`.
+pub trait HttpService: Send + Sync + 'static {
+    /// Answers a request.
+    fn call(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+impl<F, A> HttpService for F
+where
+    F: Fn(Request<Body>) -> A + Send + Sync + 'static,
+    A: Future<Output = Response<Body>> + Send,
+{
+    fn call(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send {
+        self(request)
+    }
+}
+
+impl<S: HttpService> HttpService for Arc<S> {
+    fn call(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send {
+        S::call(self, request)
+    }
+}
+
+impl HttpService for axum::Router {
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        // A router is shared: its clone is one more reference. It is always ready.
+        let Ok(response) = tower::Service::call(&mut self.clone(), request).await;
+        response
+    }
+}
+
+/// A stack whose type nobody needs to know: erased once, where it is finished, so that what drives connections is compiled once.
+#[derive(Clone)]
+pub struct Stack(Arc<dyn Erased>);
+
+/// An answer in the making.
+pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+trait Erased: Send + Sync {
+    fn answer(self: Arc<Self>, request: Request<Body>) -> Answer;
+}
+
+impl<S: HttpService> Erased for S {
+    fn answer(self: Arc<Self>, request: Request<Body>) -> Answer {
+        Box::pin(async move { self.call(request).await })
+    }
+}
+
+impl Stack {
+    /// Finishes a stack.
+    pub fn new(service: impl HttpService) -> Self {
+        Self(Arc::new(service))
+    }
+
+    /// The answer in the making. It is boxed: its state is thousands of bytes, which each connection would hold while it idles.
+    pub(super) fn answer(&self, request: Request<Body>) -> Answer {
+        self.0.clone().answer(request)
+    }
+}
+
+impl HttpService for Stack {
+    fn call(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send {
+        self.answer(request)
+    }
+}
