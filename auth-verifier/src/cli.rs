@@ -16,15 +16,13 @@ use clap::{Args, FromArgMatches, Subcommand};
 use identity::UserId;
 
 use crate::{
-    better_auth::database::Tables,
     diagnostics::{
         dev_token,
         doctor::{self, Given},
         inspect,
     },
-    settings::{Lookup, Settings},
+    settings::{Plan, Settings},
     transport::{grpc, http::stack},
-    verdict::verifier::Verifier,
 };
 
 #[derive(Subcommand)]
@@ -65,9 +63,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-async fn serve(settings: Settings, mut process: Process) -> Result<(), StartError> {
-    let verifier = Verifier::new(&settings)?;
-    if let Some(address) = settings.grpc_listen {
+async fn serve(plan: Plan, mut process: Process) -> Result<(), StartError> {
+    let verifier = plan.verifier();
+    if let Some(address) = plan.settings.grpc_listen {
         process.also("GRPC_LISTEN", address, grpc::stack(verifier.clone())).await?;
     }
     tokio::spawn(Arc::clone(&verifier).keep_fresh());
@@ -89,7 +87,7 @@ fn pasted() -> std::io::Result<String> {
     Ok(pasted)
 }
 
-async fn examine(settings: Settings) -> Result<(), StartError> {
+async fn examine(plan: Plan) -> Result<(), StartError> {
     // Begun at once: whoever pipes something in has not waited for us.
     let reading = (!std::io::stdin().is_terminal()).then(|| tokio::task::spawn_blocking(pasted));
     let given = async {
@@ -101,7 +99,7 @@ async fn examine(settings: Settings) -> Result<(), StartError> {
             Err(_) => Given::Unread(format!("it did not end within {PASTED:?}")),
         }
     };
-    let report = doctor::examine(&settings, given).await?;
+    let report = doctor::examine(&plan, given).await;
     std::io::stdout().write_all(report.to_string().as_bytes()).map_err(|e| StartError::Other(e.into()))?;
     match report.bad() {
         0 => Ok(()),
@@ -110,34 +108,32 @@ async fn examine(settings: Settings) -> Result<(), StartError> {
     }
 }
 
-async fn look_at(settings: Settings) -> Result<(), StartError> {
+async fn look_at(plan: Plan) -> Result<(), StartError> {
     let pasted = pasted().map_err(|error| StartError::Other(error.into()))?;
-    let verifier = Verifier::new(&settings)?;
-    let told = inspect::inspect(&pasted, &settings, &verifier).await;
+    let told = inspect::inspect(&pasted, &plan, &plan.verifier()).await;
     std::io::stdout().write_all(told.as_bytes()).map_err(|error| StartError::Other(error.into()))
 }
 
 fn mint(args: &TokenArgs) -> Result<String, SettingsError> {
-    let settings = settings::load::<Settings>(&Environment::of_process()?)?;
-    let secret = settings.hs256_secret().ok_or_else(|| {
+    let plan = settings::load::<Settings>(&Environment::of_process()?)?;
+    let secret = plan.hs256_secret().ok_or_else(|| {
         SettingsError::new("BETTER_AUTH_SECRET", "must be set, and HS256 enabled, to make development tokens")
     })?;
     if UserId::parse(&args.sub).is_none() {
         return Err(SettingsError::new("--sub", "must be 1 to 255 visible ASCII characters without a comma"));
     }
     let lifetime = Duration::from_secs(args.lifetime_secs.into());
-    let (issuers, audiences) = (settings.issuers(), settings.audiences());
-    let first = |list: &'_ [String]| list.first().cloned();
-    let (iss, aud) = (first(&issuers), first(&audiences));
-    Ok(dev_token::mint_for(secret.expose(), &args.sub, lifetime, iss.as_deref(), aud.as_deref()))
+    let first = |names: &[String]| names.first().cloned();
+    let (iss, aud) = (first(&plan.expected.issuers), first(&plan.expected.audiences));
+    Ok(dev_token::mint_for(secret, &args.sub, lifetime, iss.as_deref(), aud.as_deref()))
 }
 
 fn grants() -> Result<String, SettingsError> {
-    let settings = settings::load::<Settings>(&Environment::of_process()?)?;
-    let mut reads = settings.reads();
+    let plan = settings::load::<Settings>(&Environment::of_process()?)?;
+    let mut reads = plan.reads;
     // Asked for before there is a role to connect as.
-    reads.session_tokens |= settings.session.lookup == Lookup::Auto;
-    Ok(Tables::parse(&settings.tables)?.grants(reads))
+    reads.session_tokens |= plan.settings.session.looks_up_by_itself();
+    Ok(plan.tables.grants(reads))
 }
 
 fn finish(result: Result<String, SettingsError>) -> ExitCode {

@@ -4,8 +4,10 @@
 //! is a session's token. A JWT that is no good is the end of it, whatever cookie came beside it; so is a session's token,
 //! but for one that nobody signed, which counts as none (`plugins/bearer`).
 
-pub mod asker;
+pub(crate) mod asker;
 pub mod cookies;
+pub mod jws;
+pub mod kind;
 
 use std::{borrow::Cow, fmt};
 
@@ -100,7 +102,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Bearer<'_>>, Rejection> {
     if let Some(literal) = LITERALS.into_iter().find(|literal| *literal == token) {
         return Ok(Some(Bearer::Literal(literal)));
     }
-    if !token.bytes().all(is_of_a_token) {
+    if !token.bytes().all(is_b64token_char) {
         return Err(Rejection::Header);
     }
     let jwt = token.bytes().filter(|byte| *byte == b'.').count() >= 2;
@@ -108,7 +110,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Bearer<'_>>, Rejection> {
 }
 
 /// Whether a bearer token may have it.
-pub(crate) fn is_of_a_token(byte: u8) -> bool {
+pub(crate) fn is_b64token_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~+/=%".contains(&byte)
 }
 

@@ -1,8 +1,7 @@
-//! For people: what is wrong with the settings, or with a credential. The verifier doesn't know this part.
+//! Explanations for people: what is wrong with the settings, or with a credential. The verifier doesn't know this part.
 
-pub mod catalog;
+mod catalog;
 pub mod dev_token;
-pub mod doctor;
-pub mod inspect;
-pub mod misnamed;
-pub mod pasted;
+pub(crate) mod doctor;
+pub(crate) mod inspect;
+mod pasted;

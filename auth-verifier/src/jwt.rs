@@ -1,13 +1,11 @@
-//! Is this token good?
+//! JWTs: API tokens of the JWT plugin, tokens signed with the shared secret, and, where they are accepted, the OAuth
+//! provider's access tokens.
 //!
-//! API tokens of the JWT plugin, tokens signed with the shared secret, and, where they are accepted, the OAuth provider's
-//! access tokens. Which issuer's keys a token is checked with is decided by the `iss` that it names, before a key is
-//! looked for: a stranger's token causes no fetch. Other tokens that the same keys sign (ID tokens, `logout+jwt`, the
-//! cookie cache's) fail by their type or their audience.
+//! The `iss` that a token names selects the keys that check it, before any key is looked for: a stranger's token causes
+//! no fetch. Other tokens that the same keys sign (ID tokens, `logout+jwt`, the cookie cache's) fail by their type or
+//! their audience.
 
-pub mod authority;
-pub mod claims;
-pub mod jws;
+pub(crate) mod claims;
 pub mod keys;
 
 use std::{
@@ -15,217 +13,320 @@ use std::{
     time::Duration,
 };
 
-use identity::Email;
+use chassis::clock::UnixSeconds;
+use identity::{Email, UserId};
 use tracing::warn;
 
 use crate::{
-    cache::verified::{Bounds, Remembered},
+    cache,
+    credential::{jws::Jws, kind::JwtType},
     jwt::{
-        authority::{Authority, Users},
-        claims::{Checked, Claims, Named, Parties},
-        jws::Jws,
-        keys::{Algorithm, Key},
+        claims::{Checked, Claims, Expected, Naming},
+        keys::{Algorithm, Fingerprint, Key, Keys},
     },
-    person::Person,
-    rejection::{Claimed, Rejection, Says, Unverified},
+    person::{Expiry, Person},
+    rejection::{Rejection, Untrusted, Unverified, UnverifiedHeader},
 };
 
-/// What tokens are checked against.
-pub struct Profile {
-    /// Those signed with the shared secret, where they are accepted.
-    pub hs256: Option<SharedSecret>,
-    /// Those signed with our own Better Auth's keys, where they are accepted.
-    pub own: Option<Arc<Authority>>,
-    /// Those of others. No issuer is several authorities'.
-    pub trusted: Vec<Arc<Authority>>,
+/// An issuer whose tokens are accepted, under all its names, with its own keys.
+pub(crate) struct Authority {
+    /// What its API tokens must name.
+    pub(crate) expected: Expected,
+    /// The keys that it signs with.
+    pub(crate) keys: Keys,
+    /// The users that it speaks for.
+    pub(crate) users: Users,
+}
+
+/// The users that an authority speaks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Users {
+    /// Better Auth's own, who are in its tables.
+    Own,
+    /// Those of another server. Their ids get a prefix, so that none of them is taken for one of ours. An empty prefix
+    /// says that they are the same people as ours.
+    Others(String),
+}
+
+impl Users {
+    /// The user whom an authority calls `sub`; `None` if that can't be a user id.
+    fn named(&self, sub: &str) -> Option<UserId> {
+        match self {
+            Self::Own => UserId::parse(sub),
+            Self::Others(prefix) => UserId::parse(&format!("{prefix}{sub}")),
+        }
+    }
+
+    /// Whether the addresses of its users can be passed on. An address has no prefix, so an authority with users of its own
+    /// could claim one of ours.
+    fn are_ours(&self) -> bool {
+        match self {
+            Self::Own => true,
+            Self::Others(prefix) => prefix.is_empty(),
+        }
+    }
+}
+
+/// What verified a token: a published key, by its name and its fingerprint.
+pub(crate) struct SignedBy {
+    authority: Arc<Authority>,
+    kid: String,
+    key: Fingerprint,
+}
+
+impl SignedBy {
+    /// `key` of `authority` has verified `jws`.
+    pub(crate) fn new(authority: &Arc<Authority>, jws: &Jws<'_>, key: &Key) -> Self {
+        let kid = jws.kid().unwrap_or_default().to_owned();
+        Self { authority: Arc::clone(authority), kid, key: key.fingerprint() }
+    }
+
+    /// Whether that very key is still published under that id.
+    pub(crate) fn is_published(&self) -> bool {
+        self.authority.keys.known(&self.kid).is_some_and(|key| key.fingerprint() == self.key)
+    }
+}
+
+/// How tokens are checked.
+pub(crate) struct Profile {
+    /// Tokens signed with the shared secret, where they are accepted.
+    pub(crate) hs256: Option<SharedSecret>,
+    /// Tokens signed with our own Better Auth's keys, where they are accepted.
+    pub(crate) own: Option<Arc<Authority>>,
+    /// Tokens of other issuers. No issuer belongs to two authorities.
+    pub(crate) trusted: Vec<Arc<Authority>>,
     /// Access tokens, where they are accepted: our own Better Auth's, under another issuer.
-    pub access_tokens: Option<AccessTokens>,
-    /// How far clocks may lie apart.
-    pub leeway: Duration,
-    /// The longest token.
-    pub bytes_max: usize,
-    /// How many verified tokens are remembered, and for how long.
-    pub remembered: Bounds,
-    /// How the ids of other issuers' users begin; those of whoever has none may not begin so.
-    pub prefixes: Arc<[String]>,
+    pub(crate) access_tokens: Option<AccessTokens>,
+    /// The tolerance for clocks that differ.
+    pub(crate) leeway: Duration,
+    /// The longest token that is looked at, in bytes.
+    pub(crate) bytes_max: usize,
+    /// The bounds of the cache of verified tokens.
+    pub(crate) cache: cache::Bounds,
+    /// The prefixes of other issuers' users; no id of ours may begin with one.
+    pub(crate) prefixes: Arc<[String]>,
 }
 
 /// How HS256 tokens are checked.
-pub struct SharedSecret {
+pub(crate) struct SharedSecret {
     /// The current secret's key.
-    pub key: Key,
-    /// Older ones', which are good until then, in seconds since 1970.
-    pub old: (Vec<Key>, u64),
-    /// Whom they must come from and be meant for.
-    pub parties: Parties,
-    /// Whether they must say so.
-    pub named: Named,
+    pub(crate) key: Key,
+    /// Keys of older secrets.
+    pub(crate) old: Vec<Key>,
+    /// When those end.
+    pub(crate) old_until: UnixSeconds,
+    /// What tokens may name.
+    pub(crate) expected: Expected,
+    /// Whether they must name it.
+    pub(crate) naming: Naming,
 }
 
-/// How the OAuth provider's access tokens are checked, in either form (RFC 9068, RFC 6750).
+/// What an access token of the OAuth provider must be for, in either form (RFC 9068, RFC 6750).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccessTokens {
-    /// Whom they must come from and be meant for.
-    pub parties: Parties,
-    /// What they must allow, all of it.
-    pub scopes: Vec<String>,
+pub(crate) struct AccessTokens {
+    /// Its issuers and audiences.
+    pub(crate) expected: Expected,
+    /// The scopes that it must have, all of them.
+    pub(crate) scopes: Vec<String>,
 }
 
-/// A good token.
+/// A token that was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
-    /// Whose it is.
-    pub person: Person,
-    /// The session that it names (`sid`), if it is a user's of our own Better Auth.
-    pub session: Option<String>,
-    /// Whether its user is one of our own Better Auth's.
-    pub own: bool,
+pub(crate) struct Verified {
+    /// Its owner.
+    pub(crate) person: Person,
+    /// The session that it names (`sid`), if its owner is a user of our own Better Auth.
+    pub(crate) session: Option<String>,
+    /// Whose user its owner is.
+    pub(crate) of: Owner,
 }
 
-/// Checks tokens, and remembers those that a published key verified.
-pub struct Tokens {
+/// Who can be asked about the owner of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Our own Better Auth.
+    Ours,
+    /// Nobody: another issuer's user is in none of our tables.
+    Others,
+}
+
+/// Verifies tokens, and caches what published keys have verified.
+pub(crate) struct Tokens {
     profile: Profile,
-    remembered: Remembered<Verified>,
-    /// One person is two users: said once, as it is so for every token.
-    two_users: Once,
+    cache: cache::Verified<(Verified, SignedBy)>,
+    /// Warned of once, as it is so for every token.
+    sub_is_not_id: Once,
 }
-
-/// A published key, and whose it is.
-type By = (Arc<Authority>, Arc<Key>);
 
 impl Tokens {
-    /// Tokens that are checked so.
-    pub fn new(profile: Profile) -> Self {
-        let remembered = Remembered::new("tokens", profile.remembered);
-        Self { profile, remembered, two_users: Once::new() }
+    /// Verifies tokens by `profile`.
+    pub(crate) fn new(profile: Profile) -> Self {
+        let cache = cache::Verified::new("tokens", profile.cache);
+        Self { profile, cache, sub_is_not_id: Once::new() }
     }
 
-    /// The longest token that is looked at.
-    pub fn bytes_max(&self) -> usize {
+    /// The longest token that is looked at, in bytes.
+    pub(crate) fn bytes_max(&self) -> usize {
         self.profile.bytes_max
     }
 
-    /// Checks a token at the time `now`, in seconds since 1970.
-    pub async fn verify(&self, token: &str, now: u64) -> Result<Verified, Unverified> {
+    /// Verifies a token at `now`.
+    pub(crate) async fn verify(&self, token: &str, now: UnixSeconds) -> Result<Verified, Unverified> {
         let Profile { bytes_max, leeway, .. } = self.profile;
         if token.len() > bytes_max {
             return Err(Rejection::TooLong(bytes_max).into());
         }
-        let alive = |verified: &Verified| now < verified.person.expires.saturating_add(leeway.as_secs());
-        if let Some(verified) = self.remembered.get(token).filter(alive) {
-            return Ok(verified);
-        }
         let jws = Jws::parse(token)?;
+        let by_secret = jws.alg() == Algorithm::Hs256.name();
+        // An HMAC is as cheap to check as to look up, so tokens of the shared secret are not in the cache.
+        if !by_secret {
+            let good = |(verified, by): &(Verified, SignedBy)| {
+                !verified.person.expires.after(leeway).has_passed(now) && by.is_published()
+            };
+            if let Some(entry) = self.cache.get(token, good) {
+                return Ok(entry.0.clone());
+            }
+        }
         let claims: Result<Claims, _> = jws.claims();
-        let says = || Says::new(jws.alg(), jws.kid(), claims.as_ref().ok().and_then(|c| c.iss.as_deref()));
-        let checked = match &claims {
-            Ok(claims) => self.check(&jws, claims, now).await,
+        let verified = match &claims {
+            Ok(claims) if by_secret => self.profile.by_secret(&jws, claims, now).map_err(Unverified::from),
+            Ok(claims) => match self.profile.by_published_key(&jws, claims, now).await {
+                Ok((verified, by)) => {
+                    self.cache.insert(token, (verified.clone(), by));
+                    Ok(verified)
+                }
+                Err(unverified) => Err(unverified),
+            },
             Err(malformed) => Err(malformed.clone().into()),
         };
-        let (verified, by) = checked.map_err(|unverified| unverified.of(says))?;
+        let iss = claims.as_ref().ok().and_then(|claims| claims.iss.as_deref());
+        let verified = verified.map_err(|unverified| {
+            unverified.with_context(|| UnverifiedHeader::new(jws.alg(), jws.kid(), iss))
+        })?;
         let id = claims.as_ref().ok().and_then(|claims| claims.id.text());
-        if verified.own && id.is_some_and(|id| id != verified.person.user.as_str()) {
-            self.two_users.call_once(|| {
+        if verified.of == Owner::Ours && id.is_some_and(|id| id != verified.person.user.as_str()) {
+            self.sub_is_not_id.call_once(|| {
                 warn!(
                     "a token's `sub` is not its user's `id` (jwt.getSubject): by cookie and by token one person is two users"
                 );
             });
         }
-        if let Some((authority, key)) = by {
-            let kid = jws.kid().unwrap_or_default();
-            self.remembered.insert(token, verified.clone(), &authority, kid, &key);
-        }
         Ok(verified)
-    }
-
-    /// Checks everything; says by whose key, where it was a published one.
-    async fn check(
-        &self,
-        jws: &Jws<'_>,
-        claims: &Claims,
-        now: u64,
-    ) -> Result<(Verified, Option<By>), Unverified> {
-        let profile = &self.profile;
-        let typ = jws.typ()?;
-        let access_tokens = match typ {
-            None => None,
-            Some(typ) if typ.eq_ignore_ascii_case("JWT") => None,
-            Some(typ) if is_access_token(typ) => {
-                Some(profile.access_tokens.as_ref().ok_or_else(|| Rejection::kind(typ))?)
-            }
-            Some(typ) => return Err(Rejection::kind(typ).into()),
-        };
-        // The shared secret is for HS256 alone and no published key ever is, whatever a token says.
-        if jws.algorithm()? == Algorithm::Hs256 {
-            let shared = profile.hs256.as_ref().filter(|_| access_tokens.is_none());
-            let shared = shared.ok_or_else(|| jws.unaccepted())?;
-            let until = shared.verify(jws, now)?;
-            let checked = claims.check(&shared.parties, shared.named, profile.leeway, now)?;
-            let expires = checked.expires.min(until);
-            return Ok((
-                verified(claims, Checked { expires, ..checked }, &Users::Own, &profile.prefixes)?,
-                None,
-            ));
-        }
-        let (authority, parties) =
-            profile.chosen(claims, access_tokens).ok_or_else(|| jws.unaccepted())??;
-        let key = jws.verify(&authority.keys).await?;
-        let checked = claims.check(parties, Named::Always, profile.leeway, now);
-        let checked = checked.map_err(|rejection| rejection.of_resource(access_tokens.is_some()))?;
-        if let Some(access_tokens) = access_tokens {
-            access_tokens.check(claims, &checked)?;
-        }
-        let verified = verified(claims, checked, &authority.users, &profile.prefixes)?;
-        Ok((verified, Some((Arc::clone(authority), key))))
     }
 }
 
 impl Profile {
-    /// By whose keys a token is checked, and for whom it must be: decided by the issuer that it names. `None` where no
-    /// published keys are accepted.
-    fn chosen<'a>(
+    /// Verifies a token that says it is signed with the shared secret. That secret is for HS256 alone, and no published key
+    /// ever is.
+    fn by_secret(&self, jws: &Jws<'_>, claims: &Claims, now: UnixSeconds) -> Result<Verified, Rejection> {
+        let shared = match (self.access_tokens(jws)?, &self.hs256) {
+            (None, Some(shared)) => shared,
+            _ => return Err(jws.unaccepted()),
+        };
+        let until = shared.verify(jws, now)?;
+        let checked = claims.check(&shared.expected, shared.naming, self.leeway, now)?;
+        self.owner(claims, &checked, until, &Users::Own)
+    }
+
+    /// Verifies a token by the published keys of the issuer that it names.
+    async fn by_published_key(
+        &self,
+        jws: &Jws<'_>,
+        claims: &Claims,
+        now: UnixSeconds,
+    ) -> Result<(Verified, SignedBy), Unverified> {
+        let access_tokens = self.access_tokens(jws)?;
+        Algorithm::of(jws)?;
+        let (authority, expected) = self.issuer(jws, claims, access_tokens)?;
+        let key = authority.keys.verify(jws).await?;
+        let checked = claims
+            .check(expected, Naming::Required, self.leeway, now)
+            .map_err(|rejection| rejection.of_resource(access_tokens.is_some()))?;
+        if let Some(access_tokens) = access_tokens {
+            access_tokens.check(claims, &checked)?;
+        }
+        let verified = self.owner(claims, &checked, Expiry::Never, &authority.users)?;
+        Ok((verified, SignedBy::new(authority, jws, &key)))
+    }
+
+    /// What an access token must be for, if `jws` says it is one. An error where its type is not accepted.
+    fn access_tokens(&self, jws: &Jws<'_>) -> Result<Option<&AccessTokens>, Rejection> {
+        let typ = jws.typ()?;
+        match JwtType::of(typ) {
+            JwtType::Plain => Ok(None),
+            JwtType::AccessToken if self.access_tokens.is_some() => Ok(self.access_tokens.as_ref()),
+            _ => Err(Rejection::Type(Untrusted::new(typ.unwrap_or_default()))),
+        }
+    }
+
+    /// The authority whose keys check a token, and what the token must name: selected by the issuer that it names.
+    fn issuer<'a>(
         &'a self,
+        jws: &Jws<'_>,
         claims: &Claims,
         access_tokens: Option<&'a AccessTokens>,
-    ) -> Option<Result<(&'a Arc<Authority>, &'a Parties), Rejection>> {
-        let mut choices: Vec<_> = match access_tokens {
-            Some(access_tokens) => self.own.iter().map(|own| (own, &access_tokens.parties)).collect(),
-            None => self
-                .own
-                .iter()
-                .chain(&self.trusted)
-                .map(|authority| (authority, &authority.parties))
-                .collect(),
+    ) -> Result<(&'a Arc<Authority>, &'a Expected), Rejection> {
+        let trusted = self.trusted.iter().filter(|_| access_tokens.is_none());
+        let choices = || {
+            self.own.iter().chain(trusted.clone()).map(|authority| {
+                (
+                    authority,
+                    access_tokens.map_or(&authority.expected, |access_tokens| &access_tokens.expected),
+                )
+            })
         };
-        choices.first()?;
-        let Some(issuer) = &claims.iss else { return Some(Err(Rejection::MissingClaim("iss"))) };
-        let at = choices.iter().position(|(_, parties)| parties.issuers.contains(issuer));
-        Some(at.map(|at| choices.swap_remove(at)).ok_or_else(|| Rejection::Issuer {
-            found: Claimed::new(issuer),
-            expected: choices.iter().flat_map(|(_, parties)| parties.issuers.clone()).collect(),
-        }))
+        if choices().next().is_none() {
+            return Err(jws.unaccepted());
+        }
+        let issuer = claims.iss.as_ref().ok_or(Rejection::MissingClaim("iss"))?;
+        choices().find(|(_, expected)| expected.issuers.contains(issuer)).ok_or_else(|| Rejection::Issuer {
+            found: Untrusted::new(issuer),
+            expected: choices().flat_map(|(_, expected)| expected.issuers.clone()).collect(),
+        })
+    }
+
+    /// The owner of a token whose claims were checked, and that ends at `until` at the latest.
+    fn owner(
+        &self,
+        claims: &Claims,
+        checked: &Checked,
+        until: Expiry,
+        users: &Users,
+    ) -> Result<Verified, Rejection> {
+        let user = users.named(&checked.sub).ok_or(Rejection::Subject)?;
+        let prefixes = &self.prefixes;
+        if users.are_ours() && prefixes.iter().any(|prefix| user.as_str().starts_with(&**prefix)) {
+            return Err(Rejection::Foreign);
+        }
+        let person = Person {
+            user,
+            email: claims.email.text().filter(|_| users.are_ours()).and_then(Email::parse),
+            email_verified: claims.email_verified.truth().filter(|_| users.are_ours()),
+            expires: Expiry::At(checked.expires).min(until),
+            banned: false,
+        };
+        let of = if *users == Users::Own { Owner::Ours } else { Owner::Others };
+        let session = claims.sid.text().filter(|_| of == Owner::Ours).map(ToOwned::to_owned);
+        Ok(Verified { person, session, of })
     }
 }
 
 impl SharedSecret {
-    /// Until when the key counts that the signature is of, in seconds since 1970.
-    fn verify(&self, jws: &Jws<'_>, now: u64) -> Result<u64, Rejection> {
-        let (old, until) = &self.old;
-        match jws.verify_by(&self.key) {
-            Ok(()) => Ok(u64::MAX),
-            Err(_) if now < *until && old.iter().any(|key| jws.verify_by(key).is_ok()) => Ok(*until),
+    /// Verifies a signature, and says when the secret that made it ends.
+    fn verify(&self, jws: &Jws<'_>, now: UnixSeconds) -> Result<Expiry, Rejection> {
+        match self.key.verify(jws) {
+            Ok(()) => Ok(Expiry::Never),
+            Err(_) if now < self.old_until && self.old.iter().any(|key| key.verify(jws).is_ok()) => {
+                Ok(Expiry::At(self.old_until))
+            }
             Err(rejection) => Err(rejection),
         }
     }
 }
 
-/// RFC 9068 §4.
-fn is_access_token(typ: &str) -> bool {
-    ["at+jwt", "application/at+jwt"].iter().any(|known| typ.eq_ignore_ascii_case(known))
-}
-
 impl AccessTokens {
-    /// A client that acts for itself (RFC 6749 §4.4) is no user: its token's subject is the client.
+    /// Checks what only access tokens have. One that a client got for itself (RFC 6749 §4.4) names no user: its subject is
+    /// the client.
     fn check(&self, claims: &Claims, checked: &Checked) -> Result<(), Rejection> {
         let client = claims.client_id.text().ok_or(Rejection::MissingClaim("client_id"))?;
         if checked.sub == client {
@@ -235,34 +336,12 @@ impl AccessTokens {
         self.check_scopes(scope.split(' '))
     }
 
-    /// Whether all that is demanded is among `allowed`.
-    pub fn check_scopes<'a>(&self, allowed: impl Iterator<Item = &'a str>) -> Result<(), Rejection> {
-        let allowed: Vec<_> = allowed.collect();
-        match self.scopes.iter().find(|scope| !allowed.contains(&scope.as_str())) {
+    /// Checks that every scope that is demanded is among `granted`.
+    pub(crate) fn check_scopes<'a>(&self, granted: impl Iterator<Item = &'a str>) -> Result<(), Rejection> {
+        let granted: Vec<_> = granted.collect();
+        match self.scopes.iter().find(|scope| !granted.contains(&scope.as_str())) {
             Some(missing) => Err(Rejection::Scope(missing.clone())),
             None => Ok(()),
         }
     }
-}
-
-fn verified(
-    claims: &Claims,
-    checked: Checked,
-    users: &Users,
-    prefixes: &[String],
-) -> Result<Verified, Rejection> {
-    let Checked { sub, expires } = checked;
-    let user = users.named(&sub).ok_or(Rejection::Subject)?;
-    if users.are_ours() && prefixes.iter().any(|prefix| user.as_str().starts_with(&**prefix)) {
-        return Err(Rejection::Foreign);
-    }
-    let person = Person {
-        user,
-        email: claims.email.text().filter(|_| users.are_ours()).and_then(Email::parse),
-        email_verified: claims.email_verified.truth().filter(|_| users.are_ours()),
-        expires,
-        banned: false,
-    };
-    let own = *users == Users::Own;
-    Ok(Verified { person, session: claims.sid.text().filter(|_| own).map(ToOwned::to_owned), own })
 }

@@ -1,35 +1,45 @@
 //! Who is calling?
 //!
-//! A sidecar that checks what Better Auth hands out, with no hop to Node, for our gateway or any proxy that can
-//! ask for a verdict. A request's walk: which credential does it carry ([`credential`]), is it good ([`jwt`], by
-//! published keys or a shared secret; [`session`], by the cookie cache beside it or by a look-up in [`better_auth`]), and
-//! what is the [`verdict`], with a signed assertion of who it is. It is spoken over HTTP or gRPC ([`transport`]).
+//! A sidecar that checks the credentials that Better Auth hands out, without a hop to Node, for our gateway or any proxy
+//! that can ask for a verdict.
+//!
+//! Of a request, [`credential`] says what it carries. [`jwt`] verifies tokens by published keys or the shared secret,
+//! [`session`] the signature of a session and the cookie cache beside it; what has to be looked up, [`better_auth`] looks up.
+//! [`verdict`] puts them together, with a signed assertion of who is calling, and [`transport`] carries the answer, over
+//! HTTP or gRPC. [`settings`] stand above all of these: they are parsed into a [`settings::Plan`], and the verifier is built
+//! from that.
 
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "a test reads what we made"))]
 
-// The words that all of it speaks.
+// From the bottom up: no module imports one below it in this list. A test holds them to that (`layers.rs`).
+mod loose;
 pub mod person;
 pub mod rejection;
 pub mod secrets;
 
-pub mod settings;
+mod cache;
 
-// What does a request carry, is it good,
 pub mod credential;
+
 pub mod jwt;
+
 pub mod session;
 
-// and what is that checked by?
 pub mod better_auth;
-pub mod cache;
 
-// The answer, and the protocols that it is spoken in.
-pub mod transport;
 pub mod verdict;
 
-// For people.
+pub mod transport;
+
+pub mod settings;
+
+mod build;
+
 pub mod diagnostics;
 
 mod cli;
+
+#[cfg(test)]
+mod layers;
 
 pub use cli::main;

@@ -6,9 +6,9 @@ use thiserror::Error;
 
 /// A part of a token that was not verified: shown escaped and short.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Claimed(String);
+pub struct Untrusted(String);
 
-impl Claimed {
+impl Untrusted {
     const CHARS_MAX: usize = 80;
 
     /// Takes what a token says of itself.
@@ -21,13 +21,13 @@ impl Claimed {
     }
 }
 
-impl fmt::Display for Claimed {
+impl fmt::Display for Untrusted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
     }
 }
 
-impl fmt::Debug for Claimed {
+impl fmt::Debug for Untrusted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -49,7 +49,7 @@ pub enum Rejection {
     #[error("a session cookie is called {found}, and not looked at. {set}")]
     OtherCookie {
         /// What it is called.
-        found: Claimed,
+        found: Untrusted,
         /// What to set.
         set: String,
     },
@@ -67,13 +67,13 @@ pub enum Rejection {
     Malformed(&'static str),
     /// `typ` says that this is something else.
     #[error("the token is of type {0}, not an API token")]
-    Type(Claimed),
+    Type(Untrusted),
     /// A header member that changes what the token means.
     #[error("the token's header has `{0}`, which is not supported")]
     HeaderMember(&'static str),
     /// Unknown, or switched off.
     #[error("tokens signed with {0} are not accepted")]
-    Algorithm(Claimed),
+    Algorithm(Untrusted),
     /// A key set needs the key's name.
     #[error("the token names no key")]
     NoKeyId,
@@ -99,7 +99,7 @@ pub enum Rejection {
     #[error("the token's issuer is {found}, expected {}", listed(expected))]
     Issuer {
         /// What the token says.
-        found: Claimed,
+        found: Untrusted,
         /// What is accepted.
         expected: Vec<String>,
     },
@@ -107,7 +107,7 @@ pub enum Rejection {
     #[error("the token's audience is {found}, expected {}", listed(expected))]
     Audience {
         /// What the token says.
-        found: Claimed,
+        found: Untrusted,
         /// What is accepted.
         expected: Vec<String>,
     },
@@ -115,7 +115,7 @@ pub enum Rejection {
     #[error("the access token is for {found}, {}", resources(expected))]
     Resource {
         /// What the token is for.
-        found: Claimed,
+        found: Untrusted,
         /// What is accepted.
         expected: Vec<String>,
     },
@@ -176,34 +176,34 @@ pub enum Rejection {
     #[error("the user's id begins as those of a trusted issuer do (user_prefix), and is not of that issuer")]
     Foreign,
     /// Any of these, with what the token says of itself.
-    #[error("{reason} ({says})")]
-    Of {
+    #[error("{reason} ({header})")]
+    WithContext {
         /// What is wrong.
         reason: Box<Rejection>,
         /// Which token it was, as far as it says so itself.
-        says: Says,
+        header: UnverifiedHeader,
     },
 }
 
 /// What a token says of itself, of which nothing is known to be true.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Says {
+pub struct UnverifiedHeader {
     alg: String,
-    kid: Option<Claimed>,
-    iss: Option<Claimed>,
+    kid: Option<Untrusted>,
+    iss: Option<Untrusted>,
 }
 
-impl Says {
+impl UnverifiedHeader {
     /// Takes what it says.
     pub fn new(alg: &str, kid: Option<&str>, iss: Option<&str>) -> Self {
         // The names of algorithms need no quotes; what is none is shown as it is anything else.
         let name = alg.len() <= 8 && alg.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        let alg = if name { alg.to_owned() } else { Claimed::new(alg).to_string() };
-        Self { alg, kid: kid.map(Claimed::new), iss: iss.map(Claimed::new) }
+        let alg = if name { alg.to_owned() } else { Untrusted::new(alg).to_string() };
+        Self { alg, kid: kid.map(Untrusted::new), iss: iss.map(Untrusted::new) }
     }
 }
 
-impl fmt::Display for Says {
+impl fmt::Display for UnverifiedHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { alg, kid, iss } = self;
         write!(f, "the token is {alg}")?;
@@ -216,7 +216,7 @@ impl fmt::Display for Says {
 
 impl Rejection {
     /// Whether there was no credential, or what looked like one is nobody's: then another may count.
-    pub(crate) fn is_of_none(&self) -> bool {
+    pub(crate) fn is_absent(&self) -> bool {
         matches!(
             self,
             Self::Missing
@@ -237,15 +237,10 @@ impl Rejection {
         }
     }
 
-    /// The token is of that type, which is none of an API token's.
-    pub(crate) fn kind(typ: &str) -> Self {
-        Self::Type(Claimed::new(typ))
-    }
-
     /// What is wrong, without what the token says of itself.
     pub fn reason(&self) -> &Self {
         match self {
-            Self::Of { reason, .. } => reason.reason(),
+            Self::WithContext { reason, .. } => reason.reason(),
             reason => reason,
         }
     }
@@ -289,7 +284,7 @@ impl Rejection {
             Self::OtherSession => "other_session",
             Self::NoAccessToken => "no_access_token",
             Self::Subject => "subject",
-            Self::Of { reason, .. } => reason.code(),
+            Self::WithContext { reason, .. } => reason.code(),
         }
     }
 }
@@ -348,9 +343,11 @@ pub enum Unverified {
 
 impl Unverified {
     /// With what the token says of itself, where it is no good.
-    pub(crate) fn of(self, says: impl FnOnce() -> Says) -> Self {
+    pub(crate) fn with_context(self, header: impl FnOnce() -> UnverifiedHeader) -> Self {
         match self {
-            Self::Rejected(reason) => Rejection::Of { reason: Box::new(reason), says: says() }.into(),
+            Self::Rejected(reason) => {
+                Rejection::WithContext { reason: Box::new(reason), header: header() }.into()
+            }
             unavailable @ Self::Unavailable(_) => unavailable,
         }
     }
@@ -375,17 +372,17 @@ mod tests {
     #[test]
     fn the_log_hears_exactly_what_is_wrong_and_with_which_token() {
         let rejection = Rejection::Issuer {
-            found: Claimed::new("https://a"),
+            found: Untrusted::new("https://a"),
             expected: vec!["https://b".into(), "https://c".into()],
         };
-        let says = Says::new("ES512", Some("k1"), Some("https://a"));
-        let told = Unverified::Rejected(rejection).of(|| says).to_string();
+        let header = UnverifiedHeader::new("ES512", Some("k1"), Some("https://a"));
+        let told = Unverified::Rejected(rejection).with_context(|| header).to_string();
         assert_eq!(
             told,
             "the token's issuer is \"https://a\", expected https://b or https://c (the token is ES512 for key \"k1\", issuer \"https://a\")"
         );
-        let says = Says::new("none\n", None, None);
-        let told = Unverified::Rejected(Rejection::Signature).of(|| says).to_string();
+        let header = UnverifiedHeader::new("none\n", None, None);
+        let told = Unverified::Rejected(Rejection::Signature).with_context(|| header).to_string();
         assert_eq!(told, "the token's signature does not match (the token is \"none\\n\")");
     }
 }

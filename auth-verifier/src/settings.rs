@@ -3,27 +3,37 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chassis::{
-    outbound::{database::DatabaseSettings, refreshed::Policy},
+    outbound::database::DatabaseSettings,
     process::{Common, Service},
     serve::ServerSettings,
-    settings::{self, Bounds, Faults, Secret, ServiceUrl, SettingsError, Spec},
+    settings::{self, Bounds, Secret, ServiceUrl, SettingsError, Spec},
     telemetry::LogFormat,
 };
-use http::HeaderValue;
+use http::{HeaderValue, uri::Authority};
 use serde::{Deserialize, Deserializer};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::secrets::{self, Secrets};
-
-mod address;
 mod database;
+mod plan;
 mod session;
 mod tokens;
 
-pub(crate) use address::CA_FILE;
-pub use database::*;
-pub use session::*;
-pub use tokens::*;
+pub(crate) use self::{
+    database::DATABASE,
+    plan::{CacheForm, Issuer},
+    session::Lookup,
+    tokens::{AccessTokenForms, JwksSource},
+};
+use self::{
+    database::TableSettings,
+    session::{CookieCache, Session},
+    tokens::{Hs256, Jwt, OAuth, Trusted},
+};
+pub use self::{plan::Plan, tokens::Jwks};
+use crate::verdict::Emails;
+
+/// The file of certificates that vouch for Better Auth.
+pub(crate) const CA_FILE: &str = "AUTH_VERIFIER_BETTER_AUTH__CA_FILE";
 
 /// More than this fits into no sidecar's memory.
 const CACHE_ENTRIES_MAX: u64 = 10_000_000;
@@ -48,118 +58,96 @@ const JWT: Bounds = &[("cache_secs", 0..=300), ("cache_entries_max", 0..=CACHE_E
 const SESSION: Bounds = &[("timeout_ms", 1..=120_000), ("overtime_ms", 0..=300_000)];
 const IDENTITY: Bounds = &[("life_secs", 1..=identity::ASSERTION_LIFE_MAX.as_secs())];
 
-/// All settings of auth-verifier.
+/// All settings of auth-verifier. `defaults.toml` explains each one, for operators and for us.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one, for operators and for us")]
 pub struct Settings {
     #[serde(deserialize_with = "settings::address")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     #[serde(deserialize_with = "settings::optional_address")]
-    pub grpc_listen: Option<SocketAddr>,
+    pub(crate) grpc_listen: Option<SocketAddr>,
     #[serde(deserialize_with = "settings::address")]
-    pub ops_listen: SocketAddr,
-    pub log: LogFormat,
+    pub(crate) ops_listen: SocketAddr,
+    pub(crate) log: LogFormat,
     #[serde(deserialize_with = "settings::list")]
-    pub issuers: Vec<String>,
+    pub(crate) issuers: Vec<String>,
     #[serde(deserialize_with = "settings::list")]
-    pub audiences: Vec<String>,
+    pub(crate) audiences: Vec<String>,
     #[serde(deserialize_with = "settings::optional")]
-    pub jwks_url: Option<ServiceUrl>,
+    pub(crate) jwks_url: Option<ServiceUrl>,
     #[serde(rename = "leeway_secs", deserialize_with = "settings::secs")]
-    pub leeway: Duration,
+    pub(crate) leeway: Duration,
     #[serde(rename = "verdict_max_age_secs", deserialize_with = "settings::secs")]
-    pub verdict_max_age: Duration,
-    pub token_bytes_max: usize,
+    pub(crate) verdict_max_age: Duration,
+    pub(crate) token_bytes_max: usize,
     #[serde(rename = "revocation_lag_secs", deserialize_with = "settings::secs")]
-    pub revocation_lag: Duration,
-    pub lookups_cache_entries_max: u64,
-    pub email: Emails,
-    pub better_auth: BetterAuth,
-    pub hs256: Hs256,
+    pub(crate) revocation_lag: Duration,
+    pub(crate) lookups_cache_entries_max: u64,
+    pub(crate) email: Emails,
+    pub(crate) better_auth: BetterAuth,
+    pub(crate) hs256: Hs256,
+    /// Keys of Better Auth.
     pub jwks: Jwks,
-    pub jwt: Jwt,
+    pub(crate) jwt: Jwt,
     #[serde(default)]
-    pub trusted: Vec<Trusted>,
-    pub oauth: OAuth,
-    pub session: Session,
-    pub cookie_cache: CookieCache,
-    pub database: DatabaseSettings,
-    pub tables: TableSettings,
-    pub identity: Identity,
+    pub(crate) trusted: Vec<Trusted>,
+    pub(crate) oauth: OAuth,
+    pub(crate) session: Session,
+    pub(crate) cookie_cache: CookieCache,
+    pub(crate) database: DatabaseSettings,
+    pub(crate) tables: TableSettings,
+    pub(crate) identity: Identity,
+    /// The bounds of each listener.
     pub server: ServerSettings,
-}
-
-/// Which e-mail addresses are passed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub enum Emails {
-    Any,
-    Verified,
-    Off,
-}
-
-impl Emails {
-    /// Whether one is, of which is known so much.
-    pub fn pass(self, verified: Option<bool>) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Verified => verified == Some(true),
-            Self::Off => false,
-        }
-    }
 }
 
 /// What Better Auth itself is set to.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct BetterAuth {
+pub(crate) struct BetterAuth {
     #[serde(deserialize_with = "settings::optional")]
-    pub url: Option<ServiceUrl>,
+    pub(crate) url: Option<ServiceUrl>,
     #[serde(deserialize_with = "settings::optional")]
-    pub secret: Option<Secret>,
+    pub(crate) secret: Option<Secret>,
     #[serde(deserialize_with = "settings::optional")]
-    pub secrets: Option<Secret>,
+    pub(crate) secrets: Option<Secret>,
     #[serde(deserialize_with = "moment")]
-    pub old_secrets_until: Option<OffsetDateTime>,
-    #[serde(deserialize_with = "address::host")]
-    pub host: Option<HeaderValue>,
+    pub(crate) old_secrets_until: Option<OffsetDateTime>,
+    #[serde(deserialize_with = "host")]
+    pub(crate) host: Option<HeaderValue>,
     #[serde(deserialize_with = "settings::optional")]
-    pub ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// The identity that we sign for internal services.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct Identity {
-    pub audience: String,
+pub(crate) struct Identity {
+    pub(crate) audience: String,
     #[serde(deserialize_with = "settings::optional")]
-    pub seed: Option<Secret>,
+    pub(crate) seed: Option<Secret>,
     #[serde(deserialize_with = "settings::optional")]
-    pub previous_seed: Option<Secret>,
+    pub(crate) previous_seed: Option<Secret>,
     #[serde(deserialize_with = "settings::optional")]
-    pub next_seed: Option<Secret>,
+    pub(crate) next_seed: Option<Secret>,
     #[serde(rename = "life_secs", deserialize_with = "settings::secs")]
-    pub life: Duration,
+    pub(crate) life: Duration,
 }
 
 impl Settings {
-    /// The issuers that a token may name.
-    pub fn issuers(&self) -> Vec<String> {
+    /// The issuers that an API token may name.
+    fn issuers(&self) -> Vec<String> {
         self.or_origin(&self.issuers)
     }
 
-    /// The audiences of which a token must name one.
-    pub fn audiences(&self) -> Vec<String> {
+    /// The audiences of which an API token must name one.
+    fn audiences(&self) -> Vec<String> {
         self.or_origin(&self.audiences)
     }
 
-    /// Whom a cookie cache that the keys sign may come from: the origin of the base URL, whatever issuer API tokens name
+    /// The issuers of cookie caches that the keys sign: the origin of the base URL, whatever issuer API tokens name
     /// (`plugins/jwt/cookie-cache.ts`), or one that is listed, for a Better Auth with several origins.
-    pub fn cache_issuers(&self) -> Vec<String> {
+    fn cache_issuers(&self) -> Vec<String> {
         let origin = self.better_auth.url.as_ref().map(ServiceUrl::origin);
         origin.into_iter().chain(self.issuers.iter().cloned()).collect()
     }
@@ -173,63 +161,6 @@ impl Settings {
             listed.to_vec()
         }
     }
-
-    /// Better Auth's secrets; an error names the one that is none.
-    pub fn secrets(&self) -> Result<Option<Secrets>, SettingsError> {
-        Secrets::parse(self.better_auth.secrets.as_ref(), self.better_auth.secret.as_ref())
-    }
-
-    /// The secret that HS256 tokens are checked with, if they are accepted.
-    pub fn hs256_secret(&self) -> Option<Secret> {
-        self.current_secret().filter(|_| self.hs256.enabled)
-    }
-
-    fn current_secret(&self) -> Option<Secret> {
-        Some(Secret::new(self.secrets().ok()??.current()))
-    }
-
-    /// Where the keys are fetched, if tokens signed with them are accepted.
-    ///
-    /// A base URL without a path stands for one with Better Auth's own, `/api/auth`
-    /// (`packages/better-auth/src/utils/url.ts`, `withPath`).
-    pub fn jwks_url(&self) -> Option<String> {
-        if !self.jwks.enabled {
-            return None;
-        }
-        let base = self.better_auth.url.as_ref().map(|base| base.join(&format!("{}/jwks", api_path(base))));
-        self.jwks_url.as_ref().map(|url| url.url().to_string()).or(base)
-    }
-
-    /// How the keys are kept.
-    pub fn jwks_policy(&self) -> Policy {
-        Policy {
-            fresh: self.jwks.fresh,
-            stale_max: self.jwks.stale_max,
-            cool_down: self.jwks.cool_down,
-            wait: self.jwks.timeout,
-            first_wait: self.jwks.first_timeout,
-        }
-    }
-
-    /// What the key of the assertions is derived from.
-    ///
-    /// Of several secrets that is the oldest: it is known to replicas that have not heard of the newer ones yet, and to
-    /// those who asked these for their key. So a new secret's key is published before it signs.
-    pub fn identity_seed(&self) -> Option<Secret> {
-        let oldest = || self.secrets().ok()??.all().last().map(Secret::new);
-        self.identity.seed.clone().or_else(oldest)
-    }
-
-    /// What the keys are derived from that are published beside it, because other replicas may sign with them. Where
-    /// identities have a seed of their own, whoever knows a secret of Better Auth's must not be able to sign them.
-    pub fn identity_seeds_besides(&self) -> Vec<Secret> {
-        let Identity { seed, previous_seed, next_seed, .. } = &self.identity;
-        let secrets = self.secrets().ok().flatten().filter(|_| seed.is_none());
-        let secrets = secrets.iter().flat_map(|secrets| secrets.all().map(Secret::new));
-        let stated = previous_seed.iter().chain(next_seed).cloned();
-        let signs = self.identity_seed();
-        stated.chain(secrets).filter(|seed| Some(seed) != signs.as_ref()).collect()
-    }
 }
 
 /// A moment of RFC 3339; `None` where it is left empty.
@@ -239,12 +170,17 @@ fn moment<'de, D: Deserializer<'de>>(from: D) -> Result<Option<OffsetDateTime>, 
     moment.map_err(|_| serde::de::Error::custom("must be a moment such as 2030-01-31T00:00:00Z"))
 }
 
-/// What stands behind a base URL: nothing, if it has a path of its own.
-fn api_path(base: &ServiceUrl) -> &'static str {
-    match base.url().path() {
-        "" | "/" => "/api/auth",
-        _ => "",
+/// `None` where it is left empty.
+fn host<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<HeaderValue>, D::Error> {
+    let text: String = serde::Deserialize::deserialize(from)?;
+    if text.is_empty() {
+        return Ok(None);
     }
+    let plain = text.parse::<Authority>().ok().filter(|_| !text.contains('@'));
+    let value = plain.and_then(|_| HeaderValue::from_str(&text).ok());
+    value
+        .map(Some)
+        .ok_or_else(|| serde::de::Error::custom("must be a host, such as app.example.com or localhost:3000"))
 }
 
 impl settings::Settings for Settings {
@@ -286,79 +222,14 @@ impl settings::Settings for Settings {
         ],
     };
 
-    type Plan = Self;
+    type Plan = Plan;
 
-    fn plan(self) -> Result<Self, SettingsError> {
-        let mut faults = Faults::default();
-        faults.hear(self.check_secrets());
-        // A secret that is none was told, and is not missing beside.
-        let said = faults.found();
-        faults.hear(self.check_tokens());
-        faults.hear(self.check_oauth());
-        faults.hear(self.check_trusted());
-        if !said {
-            faults.hear(self.check_sessions());
-        }
-        faults.hear(self.check_address());
-        faults.hear(self.check_database());
-        faults.hear(self.check_identity(said));
-        faults.result().map(|()| self)
+    fn plan(self) -> Result<Plan, SettingsError> {
+        Plan::parse(self)
     }
 
     fn remarks(&self) -> Vec<String> {
         self.waits_that_do_not_fit()
-    }
-}
-
-impl Settings {
-    fn check_secrets(&self) -> Result<(), SettingsError> {
-        let wrong = |name: &str, reason: &str| Err(SettingsError::new(name, reason));
-        self.secrets()?;
-        let Identity { seed, previous_seed, next_seed, .. } = &self.identity;
-        for (key, seed) in [("SEED", seed), ("PREVIOUS_SEED", previous_seed), ("NEXT_SEED", next_seed)] {
-            if let Some(seed) = seed {
-                secrets::checked(&format!("AUTH_VERIFIER_IDENTITY__{key}"), seed.expose())?;
-            }
-        }
-        if self.better_auth.old_secrets_until.is_some()
-            && self.secrets()?.is_none_or(|secrets| secrets.all().count() < 2)
-        {
-            return wrong(
-                "AUTH_VERIFIER_BETTER_AUTH__OLD_SECRETS_UNTIL",
-                "needs older secrets: set BETTER_AUTH_SECRETS to the versions",
-            );
-        }
-        let nothing = self.hs256_secret().is_none()
-            && self.key_source().is_none()
-            && self.trusted.is_empty()
-            && self.lookup() == Lookup::Off;
-        if nothing {
-            return wrong(
-                "BETTER_AUTH_URL",
-                "set it to where Better Auth runs, or BETTER_AUTH_SECRET to what it signs with; there is nothing to check tokens by",
-            );
-        }
-        Ok(())
-    }
-
-    fn check_identity(&self, said: bool) -> Result<(), SettingsError> {
-        let wrong = |name: &str, reason: &str| Err(SettingsError::new(name, reason));
-        if self.identity_seed().is_none() && !said {
-            return wrong(
-                "AUTH_VERIFIER_IDENTITY__SEED",
-                "set it (the same for all replicas) where there is no BETTER_AUTH_SECRET; `openssl rand -base64 32` makes a good one",
-            );
-        }
-        if self.identity.audience.trim().is_empty() {
-            return wrong("AUTH_VERIFIER_IDENTITY__AUDIENCE", "must not be empty");
-        }
-        if self.verdict_max_age >= self.identity.life {
-            return wrong(
-                "AUTH_VERIFIER_VERDICT_MAX_AGE_SECS",
-                "must be less than AUTH_VERIFIER_IDENTITY__LIFE_SECS: a reused verdict carries the identity that was signed with it",
-            );
-        }
-        Ok(())
     }
 }
 
@@ -378,10 +249,18 @@ impl Service for Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{better_auth::key_source::KeySource, verdict::assertion};
+
+    fn jwks_url(plan: &Plan) -> &str {
+        let Some(KeySource::Endpoint { url, .. }) = plan.own.as_ref().map(|own| &own.source) else {
+            panic!("the keys are at an endpoint")
+        };
+        url
+    }
 
     const SECRET: &str = "k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn";
 
-    fn load(variables: &[(&str, &str)]) -> Result<Settings, String> {
+    fn load(variables: &[(&str, &str)]) -> Result<Plan, String> {
         settings::load::<Settings>(&variables.iter().copied().collect()).map_err(|error| error.to_string())
     }
 
@@ -397,16 +276,16 @@ mod tests {
             ("https://a.test/api/auth", "https://a.test", "https://a.test/api/auth/jwks"),
             ("https://a.test:8443/id/", "https://a.test:8443", "https://a.test:8443/id/jwks"),
         ] {
-            let settings = load(&[("BETTER_AUTH_URL", base), ("BETTER_AUTH_SECRET", SECRET)]).unwrap();
-            assert_eq!(settings.issuers(), [origin]);
-            assert_eq!(settings.audiences(), [origin]);
-            assert_eq!(settings.jwks_url().unwrap(), jwks);
+            let plan = load(&[("BETTER_AUTH_URL", base), ("BETTER_AUTH_SECRET", SECRET)]).unwrap();
+            assert_eq!(plan.expected.issuers, [origin]);
+            assert_eq!(plan.expected.audiences, [origin]);
+            assert_eq!(jwks_url(&plan), jwks);
         }
     }
 
     #[test]
     fn issuers_and_the_place_of_the_keys_can_be_set_apart() {
-        let settings = load(&[
+        let plan = load(&[
             ("BETTER_AUTH_URL", "https://a.test"),
             ("BETTER_AUTH_SECRET", SECRET),
             ("AUTH_VERIFIER_ISSUERS", "https://b.test, https://c.test"),
@@ -414,16 +293,16 @@ mod tests {
             ("AUTH_VERIFIER_JWKS_URL", "http://frontend:3000/api/auth/jwks"),
         ])
         .unwrap();
-        assert_eq!(settings.issuers(), ["https://b.test", "https://c.test"]);
-        assert_eq!(settings.audiences(), ["api"]);
-        assert_eq!(settings.jwks_url().unwrap(), "http://frontend:3000/api/auth/jwks");
+        assert_eq!(plan.expected.issuers, ["https://b.test", "https://c.test"]);
+        assert_eq!(plan.expected.audiences, ["api"]);
+        assert_eq!(jwks_url(&plan), "http://frontend:3000/api/auth/jwks");
     }
 
     #[test]
     fn waits_that_do_not_fit_are_told_and_those_that_do_are_not() {
         let remarks = |variables: &[(&str, &str)]| {
             let base = [("BETTER_AUTH_SECRET", SECRET), ("BETTER_AUTH_URL", "http://a.test")];
-            settings::Settings::remarks(&load(&[&base, variables].concat()).unwrap()).join(" ")
+            settings::Settings::remarks(&load(&[&base, variables].concat()).unwrap().settings).join(" ")
         };
         let database = ("AUTH_VERIFIER_DATABASE__URL", "postgresql://u:hunter2@localhost/auth");
         assert_eq!(remarks(&[]), "");
@@ -452,10 +331,8 @@ mod tests {
     fn of_several_secrets_the_oldest_signs_identities_and_the_keys_of_all_are_published() {
         let (old, new) = (SECRET, "another-secret-of-at-least-32-bytes");
         let seeds = |variables: &[(&str, &str)]| {
-            let settings = load(variables).unwrap();
-            let besides = settings.identity_seeds_besides();
-            let all: Vec<_> = settings.identity_seed().into_iter().chain(besides).collect();
-            all.iter().map(|seed| seed.expose().to_owned()).collect::<Vec<_>>()
+            let assertion::Config { seed, published, .. } = load(variables).unwrap().identity;
+            std::iter::once(seed).chain(published).map(|seed| seed.expose().to_owned()).collect::<Vec<_>>()
         };
         let versions = format!("2:{new},1:{old}");
         assert_eq!(seeds(&[("BETTER_AUTH_SECRET", old)]), [old]);
@@ -483,8 +360,8 @@ mod tests {
             let secret = ("BETTER_AUTH_SECRET".to_owned(), SECRET.to_owned());
             further.iter().map(name).chain([secret]).collect()
         };
-        let settings = settings::load::<Settings>(&variables(&[url])).unwrap();
-        assert_eq!(settings.lookup(), Lookup::Database);
+        let plan = settings::load::<Settings>(&variables(&[url])).unwrap();
+        assert_eq!(plan.lookup, Lookup::Database);
         for (key, value) in [
             ("URL", "mysql://u:hunter2@localhost/auth"),
             ("URL", "postgresql://u:hunter2@db/auth?sslmode=disable"),

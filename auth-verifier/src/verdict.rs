@@ -1,111 +1,131 @@
-//! The answer: who is calling, or why nobody is.
+//! The verdict: who is calling, or why nobody is known.
 
-pub mod assertion;
-pub mod key_source;
-pub mod revocation;
-pub mod verifier;
+pub(crate) mod assertion;
+pub(crate) mod opaque_token;
+pub(crate) mod revocation;
+pub(crate) mod sessions;
 
 use std::{sync::Arc, time::Duration};
 
+use chassis::clock::{Clock, UnixSeconds};
 use http::{HeaderMap, HeaderValue};
-use identity::{Email, UserId};
-use tokio::time::timeout;
+use identity::{CredentialKind, Email, UserId};
+use serde::Deserialize;
+use tokio::{task::JoinSet, time::timeout};
 use tracing::{info, warn};
 
 use crate::{
     better_auth::lookups::Found,
-    credential::{self, Bearer, asker::Asker},
-    diagnostics::pasted::Kind,
-    jwt::Tokens,
-    person::Person,
-    rejection::{Rejection, Unavailable, Unverified},
-    session::{
-        Sessions,
-        cookie_cache::{CacheAsBearer, Strategy},
-        opaque_token::OpaqueTokens,
+    credential::{
+        self, Bearer,
+        asker::Asker,
+        kind::{Kind, Strategy},
     },
-    settings::Emails,
-    verdict::{assertion::Signer, revocation::Revocations},
+    jwt::{Authority, Tokens},
+    person::{Expiry, Person},
+    rejection::{Rejection, Unavailable, Unverified},
+    session::cookie_cache::CacheAsBearer,
+    verdict::{assertion::Signer, opaque_token::OpaqueTokens, revocation::Revocations, sessions::Sessions},
 };
 
-/// What is known of a caller.
+/// A verdict on the credential of a request.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// The credential is good.
+    /// It is good.
     Known(Caller),
-    /// There is none, or it is no good.
+    /// There is none, or it is not good.
     Rejected(Rejection),
-    /// The credential is good, but its owner is banned.
+    /// It is good, but its owner is banned.
     Banned,
-    /// We can't know.
+    /// Its keys or its session are out of reach.
     Unavailable(Unavailable),
 }
 
-/// Somebody whose credential is good.
+/// The owner of a good credential.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Who.
+    /// The user's id.
     pub user: UserId,
-    /// The e-mail address, where it is known.
+    /// The e-mail address, where it is known and may be passed on.
     pub email: Option<Email>,
     /// Whether the address was verified, where that is known.
     pub email_verified: Option<bool>,
-    /// What they were known by, as `x-credential` says it.
-    pub credential: &'static str,
+    /// What the user was known by.
+    pub credential: CredentialKind,
     /// The signed identity.
     pub assertion: HeaderValue,
     /// How long this verdict may be reused.
     pub max_age: Duration,
 }
 
+/// Which e-mail addresses are passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Emails {
+    /// All that are known.
+    Any,
+    /// Those that Better Auth has verified.
+    Verified,
+    /// None.
+    Off,
+}
+
+impl Emails {
+    /// Whether an address is passed on that was `verified`, or of which that is not known.
+    fn pass(self, verified: Option<bool>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Verified => verified == Some(true),
+            Self::Off => false,
+        }
+    }
+}
+
 /// Gives verdicts.
-pub struct Judge {
+pub struct Verifier {
     /// JWTs of every kind.
-    pub tokens: Tokens,
+    pub(crate) tokens: Tokens,
     /// Session cookies and session tokens, where they are accepted.
-    pub sessions: Option<Sessions>,
+    pub(crate) sessions: Option<Sessions>,
     /// Opaque access tokens, where they are accepted.
-    pub opaque: Option<OpaqueTokens>,
-    /// Cookie caches that come by themselves, as bearer tokens, where they are accepted.
-    pub cache_as_bearer: Option<CacheAsBearer>,
-    /// Who is asked whether a JWT was revoked, where somebody is.
-    pub revocations: Option<Revocations>,
-    /// How the ids of other issuers' users begin; none of ours may.
-    pub prefixes: Arc<[String]>,
+    pub(crate) opaque: Option<OpaqueTokens>,
+    /// Cookie caches sent by themselves, as bearer tokens, where they are accepted.
+    pub(crate) cache_as_bearer: Option<CacheAsBearer>,
+    /// Looks up whether a JWT was revoked, where that is set.
+    pub(crate) revocations: Option<Revocations>,
+    /// The prefixes of other issuers' users; no id of ours may begin with one.
+    pub(crate) prefixes: Arc<[String]>,
     /// Which e-mail addresses are passed on.
-    pub emails: Emails,
-    /// Signs who it is.
-    pub signer: Arc<Signer>,
-    /// How long a verdict may be reused, at most.
-    pub max_age: Duration,
+    pub(crate) emails: Emails,
+    /// Signs identities.
+    pub(crate) signer: Signer,
+    /// How long a verdict may be reused at most.
+    pub(crate) max_age: Duration,
+    /// The issuers whose keys are kept fresh.
+    pub(crate) authorities: Vec<Arc<Authority>>,
+    /// The cookies that are credentials, in the form in which a verdict names them.
+    pub(crate) credential_cookies: HeaderValue,
+    /// What time it is.
+    pub(crate) clock: Clock,
 }
 
-/// A good credential, of whichever kind.
-struct Good {
-    found: Found,
-    credential: &'static str,
-}
-
-const BEARER: &str = "bearer";
-const COOKIE: &str = "cookie";
-
-impl Judge {
-    /// Says who sends these headers; `clock` tells the time since 1970.
-    pub async fn judge(&self, headers: &HeaderMap, clock: impl Fn() -> Duration) -> Verdict {
-        let asker = Asker::of(headers, clock().as_secs());
-        let verified = self.verify(headers, asker);
-        let verified = match asker.wait {
-            Some(wait) => timeout(wait, verified).await.unwrap_or(Err(Unavailable::Late.into())),
-            None => verified.await,
+impl Verifier {
+    /// Verifies the credential that `headers` carry.
+    pub async fn verify(&self, headers: &HeaderMap) -> Verdict {
+        let asker = Asker::of(headers, self.clock.now());
+        let found = self.find(headers, asker);
+        let found = match asker.wait {
+            Some(wait) => timeout(wait, found).await.unwrap_or(Err(Unavailable::Late.into())),
+            None => found.await,
         };
-        let verdict = match verified {
-            Ok(Good { found, .. }) if found.grant.person.banned => {
-                info!(user = found.grant.person.user.as_str(), "refused: the account is banned");
+        let verdict = match found {
+            Ok((Found { person, .. }, _)) if person.banned => {
+                info!(user = person.user.as_str(), "refused: the account is banned");
                 Verdict::Banned
             }
-            Ok(good) => Verdict::Known(self.caller(good, clock())),
+            Ok((found, credential)) => Verdict::Known(self.caller(found, credential)),
             Err(Unverified::Rejected(rejection)) => {
-                let rejection = self.of_a_cache(headers).unwrap_or(rejection);
+                let rejection = self.as_cookie_cache(headers).unwrap_or(rejection);
                 if rejection != Rejection::Missing {
                     info!(code = rejection.code(), "rejected: {rejection}");
                 }
@@ -117,7 +137,7 @@ impl Judge {
             }
         };
         let (result, reason) = match &verdict {
-            Verdict::Known(caller) => ("known", caller.credential),
+            Verdict::Known(caller) => ("known", caller.credential.as_str()),
             Verdict::Rejected(rejection) => ("rejected", rejection.code()),
             Verdict::Banned => ("banned", "banned"),
             Verdict::Unavailable(unavailable) => ("unavailable", unavailable.code()),
@@ -126,105 +146,131 @@ impl Judge {
         verdict
     }
 
-    async fn verify(&self, headers: &HeaderMap, asker: Asker) -> Result<Good, Unverified> {
-        let names = self.sessions.as_ref().map_or(&[][..], |sessions| &sessions.names);
+    /// The public keys of the assertions, ours and those that other replicas may sign with, as a JWK set.
+    pub fn published(&self) -> serde_json::Value {
+        self.signer.jwks()
+    }
+
+    /// The cookies that are credentials, whether or not they are looked at, as a verdict names them.
+    pub fn credential_cookies(&self) -> &HeaderValue {
+        &self.credential_cookies
+    }
+
+    /// Keeps the keys fresh, for as long as it is polled.
+    pub async fn keep_fresh(self: Arc<Self>) {
+        let mut keeping = JoinSet::new();
+        for authority in self.authorities.iter().cloned() {
+            keeping.spawn(async move { authority.keys.keep_fresh().await });
+        }
+        keeping.join_all().await;
+    }
+
+    /// The owner of the credential that counts.
+    ///
+    /// A bearer token comes first, and a bad one doesn't fall back to a cookie: whoever sends the token of one account must
+    /// not act as the account of a cookie beside it. Only a token that Better Auth did not sign counts as absent, as it does
+    /// in Better Auth (`plugins/bearer`).
+    async fn find(&self, headers: &HeaderMap, asker: Asker) -> Result<(Found, CredentialKind), Unverified> {
+        let names = self.sessions.as_ref().map_or(&[][..], |sessions| &sessions.naming.names);
         let credentials = credential::find(headers, names)?;
         let by_bearer = match credentials.bearer {
             None => Err(Rejection::Missing.into()),
             Some(Bearer::Foreign) => Err(Rejection::Scheme.into()),
             Some(Bearer::Literal(literal)) => Err(Rejection::Literal(literal).into()),
-            // Whoever sends a JWT means it: one that is no good must not let in somebody else's cookie.
+            // One that Better Auth would pass over, too; but a JWT is meant.
             Some(Bearer::Jwt(token)) => {
-                let found = self.verify_jwt(token, asker).await?;
-                return Ok(Good { found, credential: BEARER });
+                return Ok((self.by_jwt(token, asker).await?, CredentialKind::Bearer));
             }
-            Some(Bearer::Session(token)) => self.verify_bare(token, asker).await,
+            Some(Bearer::Session(token)) => self.by_bare(token, asker).await,
         };
-        let found = match (by_bearer, credentials.cookie, &self.sessions) {
-            // As in Better Auth (`plugins/bearer`): a token that it did not sign is no credential, and the cookie
-            // counts; one that it did, or that may be one, is, and ends it even if its session is over.
-            (Err(Unverified::Rejected(rejection)), Some(cookie), Some(sessions))
-                if rejection.is_of_none() =>
-            {
+        match (by_bearer, credentials.cookie, &self.sessions) {
+            (Err(Unverified::Rejected(rejection)), Some(cookie), Some(sessions)) if rejection.is_absent() => {
                 if let Rejection::Literal(_) = rejection {
                     info!("{rejection}; the cookie counts");
                 }
-                let found = self.ours(sessions.by_cookie(&cookie, asker).await?)?;
-                return Ok(Good { found, credential: COOKIE });
+                let found = self.ours(sessions.verify_cookie(&cookie, asker).await?)?;
+                Ok((found, CredentialKind::Cookie))
             }
-            (Err(Unverified::Rejected(rejection)), None, Some(sessions)) if rejection.is_of_none() => {
-                let misnamed = sessions.misnamed.find(headers, &sessions.keys, asker.now);
-                return Err(misnamed.unwrap_or(rejection).into());
+            (Err(Unverified::Rejected(rejection)), None, Some(sessions)) if rejection.is_absent() => {
+                let misnamed = sessions.naming.find_misnamed(headers, &sessions.keys, asker.now);
+                Err(misnamed.unwrap_or(rejection).into())
             }
-            (verified, _, _) => verified?,
-        };
-        Ok(Good { found, credential: BEARER })
+            (found, _, _) => Ok((found?, CredentialKind::Bearer)),
+        }
     }
 
-    /// What is to be said of a cookie cache that came as a bearer token and was rejected, whatever else it was taken for.
-    fn of_a_cache(&self, headers: &HeaderMap) -> Option<Rejection> {
-        let (Bearer::Jwt(token) | Bearer::Session(token)) = credential::find(headers, &[]).ok()?.bearer?
-        else {
-            return None;
-        };
-        let form = Kind::cache_as_bearer(token, self.tokens.bytes_max())?;
-        let accepted = self.cache_as_bearer.is_some() && form == Strategy::Jwt;
-        Some(if accepted { Rejection::CacheOver } else { Rejection::Cache(form.name()) })
-    }
-
-    /// A user of our own Better Auth, who is not called as another issuer's are.
-    fn ours(&self, found: Found) -> Result<Found, Rejection> {
-        let user = found.grant.person.user.as_str();
-        let foreign = self.prefixes.iter().any(|prefix| user.starts_with(&**prefix));
-        if foreign { Err(Rejection::Foreign) } else { Ok(found) }
-    }
-
-    async fn verify_jwt(&self, token: &str, asker: Asker) -> Result<Found, Unverified> {
+    async fn by_jwt(&self, token: &str, asker: Asker) -> Result<Found, Unverified> {
         if let Some(person) = self.cache_as_bearer.as_ref().and_then(|cache| cache.open(token, asker.now)) {
-            return Ok(self.ours(Found::lasting(person))?);
+            return Ok(self.ours(Found::by_itself(person))?);
         }
         let verified = self.tokens.verify(token, asker.now).await?;
         match &self.revocations {
             Some(revocations) => revocations.check(verified, asker).await,
-            None => Ok(Found::lasting(verified.person)),
+            None => Ok(Found::by_itself(verified.person)),
         }
     }
 
-    /// A token of no shape: a session's, or else an access token. Both may look alike.
-    async fn verify_bare(&self, token: &str, asker: Asker) -> Result<Found, Unverified> {
+    /// A token that is no JWT: a session's, or else an opaque access token. Both may look alike.
+    async fn by_bare(&self, token: &str, asker: Asker) -> Result<Found, Unverified> {
         let by_session = match &self.sessions {
-            Some(sessions) => sessions.by_bearer(token, asker).await,
+            Some(sessions) => sessions.verify_bearer(token, asker).await,
             None => Err(Rejection::Malformed("it does not have three parts").into()),
         };
         let opaque = self.opaque.as_ref().and_then(|opaque| Some((opaque, opaque.unprefixed(token)?)));
         let found = match (by_session, opaque) {
             (Err(Unverified::Rejected(rejection)), Some((opaque, token))) => {
                 match opaque.verify(token, asker).await {
-                    // Said of what it was more likely meant to be. Where a session's token would be none, this was
-                    // meant to be an access token, and one that has ended must not let in whoever's cookie comes beside.
+                    // Report the error of the likelier kind. With session tokens off, a bare token was meant as an access
+                    // token; one that has ended must not fall back to a cookie.
                     Err(Unverified::Rejected(Rejection::NoAccessToken))
                         if !matches!(rejection, Rejection::SessionBearer | Rejection::SessionUnsigned) =>
                     {
                         Err(rejection.into())
                     }
-                    verified => verified,
+                    found => found,
                 }
             }
-            (verified, _) => verified,
+            (found, _) => found,
         };
         Ok(self.ours(found?)?)
     }
 
-    /// `now` is the time since 1970: by now it may be later than when it was asked.
-    fn caller(&self, good: Good, now: Duration) -> Caller {
-        let Good { found: Found { grant, fresh_until }, credential } = good;
-        let Person { user, email, email_verified, expires, .. } = grant.person;
+    /// Refuses a user of our own Better Auth whose id begins like those of another issuer.
+    fn ours(&self, found: Found) -> Result<Found, Rejection> {
+        let user = found.person.user.as_str();
+        let foreign = self.prefixes.iter().any(|prefix| user.starts_with(&**prefix));
+        if foreign { Err(Rejection::Foreign) } else { Ok(found) }
+    }
+
+    /// The better explanation for a rejected bearer token that is a cookie cache, whatever else it was taken for.
+    fn as_cookie_cache(&self, headers: &HeaderMap) -> Option<Rejection> {
+        let (Bearer::Jwt(token) | Bearer::Session(token)) = credential::find(headers, &[]).ok()?.bearer?
+        else {
+            return None;
+        };
+        let short = token.len() <= self.tokens.bytes_max();
+        let Kind::Cache(form) = short.then(|| Kind::of(token, ""))? else { return None };
+        let accepted = self.cache_as_bearer.is_some() && form == Strategy::Jwt;
+        Some(if accepted { Rejection::CacheOver } else { Rejection::Cache(form.name()) })
+    }
+
+    fn caller(&self, found: Found, credential: CredentialKind) -> Caller {
+        let Found { person, fresh_until, .. } = found;
+        let Person { user, email, email_verified, expires, .. } = person;
         let email = email.filter(|_| self.emails.pass(email_verified));
         let email_verified = email_verified.filter(|_| email.is_some());
-        let assertion = self.signer.assert(&user, now.as_secs());
-        // Whole seconds, and none that has begun.
-        let left = Duration::from_secs(expires.min(fresh_until)).saturating_sub(now).as_secs();
-        let max_age = self.max_age.min(Duration::from_secs(left));
+        // Later than when it was asked, if something had to be looked up.
+        let now = self.clock.now();
+        let assertion = self.signer.assert(&user, now);
+        let max_age = self.max_age.min(left(expires.min(fresh_until), now));
         Caller { user, email, email_verified, credential, assertion, max_age }
+    }
+}
+
+/// The time until something ends, in whole seconds, without the one that has begun.
+fn left(end: Expiry, now: UnixSeconds) -> Duration {
+    match end {
+        Expiry::At(end) => end.since(now.after(Duration::from_secs(1))),
+        Expiry::Never => Duration::MAX,
     }
 }

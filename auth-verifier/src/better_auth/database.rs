@@ -4,11 +4,15 @@ pub(crate) mod id;
 pub(crate) mod sql;
 pub(crate) mod tables;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use chassis::{
+    clock::UnixSeconds,
     json::{Raw, Shape},
-    outbound::database::{DatabaseError, DatabaseErrorKind, Dsn, Pool, Statement, described},
-    settings::SettingsError,
+    outbound::database::{
+        DatabaseError, DatabaseErrorKind, DatabaseSettings, Dsn, Pool, Statement, described,
+    },
 };
 use identity::{Email, UserId};
 use serde_json::json;
@@ -19,14 +23,27 @@ use tokio_postgres::{
 use tracing::{error, warn};
 
 use self::id::{Id, Text};
-pub(crate) use self::tables::Model;
-pub use self::tables::{Renamed, Tables};
+use self::tables::Tables;
 use crate::{
-    person::{Person, UNNAMEABLE},
+    person::{Expiry, Person, UNNAMEABLE},
     rejection::Unavailable,
     session::token::SessionToken,
-    settings::{DATABASE, Settings},
 };
+
+/// Better Auth's database, and how its tables are read.
+#[derive(Clone)]
+pub(crate) struct Config {
+    /// Where it is.
+    pub(crate) dsn: Dsn,
+    /// The bounds of the pool.
+    pub(crate) pool: DatabaseSettings,
+    /// What the tables are called.
+    pub(crate) tables: Tables,
+    /// What a timestamp without time zone means: the name of a time zone.
+    pub(crate) time_zone: String,
+    /// How long a key of the table counts after it expired.
+    pub(crate) key_grace: Duration,
+}
 
 /// Better Auth's tables.
 pub struct Database {
@@ -36,7 +53,7 @@ pub struct Database {
     key_grace_secs: f64,
 }
 
-/// All that are asked.
+/// The statements, made once.
 struct Statements {
     session_by_token: Statement,
     session_by_id: Statement,
@@ -45,30 +62,42 @@ struct Statements {
     keys: Statement,
 }
 
-/// What an access token was given for, besides whose it is.
+/// What was found in the tables, or told by Better Auth: whose it is, and what it allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// Whose.
-    pub person: Person,
-    /// What it may do.
-    pub scopes: Vec<String>,
-    /// The resources that it is for (RFC 8707); none where none was asked for.
-    pub resources: Vec<String>,
+pub(crate) struct Grant {
+    /// Its owner.
+    pub(crate) person: Person,
+    /// What it allows.
+    pub(crate) access: Access,
+}
+
+/// What a credential allows its bearer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Whatever its owner may do.
+    Whole,
+    /// What an access token was granted, and no more.
+    Granted {
+        /// Its scopes; none allow nothing that a scope is demanded for.
+        scopes: Vec<String>,
+        /// The resources that it is for (RFC 8707); none, where its client asked for none.
+        resources: Vec<String>,
+    },
 }
 
 impl Grant {
     /// All that the person may do.
-    pub fn whole(person: Person) -> Self {
-        Self { person, scopes: Vec::new(), resources: Vec::new() }
+    pub(crate) fn whole(person: Person) -> Self {
+        Self { person, access: Access::Whole }
     }
 }
 
 impl Database {
     /// Connects when it is first asked. Needs a Tokio runtime.
-    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
-        let tables = Tables::parse(&settings.tables)?;
-        Ok(Self {
-            pool: Pool::new(Dsn::parse(&settings.database, &DATABASE)?, &settings.database),
+    pub(crate) fn new(config: &Config) -> Self {
+        let tables = &config.tables;
+        Self {
+            pool: Pool::new(config.dsn.clone(), &config.pool),
             statements: Statements {
                 session_by_token: tables.session_by_token(),
                 session_by_id: tables.session_by_id(),
@@ -76,12 +105,12 @@ impl Database {
                 access_token: tables.access_token(),
                 keys: tables.keys(),
             },
-            time_zone: settings.tables.time_zone.clone(),
-            key_grace_secs: settings.jwks.grace.as_secs_f64(),
-        })
+            time_zone: config.time_zone.clone(),
+            key_grace_secs: config.key_grace.as_secs_f64(),
+        }
     }
 
-    /// The session of `token`; `None` if there is none, it is over, or its user is gone.
+    /// The session of `token`; `None` if there is none, it has ended, or its user is gone.
     pub async fn session(&self, token: &SessionToken) -> Result<Option<Person>, Unavailable> {
         self.first(&self.statements.session_by_token, &[&token.expose(), &self.time_zone], person).await
     }
@@ -96,8 +125,8 @@ impl Database {
         self.by_id(&self.statements.user_by_id, user.as_str()).await
     }
 
-    /// What the opaque access token of that hash stands for; `None` if it stands for nothing, or for no user.
-    pub async fn access_token(&self, hash: &str) -> Result<Option<Grant>, Unavailable> {
+    /// What the opaque access token of that hash was granted; `None` if there is none, or it is no user's.
+    pub(crate) async fn access_token(&self, hash: &str) -> Result<Option<Grant>, Unavailable> {
         self.first(&self.statements.access_token, &[&hash, &self.time_zone], grant).await
     }
 
@@ -154,7 +183,7 @@ fn person(row: &Row) -> Result<Option<Person>, String> {
         user,
         email: email.and_then(Email::parse),
         email_verified: truth(field(row, "email_verified")?),
-        expires: expires.map_or(u64::MAX, |secs| secs.try_into().unwrap_or(0)),
+        expires: expires.map_or(Expiry::Never, |secs| Expiry::At(UnixSeconds(secs.try_into().unwrap_or(0)))),
         banned: field(row, "banned")?,
     }))
 }
@@ -169,7 +198,8 @@ fn grant(row: &Row) -> Result<Option<Grant>, String> {
     // for none is accepted.
     let scopes = listed(field(row, "scopes")?).unwrap_or_default();
     let resources = listed(field(row, "resources")?).ok_or("the resources of an access token are no list")?;
-    Ok(person(row)?.map(|person| Grant { person, scopes, resources }))
+    let access = Access::Granted { scopes, resources };
+    Ok(person(row)?.map(|person| Grant { person, access }))
 }
 
 /// The rows of the table of keys as a JWK set.

@@ -1,8 +1,8 @@
-//! Is it alive? Asked where Better Auth keeps its sessions, users and access tokens, and remembered for as long as a
+//! Look-ups of sessions, users and access tokens, where Better Auth keeps them. Answers are cached for as long as a
 //! revocation may go unnoticed.
 //!
-//! A look-up belongs to what it is about, not to whoever asks: it is finished although they have hung up, so that a slow
-//! one serves whoever asks next.
+//! A look-up belongs to its subject, not to the request that caused it: it is finished even if the caller has hung up, so
+//! that a slow one serves the next.
 
 pub(crate) mod answered;
 pub(crate) mod compared;
@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chassis::settings::{SettingsError, Switch};
+use chassis::clock::UnixSeconds;
 use identity::UserId;
 use moka::sync::Cache;
 use tokio::time::timeout;
@@ -29,18 +29,42 @@ use self::{
     lane::{Bounds, Full, Lane},
 };
 use crate::{
-    better_auth::database::{Database, Grant},
-    cache::{
-        evicted,
-        key::{Tag, Tagger},
-    },
+    better_auth::database::{Access, Database, Grant},
+    cache::{CacheKey, CacheKeyer, Keyed, count_evictions},
     credential::asker::Asker,
-    person::Person,
+    person::{Expiry, Person},
     rejection::Unavailable,
-    secrets::Secrets,
     session::token::SessionToken,
-    settings::{Lookup, Settings},
 };
+
+/// How look-ups are made, and how long their answers are relied on.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Where sessions are looked up by their tokens.
+    pub(crate) sessions: SessionsAt,
+    /// How long a revocation may go unnoticed: answers are relied on for so long.
+    pub(crate) lag: Duration,
+    /// The most answers in the cache.
+    pub(crate) entries_max: u64,
+    /// How long a request waits for a look-up.
+    pub(crate) wait: Duration,
+    /// How long a look-up may take, whoever waits for it.
+    pub(crate) bound: Duration,
+}
+
+/// Where sessions are looked up by their tokens.
+#[derive(Clone, Debug)]
+pub(crate) enum SessionsAt {
+    /// Nowhere: they are not accepted.
+    Nowhere,
+    /// In the tables; where Better Auth is known, now and then compared with what it says itself.
+    Database {
+        /// Better Auth itself.
+        compared: Option<http::Config>,
+    },
+    /// By asking Better Auth.
+    BetterAuth(http::Config),
+}
 
 /// Look-ups under way at one time, how many wait for one of their places, and for how long.
 const LOOKUPS_MAX: usize = 64;
@@ -63,7 +87,7 @@ const REFUSED_MAX: u64 = 1_000;
 /// whoever comes then need not wait.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// What is asked about.
+/// A question about a session, a user or an access token.
 #[derive(Clone, Copy)]
 pub enum Question<'a> {
     /// A session, by its token, which Better Auth has signed.
@@ -86,72 +110,70 @@ enum Asked {
     AccessToken(String),
 }
 
-/// What was found, and until when it may be relied on, in seconds since 1970.
+/// A living owner, and how long that may be relied on.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// What it stands for.
-    pub grant: Grant,
-    /// From then on it has to be asked again.
-    pub fresh_until: u64,
+    /// The owner.
+    pub person: Person,
+    /// What the credential allows.
+    pub(crate) access: Access,
+    /// When it has to be looked up again.
+    pub(crate) fresh_until: Expiry,
 }
 
 impl Found {
-    /// What a credential itself says, and so until its end.
-    pub fn lasting(person: Person) -> Self {
-        Self { grant: Grant::whole(person), fresh_until: u64::MAX }
+    /// The owner that a credential names by itself, until its end.
+    pub(crate) fn by_itself(person: Person) -> Self {
+        Self { person, access: Access::Whole, fresh_until: Expiry::Never }
     }
 }
 
-/// Asks, and remembers.
+/// Makes look-ups, and caches their answers.
 pub struct Lookups {
     flights: Arc<Flights<Answer>>,
     signed: Lane,
     unsigned: Lane,
     desk: Arc<Desk>,
-    tagger: Tagger,
+    keyer: CacheKeyer,
     wait: Duration,
 }
 
-/// What a look-up needs of its own, so that nobody has to wait for its end.
+/// What a look-up owns, so that it can go on alone.
 struct Desk {
-    sessions: Option<Sessions>,
+    /// Better Auth itself, where it is asked about sessions instead of the tables.
+    sessions: Option<Box<Http>>,
     database: Option<Arc<Database>>,
     compared: Option<Arc<Compared>>,
-    remembered: Cache<Tag, Remembered>,
-    refused: Cache<Tag, Remembered>,
-    proven: Cache<Tag, ()>,
-    /// Held while an answer is compared with the one that is there.
-    remembering: Mutex<()>,
+    known: Cache<CacheKey, Known>,
+    refused: Cache<CacheKey, Known>,
+    proven: Cache<CacheKey, ()>,
+    /// Held while an answer is compared with the one in the cache.
+    inserting: Mutex<()>,
     lag: Duration,
     /// How long a look-up may take.
     bound: Duration,
 }
 
-/// An answer, and until when it may be relied on, in seconds since 1970.
+/// An answer.
 #[derive(Clone)]
-struct Remembered {
+struct Known {
     grant: Option<Grant>,
-    fresh_until: u64,
+    /// When it may no longer be relied on.
+    fresh_until: UnixSeconds,
     asked: Instant,
     took: Duration,
 }
 
 /// What comes of a look-up.
-type Answer = Result<Remembered, Unavailable>;
-
-/// Where sessions are looked up by their tokens.
-enum Sessions {
-    Database,
-    Http(Box<Http>),
-}
+type Answer = Result<Known, Unavailable>;
 
 impl Question<'_> {
-    fn tag(self, tagger: &Tagger) -> Tag {
+    fn key(self, keyer: &CacheKeyer) -> CacheKey {
         match self {
-            Self::Session(token) | Self::Bare(token) => tagger.tag(1, token.expose()),
-            Self::SessionById(id) => tagger.tag(2, id),
-            Self::User(user) => tagger.tag(3, user.as_str()),
-            Self::AccessToken(hash) => tagger.tag(4, hash),
+            Self::Session(token) | Self::Bare(token) => keyer.key(Keyed::SessionToken, token.expose()),
+            Self::SessionById(id) => keyer.key(Keyed::SessionId, id),
+            Self::User(user) => keyer.key(Keyed::User, user.as_str()),
+            Self::AccessToken(hash) => keyer.key(Keyed::AccessToken, hash),
         }
     }
 
@@ -188,36 +210,23 @@ fn count(of: &'static str, result: &'static str) {
 }
 
 impl Lookups {
-    /// Builds them from settings that were checked.
-    pub fn new(
-        settings: &Settings,
-        secrets: Option<&Secrets>,
-        database: Option<Arc<Database>>,
-    ) -> Result<Self, SettingsError> {
-        let sessions = match (settings.lookup(), secrets) {
-            (Lookup::Database, _) => Some(Sessions::Database),
-            (Lookup::Http, Some(secrets)) => {
-                let refresh = settings.session.refresh;
-                Some(Sessions::Http(Box::new(Http::new(settings, secrets, refresh)?)))
-            }
-            _ => None,
+    /// Look-ups in `database`, if there is one, and as `config` says.
+    pub(crate) fn new(config: &Config, database: Option<Arc<Database>>) -> Self {
+        let (sessions, compared) = match &config.sessions {
+            SessionsAt::BetterAuth(http) => (Some(Box::new(Http::new(http))), None),
+            SessionsAt::Database { compared } => (None, compared.as_ref().zip(database.clone())),
+            SessionsAt::Nowhere => (None, None),
         };
-        let compared = match (settings.lookup(), secrets, &database) {
-            (Lookup::Database, Some(secrets), Some(database)) if settings.get_session_url().is_some() => {
-                let http = Http::new(settings, secrets, Switch::Off)?;
-                Some(Arc::new(Compared::new(http, Arc::clone(database))))
-            }
-            _ => None,
-        };
-        let lag = settings.revocation_lag;
+        let compared = compared.map(|(http, database)| Arc::new(Compared::new(Http::new(http), database)));
+        let lag = config.lag;
         let cache = |name, max| {
             let max = if lag.is_zero() { 0 } else { max };
             let life = lag.max(Duration::from_millis(1));
-            Cache::builder().max_capacity(max).time_to_live(life).eviction_listener(evicted::count(name))
+            Cache::builder().max_capacity(max).time_to_live(life).eviction_listener(count_evictions(name))
         };
         let proven = Cache::builder().max_capacity(PROVEN_MAX).time_to_live(PROVEN_LIFE).build();
         let lane = |name, places, waiting| Lane::new(name, Bounds { places, waiting, wait: ROOM_WAIT });
-        Ok(Self {
+        Self {
             flights: Flights::new(lag),
             signed: lane("signed", LOOKUPS_MAX, WAITING_MAX),
             unsigned: lane("unsigned", UNSIGNED_MAX, UNSIGNED_WAITING_MAX),
@@ -225,16 +234,16 @@ impl Lookups {
                 sessions,
                 database,
                 compared,
-                remembered: cache("lookups", settings.lookups_cache_entries_max).build(),
+                known: cache("lookups", config.entries_max).build(),
                 refused: cache("refused_lookups", REFUSED_MAX).build(),
                 proven,
-                remembering: Mutex::default(),
+                inserting: Mutex::default(),
                 lag,
-                bound: settings.session.timeout + settings.session.overtime,
+                bound: config.bound,
             }),
-            tagger: Tagger::new(),
-            wait: settings.session.timeout,
-        })
+            keyer: CacheKeyer::new(),
+            wait: config.wait,
+        }
     }
 
     /// What `question` is about, if it is alive. Many who ask the same cause one look-up, and nobody is answered by one
@@ -245,30 +254,35 @@ impl Lookups {
         asker: impl Into<Asker>,
     ) -> Result<Option<Found>, Unavailable> {
         let asker = asker.into();
-        let tag = question.tag(&self.tagger);
-        let known = match self.desk.remembered(&tag, asker.now) {
+        let key = question.key(&self.keyer);
+        let known = match self.desk.known(&key, asker.now) {
             Some(known) => {
                 count(question.name(), "remembered");
                 if known.ends_soon(self.desk.lag) {
                     // It is finished whoever waits for it. Where there is no room, whoever comes later may find some.
-                    let _ = self.begin(question, tag, asker);
+                    let _ = self.begin(question, key, asker);
                 }
                 known
             }
-            None => self.look_up(question, tag, asker).await?,
+            None => self.look_up(question, key, asker).await?,
         };
-        let Remembered { grant, fresh_until, .. } = known;
-        Ok(grant.filter(|grant| grant.person.expires > asker.now).map(|grant| Found { grant, fresh_until }))
+        let Known { grant, fresh_until, .. } = known;
+        let alive = grant.filter(|grant| !grant.person.expires.has_passed(asker.now));
+        Ok(alive.map(|Grant { person, access }| Found {
+            person,
+            access,
+            fresh_until: Expiry::At(fresh_until),
+        }))
     }
 
     async fn look_up(
         &self,
         question: Question<'_>,
-        tag: Tag,
+        key: CacheKey,
         asker: Asker,
-    ) -> Result<Remembered, Unavailable> {
+    ) -> Result<Known, Unavailable> {
         let name = question.name();
-        let Ok(pending) = self.begin(question, tag, asker) else {
+        let Ok(pending) = self.begin(question, key, asker) else {
             count(name, "busy");
             return Err(Unavailable::Sessions);
         };
@@ -280,10 +294,10 @@ impl Lookups {
     }
 
     /// Joins a look-up that may be relied on from now on, or has one begun.
-    fn begin(&self, question: Question<'_>, tag: Tag, asker: Asker) -> Result<Pending<Answer>, Full> {
+    fn begin(&self, question: Question<'_>, key: CacheKey, asker: Asker) -> Result<Pending<Answer>, Full> {
         let (name, asked_at) = (question.name(), Instant::now());
-        self.flights.ask(tag, || {
-            let known = question.is_signed() || self.desk.proven.contains_key(&tag);
+        self.flights.ask(key, || {
+            let known = question.is_signed() || self.desk.proven.contains_key(&key);
             let ticket = if known { &self.signed } else { &self.unsigned }.enter()?;
             let (desk, asked, signed) = (self.desk.clone(), question.to_owned(), question.is_signed());
             Ok(Box::pin(async move {
@@ -296,16 +310,15 @@ impl Lookups {
                 metrics::histogram!("lookup_seconds", "of" => name).record(begun.elapsed());
                 count(name, told(&answer));
                 desk.compare(&asked, &answer, signed, asker.now);
-                let fresh_until = asker.now.saturating_add(desk.lag.as_secs());
-                let known =
-                    Remembered { grant: answer?, fresh_until, asked: asked_at, took: begun.elapsed() };
-                Ok(desk.remember(tag, known, signed))
+                let fresh_until = asker.now.after(desk.lag);
+                let known = Known { grant: answer?, fresh_until, asked: asked_at, took: begun.elapsed() };
+                Ok(desk.keep(key, known, signed))
             }) as LookUp<_>)
         })
     }
 }
 
-impl Remembered {
+impl Known {
     /// Whether it took so long that, begun now, it would hardly be done before this may no longer be relied on.
     fn ends_soon(&self, lag: Duration) -> bool {
         self.grant.is_some() && self.took >= SLOW && self.asked.elapsed() + self.took * 2 >= lag
@@ -322,36 +335,42 @@ fn told(answer: &Result<Option<Grant>, Unavailable>) -> &'static str {
 }
 
 impl Desk {
-    fn remembered(&self, tag: &Tag, now: u64) -> Option<Remembered> {
-        let known = self.remembered.get(tag).or_else(|| self.refused.get(tag))?;
+    fn known(&self, key: &CacheKey, now: UnixSeconds) -> Option<Known> {
+        let known = self.known.get(key).or_else(|| self.refused.get(key))?;
         (known.fresh_until > now).then_some(known)
     }
 
     /// Keeps an answer, unless there is one that was asked for later. The lag counts from when it was asked for, however long
     /// it took.
-    fn remember(&self, tag: Tag, known: Remembered, signed: bool) -> Remembered {
-        let _turn = self.remembering.lock().unwrap_or_else(PoisonError::into_inner);
-        let other = self.remembered.get(&tag).or_else(|| self.refused.get(&tag));
+    fn keep(&self, key: CacheKey, known: Known, signed: bool) -> Known {
+        let _turn = self.inserting.lock().unwrap_or_else(PoisonError::into_inner);
+        let other = self.known.get(&key).or_else(|| self.refused.get(&key));
         if other.is_some_and(|other| other.asked > known.asked) {
             return known;
         }
         if known.grant.is_some() {
-            self.refused.invalidate(&tag);
-            self.remembered.insert(tag, known.clone());
+            self.refused.invalidate(&key);
+            self.known.insert(key, known.clone());
             if !signed {
-                self.proven.insert(tag, ());
+                self.proven.insert(key, ());
             }
         } else {
-            self.remembered.invalidate(&tag);
+            self.known.invalidate(&key);
             if signed {
-                self.refused.insert(tag, known.clone());
+                self.refused.insert(key, known.clone());
             }
         }
         known
     }
 
     /// Has an answer of the table's about a session compared with Better Auth's own, now and then.
-    fn compare(&self, asked: &Asked, answer: &Result<Option<Grant>, Unavailable>, signed: bool, now: u64) {
+    fn compare(
+        &self,
+        asked: &Asked,
+        answer: &Result<Option<Grant>, Unavailable>,
+        signed: bool,
+        now: UnixSeconds,
+    ) {
         if let (Some(compared), Asked::Session(token), Ok(found), true) =
             (&self.compared, asked, answer, signed)
         {
@@ -362,13 +381,13 @@ impl Desk {
     async fn ask(
         &self,
         asked: &Asked,
-        now: u64,
+        now: UnixSeconds,
         client: Option<IpAddr>,
     ) -> Result<Option<Grant>, Unavailable> {
-        if let (Asked::Session(token), Some(Sessions::Http(http))) = (asked, &self.sessions) {
+        if let (Asked::Session(token), Some(http)) = (asked, &self.sessions) {
             return Ok(http.find(token, now, client).await?.map(Grant::whole));
         }
-        // The settings were checked: whoever asks for what only the tables have has them.
+        // Where nothing is read of the tables, no such question is asked.
         let database = self.database.as_ref().ok_or(Unavailable::Sessions)?;
         let found = async {
             Ok(match asked {

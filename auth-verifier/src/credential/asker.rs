@@ -1,43 +1,43 @@
-//! Who asks for a verdict, as far as it matters to the answer: when, for how long they wait, and whose request it is about.
+//! What the answer depends on besides the credential: the time, how long the caller waits, and the client's address.
 //!
-//! The address is a hint, for whoever limits how often one client may ask. Nobody is believed to be somebody for it.
+//! The address serves rate limits alone. It identifies nobody.
 
 use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
-use chassis::serve::trusted_proxies::FORWARDED_FOR;
+use chassis::{clock::UnixSeconds, serve::trusted_proxies::FORWARDED_FOR};
 use http::HeaderMap;
 use identity::VERDICT_WAIT;
 
-/// What is known of a question besides its credential.
+/// The circumstances of a question.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asker {
-    /// When it was asked, in seconds since 1970.
-    pub now: u64,
-    /// Where the client is that it is about, if whoever asks says so.
+    /// When it was asked.
+    pub now: UnixSeconds,
+    /// The address of the client that it is about, where it names one.
     pub client: Option<IpAddr>,
-    /// How long whoever asks waits, if they say so.
+    /// How long the caller waits, where it says so.
     pub wait: Option<Duration>,
 }
 
 impl Asker {
-    /// Reads what the question's headers say, at the time `now`, in seconds since 1970.
-    pub fn of(headers: &HeaderMap, now: u64) -> Self {
+    /// Reads the headers of a question that was asked at `now`.
+    pub fn of(headers: &HeaderMap, now: UnixSeconds) -> Self {
         let wait = headers.get(VERDICT_WAIT).and_then(|value| value.to_str().ok()?.parse().ok());
         Self { now, client: client(headers), wait: wait.map(Duration::from_millis) }
     }
 }
 
-/// Somebody of whom nothing else is known than when they ask, in seconds since 1970.
-impl From<u64> for Asker {
-    fn from(now: u64) -> Self {
+/// A question of which nothing else is known than its time.
+impl From<UnixSeconds> for Asker {
+    fn from(now: UnixSeconds) -> Self {
         Self { now, ..Self::default() }
     }
 }
 
-/// The last address: the nearest proxy has put it there, and what stands before it anybody may have written.
+/// The last address, which the nearest proxy has written. Those before it may be forged.
 fn client(headers: &HeaderMap) -> Option<IpAddr> {
     let last = headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
     let last = last.rsplit(',').next()?.trim();
@@ -65,7 +65,7 @@ mod tests {
             (&[], None),
         ] {
             let headers = fields.iter().map(|value| (FORWARDED_FOR, value.parse().unwrap())).collect();
-            let client = Asker::of(&headers, 0).client;
+            let client = Asker::of(&headers, UnixSeconds(0)).client;
             assert_eq!(client, want.map(|text| text.parse().unwrap()), "{fields:?}");
         }
     }
@@ -74,7 +74,7 @@ mod tests {
     fn a_wait_is_a_number_of_milliseconds_or_none() {
         for (text, want) in [("450", Some(450)), ("0", Some(0)), ("", None), ("-1", None), ("soon", None)] {
             let headers = [(VERDICT_WAIT, text.parse().unwrap())].into_iter().collect();
-            assert_eq!(Asker::of(&headers, 0).wait, want.map(Duration::from_millis), "{text:?}");
+            assert_eq!(Asker::of(&headers, UnixSeconds(0)).wait, want.map(Duration::from_millis), "{text:?}");
         }
     }
 }

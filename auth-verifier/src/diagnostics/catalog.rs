@@ -3,28 +3,28 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use chassis::outbound::database::{ConnectError, DatabaseError, Dsn, Statement, described, open};
+use chassis::outbound::database::{ConnectError, DatabaseError, Statement, described, open};
 use tokio::{task::AbortHandle, time::timeout};
 use tokio_postgres::{
     Client, Row,
     types::{ToSql, Type},
 };
 
-use crate::better_auth::database::{
-    id::{Id, Text},
-    jwk_set, sql,
-    tables::{Model, Tables},
-};
 use crate::{
+    better_auth::database::{
+        Config,
+        id::{Id, Text},
+        jwk_set, sql,
+        tables::{Model, Reads, Tables},
+    },
     session::token::SessionToken,
-    settings::{Reads, Settings},
 };
 
 /// The most columns that are looked through.
 const COLUMNS_MAX: i64 = 20_000;
 
 /// One connection, to look around by.
-pub struct Catalog {
+pub(crate) struct Catalog {
     client: Client,
     task: AbortHandle,
     wait: Duration,
@@ -34,21 +34,21 @@ pub struct Catalog {
 
 /// A column that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
+pub(crate) struct Column {
     /// Its table's schema.
-    pub schema: String,
+    pub(crate) schema: String,
     /// Its table.
-    pub table: String,
+    pub(crate) table: String,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// The name of its type.
-    pub kind: String,
+    pub(crate) kind: String,
     /// Whether it is a timestamp without time zone.
-    pub zoneless: bool,
+    pub(crate) zoneless: bool,
     /// Whether we may read it.
-    pub granted: bool,
+    pub(crate) granted: bool,
     /// Whether row level security may hide rows of its table from us.
-    pub filtered: bool,
+    pub(crate) filtered: bool,
 }
 
 impl Drop for Catalog {
@@ -59,19 +59,19 @@ impl Drop for Catalog {
 
 impl Catalog {
     /// Connects.
-    pub async fn open(dsn: &Dsn, settings: &Settings) -> Result<Self, ConnectError> {
-        let (client, task) = open(dsn, settings.database.connect).await?;
+    pub(crate) async fn open(config: &Config) -> Result<Self, ConnectError> {
+        let (client, task) = open(&config.dsn, config.pool.connect).await?;
         Ok(Self {
             client,
             task,
-            wait: settings.database.query,
-            time_zone: settings.tables.time_zone.clone(),
-            key_grace_secs: settings.jwks.grace.as_secs_f64(),
+            wait: config.pool.query,
+            time_zone: config.time_zone.clone(),
+            key_grace_secs: config.key_grace.as_secs_f64(),
         })
     }
 
     /// How many seconds the server's clock is ahead of ours.
-    pub async fn clock_ahead_secs(&self) -> Result<f64, String> {
+    pub(crate) async fn clock_ahead_secs(&self) -> Result<f64, String> {
         let (before, asked) = (now(), Instant::now());
         let rows = self.query(sql::CLOCK, &[]).await?;
         let between = before + asked.elapsed().as_secs_f64() / 2.0;
@@ -80,19 +80,19 @@ impl Catalog {
     }
 
     /// Whether the server knows the time zone that is set; why not.
-    pub async fn time_zone(&self) -> Result<(), String> {
+    pub(crate) async fn time_zone(&self) -> Result<(), String> {
         self.query(sql::TIME_ZONE, &[(&self.time_zone, Type::TEXT)]).await.map(drop)
     }
 
     /// The columns, those of `schema` first.
-    pub async fn columns(&self, schema: &str) -> Result<Vec<Column>, String> {
+    pub(crate) async fn columns(&self, schema: &str) -> Result<Vec<Column>, String> {
         let rows = self.query(sql::COLUMNS, &[(&schema, Type::TEXT), (&COLUMNS_MAX, Type::INT8)]).await?;
         let columns: Result<_, _> = rows.iter().map(column).collect();
         columns.map_err(|error| described(&error))
     }
 
     /// Asks every question that is asked of the tables, about nobody; says what the first that fails is about, and why.
-    pub async fn ask(&self, tables: &Tables, reads: Reads) -> Result<(), (Model, String)> {
+    pub(crate) async fn ask(&self, tables: &Tables, reads: Reads) -> Result<(), (Model, String)> {
         let by_text: [&(dyn ToSql + Sync); 2] = [&"", &self.time_zone];
         let by_id: [&(dyn ToSql + Sync); 3] = [&Id(""), &self.time_zone, &Text("")];
         for (asked, statement, parameters, model) in [
@@ -112,15 +112,15 @@ impl Catalog {
         Ok(())
     }
 
-    /// The keys, as [`super::Database::keys`] has them.
-    pub async fn keys(&self, tables: &Tables) -> Result<Bytes, String> {
+    /// The keys, as `Database::keys` has them.
+    pub(crate) async fn keys(&self, tables: &Tables) -> Result<Bytes, String> {
         let parameters: [&(dyn ToSql + Sync); 2] = [&self.key_grace_secs, &self.time_zone];
         let rows = self.ask_one(&tables.keys(), &parameters).await.map_err(|error| error.to_string())?;
         jwk_set(&rows)
     }
 
     /// The token of a living session, of those the one that lives longest; never shown.
-    pub async fn living_session(&self, tables: &Tables) -> Result<Option<SessionToken>, String> {
+    pub(crate) async fn living_session(&self, tables: &Tables) -> Result<Option<SessionToken>, String> {
         let rows = self.query(&tables.living_session(), &[(&self.time_zone, Type::TEXT)]).await?;
         let token = rows.first().map(|row| row.try_get::<_, String>("token")).transpose();
         Ok(token.map_err(|error| described(&error))?.map(SessionToken::of_table))

@@ -1,4 +1,4 @@
-//! What is wrong with the settings, and what to set? Found out by asking the live Better Auth, its database, and a
+//! What is wrong with the plan, and what to set? Found out by asking the live Better Auth, its database, and a
 //! credential of somebody who is signed in, where one is given.
 //!
 //! It changes nothing there: it makes no account, ends and prolongs no session, and sends nobody's session anywhere but to
@@ -17,15 +17,14 @@ mod tables;
 
 use std::{fmt, time::Duration};
 
-use chassis::{outbound::client::Client, settings::SettingsError};
+use chassis::outbound::client::Client;
 
+pub(crate) use self::hint::hint;
 use self::keys::Known;
-pub(crate) use self::{cookies::renamed, hint::hint};
 use crate::{
-    better_auth::database::Tables,
+    better_auth::key_source::KeySource,
     diagnostics::pasted::Pasted,
-    settings::{KeySource, Lookup, Settings},
-    verdict::verifier::Verifier,
+    settings::{Lookup, Plan},
 };
 
 /// How long a connection may take to stand, and an answer to come: longer than the service itself waits, so that what
@@ -85,7 +84,7 @@ pub enum Given {
 
 /// What the checks have in common.
 struct Doctor<'a> {
-    settings: &'a Settings,
+    plan: &'a Plan,
     /// For Better Auth.
     client: Client,
 }
@@ -93,32 +92,25 @@ struct Doctor<'a> {
 impl Doctor<'_> {
     /// Whether anything of what is set needs Better Auth itself to answer.
     fn needs_better_auth(&self) -> bool {
-        matches!(self.settings.key_source(), Some(KeySource::Endpoint(_)))
-            || self.settings.lookup() == Lookup::Http
+        matches!(self.plan.own.as_ref().map(|own| &own.source), Some(KeySource::Endpoint { .. }))
+            || self.plan.lookup == Lookup::Http
     }
 }
 
 /// Makes all checks. `given` is awaited last.
-pub async fn examine(
-    settings: &Settings,
-    given: impl Future<Output = Given>,
-) -> Result<Report, SettingsError> {
-    let doctor = Doctor { settings, client: settings.client(CONNECT)? };
+pub(crate) async fn examine(plan: &Plan, given: impl Future<Output = Given>) -> Report {
+    let doctor = Doctor { plan, client: plan.better_auth.client(CONNECT) };
     let mut report = Report::default();
     let reached = better_auth::check(&doctor, &mut report).await;
-    let catalog = tables::check(&doctor, &mut report).await?;
-    let names = Tables::parse(&settings.tables)?;
-    sessions::check(&doctor, catalog.as_ref(), &names, reached.is_some(), &mut report).await;
-    let known: Vec<Known> = keys::check(&doctor, catalog.as_ref(), reached.is_some(), &mut report).await?;
+    let catalog = tables::check(&doctor, &mut report).await;
+    sessions::check(&doctor, catalog.as_ref(), reached.is_some(), &mut report).await;
+    let known: Vec<Known> = keys::check(&doctor, catalog.as_ref(), reached.is_some(), &mut report).await;
     if let Some(base) = &reached {
         cookies::check(&doctor, base, &mut report).await;
     }
     match given.await {
         Given::Text(text) => match Pasted::parse(&text) {
-            Some(pasted) => {
-                let verifier = Verifier::new(settings)?;
-                given::check(&doctor, &pasted, &known, &verifier, &mut report).await;
-            }
+            Some(pasted) => given::check(&doctor, &pasted, &known, &plan.verifier(), &mut report).await,
             None => report.add(given::NAME, [given::none()]),
         },
         Given::Terminal => report.add(given::NAME, [given::none()]),
@@ -127,5 +119,5 @@ pub async fn examine(
             [Finding::Warning(format!("Standard input was not read: {why}."), given::HOW.to_owned())],
         ),
     }
-    Ok(report)
+    report
 }

@@ -3,31 +3,31 @@
 use std::fmt::Write;
 
 use crate::{
+    credential::kind::{Kind, Strategy},
     diagnostics::{
         doctor,
-        pasted::{self, Kind, Pasted},
+        pasted::{self, Pasted},
     },
-    rejection::{Claimed, Rejection},
-    session::cookie_cache::Strategy,
-    settings::{Lookup, Settings},
-    verdict::{Verdict, verifier::Verifier},
+    rejection::{Rejection, Untrusted},
+    settings::{Lookup, Plan},
+    verdict::{Verdict, Verifier},
 };
 
 /// Looks at what was pasted: a token, an `Authorization` or `Cookie` header, or a cookie.
-pub async fn inspect(pasted: &str, settings: &Settings, verifier: &Verifier) -> String {
+pub async fn inspect(pasted: &str, plan: &Plan, verifier: &Verifier) -> String {
     let Some(pasted) = Pasted::parse(pasted) else {
         return "There is nothing to look at: paste a token, a cookie, or the header that carries it.\n"
             .to_owned();
     };
     let (what, hint) = match pasted.bearer() {
         Some(token) => {
-            let kind = Kind::of(token, &settings.oauth.opaque_prefix);
-            (format!("{kind}, sent as a bearer token"), doctor::hint(&kind, settings))
+            let kind = Kind::of(token, &plan.settings.oauth.opaque_prefix);
+            (format!("{kind}, sent as a bearer token"), doctor::hint(&kind, plan))
         }
-        None => cookies(&pasted, settings),
+        None => cookies(&pasted, plan),
     };
     let mut told = format!("It is {what}.\n");
-    let verdict = verifier.judge(&pasted.headers).await;
+    let verdict = verifier.verify(&pasted.headers).await;
     let hint = hint.or_else(|| match &verdict {
         Verdict::Rejected(rejection) if matches!(rejection.code(), "issuer" | "audience" | "unknown_key") => {
             Some("`auth-verifier doctor`, given the same, says what to set.".to_owned())
@@ -53,11 +53,11 @@ pub async fn inspect(pasted: &str, settings: &Settings, verifier: &Verifier) -> 
 }
 
 /// What cookies are, and what to set where they are not called as they should be.
-fn cookies(pasted: &Pasted, settings: &Settings) -> (String, Option<String>) {
+fn cookies(pasted: &Pasted, plan: &Plan) -> (String, Option<String>) {
     let cookies = pasted.cookies();
-    let cache = pasted::cache_cookie(&cookies, settings);
-    let Some(session) = pasted::session_cookie(&cookies, settings) else {
-        let hint = doctor::hint(&Kind::Cache(Strategy::Compact), settings);
+    let cache = pasted::cache_cookie(&cookies, plan);
+    let Some(session) = pasted::session_cookie(&cookies, plan) else {
+        let hint = doctor::hint(&Kind::Cache(Strategy::Compact), plan);
         return match cache {
             Some(cache) => (format!("{}, without its session cookie", Kind::of(&cache.value, "")), hint),
             None => {
@@ -67,10 +67,10 @@ fn cookies(pasted: &Pasted, settings: &Settings) -> (String, Option<String>) {
     };
     let beside =
         cache.map_or_else(String::new, |cache| format!(", with {} beside it", Kind::of(&cache.value, "")));
-    let hint = doctor::renamed(session.name, settings).or_else(|| {
-        (settings.lookup() == Lookup::Off).then(|| {
+    let hint = plan.cookies.to_set(session.name).or_else(|| {
+        (plan.lookup == Lookup::Off).then(|| {
             "Set BETTER_AUTH_SECRET and AUTH_VERIFIER_SESSION__LOOKUP to have sessions looked up.".to_owned()
         })
     });
-    (format!("a session cookie, called {}{beside}", Claimed::new(session.name)), hint)
+    (format!("a session cookie, called {}{beside}", Untrusted::new(session.name)), hint)
 }

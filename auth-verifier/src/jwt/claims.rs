@@ -1,22 +1,21 @@
-//! What a token says of itself, and whether it may (RFC 7519 §4.1).
+//! The claims of a JWT, and their checks (RFC 7519 §4.1).
 //!
-//! jsonwebtoken takes a missing or wrong-typed `iss`, `aud` or `sub` for a match unless told otherwise, so the claims
-//! are ours to read.
-
-mod said;
+//! jsonwebtoken's own checks are not used: unless told otherwise they take a missing or wrong-typed `iss`, `aud` or `sub`
+//! for a match.
 
 use std::time::Duration;
 
+use chassis::clock::UnixSeconds;
 use serde::{Deserialize, Deserializer};
 
-pub(crate) use self::said::Said;
 use crate::{
-    jwt::jws::stated,
-    rejection::{Claimed, Rejection},
+    credential::jws::stated,
+    loose::Loose,
+    rejection::{Rejection, Untrusted},
 };
 
-/// The claims that are looked at; one that stands twice is an error. What nobody but the application judges may be of
-/// any type.
+/// The claims that are looked at. One that stands twice is an error. Those that are the application's own may be of any
+/// type.
 #[derive(Deserialize)]
 pub(crate) struct Claims {
     #[serde(default, deserialize_with = "stated")]
@@ -36,88 +35,87 @@ pub(crate) struct Claims {
     // what the standards say only where they have the type that those say.
     /// The key that a token is bound to (RFC 7800 §3.1): whoever only carries it doesn't show that they have the key.
     #[serde(default)]
-    cnf: Said,
+    cnf: Loose,
     /// What only an ID token has (OIDC Core §3.1.3.6): it tells a client who signed in, and opens nothing.
     #[serde(default)]
-    at_hash: Said,
+    at_hash: Loose,
     #[serde(default)]
-    nonce: Said,
+    nonce: Loose,
     #[serde(default)]
-    pub(crate) id: Said,
+    pub(crate) id: Loose,
     #[serde(default)]
-    pub(crate) email: Said,
+    pub(crate) email: Loose,
     #[serde(default, rename = "emailVerified")]
-    pub(crate) email_verified: Said,
+    pub(crate) email_verified: Loose,
     #[serde(default)]
-    pub(crate) sid: Said,
+    pub(crate) sid: Loose,
     #[serde(default)]
-    pub(crate) client_id: Said,
+    pub(crate) client_id: Loose,
     #[serde(default)]
-    pub(crate) scope: Said,
+    pub(crate) scope: Loose,
 }
 
-/// Whom a token must come from and be meant for.
+/// The issuers and audiences that are expected of a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Parties {
+pub struct Expected {
     /// Exact issuers, one of which it must name.
     pub issuers: Vec<String>,
     /// Exact audiences, one of which must be among those that it names.
     pub audiences: Vec<String>,
 }
 
-/// Whether a token must name its parties. Those that it names must match in any case.
+/// Whether a token must name its issuer and audience. Those that it names must match in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Named {
+pub enum Naming {
     /// It must.
-    Always,
+    Required,
     /// It may leave them out.
-    Perhaps,
+    IfPresent,
 }
 
-/// Claims that were checked.
+/// Claims that passed the checks.
 pub(crate) struct Checked {
-    /// Never empty.
+    /// The subject, never empty.
     pub(crate) sub: String,
-    /// In seconds since 1970.
-    pub(crate) expires: u64,
+    /// When the token ends.
+    pub(crate) expires: UnixSeconds,
 }
 
 impl Claims {
-    /// Checks them at the time `now`, in seconds since 1970. Clocks may lie `leeway` apart.
+    /// Checks them at `now`, with a tolerance of `leeway` for clocks that differ.
     pub(crate) fn check(
         &self,
-        parties: &Parties,
-        named: Named,
+        expected: &Expected,
+        naming: Naming,
         leeway: Duration,
-        now: u64,
+        now: UnixSeconds,
     ) -> Result<Checked, Rejection> {
-        let leeway = leeway.as_secs();
         let NumericDate(expires) = self.exp.ok_or(Rejection::MissingClaim("exp"))?;
-        // RFC 7519 §4.1.4: it is over at that second, not after it.
-        if now >= expires.saturating_add(leeway) {
-            return Err(Rejection::Expired(now - expires));
+        // RFC 7519 §4.1.4: it must not be accepted on or after that second.
+        if now >= expires.after(leeway) {
+            return Err(Rejection::Expired(now.since(expires).as_secs()));
         }
         if let Some(NumericDate(from)) = self.nbf
-            && from > now.saturating_add(leeway)
+            && from > now.after(leeway)
         {
-            return Err(Rejection::NotYet(from - now));
+            return Err(Rejection::NotYet(from.since(now).as_secs()));
         }
         match &self.iss {
-            None if named == Named::Always => return Err(Rejection::MissingClaim("iss")),
-            Some(found) if !parties.issuers.contains(found) => {
+            None if naming == Naming::Required => return Err(Rejection::MissingClaim("iss")),
+            Some(found) if !expected.issuers.contains(found) => {
                 return Err(Rejection::Issuer {
-                    found: Claimed::new(found),
-                    expected: parties.issuers.clone(),
+                    found: Untrusted::new(found),
+                    expected: expected.issuers.clone(),
                 });
             }
             _ => {}
         }
         match &self.aud {
-            None if named == Named::Always => return Err(Rejection::MissingClaim("aud")),
-            Some(found) if !found.names().iter().any(|name| parties.audiences.contains(name)) => {
+            None if naming == Naming::Required => return Err(Rejection::MissingClaim("aud")),
+            Some(found) if !found.names().iter().any(|name| expected.audiences.contains(name)) => {
                 return Err(Rejection::Audience {
-                    found: Claimed::new(&found.names().join(", ")),
-                    expected: parties.audiences.clone(),
+                    found: Untrusted::new(&found.names().join(", ")),
+                    expected: expected.audiences.clone(),
                 });
             }
             _ => {}
@@ -138,13 +136,13 @@ impl Claims {
     /// An API token has its user's `id`, and perhaps a field of that name; an ID token has no `id`, and a `nonce` if its client
     /// sent one (`oauth-provider`, `createIdToken`).
     fn is_id_token(&self) -> bool {
-        let stated = |claim: &Said| claim.text().is_some_and(|text| !text.is_empty());
+        let stated = |claim: &Loose| claim.text().is_some_and(|text| !text.is_empty());
         stated(&self.at_hash) && (!stated(&self.id) || stated(&self.nonce))
     }
 }
 
 /// One name, or several.
-struct Audience(Said);
+struct Audience(Loose);
 
 impl Audience {
     fn names(&self) -> &[String] {
@@ -154,15 +152,15 @@ impl Audience {
 
 impl<'de> Deserialize<'de> for Audience {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let said = Said::deserialize(from)?;
+        let said = Loose::deserialize(from)?;
         said.names().ok_or_else(|| serde::de::Error::custom("not a name, nor a list of names"))?;
         Ok(Self(said))
     }
 }
 
-/// Seconds since 1970, up to the year 9999; a fraction is cut off.
+/// A date up to the year 9999; a fraction of a second is cut off.
 #[derive(Clone, Copy)]
-struct NumericDate(u64);
+struct NumericDate(UnixSeconds);
 
 impl<'de> Deserialize<'de> for NumericDate {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -171,6 +169,6 @@ impl<'de> Deserialize<'de> for NumericDate {
             return Err(serde::de::Error::custom("not a date"));
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
-        Ok(Self(seconds as u64))
+        Ok(Self(UnixSeconds(seconds as u64)))
     }
 }

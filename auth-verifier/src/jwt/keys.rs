@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chassis::{
     json::{Raw, Shape},
-    outbound::refreshed::{Refreshed, Policy, Refetched, Source},
+    outbound::refreshed::{Policy, Refetched, Refreshed, Source},
 };
 use moka::sync::Cache;
 use tracing::{debug, warn};
@@ -19,8 +19,9 @@ pub use self::{
     jwk::{Fingerprint, Key},
 };
 use crate::{
-    cache::evicted,
-    rejection::{Claimed, Rejection, Unavailable, Unverified},
+    cache::count_evictions,
+    credential::jws::Jws,
+    rejection::{Rejection, Unavailable, Untrusted, Unverified},
 };
 
 /// The most keys that a set may have. Better Auth makes a new one at each rotation and lists the old ones for a
@@ -75,19 +76,19 @@ impl KeySet {
                         twice.push(kid);
                     }
                 }
-                Err(reason) => left_out.push(LeftOut { kid: Some(Claimed::new(&kid)), reason }),
+                Err(reason) => left_out.push(LeftOut { kid: Some(Untrusted::new(&kid)), reason }),
             }
         }
         for kid in twice {
             if keys.remove(&kid).is_some() {
                 let reason = "its id stands for more than one key";
-                left_out.push(LeftOut { kid: Some(Claimed::new(&kid)), reason });
+                left_out.push(LeftOut { kid: Some(Untrusted::new(&kid)), reason });
             }
         }
         Ok((Self(keys), left_out))
     }
 
-    /// All of them.
+    /// All keys, with their ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Key)> {
         self.0.iter().map(|(kid, key)| (&**kid, &**key))
     }
@@ -101,8 +102,8 @@ impl KeySet {
 /// A key of a set that is not used.
 pub(crate) struct LeftOut {
     /// Its id, if it has one.
-    pub(crate) kid: Option<Claimed>,
-    /// Why.
+    pub(crate) kid: Option<Untrusted>,
+    /// Why it is left out.
     pub(crate) reason: &'static str,
 }
 
@@ -115,8 +116,17 @@ const MISSING_MAX: u64 = 1024;
 /// The longest key id that is remembered as missing; Better Auth's have 32 characters.
 const KID_BYTES_MAX: usize = 128;
 
-/// Better Auth's keys, kept fresh.
-pub struct Keys {
+/// How a key set is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct KeysConfig {
+    /// When it is fetched again.
+    pub(crate) policy: Policy,
+    /// The algorithm of RSA keys that don't name one.
+    pub(crate) rsa: Option<Algorithm>,
+}
+
+/// An issuer's keys, kept fresh.
+pub(crate) struct Keys {
     document: Arc<Refreshed<KeySet>>,
     /// Key ids that were looked for and not found, so that tokens of an old key don't use up the fetches that a new
     /// one needs.
@@ -124,27 +134,36 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Keys that are fetched from there, as `policy` says.
-    pub fn new(source: Source, policy: Policy, rsa: Option<Algorithm>) -> Self {
+    /// Keys that are fetched from `source`.
+    pub(crate) fn new(source: Source, config: KeysConfig) -> Self {
+        let KeysConfig { policy, rsa } = config;
         let parse = Box::new(move |bytes: &[u8]| KeySet::parse(bytes, rsa));
         let life = MISSING_LIFE.max(policy.cool_down * 2);
         let missing = Cache::builder().max_capacity(MISSING_MAX).time_to_live(life);
-        let missing = missing.eviction_listener(evicted::count("missing_keys")).build();
+        let missing = missing.eviction_listener(count_evictions("missing_keys")).build();
         Self { document: Refreshed::new("jwks", source, policy, parse), missing }
     }
 
     /// Keeps them fresh, for as long as it is polled.
-    pub async fn keep_fresh(&self) {
+    pub(crate) async fn keep_fresh(&self) {
         self.document.clone().keep_fresh().await;
     }
 
+    /// Verifies the signature of `jws` by the key that it names.
+    pub(crate) async fn verify(&self, jws: &Jws<'_>) -> Result<Arc<Key>, Unverified> {
+        Algorithm::of(jws)?;
+        let key = self.find(jws.kid().ok_or(Rejection::NoKeyId)?).await?;
+        key.verify(jws)?;
+        Ok(key)
+    }
+
     /// The key of that id, if it is known already.
-    pub fn known(&self, kid: &str) -> Option<Arc<Key>> {
+    pub(crate) fn known(&self, kid: &str) -> Option<Arc<Key>> {
         self.document.current().and_then(|set| set.get(kid))
     }
 
-    /// The key of that id; for an unknown one, the set is fetched again, as often as is allowed.
-    pub async fn find(&self, kid: &str) -> Result<Arc<Key>, Unverified> {
+    /// The key of that id. For an unknown one the set is fetched again, as often as the cool-down allows.
+    async fn find(&self, kid: &str) -> Result<Arc<Key>, Unverified> {
         let known = || self.known(kid);
         let unknown = || Rejection::UnknownKey;
         if let Some(key) = known() {

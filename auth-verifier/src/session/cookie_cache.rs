@@ -1,68 +1,43 @@
 //! The cookie cache: Better Auth's own copy of a session, in a cookie beside the session's.
 //!
-//! It spares the look-up for as long as it lives (five minutes, as a rule), and so does a revocation not show for
-//! as long. The library honours it only beside a valid session cookie for the same session, and so do we, unless an
-//! application that sends the cache itself as a bearer token asks for it. Four forms, one of which an application is
-//! set to (`cookies/index.ts`, `decodeCookieCache`).
+//! It spares the look-up for as long as it lives (five minutes by default); for as long, a revocation goes unnoticed. Better
+//! Auth honours it only beside a valid session cookie of the same session. So do we, unless a setting lets an application
+//! send the cache by itself, as a bearer token. An application uses one of four forms (`cookies/index.ts`,
+//! `decodeCookieCache`).
 
-mod compact;
 mod jwe;
-mod jwt;
-mod jwt_jwks;
+mod published;
+mod signed;
 
 use std::sync::{Arc, Once};
 
+use chassis::clock::UnixSeconds;
 use serde::{Deserialize, Deserializer};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tracing::warn;
 
-pub use self::{jwe::Keys as JweKeys, jwt_jwks::Published};
+pub use self::{jwe::Keys as JweKeys, published::Published};
 
 use crate::{
+    credential::kind::Strategy,
     person::{Person, User},
-    rejection::Claimed,
+    rejection::Untrusted,
     secrets::Secrets,
     session::token::{SessionToken, SigningKeys},
 };
 
-/// Said once: it is so for every cache.
+/// Loose once: it is so for every cache.
 static OTHER_VERSION: Once = Once::new();
 
-/// Which form an application is set to (`session.cookieCache.strategy`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Strategy {
-    /// JSON with an HMAC: what Better Auth does unless told otherwise.
-    Compact,
-    /// A JWT, HS256 with the secret.
-    Jwt,
-    /// A JWT, with the keys of the JWT plugin (`jwt({ sessionCookieCache: true })`).
-    JwtJwks,
-    /// Encrypted.
-    Jwe,
-}
-
-impl Strategy {
-    /// As the setting calls it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Compact => "compact",
-            Self::Jwt => "jwt",
-            Self::JwtJwks => "jwt-jwks",
-            Self::Jwe => "jwe",
-        }
-    }
-}
-
-/// The same, with what opens it.
+/// A form of the cookie cache, with the keys that open it.
 pub enum Form {
-    /// Opened by what session tokens are signed with.
+    /// Signed like session tokens.
     Compact,
-    /// Opened by the same.
+    /// Signed like session tokens.
     Jwt,
-    /// Opened by published keys.
+    /// Signed by published keys.
     JwtJwks(Box<Published>),
-    /// Opened by keys of its own.
+    /// Encrypted with keys of its own.
     Jwe(JweKeys),
 }
 
@@ -74,7 +49,7 @@ pub struct CookieCache {
     pub version: String,
 }
 
-/// What all forms hold.
+/// The payload of every form.
 #[derive(Clone, Deserialize)]
 struct Payload {
     session: Session,
@@ -83,7 +58,7 @@ struct Payload {
     version: Option<String>,
 }
 
-/// The same as the claims of a JWT, which ends by itself.
+/// The payload as the claims of a JWT, which has an end of its own.
 #[derive(Deserialize)]
 struct Dated {
     exp: u64,
@@ -99,13 +74,14 @@ struct Session {
     token: String,
     user_id: String,
     #[serde(deserialize_with = "instant")]
-    expires_at: u64,
+    expires_at: UnixSeconds,
 }
 
-/// A payload whose form was checked, and when the cache ends, in milliseconds since 1970.
+/// A payload whose signature or encryption was verified.
 #[derive(Clone)]
 struct Opened {
     payload: Payload,
+    /// When the cache ends, in milliseconds since 1970.
     expires_ms: u64,
 }
 
@@ -124,25 +100,24 @@ impl Dated {
 }
 
 impl CookieCache {
-    /// Opens the cache `value` that came beside the session cookie of `token`, at the time `now`, in seconds since
-    /// 1970. `None` if it is not for that session, is over, or is not what it seems: then the session is looked up.
+    /// Opens the cache `value` that came beside the session cookie of `token`, at `now`. `None` if it is for another session, has ended, or can't be opened: then the session is looked up.
     pub async fn open(
         &self,
         value: &str,
         token: &SessionToken,
         keys: &SigningKeys,
-        now: u64,
+        now: UnixSeconds,
     ) -> Option<Person> {
         let opened = match &self.form {
-            Form::Compact => compact::open(value, keys, now)?,
-            Form::Jwt => jwt::open(value, keys, now)?,
+            Form::Compact => signed::compact(value, keys, now)?,
+            Form::Jwt => signed::jwt(value, keys, now)?,
             Form::JwtJwks(published) => published.open(value, now).await?,
             Form::Jwe(jwe) => jwe::open(value, jwe)?,
         };
         let of_this_session = opened.payload.session.token == token.expose();
         if of_this_session && opened.payload.version() != self.version {
             OTHER_VERSION.call_once(|| {
-                let (found, expected) = (Claimed::new(opened.payload.version()), &self.version);
+                let (found, expected) = (Untrusted::new(opened.payload.version()), &self.version);
                 warn!(
                     "cookie caches have the version {found}, not {expected} (AUTH_VERIFIER_COOKIE_CACHE__VERSION), and spare no \
                      look-up"
@@ -164,45 +139,48 @@ pub struct CacheAsBearer {
 }
 
 impl CacheAsBearer {
-    /// Whose it is at the time `now`, in seconds since 1970; `None` if it is anything else, or over.
-    pub fn open(&self, value: &str, now: u64) -> Option<Person> {
+    /// The owner of its session at `now`; `None` if it can't be opened or has ended.
+    pub fn open(&self, value: &str, now: UnixSeconds) -> Option<Person> {
         (value.len() <= self.bytes_max).then_some(())?;
-        jwt::open(value, &self.keys, now)?.person(&self.version, now)
+        signed::jwt(value, &self.keys, now)?.person(&self.version, now)
     }
 }
 
 impl Opened {
     /// The session's owner, if cache and session are alive, and the cache has the application's current shape.
-    fn person(self, expected: &str, now: u64) -> Option<Person> {
+    fn person(self, expected: &str, now: UnixSeconds) -> Option<Person> {
         let version = self.payload.version().to_owned();
         let Self { payload: Payload { session, user, .. }, expires_ms } = self;
-        let alive = expires_ms > now.saturating_mul(1000) && session.expires_at > now;
+        let alive = expires_ms > now.0.saturating_mul(1000) && session.expires_at > now;
         (alive && version == expected && session.user_id == user.id).then_some(())?;
-        user.person(session.expires_at.min(expires_ms / 1000), now)
+        user.person(session.expires_at.min(UnixSeconds(expires_ms / 1000)), now)
     }
 }
 
-/// What a cache says of the shape that it has, whether or not it is alive; `None` if it can't be opened with our secrets.
+/// The version of a cache, whether or not it has ended; `None` if it can't be opened with our secrets.
 pub(crate) fn version(value: &str, form: Strategy, secrets: &Secrets) -> Option<String> {
-    let keys = SigningKeys::new(secrets, u64::MAX);
+    let (keys, any) = (SigningKeys::new(secrets, UnixSeconds::MAX), UnixSeconds(0));
     let opened = match form {
-        Strategy::Compact => compact::open(value, &keys, 0)?,
-        Strategy::Jwt => jwt::open(value, &keys, 0)?,
+        Strategy::Compact => signed::compact(value, &keys, any)?,
+        Strategy::Jwt => signed::jwt(value, &keys, any)?,
         Strategy::Jwe => jwe::open(value, &JweKeys::new(secrets.all()))?,
         Strategy::JwtJwks => return None,
     };
     Some(opened.payload.version().to_owned())
 }
 
-/// A JavaScript `Date` in JSON, in whole seconds since 1970.
-fn instant<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+/// A JavaScript `Date` in JSON.
+fn instant<'de, D: Deserializer<'de>>(from: D) -> Result<UnixSeconds, D::Error> {
     let text = String::deserialize(from)?;
     let date = OffsetDateTime::parse(&text, &Rfc3339).map_err(|_| serde::de::Error::custom("not a date"))?;
-    u64::try_from(date.unix_timestamp()).map_err(|_| serde::de::Error::custom("before 1970"))
+    let secs = u64::try_from(date.unix_timestamp());
+    secs.map(UnixSeconds).map_err(|_| serde::de::Error::custom("before 1970"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::FutureExt;
     use identity::Email;
     use serde_json::Value;
@@ -212,7 +190,7 @@ mod tests {
 
     fn signing(secret: &str) -> SigningKeys {
         let secret = chassis::settings::Secret::new(secret);
-        SigningKeys::new(&Secrets::parse(None, Some(&secret)).unwrap().unwrap(), 0)
+        SigningKeys::new(&Secrets::parse(None, Some(&secret)).unwrap().unwrap(), UnixSeconds(0))
     }
 
     fn recorded() -> (Value, SigningKeys, String) {
@@ -227,13 +205,13 @@ mod tests {
         value: &str,
         token: &SessionToken,
         keys: &SigningKeys,
-        now: u64,
+        now: UnixSeconds,
     ) -> Option<Person> {
         cache.open(value, token, keys, now).now_or_never().expect("nobody has to be asked")
     }
 
     /// A minute after they were recorded.
-    const NOW: u64 = 1_795_406_640;
+    const NOW: UnixSeconds = UnixSeconds(1_795_406_640);
 
     fn cache(strategy: Strategy, secret: &str) -> CookieCache {
         let form = match strategy {
@@ -265,7 +243,7 @@ mod tests {
             let headers = headers.into_iter().collect();
             let cookies = Cookies::of(&headers);
             let value = cookies.get_whole("better-auth.session_data").unwrap();
-            let token = key.open(cookies.get("better-auth.session_token").unwrap(), NOW).unwrap();
+            let token = key.verify(cookies.get("better-auth.session_token").unwrap(), NOW).unwrap();
             check(name, &cache(strategy, &secret), &value, &token, &key, case);
             count += 1;
         }
@@ -288,7 +266,10 @@ mod tests {
         each(|name, cache, value, token, key, _| {
             let other = SessionToken::bare("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
             assert!(open(cache, value, &other, key, NOW).is_none(), "{name}: another session");
-            assert!(open(cache, value, token, key, NOW + 301).is_none(), "{name}: over");
+            assert!(
+                open(cache, value, token, key, NOW.after(Duration::from_secs(301))).is_none(),
+                "{name}: over"
+            );
             let wrong = signing("another-secret-of-at-least-32-bytes");
             let strategy = strategy(name).unwrap();
             let foreign = self::cache(strategy, "another-secret-of-at-least-32-bytes");

@@ -6,9 +6,13 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
     prelude::BASE64_STANDARD,
 };
+use chassis::clock::UnixSeconds;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::secrets::Secrets;
+use crate::{
+    credential::kind::{is_session_token, split_signed},
+    secrets::Secrets,
+};
 
 /// As `atob` reads it: the bits that the last character has too many may be set. The same signature, spelled otherwise,
 /// must not be another's to us and a good one to Better Auth.
@@ -34,12 +38,12 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
 /// The key of everything that Better Auth signs by HMAC: its secret, as raw UTF-8.
 pub struct SigningKey(hmac::Key);
 
-/// The keys of all secrets: the current one's, and those of older ones for as long as they are granted a grace.
+/// The keys of all secrets: the current one's, and those of older ones until a moment that is set.
 pub struct SigningKeys {
     current: SigningKey,
     old: Vec<SigningKey>,
-    /// In seconds since 1970. Better Auth itself grants none (`context/secret-utils.ts`).
-    old_until: u64,
+    /// When older secrets end. In Better Auth itself they end at once (`context/secret-utils.ts`).
+    old_until: UnixSeconds,
 }
 
 /// A session's token. It is a live credential: it is looked up, and never shown or passed on.
@@ -58,24 +62,22 @@ impl SigningKey {
     }
 
     /// Signs a token, as a cookie's value: percent-encoded.
-    pub fn close(&self, token: &SessionToken) -> String {
+    pub fn sign(&self, token: &SessionToken) -> String {
         let signature = BASE64_STANDARD.encode(hmac::sign(&self.0, token.0.as_bytes()));
         utf8_percent_encode(&format!("{}.{signature}", token.0), COMPONENT).to_string()
     }
 
-    /// Opens `<token>.<signature>`, percent-decoded (`better-call`, `crypto.ts`): the signature is 44 characters of
-    /// padded standard base64, over the token's text. `None` where anything differs.
-    pub fn open(&self, value: &str) -> Option<SessionToken> {
-        let (token, signature) = value.rsplit_once('.')?;
-        if token.is_empty() || signature.len() != 44 || !signature.ends_with('=') {
-            return None;
-        }
+    /// Verifies `<token>.<signature>`, percent-decoded (`better-call`, `crypto.ts`): the signature is padded standard
+    /// base64, over the token's text. `None` where anything differs.
+    pub fn verify(&self, value: &str) -> Option<SessionToken> {
+        let (token, signature) = split_signed(value)?;
         let mac = LENIENT.decode(signature).ok()?;
         self.verifies(token.as_bytes(), &mac).then(|| SessionToken(token.to_owned()))
     }
 
-    /// Whether a bearer token is meant to be one of this key's, however its signature is spelled (`plugins/bearer`).
-    fn recognises(&self, value: &str) -> bool {
+    /// Whether the signature of a bearer token is this key's, but not in the one encoding that is accepted
+    /// (`plugins/bearer`).
+    fn verifies_misencoded(&self, value: &str) -> bool {
         let mut parts = value.split('.');
         let (token, signature) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let signature = signature.split('=').next().unwrap_or_default().replace('-', "+").replace('_', "/");
@@ -84,37 +86,36 @@ impl SigningKey {
 }
 
 impl SigningKeys {
-    /// The keys of `secrets`; all but the current one are good until `old_until`, in seconds since 1970.
-    pub fn new(secrets: &Secrets, old_until: u64) -> Self {
-        let old = secrets.all().skip(1).filter(|_| old_until > 0).map(SigningKey::new).collect();
+    /// The keys of `secrets`; all but the current one are good until `old_until`.
+    pub fn new(secrets: &Secrets, old_until: UnixSeconds) -> Self {
+        let old = secrets.all().skip(1).filter(|_| old_until > UnixSeconds(0)).map(SigningKey::new).collect();
         Self { current: SigningKey::new(secrets.current()), old, old_until }
     }
 
-    fn good(&self, now: u64) -> impl Iterator<Item = &SigningKey> {
+    fn good(&self, now: UnixSeconds) -> impl Iterator<Item = &SigningKey> {
         let old = self.old.iter().filter(move |_| now < self.old_until);
         std::iter::once(&self.current).chain(old)
     }
 
-    /// Whether `mac` is over `message`, with a key that is good at the time `now`, in seconds since 1970.
-    pub fn verifies(&self, message: &[u8], mac: &[u8], now: u64) -> bool {
+    /// Whether `mac` is over `message`, with a key that is good at `now`.
+    pub fn verifies(&self, message: &[u8], mac: &[u8], now: UnixSeconds) -> bool {
         self.good(now).any(|key| key.verifies(message, mac))
     }
 
-    /// Opens `<token>.<signature>` with a key that is good at the time `now`; see [`SigningKey::open`].
-    pub fn open(&self, value: &str, now: u64) -> Option<SessionToken> {
-        self.good(now).find_map(|key| key.open(value))
+    /// Verifies `<token>.<signature>` by a key that is good at `now`; see [`SigningKey::verify`].
+    pub fn verify(&self, value: &str, now: UnixSeconds) -> Option<SessionToken> {
+        self.good(now).find_map(|key| key.verify(value))
     }
 
-    /// Whether a bearer token that can't be opened is meant to be one of these keys'.
-    pub fn recognise(&self, value: &str, now: u64) -> bool {
-        self.good(now).any(|key| key.recognises(value))
+    /// Whether one of these keys made the signature of a bearer token that was not accepted, written in another encoding.
+    pub fn verifies_misencoded(&self, value: &str, now: UnixSeconds) -> bool {
+        self.good(now).any(|key| key.verifies_misencoded(value))
     }
 }
 
 impl SessionToken {
-    /// A token that came without a signature: good only if it is found where sessions are kept.
-    ///
-    /// Better Auth makes them of 32 letters and digits; what is shorter or has anything else in it is not looked up.
+    /// A token that came without a signature: good only if it is found where sessions are kept. `None` if Better Auth
+    /// makes no such tokens.
     pub fn bare(text: &str) -> Option<Self> {
         let token = Self(text.to_owned());
         token.is_plain().then_some(token)
@@ -127,7 +128,7 @@ impl SessionToken {
 
     /// Whether it is of letters and digits alone, and as many as Better Auth makes them of.
     pub fn is_plain(&self) -> bool {
-        self.0.bytes().all(|byte| byte.is_ascii_alphanumeric()) && (32..=256).contains(&self.0.len())
+        is_session_token(&self.0)
     }
 
     /// The token, for looking it up.
@@ -148,11 +149,11 @@ mod tests {
         let key = SigningKey::new(vectors["secret"].as_str().unwrap());
         let cookie = vectors["session_cookie"]["plain-http"]["cookie_request_header"].as_str().unwrap();
         let value = cookie.split_once('=').unwrap().1;
-        let token = key.open(&decoded(value)).unwrap();
+        let token = key.verify(&decoded(value)).unwrap();
         assert_eq!(value.split_once('.').unwrap().0, token.expose());
-        assert_eq!(key.close(&token), value);
+        assert_eq!(key.sign(&token), value);
         let plain = vectors["session_cookie"]["plain-http"]["set_auth_token_header"].as_str().unwrap();
-        assert!(key.open(plain).is_some_and(|opened| opened == token), "as the header has it");
+        assert!(key.verify(plain).is_some_and(|opened| opened == token), "as the header has it");
 
         let (text, signature) = plain.rsplit_once('.').unwrap();
         let unpadded = signature.trim_end_matches('=');
@@ -168,9 +169,9 @@ mod tests {
             value.to_owned(),
             String::new(),
         ] {
-            assert!(key.open(&bad).is_none(), "{bad}");
+            assert!(key.verify(&bad).is_none(), "{bad}");
         }
-        assert!(SigningKey::new("another-secret-of-at-least-32-bytes").open(plain).is_none());
+        assert!(SigningKey::new("another-secret-of-at-least-32-bytes").verify(plain).is_none());
     }
 
     #[test]
@@ -189,17 +190,17 @@ mod tests {
     }
 
     #[test]
-    fn an_older_secret_is_good_until_its_grace_ends() {
+    fn an_older_secret_is_good_until_it_ends() {
         let secret = |text: &str| chassis::settings::Secret::new(text);
         let (new, old) = ("new-new-new-new-new-new-new-new-", "old-old-old-old-old-old-old-old-");
         let versions = secret(&format!("2:{new},1:{old}"));
         let secrets = Secrets::parse(Some(&versions), None).unwrap().unwrap();
         let token = SessionToken::bare("D9XCRDDrH9v3FZ10lmGAzfSKKCzXFnSv").unwrap();
-        let closed = |secret| SigningKey::new(secret).close(&token);
+        let closed = |secret| SigningKey::new(secret).sign(&token);
         for (until, now, good) in [(0, 0, false), (1000, 999, true), (1000, 1000, false)] {
-            let keys = SigningKeys::new(&secrets, until);
-            assert_eq!(keys.open(&decoded(&closed(old)), now).is_some(), good, "until {until}, at {now}");
-            assert!(keys.open(&decoded(&closed(new)), now).is_some());
+            let (keys, now) = (SigningKeys::new(&secrets, UnixSeconds(until)), UnixSeconds(now));
+            assert_eq!(keys.verify(&decoded(&closed(old)), now).is_some(), good, "until {until}, at {now}");
+            assert!(keys.verify(&decoded(&closed(new)), now).is_some());
         }
     }
 }

@@ -2,18 +2,15 @@
 
 use chassis::{
     outbound::database::Names,
-    settings::{self, SettingsError},
+    settings::{self, Faults},
 };
 use serde::Deserialize;
 
-use super::{KeySource, Lookup, Settings};
-use crate::{
-    better_auth::database::{Renamed, Tables},
-    verdict::revocation::Revocation,
-};
+use super::Settings;
+use crate::better_auth::database::tables::{Columns, Name, Renamed, Tables};
 
 /// What the settings of Better Auth's database are called.
-pub const DATABASE: Names = Names {
+pub(crate) const DATABASE: Names = Names {
     application: "auth-verifier",
     url: "AUTH_VERIFIER_DATABASE__URL",
     prefix: "AUTH_VERIFIER_DATABASE__",
@@ -23,84 +20,44 @@ pub const DATABASE: Names = Names {
 /// What Better Auth's tables are called.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct TableSettings {
-    pub schema: String,
-    pub session: String,
-    pub user: String,
-    pub jwks: String,
-    pub oauth_access_token: String,
-    pub oauth_client: String,
-    pub columns: Columns,
+pub(crate) struct TableSettings {
+    pub(crate) schema: String,
+    pub(crate) session: String,
+    pub(crate) user: String,
+    pub(crate) jwks: String,
+    pub(crate) oauth_access_token: String,
+    pub(crate) oauth_client: String,
+    pub(crate) columns: Columns,
     #[serde(deserialize_with = "settings::list")]
-    pub fields: Vec<Renamed>,
-    pub time_zone: String,
-}
-
-/// How the columns are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub enum Columns {
-    Camel,
-    Snake,
+    pub(crate) fields: Vec<Renamed>,
+    pub(crate) time_zone: String,
 }
 
 impl TableSettings {
     /// How the variables of these settings begin.
-    pub const PREFIX: &str = "AUTH_VERIFIER_TABLES__";
-}
-
-/// What is read of the tables, as everything is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one thing that may be read")]
-pub struct Reads {
-    /// Sessions, by their tokens.
-    pub session_tokens: bool,
-    /// Sessions, by their ids.
-    pub session_ids: bool,
-    /// Users, by their ids.
-    pub users: bool,
-    /// Opaque access tokens, and their clients.
-    pub access_tokens: bool,
-    /// The public keys.
-    pub keys: bool,
-}
-
-impl Reads {
-    /// Whether there is a need for a database at all.
-    pub fn any(self) -> bool {
-        self.owners() || self.keys
-    }
-
-    /// Whether users are read, to say whose something is.
-    pub fn owners(self) -> bool {
-        self.session_tokens || self.session_ids || self.users || self.access_tokens
-    }
+    pub(crate) const PREFIX: &str = "AUTH_VERIFIER_TABLES__";
 }
 
 impl Settings {
-    /// What is read of the tables.
-    pub fn reads(&self) -> Reads {
-        let access_tokens = self.oauth.access_tokens.opaque();
-        Reads {
-            session_tokens: self.lookup() == Lookup::Database,
-            session_ids: self.jwt.revocation == Revocation::Session || access_tokens,
-            users: self.jwt.revocation == Revocation::User,
-            access_tokens,
-            keys: self.key_source() == Some(KeySource::Table),
+    /// What the tables are called.
+    pub(super) fn tables(&self, faults: &mut Faults) -> Option<Tables> {
+        let TableSettings { schema, session, user, jwks, oauth_access_token, oauth_client, .. } =
+            &self.tables;
+        let TableSettings { columns, fields, time_zone, .. } = &self.tables;
+        let mut fault =
+            |key: &str, reason: String| faults.add(format!("{}{key}", TableSettings::PREFIX), reason);
+        if time_zone.is_empty() || time_zone.contains('\0') {
+            fault("TIME_ZONE", "must be the name of a time zone, such as UTC".to_owned());
         }
-    }
-
-    pub(super) fn check_database(&self) -> Result<(), SettingsError> {
-        Tables::parse(&self.tables)?;
-        if self.tables.time_zone.is_empty() || self.tables.time_zone.contains('\0') {
-            let name = format!("{}TIME_ZONE", TableSettings::PREFIX);
-            return Err(SettingsError::new(name, "must be the name of a time zone, such as UTC"));
-        }
-        if self.reads().any() || self.database.url.is_some() {
-            self.database.check(&DATABASE)?;
-        }
-        Ok(())
+        let mut name = |key, text: &str| Name::parse(text).map_err(|reason| fault(key, reason)).ok();
+        let schema = name("SCHEMA", schema);
+        let session = name("SESSION", session);
+        let user = name("USER", user);
+        let jwks = name("JWKS", jwks);
+        let oauth_access_token = name("OAUTH_ACCESS_TOKEN", oauth_access_token);
+        let oauth_client = name("OAUTH_CLIENT", oauth_client);
+        let names = [session?, user?, jwks?, oauth_access_token?, oauth_client?];
+        let tables = Tables::new(schema?, names, *columns, fields.clone());
+        tables.map_err(|reason| fault("FIELDS", reason)).ok()
     }
 }

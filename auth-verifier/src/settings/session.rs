@@ -2,45 +2,51 @@
 
 use std::time::Duration;
 
-use chassis::settings::{self, ServiceUrl, SettingsError, Switch};
-use http::{HeaderName, header};
+use chassis::settings::{self, Faults, ServiceUrl, Switch};
+use http::{HeaderName, HeaderValue, header};
 use identity::CredentialCookies;
 use serde::{
     Deserialize, Deserializer,
     de::{Error, value::StringDeserializer},
 };
 
-use super::{Settings, api_path};
-use crate::{credential::cookies::CookieNames, session::cookie_cache::Strategy};
+use super::{Settings, plan::Issuer};
+use crate::{
+    better_auth::address::Address,
+    credential::{
+        cookies::CookieNames,
+        kind::{SECURE, Strategy},
+    },
+    session::misnamed::CookieNaming,
+    verdict::sessions::BearerTokens,
+};
 
 /// Session cookies and session tokens.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct Session {
-    pub lookup: Lookup,
+pub(crate) struct Session {
+    pub(crate) lookup: Lookup,
     #[serde(deserialize_with = "settings::optional")]
-    pub url: Option<ServiceUrl>,
+    pub(crate) url: Option<ServiceUrl>,
     #[serde(rename = "timeout_ms", deserialize_with = "settings::millis")]
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     #[serde(rename = "overtime_ms", deserialize_with = "settings::millis")]
-    pub overtime: Duration,
+    pub(crate) overtime: Duration,
     #[serde(deserialize_with = "header_name")]
-    pub client_address_header: Option<HeaderName>,
-    pub cookie_prefix: String,
-    pub secure_cookies: SecureCookies,
-    pub cookie: String,
+    pub(crate) client_address_header: Option<HeaderName>,
+    pub(crate) cookie_prefix: String,
+    pub(crate) secure_cookies: SecureCookies,
+    pub(crate) cookie: String,
     #[serde(deserialize_with = "bearer_tokens")]
-    pub bearer: BearerTokens,
-    pub dangerous_unsigned_bearer: Switch,
-    pub refresh: Switch,
+    pub(crate) bearer: BearerTokens,
+    pub(crate) dangerous_unsigned_bearer: Switch,
+    pub(crate) refresh: Switch,
 }
 
 /// Where sessions are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub enum Lookup {
+pub(crate) enum Lookup {
     Auto,
     Database,
     Http,
@@ -50,22 +56,9 @@ pub enum Lookup {
 /// Whether the cookies' names begin with `__Secure-`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub enum SecureCookies {
+pub(crate) enum SecureCookies {
     Auto,
     On,
-    Off,
-}
-
-/// Which session tokens are bearer tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub enum BearerTokens {
-    /// By a setting of its own alone.
-    #[serde(skip)]
-    Any,
-    Signed,
     Off,
 }
 
@@ -98,13 +91,12 @@ fn header_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<HeaderName>,
 /// The cookie cache.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct CookieCache {
+pub(crate) struct CookieCache {
     #[serde(deserialize_with = "or_off")]
-    pub strategy: Option<Strategy>,
-    pub version: String,
-    pub cookie: String,
-    pub bearer: Switch,
+    pub(crate) strategy: Option<Strategy>,
+    pub(crate) version: String,
+    pub(crate) cookie: String,
+    pub(crate) bearer: Switch,
 }
 
 /// `None` for "off".
@@ -114,8 +106,13 @@ fn or_off<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Strategy>, D::Err
 }
 
 impl Session {
+    /// Whether where sessions are looked up follows from other settings.
+    pub(crate) fn looks_up_by_itself(&self) -> bool {
+        self.lookup == Lookup::Auto
+    }
+
     /// Which session tokens are bearer tokens.
-    pub fn bearer_tokens(&self) -> BearerTokens {
+    pub(crate) fn bearer_tokens(&self) -> BearerTokens {
         match self.dangerous_unsigned_bearer {
             Switch::On => BearerTokens::Any,
             Switch::Off => self.bearer,
@@ -125,9 +122,9 @@ impl Session {
 
 impl Settings {
     /// Where sessions are looked up, `auto` made plain: without the secret no cookie can be checked, and so none is.
-    pub fn lookup(&self) -> Lookup {
+    pub(super) fn lookup(&self) -> Lookup {
         match self.session.lookup {
-            Lookup::Auto if self.current_secret().is_none() => Lookup::Off,
+            Lookup::Auto if !self.states_secret() => Lookup::Off,
             Lookup::Auto if self.database.url.is_some() => Lookup::Database,
             Lookup::Auto if self.better_auth.url.is_some() => Lookup::Http,
             Lookup::Auto => Lookup::Off,
@@ -135,24 +132,22 @@ impl Settings {
         }
     }
 
-    /// Better Auth's `/get-session`, if it is known where Better Auth is.
-    pub fn get_session_url(&self) -> Option<String> {
+    /// Better Auth's `/get-session`: where that is set, else beside its keys, else under its base URL.
+    pub(super) fn get_session_url(&self, better_auth: &Address) -> Option<String> {
         let stated = self.session.url.as_ref().map(|url| url.join("/get-session"));
         let keys = self.jwks_url.as_ref().map(|url| url.url().to_string());
         let beside_keys = keys.and_then(|url| Some(format!("{}/get-session", url.strip_suffix("/jwks")?)));
-        let base =
-            self.better_auth.url.as_ref().map(|base| base.join(&format!("{}/get-session", api_path(base))));
-        stated.or(beside_keys).or(base)
+        stated.or(beside_keys).or_else(|| better_auth.api("/get-session"))
     }
 
     /// What Better Auth's cookies are called (`cookies/index.ts`, `createCookieGetter`). Where it isn't known whether it
     /// is served over TLS, both ways are tried, the one first that only a secure origin can set.
-    pub fn cookie_names(&self) -> Vec<CookieNames> {
+    pub(super) fn cookie_naming(&self) -> CookieNaming {
         let https = self.better_auth.url.as_ref().map(|url| url.url().scheme() == "https");
         let secure: &[&str] = match (self.session.secure_cookies, https) {
-            (SecureCookies::On, _) | (SecureCookies::Auto, Some(true)) => &["__Secure-"],
+            (SecureCookies::On, _) | (SecureCookies::Auto, Some(true)) => &[SECURE],
             (SecureCookies::Off, _) | (SecureCookies::Auto, Some(false)) => &[""],
-            (SecureCookies::Auto, None) => &["__Secure-", ""],
+            (SecureCookies::Auto, None) => &[SECURE, ""],
         };
         let named = |stated: &str, known: &str| {
             if stated.is_empty() {
@@ -167,22 +162,38 @@ impl Settings {
             token: format!("{secure}{token}"),
             data: format!("{secure}{data}"),
         };
-        secure.iter().map(names).collect()
+        CookieNaming {
+            names: secure.iter().map(names).collect(),
+            prefix: self.session.cookie_prefix.clone(),
+            own: self.session.cookie.clone(),
+        }
     }
 
     /// The cookies that are credentials: all that begin with Better Auth's prefix, and those that have names of their own.
-    /// `None` if one has no name that can be told.
-    pub fn credential_cookies(&self) -> Option<CredentialCookies> {
+    pub(super) fn credential_cookies(&self, faults: &mut Faults) -> Option<HeaderValue> {
+        let is_name = |name: &str| CredentialCookies::new([name]).is_some();
+        if !is_name(&self.session.cookie_prefix) {
+            faults.add("AUTH_VERIFIER_SESSION__COOKIE_PREFIX", "must be the beginning of a cookie's name");
+        }
+        let own = [
+            ("AUTH_VERIFIER_SESSION__COOKIE", &self.session.cookie),
+            ("AUTH_VERIFIER_COOKIE_CACHE__COOKIE", &self.cookie_cache.cookie),
+        ];
+        for (name, cookie) in own {
+            if !cookie.is_empty() && (!is_name(cookie) || cookie.starts_with(SECURE)) {
+                faults.add(name, format!("must be a cookie's name, without {SECURE}"));
+            }
+        }
         let prefix = format!("{}.", self.session.cookie_prefix);
-        let own =
-            [&self.session.cookie, &self.cookie_cache.cookie].into_iter().filter(|name| !name.is_empty());
-        CredentialCookies::new(std::iter::once(&prefix).chain(own))
+        let own = own.into_iter().map(|(_, name)| name).filter(|name| !name.is_empty());
+        CredentialCookies::new(std::iter::once(&prefix).chain(own)).map(|cookies| cookies.value())
     }
 
     /// Waits that are cut short by another one, or too long to be of use.
     pub(super) fn waits_that_do_not_fit(&self) -> Vec<String> {
         let mut remarks = Vec::new();
-        if self.lookup() == Lookup::Off && !self.reads().any() {
+        let reads = self.reads(None);
+        if self.lookup() == Lookup::Off && !reads.any() {
             return remarks;
         }
         let Session { timeout, overtime, .. } = self.session;
@@ -195,7 +206,7 @@ impl Settings {
             ));
         }
         let database = self.database.wait + self.database.query;
-        if self.reads().any() && database > timeout + overtime {
+        if reads.any() && database > timeout + overtime {
             remarks.push(format!(
                 "a look-up may take {} ms (AUTH_VERIFIER_SESSION__TIMEOUT_MS and …__OVERTIME_MS), and is cut short before the \
                  database has had its {} ms (AUTH_VERIFIER_DATABASE__ACQUIRE_TIMEOUT_MS and …__QUERY_MS)",
@@ -206,62 +217,49 @@ impl Settings {
         remarks
     }
 
-    pub(super) fn check_sessions(&self) -> Result<(), SettingsError> {
-        let wrong = |name: &str, reason: &str| Err(SettingsError::new(name, reason));
-        if self.lookup() != Lookup::Off && self.current_secret().is_none() {
-            return wrong(
+    pub(super) fn check_sessions(&self, own: &Option<Issuer>, better_auth: &Address, faults: &mut Faults) {
+        let lookup = self.lookup();
+        if lookup != Lookup::Off && !self.states_secret() {
+            faults.add(
                 "AUTH_VERIFIER_SESSION__LOOKUP",
                 "needs BETTER_AUTH_SECRET, which session cookies are signed with",
             );
         }
-        if self.lookup() == Lookup::Http && self.get_session_url().is_none() {
-            return wrong(
+        if lookup == Lookup::Http && self.get_session_url(better_auth).is_none() {
+            faults.add(
                 "AUTH_VERIFIER_SESSION__URL",
                 "set it to where Better Auth's API is, or set BETTER_AUTH_URL",
             );
         }
-        if self.session.refresh == Switch::On && self.lookup() != Lookup::Http {
-            return wrong(
+        if self.session.refresh == Switch::On && lookup != Lookup::Http {
+            faults.add(
                 "AUTH_VERIFIER_SESSION__REFRESH",
                 "needs AUTH_VERIFIER_SESSION__LOOKUP=http: Better Auth's tables are only ever read",
             );
         }
-        if self.lookup() == Lookup::Off && self.cookie_cache.strategy.is_some() {
-            return wrong(
+        if lookup == Lookup::Off && self.cookie_cache.strategy.is_some() {
+            faults.add(
                 "AUTH_VERIFIER_COOKIE_CACHE__STRATEGY",
                 "needs AUTH_VERIFIER_SESSION__LOOKUP: a cookie cache spares look-ups, and can't stand for them",
             );
         }
-        if self.cookie_cache.strategy == Some(Strategy::JwtJwks) && self.key_source().is_none() {
-            return wrong(
+        if self.cookie_cache.strategy == Some(Strategy::JwtJwks) && own.is_none() {
+            faults.add(
                 "AUTH_VERIFIER_COOKIE_CACHE__STRATEGY",
                 "jwt-jwks needs Better Auth's keys: set BETTER_AUTH_URL",
             );
         }
-        if self.cookie_cache.bearer == Switch::On && self.current_secret().is_none() {
-            return wrong(
+        if self.cookie_cache.bearer == Switch::On && !self.states_secret() {
+            faults.add(
                 "AUTH_VERIFIER_COOKIE_CACHE__BEARER",
                 "needs BETTER_AUTH_SECRET, which cookie caches are signed with",
             );
         }
         if self.session.bearer == BearerTokens::Off && self.session.bearer_tokens() == BearerTokens::Any {
-            return wrong(
+            faults.add(
                 "AUTH_VERIFIER_SESSION__DANGEROUS_UNSIGNED_BEARER",
                 "accepts more than AUTH_VERIFIER_SESSION__BEARER=off lets in; set one of them",
             );
         }
-        let is_name = |name: &str| CredentialCookies::new([name]).is_some();
-        if !is_name(&self.session.cookie_prefix) {
-            return wrong("AUTH_VERIFIER_SESSION__COOKIE_PREFIX", "must be the beginning of a cookie's name");
-        }
-        for (name, cookie) in [
-            ("AUTH_VERIFIER_SESSION__COOKIE", &self.session.cookie),
-            ("AUTH_VERIFIER_COOKIE_CACHE__COOKIE", &self.cookie_cache.cookie),
-        ] {
-            if !cookie.is_empty() && (!is_name(cookie) || cookie.starts_with("__Secure-")) {
-                return wrong(name, "must be a cookie's name, without __Secure-");
-            }
-        }
-        Ok(())
     }
 }

@@ -2,13 +2,18 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use chassis::settings::{self, ServiceUrl, SettingsError};
+use chassis::{
+    outbound::client::Trust,
+    settings::{self, Faults, ServiceUrl},
+};
+use http::HeaderMap;
 use serde::{Deserialize, Deserializer};
 
-use super::{Settings, api_path};
+use super::{Settings, plan::Issuer};
 use crate::{
-    credential::is_of_a_token,
-    jwt::{claims::Parties, keys::Algorithm},
+    better_auth::{address::Address, key_source::KeySource},
+    credential::is_b64token_char,
+    jwt::{AccessTokens, Users, claims::Expected, keys::Algorithm},
     verdict::revocation::Revocation,
 };
 
@@ -18,90 +23,74 @@ const USER_PREFIX_CHARS_MAX: usize = 64;
 /// Tokens signed with the shared secret.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct Hs256 {
-    pub enabled: bool,
-    pub require_issuer_and_audience: bool,
+pub(crate) struct Hs256 {
+    pub(crate) enabled: bool,
+    pub(crate) require_issuer_and_audience: bool,
 }
 
 /// Tokens signed with Better Auth's own keys.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
 pub struct Jwks {
-    pub enabled: bool,
-    pub source: JwksSource,
+    pub(crate) enabled: bool,
+    pub(crate) source: JwksSource,
     #[serde(deserialize_with = "settings::optional")]
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     #[serde(deserialize_with = "rsa_algorithm")]
-    pub rsa_algorithm: Option<Algorithm>,
+    pub(crate) rsa_algorithm: Option<Algorithm>,
     #[serde(rename = "grace_secs", deserialize_with = "settings::secs")]
-    pub grace: Duration,
+    pub(crate) grace: Duration,
     #[serde(rename = "fresh_secs", deserialize_with = "settings::secs")]
-    pub fresh: Duration,
+    pub(crate) fresh: Duration,
     #[serde(rename = "stale_max_secs", deserialize_with = "settings::secs")]
-    pub stale_max: Duration,
+    pub(crate) stale_max: Duration,
     #[serde(rename = "cool_down_secs", deserialize_with = "settings::secs")]
+    /// The least time between two fetches that unknown keys cause.
     pub cool_down: Duration,
     #[serde(rename = "timeout_ms", deserialize_with = "settings::millis")]
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     #[serde(rename = "first_timeout_ms", deserialize_with = "settings::millis")]
-    pub first_timeout: Duration,
+    pub(crate) first_timeout: Duration,
 }
 
 /// Where Better Auth's keys are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub enum JwksSource {
+pub(crate) enum JwksSource {
     Auto,
     Endpoint,
     Table,
     File,
 }
 
-/// The same, made plain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeySource {
-    /// An endpoint, at that URL.
-    Endpoint(String),
-    /// The table.
-    Table,
-    /// A file.
-    File(PathBuf),
-}
-
 /// What holds for JWTs of every kind.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct Jwt {
-    pub revocation: Revocation,
+pub(crate) struct Jwt {
+    pub(crate) revocation: Revocation,
     #[serde(rename = "cache_secs", deserialize_with = "settings::secs")]
-    pub cache: Duration,
-    pub cache_entries_max: u64,
+    pub(crate) cache: Duration,
+    pub(crate) cache_entries_max: u64,
 }
 
 /// The OAuth provider's access tokens.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct OAuth {
-    pub access_tokens: AccessTokenForms,
+pub(crate) struct OAuth {
+    pub(crate) access_tokens: AccessTokenForms,
     #[serde(deserialize_with = "settings::list")]
-    pub issuers: Vec<String>,
+    pub(crate) issuers: Vec<String>,
     #[serde(deserialize_with = "settings::list")]
-    pub audiences: Vec<String>,
+    pub(crate) audiences: Vec<String>,
     #[serde(deserialize_with = "settings::list")]
-    pub scopes: Vec<String>,
-    pub opaque_prefix: String,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) opaque_prefix: String,
 }
 
 /// Which access tokens are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub enum AccessTokenForms {
+pub(crate) enum AccessTokenForms {
     Off,
     Jwt,
     Opaque,
@@ -110,12 +99,12 @@ pub enum AccessTokenForms {
 
 impl AccessTokenForms {
     /// Whether JWTs are.
-    pub fn jwt(self) -> bool {
+    pub(crate) fn jwt(self) -> bool {
         matches!(self, Self::Jwt | Self::Both)
     }
 
     /// Whether opaque ones are.
-    pub fn opaque(self) -> bool {
+    pub(crate) fn opaque(self) -> bool {
         matches!(self, Self::Opaque | Self::Both)
     }
 }
@@ -123,19 +112,18 @@ impl AccessTokenForms {
 /// Another issuer whose tokens are accepted.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct Trusted {
+pub(crate) struct Trusted {
     #[serde(deserialize_with = "settings::list")]
-    pub issuers: Vec<String>,
+    pub(crate) issuers: Vec<String>,
     #[serde(deserialize_with = "settings::list")]
-    pub audiences: Vec<String>,
-    pub user_prefix: String,
+    pub(crate) audiences: Vec<String>,
+    pub(crate) user_prefix: String,
     #[serde(default)]
-    pub jwks_url: Option<ServiceUrl>,
+    pub(crate) jwks_url: Option<ServiceUrl>,
     #[serde(default)]
-    pub jwks_file: Option<PathBuf>,
+    pub(crate) jwks_file: Option<PathBuf>,
     #[serde(default)]
-    pub ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// `None` where it is left empty.
@@ -149,175 +137,189 @@ fn rsa_algorithm<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Algorithm>
 }
 
 impl Settings {
-    /// Whom Better Auth's API tokens must come from and be meant for.
-    pub fn parties(&self) -> Parties {
-        Parties { issuers: self.issuers(), audiences: self.audiences() }
+    /// What Better Auth's API tokens must name.
+    pub(super) fn expected(&self) -> Expected {
+        Expected { issuers: self.issuers(), audiences: self.audiences() }
     }
 
-    /// The same of access tokens. Their issuer is the base URL with its path, where nothing else is configured
+    /// What access tokens must be for. Their issuer is the base URL with its path, where nothing else is configured
     /// (`oauth-provider`, `createJwtAccessToken`).
-    pub fn oauth_parties(&self) -> Parties {
-        let base = self.better_auth.url.as_ref().map(|base| base.join(api_path(base)));
+    pub(super) fn access_tokens(&self, better_auth: &Address) -> AccessTokens {
         let stated = self.oauth.issuers.clone();
-        let issuers = if stated.is_empty() { base.into_iter().collect() } else { stated };
-        Parties { issuers, audiences: self.oauth.audiences.clone() }
+        let issuers = if stated.is_empty() { better_auth.api("").into_iter().collect() } else { stated };
+        let expected = Expected { issuers, audiences: self.oauth.audiences.clone() };
+        AccessTokens { expected, scopes: self.oauth.scopes.clone() }
     }
 
-    /// Where Better Auth's keys are read, `auto` made plain; `None` if tokens signed with them are not accepted.
-    pub fn key_source(&self) -> Option<KeySource> {
-        let endpoint = || self.jwks_url().map(KeySource::Endpoint);
+    /// Where Better Auth's keys are read; `None` if tokens signed with them are not accepted.
+    pub(super) fn key_source(&self, better_auth: &Address) -> Option<KeySource> {
+        let stated = self.jwks_url.as_ref().map(|url| url.url().to_string());
+        let endpoint = || {
+            let url = stated.or_else(|| better_auth.api("/jwks"))?;
+            let (headers, trust) = (better_auth.headers(&url), better_auth.trust.clone());
+            Some(KeySource::Endpoint { url, headers, trust })
+        };
         let file = || self.jwks.file.clone().map(KeySource::File);
         let table = || self.database.url.as_ref().map(|_| KeySource::Table);
         self.jwks.enabled.then_some(())?;
         match self.jwks.source {
-            JwksSource::Auto => file().or_else(endpoint).or_else(|| table().filter(|_| self.names_parties())),
+            JwksSource::Auto => {
+                file().or_else(endpoint).or_else(|| table().filter(|_| self.names_issuer_and_audience()))
+            }
             JwksSource::Endpoint => endpoint(),
             JwksSource::Table => Some(KeySource::Table),
             JwksSource::File => file(),
         }
     }
 
-    fn names_parties(&self) -> bool {
+    fn names_issuer_and_audience(&self) -> bool {
         !self.issuers().is_empty() && !self.audiences().is_empty()
     }
 
-    pub(super) fn check_tokens(&self) -> Result<(), SettingsError> {
-        let wrong = |name: &str, reason: &str| Err(SettingsError::new(name, reason));
-        match (self.jwks.source, self.key_source()) {
+    pub(super) fn check_tokens(&self, source: Option<&KeySource>, faults: &mut Faults) {
+        match (self.jwks.source, source) {
             (JwksSource::File, None) if self.jwks.enabled => {
-                return wrong("AUTH_VERIFIER_JWKS__FILE", "set it to a file with a JWK set");
+                faults.add("AUTH_VERIFIER_JWKS__FILE", "set it to a file with a JWK set");
             }
             (JwksSource::Endpoint, None) if self.jwks.enabled => {
-                return wrong(
-                    "AUTH_VERIFIER_JWKS_URL",
-                    "set it to where the keys are, or set BETTER_AUTH_URL",
-                );
+                faults.add("AUTH_VERIFIER_JWKS_URL", "set it to where the keys are, or set BETTER_AUTH_URL");
             }
-            (_, Some(_)) if self.issuers().is_empty() => {
-                return wrong(
-                    "AUTH_VERIFIER_ISSUERS",
-                    "name the issuers whose tokens are accepted, or set BETTER_AUTH_URL",
-                );
-            }
-            (_, Some(_)) if self.audiences().is_empty() => {
-                return wrong(
-                    "AUTH_VERIFIER_AUDIENCES",
-                    "name the audiences that are accepted, or set BETTER_AUTH_URL",
-                );
+            (_, Some(_)) => {
+                for (name, known, what) in [
+                    ("AUTH_VERIFIER_ISSUERS", self.issuers(), "issuers whose tokens are accepted"),
+                    ("AUTH_VERIFIER_AUDIENCES", self.audiences(), "audiences that are accepted"),
+                ] {
+                    if known.is_empty() {
+                        faults.add(name, format!("name the {what}, or set BETTER_AUTH_URL"));
+                    }
+                }
             }
             _ => {}
         }
-        if self.jwks.file.is_some() && !matches!(self.key_source(), Some(KeySource::File(_))) {
-            return wrong(
+        let from_file = matches!(source, Some(KeySource::File(_)));
+        let file_is_missing = self.jwks.enabled && self.jwks.source == JwksSource::File;
+        if self.jwks.file.is_some() && !from_file && !file_is_missing {
+            faults.add(
                 "AUTH_VERIFIER_JWKS__FILE",
                 "is not read: AUTH_VERIFIER_JWKS__SOURCE or …__ENABLED says otherwise",
             );
         }
         if self.hs256.require_issuer_and_audience && !self.hs256.enabled {
-            return wrong(
+            faults.add(
                 "AUTH_VERIFIER_HS256__REQUIRE_ISSUER_AND_AUDIENCE",
                 "demands nothing where AUTH_VERIFIER_HS256__ENABLED is false",
             );
-        }
-        if self.hs256.require_issuer_and_audience && !self.names_parties() {
-            return wrong(
+        } else if self.hs256.require_issuer_and_audience && !self.names_issuer_and_audience() {
+            faults.add(
                 "AUTH_VERIFIER_HS256__REQUIRE_ISSUER_AND_AUDIENCE",
                 "needs AUTH_VERIFIER_ISSUERS and AUTH_VERIFIER_AUDIENCES, or BETTER_AUTH_URL",
             );
         }
         if self.jwks.stale_max < self.jwks.fresh {
-            return wrong(
-                "AUTH_VERIFIER_JWKS__STALE_MAX_SECS",
-                "must be at least AUTH_VERIFIER_JWKS__FRESH_SECS",
-            );
+            faults
+                .add("AUTH_VERIFIER_JWKS__STALE_MAX_SECS", "must be at least AUTH_VERIFIER_JWKS__FRESH_SECS");
         }
-        Ok(())
     }
 
-    pub(super) fn check_oauth(&self) -> Result<(), SettingsError> {
-        let wrong = |name: &str, reason: &str| Err(SettingsError::new(name, reason));
+    /// `keys` says whether there are keys of Better Auth's.
+    pub(super) fn check_oauth(&self, keys: bool, better_auth: &Address, faults: &mut Faults) {
         let OAuth { access_tokens, issuers, audiences, scopes, opaque_prefix } = &self.oauth;
         if *access_tokens == AccessTokenForms::Off {
             // Whoever demands a scope, say, must not believe that it is demanded of API tokens.
             let stated = [issuers, audiences, scopes].iter().any(|list| !list.is_empty());
             if stated || !opaque_prefix.is_empty() {
-                return wrong(
+                faults.add(
                     "AUTH_VERIFIER_OAUTH__ACCESS_TOKENS",
                     "is off, so that what else is set of AUTH_VERIFIER_OAUTH__ would do nothing",
                 );
             }
         }
         // With two dots a token would be taken for a JWT.
-        if !opaque_prefix.bytes().all(is_of_a_token) || opaque_prefix.matches('.').count() > 1 {
-            return wrong(
+        if !opaque_prefix.bytes().all(is_b64token_char) || opaque_prefix.matches('.').count() > 1 {
+            faults.add(
                 "AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX",
                 "must be of characters that a bearer token may have, at most one of them a dot",
             );
         }
         if !access_tokens.jwt() {
-            return Ok(());
+            return;
         }
-        if self.key_source().is_none() {
-            return wrong(
+        if !keys {
+            faults.add(
                 "AUTH_VERIFIER_OAUTH__ACCESS_TOKENS",
                 "jwt needs Better Auth's keys: set BETTER_AUTH_URL",
             );
         }
-        if self.oauth_parties().issuers.is_empty() {
-            return wrong(
+        if self.access_tokens(better_auth).expected.issuers.is_empty() {
+            faults.add(
                 "AUTH_VERIFIER_OAUTH__ISSUERS",
                 "name the issuers of access tokens, or set BETTER_AUTH_URL",
             );
         }
         if self.oauth.audiences.is_empty() {
-            return wrong(
+            faults.add(
                 "AUTH_VERIFIER_OAUTH__AUDIENCES",
                 "name the resources that access tokens must be for, as clients ask for them (`resource`)",
             );
         }
-        Ok(())
     }
 
-    pub(super) fn check_trusted(&self) -> Result<(), SettingsError> {
+    /// The other issuers; `None` if there is a fault in one.
+    pub(super) fn trusted_issuers(&self, faults: &mut Faults) -> Option<Vec<Issuer>> {
         let mut known = self.issuers();
+        let mut issuers = Vec::new();
         for (at, trusted) in self.trusted.iter().enumerate() {
-            let wrong = |key: &str, reason: &str| {
-                Err(SettingsError::new(format!("AUTH_VERIFIER_CONFIG: trusted[{at}].{key}"), reason))
+            let mut wrong = |key: &str, reason: &str| {
+                faults.add(format!("AUTH_VERIFIER_CONFIG: trusted[{at}].{key}"), reason);
             };
             if trusted.issuers.is_empty() {
-                return wrong("issuers", "name the issuers");
+                wrong("issuers", "name the issuers");
             }
             if trusted.audiences.is_empty() {
-                return wrong("audiences", "name the audiences");
+                wrong("audiences", "name the audiences");
             }
-            if trusted.jwks_url.is_some() == trusted.jwks_file.is_some() {
-                return wrong("jwks_url", "set either this or jwks_file");
-            }
-            if let Some(Err(why)) = trusted.ca_file.as_deref().map(chassis::outbound::client::roots) {
-                return wrong("ca_file", &why);
-            }
+            let trust = Trust::read(trusted.ca_file.as_deref()).map_err(|why| wrong("ca_file", &why)).ok();
             if let Some(twice) = trusted.issuers.iter().find(|issuer| known.contains(issuer)) {
-                return wrong("issuers", &format!("{twice} is accepted already, with other keys"));
+                wrong("issuers", &format!("{twice} is accepted already, with other keys"));
             }
-            let visible = trusted.user_prefix.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
-            if !visible || trusted.user_prefix.len() > USER_PREFIX_CHARS_MAX {
-                return wrong("user_prefix", "must be at most 64 visible ASCII characters without a comma");
-            }
-            // Nobody's id may begin as another's prefix does, or one issuer could make up a user of the other's.
-            let prefix = &trusted.user_prefix;
-            if prefix.ends_with(|last: char| last.is_ascii_alphanumeric() || "-_".contains(last)) {
-                return wrong(
-                    "user_prefix",
-                    "must end in a character that no id of ours has, such as a colon",
-                );
-            }
-            let within = |one: &str, other: &str| !other.is_empty() && one != other && one.starts_with(other);
-            let mut earlier = self.trusted[..at].iter().map(|earlier| &earlier.user_prefix);
-            if let Some(other) = earlier.find(|other| within(prefix, other) || within(other, prefix)) {
-                return wrong("user_prefix", &format!("must not be told from {other} by its end alone"));
+            let earlier = self.trusted[..at].iter().map(|earlier| &*earlier.user_prefix);
+            if let Some(reason) = prefix_fault(&trusted.user_prefix, earlier) {
+                wrong("user_prefix", &reason);
             }
             known.extend(trusted.issuers.iter().cloned());
+            let source = match (&trusted.jwks_url, &trusted.jwks_file) {
+                (Some(url), None) => trust.map(|trust| KeySource::Endpoint {
+                    url: url.url().to_string(),
+                    headers: HeaderMap::new(),
+                    trust,
+                }),
+                (None, Some(file)) => Some(KeySource::File(file.clone())),
+                _ => {
+                    wrong("jwks_url", "set either this or jwks_file");
+                    None
+                }
+            };
+            issuers.push(source.map(|source| Issuer {
+                source,
+                expected: Expected { issuers: trusted.issuers.clone(), audiences: trusted.audiences.clone() },
+                users: Users::Others(trusted.user_prefix.clone()),
+            }));
         }
-        Ok(())
+        issuers.into_iter().collect()
     }
+}
+
+/// What is wrong with the prefix of an issuer's users. Nobody's id may begin as another's prefix does, or one issuer could
+/// make up a user of the other's.
+fn prefix_fault<'a>(prefix: &str, mut earlier: impl Iterator<Item = &'a str>) -> Option<String> {
+    let visible = prefix.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+    if !visible || prefix.len() > USER_PREFIX_CHARS_MAX {
+        return Some("must be at most 64 visible ASCII characters without a comma".to_owned());
+    }
+    if prefix.ends_with(|last: char| last.is_ascii_alphanumeric() || "-_".contains(last)) {
+        return Some("must end in a character that no id of ours has, such as a colon".to_owned());
+    }
+    let within = |one: &str, other: &str| !other.is_empty() && one != other && one.starts_with(other);
+    let other = earlier.find(|other| within(prefix, other) || within(other, prefix))?;
+    Some(format!("must not be told from {other} by its end alone"))
 }

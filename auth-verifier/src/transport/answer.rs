@@ -1,4 +1,4 @@
-//! What a verdict says to whoever asked, whichever protocol it is spoken in.
+//! The answer to a verdict, whichever protocol carries it.
 
 use chassis::layer::{access_log, problem::Problem};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -8,7 +8,7 @@ use crate::{
     verdict::{Caller, Verdict},
 };
 
-/// The caller, if the verdict knows one; else what the client is told.
+/// The caller, if the verdict knows one, or else the problem that the client is told.
 pub fn to(verdict: Verdict) -> Result<Caller, Problem> {
     match verdict {
         Verdict::Known(caller) => {
@@ -26,14 +26,21 @@ pub fn to(verdict: Verdict) -> Result<Caller, Problem> {
     }
 }
 
-/// The headers that say who is calling; those of [`identity::ALL`] that are not among them are not known.
-pub fn identity(caller: Caller) -> HeaderMap {
+/// How many headers an answer has, in front of those that hyper adds.
+const HEADERS: usize = 8;
+
+/// The headers that say who is calling. Those of [`identity::ALL`] that are not among them are not known.
+pub(crate) fn identity(caller: Caller) -> HeaderMap {
     let Caller { user, email, email_verified, credential, assertion, .. } = caller;
-    let mut headers = HeaderMap::new();
+    let mut headers = HeaderMap::with_capacity(HEADERS);
     headers.insert(identity::USER_ID, user.value());
-    headers.extend(email.map(|email| (identity::USER_EMAIL, email.value())));
-    headers.extend(email_verified.map(|is| (identity::USER_EMAIL_VERIFIED, identity::truth(is))));
-    headers.insert(identity::CREDENTIAL, HeaderValue::from_static(credential));
+    if let Some(email) = email {
+        headers.insert(identity::USER_EMAIL, email.value());
+    }
+    if let Some(is) = email_verified {
+        headers.insert(identity::USER_EMAIL_VERIFIED, identity::truth(is));
+    }
+    headers.insert(identity::CREDENTIAL, credential.value());
     headers.insert(identity::ASSERTION, assertion);
     headers
 }

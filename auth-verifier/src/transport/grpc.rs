@@ -30,7 +30,7 @@ use self::message::{
 };
 use crate::{
     transport::answer,
-    verdict::{Caller, verifier::Verifier},
+    verdict::{Caller, Verifier},
 };
 
 /// The largest check that is read, in bytes: the head of a request with room to spare. Bodies are not asked for.
@@ -106,7 +106,7 @@ async fn answered(verifier: &Verifier, check: CheckRequest, call: &RequestId) ->
     };
     // What the log says of this request can be found by the id that its client was told.
     let span = if id == *call { Span::none() } else { info_span!("check", request_id = id.as_str()) };
-    match answer::to(verifier.judge(&headers).instrument(span).await) {
+    match answer::to(verifier.verify(&headers).instrument(span).await) {
         Ok(caller) => known(caller),
         Err(problem) => denied(problem, &id),
     }

@@ -1,14 +1,10 @@
-//! The verdict spoken over HTTP: for our gateway, and for any proxy that asks by a sub-request.
+//! Verdicts over HTTP: for our gateway, and for any proxy that asks by a sub-request.
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    extract::State,
-    response::{IntoResponse, Response},
-    routing::{any, get},
-};
+use axum::response::IntoResponse;
 use chassis::{
+    Body,
     json::Answer,
     layer::{
         access_log::AccessLogged,
@@ -17,41 +13,59 @@ use chassis::{
     },
     serve::HttpService,
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
-use crate::{transport::answer, verdict::verifier::Verifier};
+use crate::{transport::answer, verdict::Verifier};
 
 /// The whole stack.
 pub fn stack(verifier: Arc<Verifier>) -> impl HttpService {
-    let router = Router::new()
-        .route(identity::VERIFY_PATH, any(verify))
-        // Envoy puts the original path behind ours; it means the same.
-        .route(&format!("{}/{{*below}}", identity::VERIFY_PATH), any(verify))
-        .route(&format!("{}/", identity::VERIFY_PATH), any(verify))
-        .route(identity::JWKS_PATH, get(jwks))
-        .fallback(async || {
-            Problem::new(StatusCode::NOT_FOUND, "not-found", "auth-verifier answers on /verify")
-        })
-        .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "only GET is answered here")
-        })
-        .with_state(verifier);
-    Assign(AccessLogged(Rim(router)))
+    Assign(AccessLogged(Rim(Routes(verifier))))
 }
 
-async fn verify(State(verifier): State<Arc<Verifier>>, headers: HeaderMap) -> Response {
-    match answer::to(verifier.judge(&headers).await) {
-        Ok(caller) => {
-            let cached = format!("private, max-age={}", caller.max_age.as_secs());
-            let mut headers = answer::identity(caller);
-            headers.insert(identity::CREDENTIAL_COOKIES, verifier.credential_cookies().value());
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_str(&cached).expect("it is ASCII"));
-            (StatusCode::OK, headers).into_response()
+/// The two paths. A router for so few costs more than the look at the path.
+struct Routes(Arc<Verifier>);
+
+impl HttpService for Routes {
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let path = request.uri().path();
+        // Envoy puts the original path behind ours; it means the same.
+        let below = path.strip_prefix(identity::VERIFY_PATH);
+        if below.is_some_and(|below| below.is_empty() || below.starts_with('/')) {
+            return self.verify(request.headers()).await;
         }
-        Err(problem) => problem.into_response(),
+        match (path, request.method()) {
+            (identity::JWKS_PATH, &Method::GET | &Method::HEAD) => self.jwks(),
+            (identity::JWKS_PATH, _) => Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "only GET is answered here",
+            )
+            .with_header(header::ALLOW, HeaderValue::from_static("GET,HEAD"))
+            .response(),
+            _ => Problem::new(StatusCode::NOT_FOUND, "not-found", "auth-verifier answers on /verify")
+                .response(),
+        }
     }
 }
 
-async fn jwks(State(verifier): State<Arc<Verifier>>) -> Response {
-    ([(header::CACHE_CONTROL, "public, max-age=300")], Answer(verifier.published())).into_response()
+impl Routes {
+    async fn verify(&self, headers: &HeaderMap) -> Response<Body> {
+        match answer::to(self.0.verify(headers).await) {
+            Ok(caller) => {
+                let max_age = caller.max_age.as_secs();
+                let mut response = Response::new(Body::empty());
+                *response.headers_mut() = answer::identity(caller);
+                let headers = response.headers_mut();
+                headers.insert(identity::CREDENTIAL_COOKIES, self.0.credential_cookies().clone());
+                let cached = HeaderValue::try_from(format!("private, max-age={max_age}"));
+                headers.insert(header::CACHE_CONTROL, cached.expect("it is ASCII"));
+                response
+            }
+            Err(problem) => problem.response(),
+        }
+    }
+
+    fn jwks(&self) -> Response<Body> {
+        ([(header::CACHE_CONTROL, "public, max-age=300")], Answer(self.0.published())).into_response()
+    }
 }

@@ -1,10 +1,9 @@
 //! The identity that we sign for internal services.
 //!
-//! The key is derived from a seed, so that every replica signs alike and nobody without the seed can. Those who
-//! check it need the public key alone, and so cannot forge.
+//! The key is derived from a seed, so that all replicas sign alike. Services check with the public key, so they can't forge.
 //!
-//! A signature is most of what a remembered verdict would cost, and it says only who is calling and when. So whoever
-//! calls again soon gets the same one again.
+//! A signature costs more than the rest of a cached verdict, and says only who is calling and when. So a user who calls
+//! again soon gets the same assertion again.
 
 use std::time::Duration;
 
@@ -14,37 +13,37 @@ use aws_lc_rs::{
     signature::{Ed25519KeyPair, KeyPair},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chassis::{clock::UnixSeconds, settings::Secret};
 use http::HeaderValue;
 use identity::{Assertion, ISSUER, UserId};
 use moka::sync::Cache;
 use serde_json::json;
 
-use crate::cache::evicted;
+use crate::cache::count_evictions;
 
 /// Binds the derived key to this one use; a later form of it gets another number.
 const SALT: &[u8] = b"usher";
 const INFO: &[u8] = b"identity assertion, Ed25519, 1";
 
-/// How many assertions are kept, to be handed out again.
-const KEPT_MAX: u64 = 10_000;
+/// The most assertions in the cache.
+const CACHED_MAX: u64 = 10_000;
 
 /// Signs identity assertions, and hands them out again while they are young.
-pub struct Signer {
+pub(crate) struct Signer {
     key: Ed25519KeyPair,
-    /// Public keys that are published besides.
+    /// Keys that are published, too.
     besides: Vec<Ed25519KeyPair>,
     header: String,
     audience: String,
     life: Duration,
-    /// How old they may be then, in seconds.
-    age_max: u64,
-    kept: Cache<UserId, Kept>,
+    /// How old an assertion may be when it is handed out again.
+    age_max: Duration,
+    cache: Cache<UserId, Cached>,
 }
 
 #[derive(Clone)]
-struct Kept {
-    /// In seconds since 1970.
-    signed: u64,
+struct Cached {
+    signed: UnixSeconds,
     assertion: HeaderValue,
 }
 
@@ -56,57 +55,65 @@ impl KeyType for SeedLength {
     }
 }
 
+/// What identities are signed with, and how long they live.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// The secret that the signing key is derived from.
+    pub(crate) seed: Secret,
+    /// The secrets of keys that are published, too, because other replicas sign with them.
+    pub(crate) published: Vec<Secret>,
+    /// The services that the identities are for.
+    pub(crate) audience: String,
+    /// How long an identity lives.
+    pub(crate) life: Duration,
+    /// How long a verdict may be reused at most. An identity outlives the verdict that it came with.
+    pub(crate) max_age: Duration,
+}
+
 impl Signer {
-    /// Derives the key by HKDF-SHA256 (RFC 5869) from a secret of at least 32 bytes. What it signs lives for `life`,
-    /// and whatever it hands out for longer than `max_age`, for which a verdict, and so the assertion with it, may be
-    /// reused.
-    pub fn new(seed: &str, audience: String, life: Duration, max_age: Duration) -> Self {
-        let key = derived(seed);
+    /// Derives the keys by HKDF-SHA256 (RFC 5869).
+    pub(crate) fn new(config: &Config) -> Self {
+        let key = derived(config.seed.expose());
         let header = json!({"alg": "EdDSA", "kid": kid(&key), "typ": "JWT"}).to_string();
+        let mut besides: Vec<Ed25519KeyPair> = Vec::new();
+        for other in config.published.iter().map(|seed| derived(seed.expose())) {
+            if [&key].into_iter().chain(&besides).all(|known| kid(known) != kid(&other)) {
+                besides.push(other);
+            }
+        }
         // Most of the time that is left beyond `max_age` is for those who check it.
-        let age_max = life.saturating_sub(max_age) / 4;
-        let kept = Cache::builder().max_capacity(KEPT_MAX).time_to_live(age_max + Duration::from_secs(1));
-        let kept = kept.eviction_listener(evicted::count("assertions"));
+        let age_max = config.life.saturating_sub(config.max_age) / 4;
+        let cache = Cache::builder().max_capacity(CACHED_MAX).time_to_live(age_max + Duration::from_secs(1));
+        let cache = cache.eviction_listener(count_evictions("assertions"));
         Self {
             header: BASE64_URL_SAFE_NO_PAD.encode(header),
             key,
-            besides: Vec::new(),
-            audience,
-            life,
-            age_max: age_max.as_secs(),
-            kept: kept.build(),
+            besides,
+            audience: config.audience.clone(),
+            life: config.life,
+            age_max,
+            cache: cache.build(),
         }
     }
 
-    /// Publishes the keys of these seeds, too: of replicas that sign with another one, before or after they do.
-    #[must_use]
-    pub fn publishing<'a>(mut self, seeds: impl IntoIterator<Item = &'a str>) -> Self {
-        for key in seeds.into_iter().map(derived) {
-            if [&self.key].into_iter().chain(&self.besides).all(|known| kid(known) != kid(&key)) {
-                self.besides.push(key);
-            }
-        }
-        self
-    }
-
-    /// Says that `user` is calling, at the time `now`, in seconds since 1970, or has been a moment ago.
-    pub fn assert(&self, user: &UserId, now: u64) -> HeaderValue {
-        let young = |kept: &Kept| now.checked_sub(kept.signed).is_some_and(|age| age <= self.age_max);
-        if let Some(kept) = self.kept.get(user).filter(young) {
-            return kept.assertion;
+    /// An assertion that `user` is calling, signed at `now` or a moment ago.
+    pub(crate) fn assert(&self, user: &UserId, now: UnixSeconds) -> HeaderValue {
+        let young = |cached: &Cached| cached.signed <= now && now.since(cached.signed) <= self.age_max;
+        if let Some(cached) = self.cache.get(user).filter(young) {
+            return cached.assertion;
         }
         let assertion = self.sign(user, now);
-        self.kept.insert(user.clone(), Kept { signed: now, assertion: assertion.clone() });
+        self.cache.insert(user.clone(), Cached { signed: now, assertion: assertion.clone() });
         assertion
     }
 
-    fn sign(&self, user: &UserId, now: u64) -> HeaderValue {
+    fn sign(&self, user: &UserId, now: UnixSeconds) -> HeaderValue {
         let claims = Assertion {
             iss: ISSUER.to_owned(),
             sub: user.as_str().to_owned(),
             aud: self.audience.clone(),
-            iat: now,
-            exp: now + self.life.as_secs(),
+            iat: now.0,
+            exp: now.after(self.life).0,
         };
         let claims = serde_json::to_vec(&claims).expect("text and numbers are JSON");
         let signed = format!("{}.{}", self.header, BASE64_URL_SAFE_NO_PAD.encode(claims));
@@ -118,7 +125,7 @@ impl Signer {
     }
 
     /// The public keys, as a JWK set; first the one that signs.
-    pub fn jwks(&self) -> serde_json::Value {
+    pub(crate) fn jwks(&self) -> serde_json::Value {
         let jwk = |key: &Ed25519KeyPair| {
             let x = BASE64_URL_SAFE_NO_PAD.encode(key.public_key());
             json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid(key), "x": x})
@@ -161,7 +168,17 @@ mod tests {
     }
 
     fn living(seed: &str, life: u64, max_age: u64) -> Signer {
-        Signer::new(seed, "internal".into(), Duration::from_secs(life), Duration::from_secs(max_age))
+        publishing(seed, life, max_age, &[])
+    }
+
+    fn publishing(seed: &str, life: u64, max_age: u64, published: &[&str]) -> Signer {
+        Signer::new(&Config {
+            seed: Secret::new(seed),
+            published: published.iter().copied().map(Secret::new).collect(),
+            audience: "internal".into(),
+            life: Duration::from_secs(life),
+            max_age: Duration::from_secs(max_age),
+        })
     }
 
     fn user(id: &str) -> UserId {
@@ -183,7 +200,7 @@ mod tests {
         validation.set_audience(&["internal"]);
         validation.set_issuer(&[ISSUER]);
         for time in ["at first", "again"] {
-            let assertion = signer.assert(&user("u1"), now);
+            let assertion = signer.assert(&user("u1"), UnixSeconds(now));
             let token =
                 jsonwebtoken::decode::<Assertion>(assertion.to_str().unwrap(), &key, &validation).unwrap();
             assert_eq!(token.claims.sub, "u1", "{time}");
@@ -196,11 +213,11 @@ mod tests {
     #[test]
     fn whoever_calls_again_soon_gets_the_same_assertion_and_nobody_else_does() {
         let signer = signer(SEED);
-        let first = signer.assert(&user("u1"), 1000);
-        assert_eq!(signer.assert(&user("u1"), 1013), first, "a quarter of 60 - 5 seconds later");
-        assert_eq!(claims(&signer.assert(&user("u2"), 1013)).sub, "u2");
-        assert_eq!(claims(&signer.assert(&user("u1"), 1014)).iat, 1014, "later than that");
-        assert_eq!(claims(&signer.assert(&user("u1"), 999)).iat, 999, "the clock was set back");
+        let first = signer.assert(&user("u1"), UnixSeconds(1000));
+        assert_eq!(signer.assert(&user("u1"), UnixSeconds(1013)), first, "a quarter of 60 - 5 seconds later");
+        assert_eq!(claims(&signer.assert(&user("u2"), UnixSeconds(1013))).sub, "u2");
+        assert_eq!(claims(&signer.assert(&user("u1"), UnixSeconds(1014))).iat, 1014, "later than that");
+        assert_eq!(claims(&signer.assert(&user("u1"), UnixSeconds(999))).iat, 999, "the clock was set back");
     }
 
     #[test]
@@ -208,7 +225,7 @@ mod tests {
         for (life, max_age) in [(1, 0), (2, 1), (4, 0), (60, 5), (60, 59), (120, 0), (120, 5), (120, 119)] {
             let signer = living(SEED, life, max_age);
             for now in 1000..1000 + 2 * life {
-                let Assertion { iat, exp, .. } = claims(&signer.assert(&user("u1"), now));
+                let Assertion { iat, exp, .. } = claims(&signer.assert(&user("u1"), UnixSeconds(now)));
                 assert_eq!(exp, iat + life, "{life}, {max_age}, at {now}");
                 assert!(iat <= now && exp > now + max_age, "{life}, {max_age}, at {now}: {iat} to {exp}");
             }
@@ -218,17 +235,17 @@ mod tests {
     #[test]
     fn no_more_than_so_many_are_kept() {
         let signer = signer(SEED);
-        for number in 0..KEPT_MAX + 1000 {
-            signer.assert(&user(&format!("u{number}")), 1000);
+        for number in 0..CACHED_MAX + 1000 {
+            signer.assert(&user(&format!("u{number}")), UnixSeconds(1000));
         }
-        signer.kept.run_pending_tasks();
-        assert!((1..=KEPT_MAX).contains(&signer.kept.entry_count()), "{}", signer.kept.entry_count());
+        signer.cache.run_pending_tasks();
+        assert!((1..=CACHED_MAX).contains(&signer.cache.entry_count()), "{}", signer.cache.entry_count());
     }
 
     #[test]
     fn keys_that_others_sign_with_are_published_behind_our_own_and_none_twice() {
         let (old, new) = ("an-older-seed-of-thirty-two-bytes-", "a-newer-seed-of-thirty-two-bytes--");
-        let signer = signer(SEED).publishing([old, SEED, new, old]);
+        let signer = publishing(SEED, LIFE, 5, &[old, SEED, new, old]);
         let kid = |seed: &str| self::signer(seed).jwks()["keys"][0]["kid"].clone();
         let published = signer.jwks();
         let published: Vec<_> = published["keys"].as_array().unwrap().iter().map(|key| &key["kid"]).collect();

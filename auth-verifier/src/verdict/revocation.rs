@@ -1,5 +1,5 @@
-//! Is a token's owner still welcome? A JWT is good until it ends, whatever happens to its owner; where that is too long,
-//! Better Auth's tables are asked.
+//! Revocation of JWTs. By itself a JWT is good until it ends, whatever happens to its owner; where that is too long, Better
+//! Auth's tables are asked.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::{
     better_auth::lookups::{Found, Lookups, Question},
     credential::asker::Asker,
-    jwt::Verified,
+    jwt::{Owner, Verified},
     person::Person,
     rejection::{Rejection, Unverified},
 };
@@ -16,43 +16,43 @@ use crate::{
 /// What ends a JWT before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Revocation {
+pub(crate) enum Revocation {
     /// Nothing.
     Off,
-    /// Its user's end, or a ban.
+    /// A ban, or the deletion of its user.
     User,
-    /// That, and the end of the session that it must name as `sid`.
+    /// The same, and the end of the session that it must name as `sid`.
     Session,
 }
 
-/// Asks whether tokens were revoked.
-pub struct Revocations {
-    /// What is asked.
-    pub by: Revocation,
-    /// Where.
-    pub lookups: Arc<Lookups>,
+/// Looks up whether tokens were revoked.
+pub(crate) struct Revocations {
+    /// What revokes them.
+    pub(crate) by: Revocation,
+    /// Where that is looked up.
+    pub(crate) lookups: Arc<Lookups>,
 }
 
 impl Revocations {
-    /// Whose token it is, if it was not revoked. Only our own Better Auth's users can be asked about.
-    pub async fn check(&self, verified: Verified, asker: Asker) -> Result<Found, Unverified> {
-        let Verified { person, session, own } = verified;
-        let found = match (self.by, own) {
-            (Revocation::Off, _) | (_, false) => return Ok(Found::lasting(person)),
-            (Revocation::User, true) => {
+    /// The owner of a token that was not revoked. Only our own Better Auth's users can be looked up.
+    pub(crate) async fn check(&self, verified: Verified, asker: Asker) -> Result<Found, Unverified> {
+        let Verified { person, session, of } = verified;
+        let found = match (self.by, of) {
+            (Revocation::Off, _) | (_, Owner::Others) => return Ok(Found::by_itself(person)),
+            (Revocation::User, Owner::Ours) => {
                 self.lookups.find(Question::User(&person.user), asker).await?.ok_or(Rejection::NoUser)?
             }
-            (Revocation::Session, true) => {
+            (Revocation::Session, Owner::Ours) => {
                 let id = session.ok_or(Rejection::MissingClaim("sid"))?;
                 let found = self.lookups.find(Question::SessionById(&id), asker).await?;
                 found.ok_or(Rejection::NoSession)?
             }
         };
-        if found.grant.person.user != person.user {
+        if found.person.user != person.user {
             return Err(Rejection::OtherSession.into());
         }
-        let Person { expires, banned, .. } = found.grant.person;
+        let (expires, banned) = (found.person.expires, found.person.banned);
         let person = Person { expires: person.expires.min(expires), banned, ..person };
-        Ok(Found { fresh_until: found.fresh_until, ..Found::lasting(person) })
+        Ok(Found { person, ..found })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{process::Stdio, sync::Arc};
 
-use auth_verifier::verdict::{Verdict, verifier::Verifier};
+use auth_verifier::verdict::{Verdict, Verifier};
 use dev_better_auth::{BetterAuth, SECRET, Setup, Version};
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, process::Command};
@@ -35,7 +35,7 @@ async fn doctor(better_auth: &BetterAuth, variables: &[(&str, &str)], cookie: &s
 
 /// Whether it can't be known who sent this.
 async fn is_unknown(verifier: &Arc<Verifier>, sent: &Sent) -> bool {
-    matches!(verifier.judge(&sent.0).await, Verdict::Unavailable(_))
+    matches!(verifier.verify(&sent.0).await, Verdict::Unavailable(_))
 }
 
 #[track_caller]

@@ -20,11 +20,8 @@ fn limited(version: Version, exempt: Value) -> Setup {
 
 const BY_HTTP: [(&str, &str); 2] = [(variables::LOOKUP, "http"), (variables::UNSIGNED_BEARER, "off")];
 
-async fn asked(
-    verifier: &std::sync::Arc<auth_verifier::verdict::verifier::Verifier>,
-    sent: &Sent,
-) -> (u16, u32) {
-    let verdict = verifier.judge(&sent.0).await;
+async fn asked(verifier: &std::sync::Arc<auth_verifier::verdict::Verifier>, sent: &Sent) -> (u16, u32) {
+    let verdict = verifier.verify(&sent.0).await;
     let secs = match &verdict {
         auth_verifier::verdict::Verdict::Unavailable(unavailable) => unavailable.retry_after_secs(),
         _ => 0,

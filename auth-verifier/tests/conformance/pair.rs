@@ -2,8 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use auth_verifier::{settings::Settings, transport::http::stack, verdict::verifier::Verifier};
-use chassis::{Body, serve::HttpService, settings};
+use auth_verifier::{settings::Settings, transport::http::stack, verdict::Verifier};
+use chassis::{
+    Body,
+    serve::HttpService,
+    settings::{self, Settings as _},
+};
 use dev_better_auth::{BetterAuth, OAuthClient, SECRET, Setup, Version};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use serde_json::{Value, json};
@@ -281,9 +285,9 @@ pub fn verifier(better_auth: &BetterAuth, base: Option<&str>, further: &[(&str, 
     ];
     let all = own.iter().chain(&variables::PATIENT).chain(further).copied();
     let mut settings =
-        settings::load::<Settings>(&all.filter(|(_, value)| !value.is_empty()).collect()).unwrap();
+        settings::read::<Settings>(&all.filter(|(_, value)| !value.is_empty()).collect()).unwrap();
     settings.jwks.cool_down = Duration::ZERO;
-    Verifier::new(&settings).unwrap()
+    settings.plan().unwrap().verifier()
 }
 
 /// What a verifier answers.

@@ -45,7 +45,7 @@ async fn after_a_rotation_what_was_signed_is_void_and_what_was_encrypted_opens()
         assert_eq!(after.check(&Sent::bearer(ada.token())).await, Who::user(&ada.id), "{what}");
         assert_eq!(after.check(&Sent::bearer(&ada.jwt)).await, Who::user(&ada.id), "{what}");
 
-        let signed = SigningKey::new(NEW).close(&SessionToken::bare(ada.token()).unwrap());
+        let signed = SigningKey::new(NEW).sign(&SessionToken::bare(ada.token()).unwrap());
         let session = format!("better-auth.session_token={signed}");
         assert_eq!(after.check(&Sent::cookie(&session)).await, Who::user(&ada.id), "{what}: signed anew");
         after.run("delete from session").await;

@@ -215,7 +215,7 @@ const BEARER_OFF: (&str, &str) = ("AUTH_VERIFIER_SESSION__BEARER", "off");
 #[tokio::test]
 async fn an_opaque_token_that_is_over_is_not_made_good_by_a_cookie() {
     let session = SessionToken::bare(crate::tables::TOKEN).unwrap();
-    let cookie = format!("better-auth.session_token={}", SigningKey::new(SECRET).close(&session));
+    let cookie = format!("better-auth.session_token={}", SigningKey::new(SECRET).sign(&session));
     let unsigned = ("AUTH_VERIFIER_SESSION__DANGEROUS_UNSIGNED_BEARER", "on");
     for bearer in [unsigned, BEARER_SIGNED, BEARER_OFF] {
         let variables = [bearer, ("AUTH_VERIFIER_OAUTH__OPAQUE_PREFIX", "acme_")];

@@ -114,7 +114,7 @@ fn an_unsafe_list_of_issuers_does_not_start() {
             ("BETTER_AUTH_SECRET", crate::world::SECRET),
             ("AUTH_VERIFIER_CONFIG", config.path().to_str().unwrap()),
         ];
-        let loaded: Result<auth_verifier::settings::Settings, _> =
+        let loaded =
             chassis::settings::load::<auth_verifier::settings::Settings>(&variables.into_iter().collect());
         loaded.map(|_| ()).map_err(|error| error.to_string())
     };

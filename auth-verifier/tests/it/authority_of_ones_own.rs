@@ -15,10 +15,7 @@ use rustls::{
 };
 use serde_json::json;
 
-use auth_verifier::{
-    settings::Settings,
-    verdict::{Verdict, verifier::Verifier},
-};
+use auth_verifier::{settings::Settings, verdict::Verdict};
 
 use crate::{
     doctor::run,
@@ -72,8 +69,8 @@ async fn keys_come_from_whom_the_file_vouches_for_and_doctor_names_the_setting()
         [(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap())].into_iter().collect();
     for (further, known) in [(&[patient][..], false), (&[patient, ours], true)] {
         let variables = base.iter().chain(further).copied().collect();
-        let verifier = Verifier::new(&settings::load::<Settings>(&variables).unwrap()).unwrap();
-        let verdict = verifier.judge(&headers).await;
+        let verifier = settings::load::<Settings>(&variables).unwrap().verifier();
+        let verdict = verifier.verify(&headers).await;
         assert_eq!(matches!(verdict, Verdict::Known(_)), known, "{verdict:?}");
     }
 

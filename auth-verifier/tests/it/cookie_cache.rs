@@ -42,7 +42,7 @@ async fn with_jwks() -> (World, Signing) {
 }
 
 async fn ask(world: &World, data: &str) -> Answer {
-    let token = SigningKey::new(SECRET).close(&SessionToken::bare(TOKEN).unwrap());
+    let token = SigningKey::new(SECRET).sign(&SessionToken::bare(TOKEN).unwrap());
     let cookie = format!("better-auth.session_token={token}; better-auth.session_data={data}");
     world.get(Request::get("/verify").header("cookie", cookie).body(Body::empty()).unwrap()).await
 }
@@ -153,7 +153,7 @@ async fn a_remembered_cache_ends_with_its_key_and_is_still_for_one_session() {
         assert_eq!(ask(&world, &data).await.user(), Some("u1"));
     }
     let other = SessionToken::bare("E9XCRDDrH9v3FZ10lmGAzfSKKCzXFnSv").unwrap();
-    let other = SigningKey::new(SECRET).close(&other);
+    let other = SigningKey::new(SECRET).sign(&other);
     let cookie = format!("better-auth.session_token={other}; better-auth.session_data={data}");
     let mixed = Request::get("/verify").header("cookie", cookie).body(Body::empty()).unwrap();
     assert_eq!(world.get(mixed).await.status, 503, "it has to be looked up, and nobody answers");

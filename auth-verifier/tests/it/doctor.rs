@@ -153,7 +153,7 @@ impl Told {
 
 fn cookie(name: &str, secret: &str) -> String {
     let token = SessionToken::bare(TOKEN).unwrap();
-    format!("Cookie: theme=dark; {name}={}", SigningKey::new(secret).close(&token))
+    format!("Cookie: theme=dark; {name}={}", SigningKey::new(secret).sign(&token))
 }
 
 #[tokio::test]

@@ -371,7 +371,7 @@ async fn of_several_session_cookies_the_first_counts_and_no_other_is_tried() {
     let user = json!({"id": "u1", "email": "ada@example.com"});
     let session = json!({"token": TOKEN, "userId": "u1", "expiresAt": "2099-01-01T00:00:00.000Z"});
     world.endpoint.answer(200, &json!({"session": session, "user": user}).to_string());
-    let good = SigningKey::new(SECRET).close(&SessionToken::bare(TOKEN).unwrap());
+    let good = SigningKey::new(SECRET).sign(&SessionToken::bare(TOKEN).unwrap());
     let named = |name: &str, value: &str| format!("{name}.session_token={value}");
     let (good, bad) = (named("better-auth", &good), named("better-auth", "x.AAAA"));
 

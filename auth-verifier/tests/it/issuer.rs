@@ -219,8 +219,7 @@ impl Endpoint {
 
 pub fn server() -> ServerSettings {
     let secret = [("BETTER_AUTH_SECRET", super::world::SECRET)];
-    let settings: auth_verifier::settings::Settings =
-        settings::load::<auth_verifier::settings::Settings>(&secret.into_iter().collect::<Environment>())
-            .unwrap();
-    settings.server
+    let settings =
+        settings::read::<auth_verifier::settings::Settings>(&secret.into_iter().collect::<Environment>());
+    settings.unwrap().server
 }

@@ -213,7 +213,7 @@ fn the_depth_of_an_answer_about_a_session_takes_no_stack() {
 #[test]
 fn the_depth_of_a_cookie_cache_takes_no_stack() {
     on_a_small_stack(|| async {
-        let token = SigningKey::new(SECRET).close(&SessionToken::bare(TOKEN).unwrap());
+        let token = SigningKey::new(SECRET).sign(&SessionToken::bare(TOKEN).unwrap());
         for strategy in ["compact", "jwt", "jwt-jwks", "jwe"] {
             let (world, key) = with_key(&[
                 ("AUTH_VERIFIER_COOKIE_CACHE__STRATEGY", strategy),

@@ -59,7 +59,7 @@ impl Log {
 
 async fn ask(world: &World) -> u16 {
     let token = auth_verifier::session::token::SessionToken::bare(TOKEN).unwrap();
-    let cookie = auth_verifier::session::token::SigningKey::new(SECRET).close(&token);
+    let cookie = auth_verifier::session::token::SigningKey::new(SECRET).sign(&token);
     let request = Request::get("/verify").header("cookie", format!("better-auth.session_token={cookie}"));
     world.get(request.body(Body::empty()).unwrap()).await.status.as_u16()
 }

@@ -20,7 +20,7 @@ const ROUNDS: usize = 5;
 /// Names that others have used before us.
 const NAMES: usize = 2000;
 
-fn replica(url: &str, named: &str) -> Database {
+fn replica(url: &str, named: &str) -> Arc<Database> {
     let base = [
         ("BETTER_AUTH_URL", ISSUER),
         ("BETTER_AUTH_SECRET", SECRET),
@@ -28,7 +28,7 @@ fn replica(url: &str, named: &str) -> Database {
         ("AUTH_VERIFIER_DATABASE__NAMED_STATEMENTS", named),
     ];
     let settings = settings::load::<Settings>(&base.iter().chain(&PATIENT).copied().collect()).unwrap();
-    Database::new(&settings).unwrap()
+    settings.database().unwrap()
 }
 
 /// Asks everything, also what would find somebody if it were taken for another question.
@@ -81,7 +81,7 @@ async fn behind_a_pooler_who_somebody_is_is_never_the_answer_to_another_question
         for number in 0..REPLICAS {
             // Even those that were told that names are safe notice in time that they are not.
             let named = if number == 0 { "on" } else { "off" };
-            let database = Arc::new(replica(&pooler.url(), named));
+            let database = replica(&pooler.url(), named);
             asked.push(tokio::spawn(asks_everything(database, number + round)));
         }
         for asked in asked {

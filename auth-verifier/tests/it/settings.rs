@@ -1,6 +1,9 @@
 //! Whatever passes the check serves.
 
-use auth_verifier::{settings::Settings, transport::http::stack, verdict::verifier::Verifier};
+use auth_verifier::{
+    settings::{Plan, Settings},
+    transport::http::stack,
+};
 use chassis::settings::arbitrary;
 use tokio::runtime::Runtime;
 
@@ -10,14 +13,14 @@ use crate::world::SECRET;
 fn whatever_settings_are_loaded_a_request_is_answered() {
     let runtime = Runtime::new().unwrap();
     let needed = [("BETTER_AUTH_SECRET", SECRET), ("BETTER_AUTH_URL", "http://127.0.0.1:1")];
-    arbitrary::each_that_loads::<Settings>(&needed, |settings: Settings| {
+    arbitrary::each_that_loads::<Settings>(&needed, |plan: Plan| {
         let _context = runtime.enter();
-        let verifier = Verifier::new(&settings).expect("what was checked can be built");
+        let verifier = plan.verifier();
         let requests = [
             "GET /verify HTTP/1.1\r\nHost: a.test\r\nCookie: better-auth.session_token=x.y",
             "GET /verify HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer e30.e30.e30",
             "GET /.well-known/jwks.json HTTP/1.1\r\nHost: a.test",
         ];
-        runtime.block_on(arbitrary::answers(stack(verifier), &settings.server, &requests));
+        runtime.block_on(arbitrary::answers(stack(verifier), &plan.settings().server, &requests));
     });
 }

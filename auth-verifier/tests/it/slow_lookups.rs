@@ -134,7 +134,7 @@ async fn strangers_leave_good_cookies_their_places_in_the_database_too() {
     let Some(tables) = WithTables::new(BETTER_AUTH, &[UNSIGNED, patient]).await else { return };
     let world = Arc::new(tables.world);
     let token = SessionToken::bare(crate::tables::TOKEN).unwrap();
-    let good = format!("better-auth.session_token={}", SigningKey::new(SECRET).close(&token));
+    let good = format!("better-auth.session_token={}", SigningKey::new(SECRET).sign(&token));
     let strangers: Vec<_> = (0..400).map(|number| bearer(&world, made_up(number))).collect();
     for _ in 0..20 {
         let request = Request::get("/verify").header("cookie", &good).body(Body::empty()).unwrap();
@@ -187,7 +187,7 @@ async fn what_was_known_stays_in_use_while_better_auth_limits_us() {
     assert_eq!(ask(&world, &[]).await.unwrap().status, 200);
     world.endpoint.answer(429, "{}");
     let other = SessionToken::bare(&made_up(1)).unwrap();
-    let other = SigningKey::new(SECRET).close(&other);
+    let other = SigningKey::new(SECRET).sign(&other);
     assert_eq!(world.bearer(&other).await.status, 503);
     assert_eq!(ask(&world, &[]).await.unwrap().status, 200);
 }

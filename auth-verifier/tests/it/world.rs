@@ -5,11 +5,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use auth_verifier::{settings::Settings, transport::http::stack, verdict::verifier::Verifier};
+use auth_verifier::{settings::Settings, transport::http::stack, verdict::Verifier};
 use chassis::{
     Body,
+    clock::Clock,
     serve::{HttpService, ServerSettings},
-    settings,
+    settings::{self, Settings as _},
 };
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt;
@@ -61,7 +62,16 @@ impl World {
         Self::changed(variables, |settings| settings.jwks.cool_down = Duration::ZERO).await
     }
 
+    /// One by whose `clock` tokens end.
+    pub async fn at(clock: Clock, variables: &[(&str, &str)]) -> Self {
+        Self::made(clock, variables, |_| {}).await
+    }
+
     async fn changed(variables: &[(&str, &str)], change: impl FnOnce(&mut Settings)) -> Self {
+        Self::made(Clock::SYSTEM, variables, change).await
+    }
+
+    async fn made(clock: Clock, variables: &[(&str, &str)], change: impl FnOnce(&mut Settings)) -> Self {
         let endpoint = Endpoint::new().await;
         let mut all = vec![
             ("BETTER_AUTH_SECRET", SECRET),
@@ -71,9 +81,10 @@ impl World {
             ("AUTH_VERIFIER_JWKS__TIMEOUT_MS", "20000"),
         ];
         all.extend_from_slice(variables);
-        let mut settings = settings::load::<Settings>(&all.into_iter().collect()).unwrap();
+        let mut settings = settings::read::<Settings>(&all.into_iter().collect()).unwrap();
         change(&mut settings);
-        Self { verifier: Verifier::new(&settings).unwrap(), server: settings.server, endpoint }
+        let server = settings.server.clone();
+        Self { verifier: settings.plan().unwrap().verifier_at(clock), server, endpoint }
     }
 
     pub async fn get(&self, request: Request<Body>) -> Answer {

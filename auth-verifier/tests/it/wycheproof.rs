@@ -6,10 +6,8 @@
 use std::sync::Arc;
 
 use auth_verifier::{
-    jwt::{
-        jws::Jws,
-        keys::{Key, KeySet},
-    },
+    credential::jws::Jws,
+    jwt::keys::{Key, KeySet},
     rejection::Rejection,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -247,7 +245,7 @@ fn signed(token: &str, key: impl Fn(Option<&str>) -> Option<Arc<Key>>) -> bool {
     let Ok(jws) = Jws::parse(token) else { return false };
     let unreadable = Err(Rejection::Malformed("a part is not base64url"));
     let readable = jws.claims::<Value>() != unreadable;
-    readable && jws.typ().is_ok() && key(jws.kid()).is_some_and(|key| jws.verify_by(&key).is_ok())
+    readable && jws.typ().is_ok() && key(jws.kid()).is_some_and(|key| key.verify(&jws).is_ok())
 }
 
 /// The same, to somebody who knows that secret.

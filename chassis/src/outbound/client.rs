@@ -80,10 +80,23 @@ pub fn client(connect: Duration) -> Client {
     resolving(Resolver::default(), tls(), connect)
 }
 
-/// The same, where the certificates of a file vouch for the server, if there is one, instead of the public ones.
-pub fn trusting(ca_file: Option<&Path>, connect: Duration) -> Result<Client, String> {
-    let tls = ca_file.map(roots).transpose()?.map_or_else(tls, tls_by);
-    Ok(resolving(Resolver::default(), tls, connect))
+/// The certificates that vouch for a server: the public ones, or those of a PEM file instead.
+#[derive(Clone, Debug, Default)]
+pub struct Trust(Option<RootCertStore>);
+
+impl Trust {
+    /// Reads `file`, where there is one.
+    ///
+    /// # Errors
+    /// The file can't be read, or holds no certificate. The text names the file.
+    pub fn read(file: Option<&Path>) -> Result<Self, String> {
+        file.map(roots).transpose().map(Self)
+    }
+}
+
+/// The same, for a server that `trust` vouches for.
+pub fn trusting(trust: &Trust, connect: Duration) -> Client {
+    resolving(Resolver::default(), trust.0.clone().map_or_else(tls, tls_by), connect)
 }
 
 /// The same, for a service that will be asked: its name is looked up from now on.
@@ -237,10 +250,10 @@ mod tests {
         let port = server();
         let (localhost, address) =
             (format!("https://localhost:{port}/"), format!("https://127.0.0.1:{port}/"));
-        let ours = trusting(Some(&file("authority.pem")), PATIENCE).unwrap();
+        let ours = trusting(&Trust::read(Some(&file("authority.pem"))).unwrap(), PATIENCE);
         assert_eq!(ask(&ours, &localhost).await, Ok(StatusCode::OK));
         assert_eq!(ask(&ours, &address).await, Err(true), "another name");
-        for public in [client(PATIENCE), trusting(None, PATIENCE).unwrap()] {
+        for public in [client(PATIENCE), trusting(&Trust::default(), PATIENCE)] {
             assert_eq!(ask(&public, &localhost).await, Err(true));
         }
         let error = fetch(&client(PATIENCE), &localhost, PATIENCE, 100).await.unwrap_err().to_string();
@@ -251,7 +264,7 @@ mod tests {
     #[test]
     fn a_file_without_certificates_is_named() {
         for bad in ["localhost.key", "missing.pem"] {
-            let error = trusting(Some(&file(bad)), PATIENCE).err().unwrap();
+            let error = Trust::read(Some(&file(bad))).err().unwrap();
             assert!(error.contains(bad), "{error}");
         }
     }

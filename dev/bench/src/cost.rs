@@ -9,7 +9,7 @@ use std::{hint::black_box, io, sync::Arc, time::Duration};
 
 use auth_verifier::{
     settings::Settings,
-    verdict::{Verdict, verifier::Verifier},
+    verdict::{Verdict, Verifier},
 };
 use chassis::settings;
 use http::HeaderMap;
@@ -43,7 +43,7 @@ impl Side<'_> {
                 world.client.query_one(statement, &[&"u0"]).await.expect("the database answers");
             }
             Self::Verifier(verifier, headers) => {
-                let verdict = verifier.judge(black_box(headers)).await;
+                let verdict = verifier.verify(black_box(headers)).await;
                 assert!(matches!(verdict, Verdict::Known(_)), "it is a good one");
             }
         }
@@ -134,18 +134,18 @@ pub async fn measure(world: &World, rounds: usize) -> io::Result<Table> {
 fn verifier(world: &World, kind: &Kind, further: &[(&str, &str)]) -> io::Result<Arc<Verifier>> {
     let variables = world.variables(&[&kind.variables, further].concat());
     let settings = settings::load::<Settings>(&variables.into_iter().collect()).map_err(io::Error::other)?;
-    Verifier::new(&settings).map_err(io::Error::other)
+    Ok(settings.verifier())
 }
 
 /// What is measured is what is accepted.
 async fn check(verifier: &Verifier, kind: &Kind) {
     let name = &kind.name;
     for time in ["at first", "again"] {
-        match verifier.judge(&kind.good).await {
+        match verifier.verify(&kind.good).await {
             Verdict::Known(caller) => assert_eq!(caller.user.as_str(), Kind::USER, "{name}, {time}"),
             verdict => panic!("{name}, {time}: {verdict:?}"),
         }
-        let verdict = verifier.judge(&kind.forged).await;
+        let verdict = verifier.verify(&kind.forged).await;
         assert!(matches!(verdict, Verdict::Rejected(_)), "{name}, forged, {time}: {verdict:?}");
     }
 }

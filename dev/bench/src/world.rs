@@ -107,7 +107,7 @@ pub fn session(number: usize) -> String {
 /// The session cookie of a token, as Better Auth sets it.
 pub fn cookie(token: &str) -> String {
     let token = SessionToken::bare(token).expect("it is 32 letters and digits");
-    format!("better-auth.session_token={}", SigningKey::new(SECRET).close(&token))
+    format!("better-auth.session_token={}", SigningKey::new(SECRET).sign(&token))
 }
 
 /// What Better Auth puts into an API token.

@@ -2,6 +2,6 @@
 
 #![no_main]
 
-use auth_verifier::session::cookie_cache::Strategy;
+use auth_verifier::credential::kind::Strategy;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::cache::check(Strategy::Compact, input));

@@ -3,14 +3,15 @@
 use std::sync::{Once, OnceLock};
 
 use auth_verifier::{
-    person::Person,
+    credential::kind::Strategy,
+    person::{Expiry, Person},
     secrets::Secrets,
     session::{
-        cookie_cache::{CookieCache, Form, JweKeys, Strategy},
+        cookie_cache::{CookieCache, Form, JweKeys},
         token::{SessionToken, SigningKeys},
     },
 };
-use chassis::settings::Secret;
+use chassis::{clock::UnixSeconds, settings::Secret};
 use futures_util::FutureExt;
 use serde_json::json;
 
@@ -36,10 +37,10 @@ fn open(strategy: Strategy, value: &str, token: &str) -> Option<Person> {
         let cache = CookieCache { form, version: "1".into() };
         let secrets = Secrets::parse(None, Some(&Secret::new(secret())));
         let secrets = secrets.expect("the secret is a good one").expect("there is one");
-        (cache, SigningKeys::new(&secrets, 0))
+        (cache, SigningKeys::new(&secrets, UnixSeconds(0)))
     });
     let token = SessionToken::bare(token).expect("it is a plain one");
-    cache.open(value, &token, keys, NOW).now_or_never().expect("nobody has to be asked")
+    cache.open(value, &token, keys, UnixSeconds(NOW)).now_or_never().expect("nobody has to be asked")
 }
 
 fn seal(strategy: Strategy, payload: &str) -> String {
@@ -75,6 +76,6 @@ pub fn check(strategy: Strategy, input: &[u8]) {
         assert_eq!(session["token"], token);
         assert_eq!([&session["userId"], &user["id"]], [cached.user.as_str(); 2]);
         assert!(payload.get("version").is_none_or(|version| *version == "1" || version.is_null()));
-        assert!(cached.expires > NOW - 60, "it is over");
+        assert!(cached.expires > Expiry::At(UnixSeconds(NOW - 60)), "it is over");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use auth_verifier::{
     settings::Settings,
-    verdict::{Verdict, verifier::Verifier},
+    verdict::{Verdict, Verifier},
 };
 use http::{HeaderMap, header};
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ impl World {
         let settings =
             chassis::settings::load::<auth_verifier::settings::Settings>(&environment.into_iter().collect())
                 .expect("these settings are good");
-        let verifier = Verifier::new(&settings).expect("nothing else is needed");
+        let verifier = settings.verifier();
         let world = Self { runtime, verifier };
         world.control();
         world
@@ -79,7 +79,7 @@ impl World {
 
     /// Says who sends these headers.
     pub fn judge(&self, headers: &HeaderMap) -> Verdict {
-        self.runtime.block_on(self.verifier.judge(headers))
+        self.runtime.block_on(self.verifier.verify(headers))
     }
 }
 

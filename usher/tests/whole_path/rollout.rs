@@ -218,7 +218,7 @@ impl Traffic {
 
 /// What Ada may show: a token that Better Auth's own key signs, and what a secret signs.
 fn credentials(ada: &Person, secret: &str) -> Vec<Credential> {
-    let signed = SigningKey::new(secret).close(&SessionToken::bare(ada.token()).unwrap());
+    let signed = SigningKey::new(secret).sign(&SessionToken::bare(ada.token()).unwrap());
     let shared = dev_token::mint(secret, &ada.id, PATIENCE * 10);
     vec![
         ("authorization", format!("Bearer {}", ada.jwt)),

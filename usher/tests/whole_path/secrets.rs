@@ -81,7 +81,7 @@ async fn no_secret_is_in_a_log_whatever_the_log_is_asked_to_say() {
     }
 
     let jwt = dev_token::mint(SECRET, "u1", PATIENCE * 10);
-    let signed = SigningKey::new(SECRET).close(&SessionToken::bare(SESSION).unwrap());
+    let signed = SigningKey::new(SECRET).sign(&SessionToken::bare(SESSION).unwrap());
     let cookie = |value: &str| format!("better-auth.session_token={value}; other={HEADER}");
     let credentials = [
         ("authorization", format!("Bearer {jwt}")),

@@ -9,8 +9,8 @@
 use chassis::outbound::database::{Idempotency, Statement};
 use tokio_postgres::types::Type;
 
-use super::tables::{Model, Tables};
-use crate::{jwt::keys::KEYS_MAX, settings::Reads};
+use super::tables::{Model, Reads, Tables};
+use crate::jwt::keys::KEYS_MAX;
 
 /// By a text, and with the time zone of timestamps that have none.
 const BY_TEXT: &[Type] = &[Type::TEXT, Type::TEXT];

@@ -2,17 +2,14 @@
 
 use std::fmt;
 
-use chassis::settings::SettingsError;
 use serde::{Deserialize, Deserializer};
-
-use crate::settings::{Columns, Reads, TableSettings};
 
 /// The longest name that PostgreSQL doesn't cut off, in bytes.
 const NAME_BYTES_MAX: usize = 63;
 
 /// A table, by the name of Better Auth's model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Model {
+pub(crate) enum Model {
     Session,
     User,
     Jwks,
@@ -93,10 +90,10 @@ impl Model {
 
 /// A field whose column has a name of its own: `session.userId=owner`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Renamed {
+pub(crate) struct Renamed {
     model: Model,
     field: &'static str,
-    column: String,
+    column: Name,
 }
 
 impl Renamed {
@@ -112,7 +109,7 @@ impl Renamed {
             let known = model.fields().join(", ");
             format!("`{field}` is none of the fields of {} that are looked at: {known}", model.name())
         })?;
-        Ok(Self { model, field, column: column.trim().to_owned() })
+        Ok(Self { model, field, column: Name::parse(column.trim())? })
     }
 }
 
@@ -123,18 +120,65 @@ impl<'de> Deserialize<'de> for Renamed {
 }
 
 /// The names of all tables and columns, as SQL identifiers.
-pub struct Tables {
+#[derive(Clone, Debug)]
+pub(crate) struct Tables {
     schema: Name,
     names: [Name; Model::ALL.len()],
     columns: Columns,
-    renamed: Vec<(Model, &'static str, Name)>,
+    renamed: Vec<Renamed>,
+}
+
+/// How the names of columns are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Columns {
+    /// As Better Auth writes them: `userId`.
+    Camel,
+    /// With underscores: `user_id`.
+    Snake,
+}
+
+/// What is read of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that may be read")]
+pub(crate) struct Reads {
+    /// Sessions, by their tokens.
+    pub(crate) session_tokens: bool,
+    /// Sessions, by their ids.
+    pub(crate) session_ids: bool,
+    /// Users, by their ids.
+    pub(crate) users: bool,
+    /// Opaque access tokens, and their clients.
+    pub(crate) access_tokens: bool,
+    /// The public keys.
+    pub(crate) keys: bool,
+}
+
+impl Reads {
+    /// Whether there is a need for a database at all.
+    pub(crate) fn any(self) -> bool {
+        self.owners() || self.keys
+    }
+
+    /// Whether users are read, as the owners of something else or by themselves.
+    pub(crate) fn owners(self) -> bool {
+        self.session_tokens || self.session_ids || self.users || self.access_tokens
+    }
 }
 
 /// A name as an SQL identifier: quoted, whatever is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name(String);
+pub(crate) struct Name(String);
 
 impl Name {
+    /// Reads a name; an error says what one must be.
+    pub(crate) fn parse(name: &str) -> Result<Self, String> {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains('\0') {
+            return Err(format!("must be a name of 1 to {NAME_BYTES_MAX} bytes"));
+        }
+        Ok(Self(name.to_owned()))
+    }
+
     /// The name itself.
     pub fn text(&self) -> &str {
         &self.0
@@ -148,35 +192,19 @@ impl fmt::Display for Name {
 }
 
 impl Tables {
-    /// Reads the names; an error says which one can't be one.
-    pub fn parse(settings: &TableSettings) -> Result<Self, SettingsError> {
-        let tables = [
-            ("SESSION", &settings.session),
-            ("USER", &settings.user),
-            ("JWKS", &settings.jwks),
-            ("OAUTH_ACCESS_TOKEN", &settings.oauth_access_token),
-            ("OAUTH_CLIENT", &settings.oauth_client),
-        ];
-        for (key, text) in tables {
-            named(key, text)?;
-        }
-        for (at, Renamed { model, field, .. }) in settings.fields.iter().enumerate() {
-            if settings.fields[..at].iter().any(|earlier| (earlier.model, earlier.field) == (*model, *field))
-            {
-                let name = format!("{}FIELDS", TableSettings::PREFIX);
-                return Err(SettingsError::new(name, format!("has {}.{field} twice", model.name())));
+    /// Tables of these names, in the order of [`Model::ALL`]. An error names a field that is renamed twice.
+    pub(crate) fn new(
+        schema: Name,
+        names: [Name; Model::ALL.len()],
+        columns: Columns,
+        renamed: Vec<Renamed>,
+    ) -> Result<Self, String> {
+        for (at, Renamed { model, field, .. }) in renamed.iter().enumerate() {
+            if renamed[..at].iter().any(|earlier| (earlier.model, earlier.field) == (*model, *field)) {
+                return Err(format!("has {}.{field} twice", model.name()));
             }
         }
-        let renamed = settings
-            .fields
-            .iter()
-            .map(|Renamed { model, field, column }| Ok((*model, *field, named("FIELDS", column)?)));
-        Ok(Self {
-            schema: named("SCHEMA", &settings.schema)?,
-            names: tables.map(|(_, text)| Name(text.clone())),
-            columns: settings.columns,
-            renamed: renamed.collect::<Result<_, SettingsError>>()?,
-        })
+        Ok(Self { schema, names, columns, renamed })
     }
 
     /// The schema.
@@ -204,8 +232,8 @@ impl Tables {
     /// The column of a field as the settings state it, by itself. A column that somebody named must be there, even one
     /// that otherwise may not be: a slip in its name must not hide who is banned.
     pub fn stated(&self, model: Model, field: &str) -> Option<&Name> {
-        let renamed = self.renamed.iter().find(|(known, name, _)| (*known, *name) == (model, field));
-        renamed.map(|(.., column)| column)
+        let renamed = self.renamed.iter().find(|renamed| (renamed.model, renamed.field) == (model, field));
+        renamed.map(|renamed| &renamed.column)
     }
 }
 
@@ -225,14 +253,6 @@ impl Columns {
     }
 }
 
-fn named(key: &str, name: &str) -> Result<Name, SettingsError> {
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains('\0') {
-        let variable = format!("{}{key}", TableSettings::PREFIX);
-        return Err(SettingsError::new(variable, format!("must be a name of 1 to {NAME_BYTES_MAX} bytes")));
-    }
-    Ok(Name(name.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,11 +266,10 @@ mod tests {
             (r#"a" union select"#, r#""a"" union select""#),
             (&"x".repeat(63), &format!("\"{}\"", "x".repeat(63))),
         ] {
-            assert_eq!(named("SCHEMA", name).unwrap().to_string(), want);
+            assert_eq!(Name::parse(name).unwrap().to_string(), want);
         }
         for bad in ["", "a\0b", &"x".repeat(64), &"ü".repeat(32)] {
-            let error = named("SCHEMA", bad).unwrap_err().to_string();
-            assert_eq!(error, "AUTH_VERIFIER_TABLES__SCHEMA: must be a name of 1 to 63 bytes");
+            assert_eq!(Name::parse(bad).unwrap_err(), "must be a name of 1 to 63 bytes");
         }
     }
 
@@ -264,7 +283,10 @@ mod tests {
     #[test]
     fn a_renamed_field_is_one_that_is_looked_at() {
         let renamed = Renamed::parse("session.userId = owner").unwrap();
-        assert_eq!((renamed.model, renamed.field, &*renamed.column), (Model::Session, "userId", "owner"));
+        assert_eq!(
+            (renamed.model, renamed.field, renamed.column.text()),
+            (Model::Session, "userId", "owner")
+        );
         for (bad, want) in [
             ("session", "not of the form"),
             ("userId=owner", "not of the form"),

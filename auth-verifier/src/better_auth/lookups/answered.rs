@@ -1,13 +1,13 @@
 //! What `/get-session` answered: a living session, none, or something that Better Auth alone doesn't say. Plugins
 //! (`customSession`) and routes of a frontend's own change the answer, and each way has its own sentence.
 
-use chassis::json;
+use chassis::{clock::UnixSeconds, json};
 use serde::{Deserialize, de::IgnoredAny};
 use thiserror::Error;
 use time::OffsetDateTime;
 
 use crate::{
-    jwt::claims::Said,
+    loose::Loose,
     person::{Person, UNNAMEABLE, User},
     session::token::SessionToken,
 };
@@ -61,14 +61,14 @@ struct Session {
     expires_at: OffsetDateTime,
 }
 
-/// The session of `token`, if the answer says that it is alive. Bans are judged at the time `now`, in seconds since 1970.
-pub(crate) fn read(answer: &[u8], token: &SessionToken, now: u64) -> Result<Option<Person>, Odd> {
+/// The session of `token`, if the answer says that it is alive. Bans are judged at the time `now`.
+pub(crate) fn read(answer: &[u8], token: &SessionToken, now: UnixSeconds) -> Result<Option<Person>, Odd> {
     let found: Option<Answer> = json::object_or_null(answer).ok_or_else(|| Odd::of(answer))?;
     let Some(Answer { session, user }) = found else { return Ok(None) };
     if session.token != token.expose() {
         return Err(Odd::OtherSession);
     }
-    let expires = u64::try_from(session.expires_at.unix_timestamp()).unwrap_or(0);
+    let expires = UnixSeconds(u64::try_from(session.expires_at.unix_timestamp()).unwrap_or(0));
     user.person(expires, now).map(Some).ok_or(Odd::UserId)
 }
 
@@ -76,7 +76,7 @@ impl Odd {
     /// What is odd about an answer that can't be read.
     fn of(answer: &[u8]) -> Self {
         #[derive(Deserialize)]
-        struct Loose {
+        struct Parts {
             session: Option<LooseSession>,
             user: Option<LooseUser>,
         }
@@ -84,17 +84,17 @@ impl Odd {
         #[serde(rename_all = "camelCase", default)]
         #[derive(Default)]
         struct LooseSession {
-            token: Said,
-            expires_at: Said,
+            token: Loose,
+            expires_at: Loose,
         }
         #[derive(Default, Deserialize)]
         #[serde(default)]
         struct LooseUser {
-            id: Said,
+            id: Loose,
             banned: Option<IgnoredAny>,
         }
-        let Some(Loose { session, user }) = json::object(answer) else { return Self::Foreign };
-        let lacks = |claim: &Said| claim.text().is_none();
+        let Some(Parts { session, user }) = json::object(answer) else { return Self::Foreign };
+        let lacks = |claim: &Loose| claim.text().is_none();
         match (session, user) {
             (None, None) => Self::Nobody,
             (None, Some(_)) => Self::Lacks("session"),
@@ -136,11 +136,12 @@ mod tests {
             (format!("{{{session},\"user\":{{\"id\":\"u 1\"}}}}"), Odd::UserId),
             (format!("{{{},{user}}}", session.replace("D9XC", "D9XD")), Odd::OtherSession),
         ] {
-            assert_eq!(read(answer.as_bytes(), &token, 1000), Err(want.clone()), "{answer}");
+            assert_eq!(read(answer.as_bytes(), &token, UnixSeconds(1000)), Err(want.clone()), "{answer}");
             assert!(!want.to_string().contains("D9X"), "no token is shown");
         }
-        assert_eq!(read(b"null", &token, 1000), Ok(None));
-        let good = read(format!("{{{session},{user}}}").as_bytes(), &token, 1000).unwrap().unwrap();
+        assert_eq!(read(b"null", &token, UnixSeconds(1000)), Ok(None));
+        let good =
+            read(format!("{{{session},{user}}}").as_bytes(), &token, UnixSeconds(1000)).unwrap().unwrap();
         assert_eq!(good.user.as_str(), "u1");
     }
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use chassis::clock::UnixSeconds;
 use tokio::time::Instant;
 use tracing::{debug, error};
 
@@ -36,7 +37,7 @@ impl Compared {
     }
 
     /// A signed `token` was looked up in the table at the time `now`, and was `alive` there or not.
-    pub(super) fn note(self: &Arc<Self>, token: &SessionToken, alive: bool, now: u64) {
+    pub(super) fn note(self: &Arc<Self>, token: &SessionToken, alive: bool, now: UnixSeconds) {
         if !due(if alive { &self.alive } else { &self.gone }) {
             return;
         }
@@ -44,7 +45,7 @@ impl Compared {
         tokio::spawn(async move { this.compare(&token, alive, now).await });
     }
 
-    async fn compare(&self, token: &SessionToken, alive: bool, now: u64) {
+    async fn compare(&self, token: &SessionToken, alive: bool, now: UnixSeconds) {
         let result = match self.parted(token, alive, now).await {
             Ok(false) => "same",
             Ok(true) if alive => {
@@ -66,7 +67,7 @@ impl Compared {
         metrics::counter!("sessions_compared_total", "result" => result).increment(1);
     }
 
-    async fn parted(&self, token: &SessionToken, alive: bool, now: u64) -> Result<bool, String> {
+    async fn parted(&self, token: &SessionToken, alive: bool, now: UnixSeconds) -> Result<bool, String> {
         let answer = self.http.ask(token, None).await.map_err(|error| error.to_string())?;
         let found = answered::read(&answer, token, now).map_err(|odd| odd.to_string())?;
         if found.is_some() == alive {

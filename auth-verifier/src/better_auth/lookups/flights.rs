@@ -16,7 +16,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::cache::key::Tag;
+use crate::cache::CacheKey;
 
 /// How long one may take before nobody joins it or waits for its end any more: its connection may be dead.
 const HANGS: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ pub(super) type LookUp<A> = Pin<Box<dyn Future<Output = A> + Send>>;
 /// The look-ups under way, each with at most one that waits for its end.
 pub(super) struct Flights<A> {
     lag: Duration,
-    under_way: Mutex<HashMap<Tag, UnderWay<A>>>,
+    under_way: Mutex<HashMap<CacheKey, UnderWay<A>>>,
     /// How many have begun.
     begun: AtomicU64,
 }
@@ -68,16 +68,16 @@ impl<A: Clone + Send + Sync + 'static> Flights<A> {
         Arc::new(Self { lag, under_way: Mutex::default(), begun: AtomicU64::new(0) })
     }
 
-    /// The answer to the question of that tag: of a look-up that may be relied on from now on. `look_up` is made only
+    /// The answer to the question of that key: of a look-up that may be relied on from now on. `look_up` is made only
     /// where there is none yet; its error says that there is no room for one more.
     pub(super) fn ask<E>(
         self: &Arc<Self>,
-        tag: Tag,
+        key: CacheKey,
         look_up: impl FnOnce() -> Result<LookUp<A>, E>,
     ) -> Result<Pending<A>, E> {
         let now = Instant::now();
         let mut all = self.lock();
-        if let Some(under_way) = all.get_mut(&tag)
+        if let Some(under_way) = all.get_mut(&key)
             && now.duration_since(under_way.begun) < HANGS
         {
             if now.duration_since(under_way.begun) < self.lag {
@@ -91,36 +91,36 @@ impl<A: Clone + Send + Sync + 'static> Flights<A> {
             under_way.next = Some(next);
             return Ok(answer);
         }
-        let waiting = all.get_mut(&tag).and_then(|hanging| hanging.next.take());
+        let waiting = all.get_mut(&key).and_then(|hanging| hanging.next.take());
         let next = waiting.map_or_else(|| look_up().map(Next::new), Ok)?;
         let answer = next.answer.clone();
-        let (number, look_up, tell) = self.begin(&mut all, tag, next);
+        let (number, look_up, tell) = self.begin(&mut all, key, next);
         drop(all);
-        tokio::spawn(self.clone().fly(tag, number, look_up, tell));
+        tokio::spawn(self.clone().fly(key, number, look_up, tell));
         Ok(answer)
     }
 
     /// Makes it the one under way.
     fn begin(
         &self,
-        all: &mut HashMap<Tag, UnderWay<A>>,
-        tag: Tag,
+        all: &mut HashMap<CacheKey, UnderWay<A>>,
+        key: CacheKey,
         Next { look_up, tell, answer }: Next<A>,
     ) -> (u64, LookUp<A>, watch::Sender<Option<A>>) {
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
-        all.insert(tag, UnderWay { number, begun: Instant::now(), answer, next: None });
+        all.insert(key, UnderWay { number, begun: Instant::now(), answer, next: None });
         (number, look_up, tell)
     }
 
     /// Looks up, and what came to wait meanwhile after it, until nobody waits.
     async fn fly(
         self: Arc<Self>,
-        tag: Tag,
+        key: CacheKey,
         number: u64,
         mut look_up: LookUp<A>,
         mut tell: watch::Sender<Option<A>>,
     ) {
-        let mut landing = Landing { flights: &self, tag, number };
+        let mut landing = Landing { flights: &self, key, number };
         loop {
             let answer = look_up.await;
             let next = self.advance(&landing);
@@ -134,10 +134,10 @@ impl<A: Clone + Send + Sync + 'static> Flights<A> {
     fn advance(&self, landing: &Landing<'_, A>) -> Option<(u64, LookUp<A>, watch::Sender<Option<A>>)> {
         let mut all = self.lock();
         let next = landing.leave(&mut all)?.next?;
-        Some(self.begin(&mut all, landing.tag, next))
+        Some(self.begin(&mut all, landing.key, next))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Tag, UnderWay<A>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<CacheKey, UnderWay<A>>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -152,15 +152,15 @@ impl<A> Next<A> {
 /// A look-up that panics, or whose runtime ends, leaves nobody waiting for it.
 struct Landing<'a, A> {
     flights: &'a Flights<A>,
-    tag: Tag,
+    key: CacheKey,
     number: u64,
 }
 
 impl<A> Landing<'_, A> {
     /// Takes it from those under way, if it is one still.
-    fn leave(&self, all: &mut HashMap<Tag, UnderWay<A>>) -> Option<UnderWay<A>> {
-        all.get(&self.tag).filter(|under_way| under_way.number == self.number)?;
-        all.remove(&self.tag)
+    fn leave(&self, all: &mut HashMap<CacheKey, UnderWay<A>>) -> Option<UnderWay<A>> {
+        all.get(&self.key).filter(|under_way| under_way.number == self.number)?;
+        all.remove(&self.key)
     }
 }
 
@@ -194,7 +194,7 @@ mod tests {
             Self { flights, begun: Instant::now(), count: Arc::default() }
         }
 
-        fn ask(&self, tag: u8) -> JoinHandle<Option<Duration>> {
+        fn ask(&self, key: u8) -> JoinHandle<Option<Duration>> {
             let (begun, count) = (self.begun, self.count.clone());
             let look_up = || -> Result<LookUp<Duration>, ()> {
                 Ok(Box::pin(async move {
@@ -204,7 +204,7 @@ mod tests {
                     at
                 }))
             };
-            tokio::spawn(self.flights.ask([tag; 32], look_up).unwrap().wait())
+            tokio::spawn(self.flights.ask(CacheKey::of([key; 32]), look_up).unwrap().wait())
         }
 
         async fn at(&self, millis: u64) {
@@ -275,8 +275,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_breaks_off_leaves_nobody_waiting_and_the_next_is_a_new_one() {
         let world = World::new(5);
-        let broken: Result<_, ()> =
-            world.flights.ask([1; 32], || Ok(Box::pin(async { panic!("a look-up that breaks") })));
+        let broken: Result<_, ()> = world
+            .flights
+            .ask(CacheKey::of([1; 32]), || Ok(Box::pin(async { panic!("a look-up that breaks") })));
         assert_eq!(broken.unwrap().wait().await, None);
         assert_eq!(millis(world.ask(1)).await, 0);
     }
@@ -284,10 +285,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_there_is_no_room_nothing_stays_behind() {
         let world = World::new(0);
-        assert!(world.flights.ask([1; 32], || Err("busy")).is_err());
+        assert!(world.flights.ask(CacheKey::of([1; 32]), || Err("busy")).is_err());
         assert!(world.flights.lock().is_empty());
         let _first = world.ask(1);
-        assert!(world.flights.ask([1; 32], || Err("busy")).is_err());
+        assert!(world.flights.ask(CacheKey::of([1; 32]), || Err("busy")).is_err());
         assert_eq!(millis(world.ask(1)).await, 2000);
     }
 
@@ -295,7 +296,7 @@ mod tests {
     async fn one_that_hangs_is_neither_joined_nor_waited_for_and_its_end_disturbs_no_other() {
         for lag in [0, 300] {
             let world = World::new(lag);
-            let hangs: Result<_, ()> = world.flights.ask([1; 32], || {
+            let hangs: Result<_, ()> = world.flights.ask(CacheKey::of([1; 32]), || {
                 Ok(Box::pin(async {
                     sleep(Duration::from_secs(6)).await;
                     Duration::MAX

@@ -4,8 +4,9 @@ use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use chassis::{
+    clock::UnixSeconds,
     outbound::client::{self, Client, FetchError},
-    settings::{SettingsError, Switch},
+    settings::{Secret, Switch},
 };
 use http::{HeaderMap, HeaderName, Request, header};
 use tracing::{debug, warn};
@@ -15,12 +16,11 @@ use super::{
     pauses::{CURE, Pauses},
 };
 use crate::{
+    better_auth::address::Address,
     credential::cookies::CookieNames,
     person::Person,
     rejection::Unavailable,
-    secrets::Secrets,
     session::token::{SessionToken, SigningKey},
-    settings::Settings,
 };
 
 /// How long a connection to Better Auth may take to stand.
@@ -29,54 +29,67 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// The largest answer that is read.
 const BYTES_MAX: usize = 256 * 1024;
 
+/// How Better Auth is asked about sessions.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Its `/get-session`.
+    pub(crate) url: String,
+    /// How it is reached.
+    pub(crate) address: Address,
+    /// What it calls its cookies.
+    pub(crate) names: Vec<CookieNames>,
+    /// What it signs them with.
+    pub(crate) secret: Secret,
+    /// How long an answer may take.
+    pub(crate) bound: Duration,
+    /// The header that tells it the client's address, so that its rate limit counts clients and not us.
+    pub(crate) address_header: Option<HeaderName>,
+    /// Whether it may prolong the sessions that it is asked about.
+    pub(crate) refresh: Switch,
+}
+
 /// Asks `/get-session`.
 pub(super) struct Http {
     client: Client,
     url: String,
-    /// As whom it is asked.
+    /// The headers that say as whom it is asked.
     headers: HeaderMap,
     names: Vec<CookieNames>,
     key: SigningKey,
     bound: Duration,
-    /// What tells Better Auth whose request it is about, so that its rate limit counts clients and not us.
     address_header: Option<HeaderName>,
     pauses: Pauses,
 }
 
 impl Http {
-    /// Builds it from settings that were checked.
-    pub(super) fn new(
-        settings: &Settings,
-        secrets: &Secrets,
-        refresh: Switch,
-    ) -> Result<Self, SettingsError> {
-        // The cache in a cookie is not asked, and the session's life not prolonged, unless that is set: a look-up changes nothing.
-        let url = settings.get_session_url().expect("the settings were checked");
-        Ok(Self {
-            client: settings.client(CONNECT)?,
-            headers: settings.address_headers(&url),
-            url: match refresh {
+    /// Asks as `config` says. The cookie cache is never asked, and no session prolonged unless that is set.
+    pub(super) fn new(config: &Config) -> Self {
+        let url = &config.url;
+        Self {
+            client: config.address.client(CONNECT),
+            headers: config.address.headers(url),
+            url: match config.refresh {
                 Switch::On => format!("{url}?disableCookieCache=true"),
                 Switch::Off => format!("{url}?disableCookieCache=true&disableRefresh=true"),
             },
-            names: settings.cookie_names(),
-            key: SigningKey::new(secrets.current()),
-            bound: settings.session.timeout + settings.session.overtime,
-            address_header: settings.session.client_address_header.clone(),
+            names: config.names.clone(),
+            key: SigningKey::new(config.secret.expose()),
+            bound: config.bound,
+            address_header: config.address_header.clone(),
             pauses: Pauses::new(),
-        })
+        }
     }
 
     fn cookie(&self, token: &SessionToken) -> String {
         signed_cookie(&self.key, &self.names, token)
     }
 
-    /// The session of `token`, if Better Auth says that it is alive. Bans are judged at the time `now`, in seconds since 1970.
+    /// The session of `token`, if Better Auth says that it is alive. Bans are judged at the time `now`.
     /// `client` is where the request comes from that it is about.
     pub(super) async fn find(
         &self,
         token: &SessionToken,
-        now: u64,
+        now: UnixSeconds,
         client: Option<IpAddr>,
     ) -> Result<Option<Person>, Unavailable> {
         let client = client.filter(|_| self.address_header.is_some());
@@ -131,7 +144,7 @@ impl Http {
 /// The session's cookie, under every name that Better Auth may look for it by: under another one it would see none, and
 /// say that there is no session.
 pub(crate) fn signed_cookie(key: &SigningKey, names: &[CookieNames], token: &SessionToken) -> String {
-    let value = key.close(token);
+    let value = key.sign(token);
     let cookies: Vec<_> = names.iter().map(|names| format!("{}={value}", names.token)).collect();
     cookies.join("; ")
 }
@@ -143,6 +156,17 @@ fn limited(left: Duration) -> Unavailable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        better_auth::lookups::SessionsAt,
+        settings::{Plan, Settings},
+    };
+
+    fn http(plan: &Plan) -> Http {
+        let SessionsAt::BetterAuth(config) = &plan.lookups.sessions else {
+            panic!("sessions are looked up over HTTP")
+        };
+        Http::new(config)
+    }
 
     #[tokio::test]
     async fn a_look_up_prolongs_a_session_where_that_is_set_and_nowhere_else() {
@@ -154,9 +178,7 @@ mod tests {
             chassis::settings::load::<Settings>(&base.iter().chain(further).copied().collect())
         };
         for (further, prolongs) in [(&[][..], false), (&[("AUTH_VERIFIER_SESSION__REFRESH", "on")], true)] {
-            let settings = settings(further).unwrap();
-            let secrets = settings.secrets().unwrap().unwrap();
-            let http = Http::new(&settings, &secrets, settings.session.refresh).unwrap();
+            let http = http(&settings(further).unwrap());
             assert_eq!(http.url.contains("disableRefresh=true"), !prolongs, "{}", http.url);
             assert!(http.url.contains("disableCookieCache=true"));
         }
@@ -184,9 +206,9 @@ mod tests {
                 vec!["__Secure-better-auth.session_token", "better-auth.session_token"],
             ),
         ] {
-            let settings =
+            let plan =
                 chassis::settings::load::<Settings>(&further.into_iter().chain([secret]).collect()).unwrap();
-            let http = Http::new(&settings, &settings.secrets().unwrap().unwrap(), Switch::Off).unwrap();
+            let http = http(&plan);
             let cookie = http.cookie(&token);
             let names: Vec<_> = cookie.split("; ").map(|pair| pair.split_once('=').unwrap().0).collect();
             assert_eq!(names, want);

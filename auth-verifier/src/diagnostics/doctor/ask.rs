@@ -44,7 +44,7 @@ impl Answer {
                 let to = to.split(['?', '#']).next().unwrap_or_default();
                 format!(
                     "answers {status} and leads to {}, which is not followed",
-                    crate::rejection::Claimed::new(to)
+                    crate::rejection::Untrusted::new(to)
                 )
             }
             (StatusCode::OK, _) if self.is_html() => "answers with a page (HTML)".to_owned(),
@@ -106,14 +106,14 @@ impl Doctor<'_> {
         body: &'static str,
     ) -> Result<Answer, NoAnswer> {
         if let Some(headers) = request.headers_mut() {
-            headers.extend(self.settings.address_headers(url));
+            headers.extend(self.plan.better_auth.headers(url));
         }
         ask(&self.client, request, body).await
     }
 
     /// As whom Better Auth is asked at `url`.
     pub(super) fn asked_as(&self, url: &str) -> String {
-        let headers = self.settings.address_headers(url);
+        let headers = self.plan.better_auth.headers(url);
         let told = headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(ToOwned::to_owned);
         let own = || Some(Url::parse(url).ok()?[Position::BeforeHost..Position::AfterPort].to_owned());
         told.or_else(own).unwrap_or_default()

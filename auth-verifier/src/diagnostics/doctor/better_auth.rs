@@ -10,7 +10,7 @@ use url::Url;
 use super::{Doctor, Finding, Report, ask::Answer, clock};
 use crate::{
     better_auth::lookups::pauses::CURE,
-    settings::{CA_FILE, Lookup, Settings},
+    settings::{CA_FILE, Lookup, Plan},
 };
 
 const NAME: &str = "better-auth";
@@ -20,8 +20,8 @@ const PATHS: [&str; 4] = ["/api/auth", "/auth", "/api", ""];
 
 /// Where Better Auth's API is, if it answers there.
 pub(super) async fn check(doctor: &Doctor<'_>, report: &mut Report) -> Option<String> {
-    let settings = doctor.settings;
-    let Some(url) = settings.get_session_url() else {
+    let plan = doctor.plan;
+    let Some(url) = plan.get_session_url.as_ref() else {
         let what = "It is not asked: BETTER_AUTH_URL is not set, and nothing that is set needs it.";
         report.add(NAME, [Finding::Good(what.to_owned())]);
         return None;
@@ -44,7 +44,7 @@ pub(super) async fn check(doctor: &Doctor<'_>, report: &mut Report) -> Option<St
             let set = if error.distrust {
                 distrusted(CA_FILE)
             } else {
-                format!("Start Better Auth, or set {} to where it is as seen from here.", variable(settings))
+                format!("Start Better Auth, or set {} to where it is as seen from here.", variable(plan))
             };
             report.add(NAME, [wrong(what, set)]);
             return None;
@@ -52,9 +52,9 @@ pub(super) async fn check(doctor: &Doctor<'_>, report: &mut Report) -> Option<St
     };
     report.add(NAME, [Finding::Good(format!("{base} is Better Auth."))]);
     if let Some(ahead_secs) = clock::ahead_secs(&answer.headers, SystemTime::now()) {
-        report.add("clock", [clock::judge("Better Auth's", ahead_secs, settings.leeway)]);
+        report.add("clock", [clock::judge("Better Auth's", ahead_secs, plan.settings.leeway)]);
     }
-    if settings.lookup() == Lookup::Http {
+    if plan.lookup == Lookup::Http {
         report.add(NAME, [sessions(doctor, &url).await]);
     }
     Some(base)
@@ -88,10 +88,10 @@ fn is_ok(answer: &Answer) -> bool {
 }
 
 /// The variable that says where Better Auth's API is.
-fn variable(settings: &Settings) -> &'static str {
-    if settings.session.url.is_some() {
+fn variable(plan: &Plan) -> &'static str {
+    if plan.settings.session.url.is_some() {
         "AUTH_VERIFIER_SESSION__URL"
-    } else if settings.jwks_url.is_some() {
+    } else if plan.settings.jwks_url.is_some() {
         "AUTH_VERIFIER_JWKS_URL"
     } else {
         "BETTER_AUTH_URL"
@@ -100,7 +100,7 @@ fn variable(settings: &Settings) -> &'static str {
 
 /// What to set, where Better Auth is not at `base`: the neighbour that answers like it, if one does.
 async fn elsewhere(doctor: &Doctor<'_>, base: &str) -> String {
-    let variable = variable(doctor.settings);
+    let variable = variable(doctor.plan);
     let Ok(Ok(url)) = Url::parse(base).map(|url| ServiceUrl::parse(url.as_str())) else {
         return format!("Set {variable}.");
     };
@@ -127,7 +127,7 @@ async fn elsewhere(doctor: &Doctor<'_>, base: &str) -> String {
 async fn sessions(doctor: &Doctor<'_>, url: &str) -> Finding {
     match doctor.get(url).await {
         Ok(answer) if answer.status == StatusCode::OK && answer.body.trim_ascii() == b"null" => {
-            let wait = doctor.settings.session.timeout;
+            let wait = doctor.plan.settings.session.timeout;
             if answer.took <= wait {
                 return Finding::Good(format!("{url} can be asked about sessions."));
             }

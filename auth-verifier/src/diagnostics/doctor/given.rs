@@ -6,21 +6,19 @@ use serde::Deserialize;
 
 use super::{Doctor, Finding, Report, cookies, hint, keys::Known, near, sessions};
 use crate::{
-    credential::cookies::decoded,
-    diagnostics::pasted::{self, Kind, Pasted},
-    jwt::{
-        claims::{Parties, Said},
+    credential::{
+        cookies::decoded,
         jws::Jws,
-        keys::{Algorithm, Key},
+        kind::{Kind, Strategy},
     },
-    rejection::Claimed,
+    diagnostics::pasted::{self, Pasted},
+    jwt::keys::{Algorithm, Key},
+    loose::Loose,
+    rejection::Untrusted,
     secrets::Secrets,
-    session::{
-        cookie_cache::{self, Strategy},
-        token::SigningKey,
-    },
-    settings::{Lookup, Settings},
-    verdict::{Verdict, verifier::Verifier},
+    session::{cookie_cache, token::SigningKey},
+    settings::{Lookup, Plan},
+    verdict::{Verdict, Verifier},
 };
 
 pub(super) const NAME: &str = "credential";
@@ -37,7 +35,7 @@ pub(super) fn none() -> Finding {
     )
 }
 
-/// Compares it with the settings, and says how it is judged.
+/// Compares it with the plan, and says how it is judged.
 pub(super) async fn check(
     doctor: &Doctor<'_>,
     pasted: &Pasted,
@@ -45,25 +43,25 @@ pub(super) async fn check(
     verifier: &Verifier,
     report: &mut Report,
 ) {
-    let settings = doctor.settings;
-    let verdict = verifier.judge(&pasted.headers).await;
+    let plan = doctor.plan;
+    let verdict = verifier.verify(&pasted.headers).await;
     let accepted = matches!(verdict, Verdict::Known(_) | Verdict::Banned);
     let findings = match pasted.bearer() {
-        Some(token) => bearer(token, settings, known, accepted),
-        None => cookie(pasted, settings),
+        Some(token) => bearer(token, plan, known, accepted),
+        None => cookie(pasted, plan),
     };
     let mut findings = findings;
     findings.extend(two_people(pasted));
     let explained = findings.iter().any(|finding| matches!(finding, Finding::Bad(..)));
     report.add(NAME, findings);
     if !explained
-        && let Some(finding) = sessions::judged(doctor, &session_value(pasted, settings), &verdict).await
+        && let Some(finding) = sessions::judged(doctor, &session_value(pasted, plan), &verdict).await
     {
         return report.add(NAME, [finding]);
     }
     let verdict = match verdict {
         Verdict::Known(caller) => Finding::Good(format!("It is accepted: the user is {}.", caller.user)),
-        // Said better already.
+        // Loose better already.
         Verdict::Rejected(_) | Verdict::Unavailable(_) if explained => return,
         Verdict::Banned => Finding::Good("It is good, but the account is banned.".to_owned()),
         Verdict::Rejected(rejection) => Finding::Bad(
@@ -83,13 +81,13 @@ fn two_people(pasted: &Pasted) -> Option<Finding> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Claims {
-        sub: Said,
-        id: Said,
+        sub: Loose,
+        id: Loose,
     }
     let claims: Claims = Jws::parse(pasted.bearer()?).ok()?.claims().ok()?;
     let (sub, id) = (claims.sub.text()?, claims.id.text()?);
     (sub != id).then(|| {
-        let (sub, id) = (Claimed::new(sub), Claimed::new(id));
+        let (sub, id) = (Untrusted::new(sub), Untrusted::new(id));
         Finding::Warning(
             format!("Its user is {sub} by its `sub`, and {id} by its `id`, as by their session: one person, two users."),
             "Take jwt.getSubject out of Better Auth's options, or accept one kind of credential alone.".to_owned(),
@@ -98,30 +96,30 @@ fn two_people(pasted: &Pasted) -> Option<Finding> {
 }
 
 /// What may be a session's token with its signature.
-fn session_value(pasted: &Pasted, settings: &Settings) -> String {
+fn session_value(pasted: &Pasted, plan: &Plan) -> String {
     match pasted.bearer() {
         Some(token) => decoded(token).into_owned(),
-        None => pasted::session_cookie(&pasted.cookies(), settings)
+        None => pasted::session_cookie(&pasted.cookies(), plan)
             .map_or_else(String::new, |session| decoded(&session.value).into_owned()),
     }
 }
 
-fn bearer(token: &str, settings: &Settings, known: &[Known], accepted: bool) -> Vec<Finding> {
-    let kind = Kind::of(token, &settings.oauth.opaque_prefix);
-    if let Some(hint) = hint(&kind, settings).filter(|_| !accepted) {
+fn bearer(token: &str, plan: &Plan, known: &[Known], accepted: bool) -> Vec<Finding> {
+    let kind = Kind::of(token, &plan.settings.oauth.opaque_prefix);
+    if let Some(hint) = hint(&kind, plan).filter(|_| !accepted) {
         return vec![Finding::Bad(format!("It is {kind}, and such are not accepted."), hint)];
     }
     let mut findings = vec![Finding::Good(format!("It is {kind}."))];
     match kind {
-        Kind::Signed => findings.extend(signature(token, settings)),
+        Kind::Signed => findings.extend(signature(token, plan)),
         Kind::ApiToken | Kind::AccessToken => {
             if let Ok(jws) = Jws::parse(token) {
-                findings.extend(published(&jws, &kind, settings, known));
+                findings.extend(published(&jws, &kind, plan, known));
             }
         }
         Kind::Hs256 => {
             if let Ok(jws) = Jws::parse(token) {
-                findings.extend(shared(&jws, settings));
+                findings.extend(shared(&jws, plan));
             }
         }
         _ => {}
@@ -130,21 +128,21 @@ fn bearer(token: &str, settings: &Settings, known: &[Known], accepted: bool) -> 
 }
 
 /// Whether a session token is signed with our secret.
-fn signature(value: &str, settings: &Settings) -> Option<Finding> {
-    let secrets = settings.secrets().ok()??;
+fn signature(value: &str, plan: &Plan) -> Option<Finding> {
+    let secrets = plan.secrets.as_ref()?;
     let value = &*decoded(value);
-    if SigningKey::new(secrets.current()).open(value).is_some() {
+    if SigningKey::new(secrets.current()).verify(value).is_some() {
         return Some(Finding::Good("It is signed with our BETTER_AUTH_SECRET.".to_owned()));
     }
-    let old = secrets.all().skip(1).any(|secret| SigningKey::new(secret).open(value).is_some());
-    Some(other_secret(&secrets, old, settings))
+    let old = secrets.all().skip(1).any(|secret| SigningKey::new(secret).verify(value).is_some());
+    Some(other_secret(secrets, old, plan))
 }
 
 /// It is signed with another secret than the current one: an `old` one, or none of ours.
-fn other_secret(secrets: &Secrets, old: bool, settings: &Settings) -> Finding {
+fn other_secret(secrets: &Secrets, old: bool, plan: &Plan) -> Finding {
     let several = secrets.all().count() > 1;
     let name = if several { "BETTER_AUTH_SECRETS" } else { "BETTER_AUTH_SECRET" };
-    if old && settings.better_auth.old_secrets_until.is_none() {
+    if old && plan.settings.better_auth.old_secrets_until.is_none() {
         return Finding::Bad(
             "It is signed with an older secret than the current one of BETTER_AUTH_SECRETS.".to_owned(),
             "Sign in again; AUTH_VERIFIER_BETTER_AUTH__OLD_SECRETS_UNTIL accepts it for a while.".to_owned(),
@@ -168,12 +166,12 @@ fn other_secret(secrets: &Secrets, old: bool, settings: &Settings) -> Finding {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Claims {
-    iss: Said,
-    aud: Said,
+    iss: Loose,
+    aud: Loose,
 }
 
 /// A token that a published key signed.
-fn published(jws: &Jws<'_>, kind: &Kind, settings: &Settings, known: &[Known]) -> Vec<Finding> {
+fn published(jws: &Jws<'_>, kind: &Kind, plan: &Plan, known: &[Known]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let kid = jws.kid().unwrap_or_default();
     let own = known.iter().find_map(|known| {
@@ -186,14 +184,14 @@ fn published(jws: &Jws<'_>, kind: &Kind, settings: &Settings, known: &[Known]) -
         None => {
             let places: Vec<_> = known.iter().map(|known| &*known.place).collect();
             return vec![Finding::Bad(
-                format!("Its key, {}, is none of those at {}.", Claimed::new(kid), places.join(" or ")),
+                format!("Its key, {}, is none of those at {}.", Untrusted::new(kid), places.join(" or ")),
                 "It is of another Better Auth, or of a key that is gone: sign in again where the settings point, or set \
                  AUTH_VERIFIER_JWKS_URL to where it comes from."
                     .to_owned(),
             )];
         }
         Some((_, algorithm)) if Some(algorithm) != Algorithm::named(jws.alg()) => {
-            let (found, key) = (Claimed::new(jws.alg()), algorithm.name());
+            let (found, key) = (Untrusted::new(jws.alg()), algorithm.name());
             return vec![Finding::Bad(
                 format!("It is signed with {found}, but its key is for {key}."),
                 "Set AUTH_VERIFIER_JWKS__RSA_ALGORITHM to what Better Auth signs with, if the key doesn't say it; \
@@ -207,19 +205,15 @@ fn published(jws: &Jws<'_>, kind: &Kind, settings: &Settings, known: &[Known]) -
     }
     let trusted = own.and_then(|(known, _)| known.trusted);
     let oauth = *kind == Kind::AccessToken;
-    let (parties, prefix, listed) = match trusted {
-        Some(at) => {
-            let trusted = &settings.trusted[at];
-            let parties = Parties { issuers: trusted.issuers.clone(), audiences: trusted.audiences.clone() };
-            (parties, format!("trusted[{at}]."), (true, true))
-        }
+    let (expected, prefix, listed) = match trusted {
+        Some(at) => (&plan.trusted[at].expected, format!("trusted[{at}]."), (true, true)),
         None if oauth => {
-            let listed = (!settings.oauth.issuers.is_empty(), !settings.oauth.audiences.is_empty());
-            (settings.oauth_parties(), "AUTH_VERIFIER_OAUTH__".to_owned(), listed)
+            let listed = (!plan.settings.oauth.issuers.is_empty(), !plan.settings.oauth.audiences.is_empty());
+            (&plan.access_tokens.expected, "AUTH_VERIFIER_OAUTH__".to_owned(), listed)
         }
         None => {
-            let listed = (!settings.issuers.is_empty(), !settings.audiences.is_empty());
-            (settings.parties(), "AUTH_VERIFIER_".to_owned(), listed)
+            let listed = (!plan.settings.issuers.is_empty(), !plan.settings.audiences.is_empty());
+            (&plan.expected, "AUTH_VERIFIER_".to_owned(), listed)
         }
     };
     let claims: Claims = jws.claims().unwrap_or_default();
@@ -227,11 +221,11 @@ fn published(jws: &Jws<'_>, kind: &Kind, settings: &Settings, known: &[Known]) -
         let name = format!("{prefix}{key}");
         if trusted.is_some() { name.to_lowercase() } else { name }
     };
-    findings.push(near::party("issuer", &claims.iss, &parties.issuers, &names("ISSUERS"), listed.0, true));
+    findings.push(near::party("issuer", &claims.iss, &expected.issuers, &names("ISSUERS"), listed.0, true));
     findings.push(near::party(
         "audience",
         &claims.aud,
-        &parties.audiences,
+        &expected.audiences,
         &names("AUDIENCES"),
         listed.1,
         true,
@@ -240,23 +234,29 @@ fn published(jws: &Jws<'_>, kind: &Kind, settings: &Settings, known: &[Known]) -
 }
 
 /// A token that the shared secret should have signed.
-fn shared(jws: &Jws<'_>, settings: &Settings) -> Vec<Finding> {
-    let Ok(Some(secrets)) = settings.secrets() else { return Vec::new() };
-    let by = |secret: &str| jws.verify_by(&Key::hs256(secret)).is_ok();
+fn shared(jws: &Jws<'_>, plan: &Plan) -> Vec<Finding> {
+    let Some(secrets) = &plan.secrets else { return Vec::new() };
+    let by = |secret: &str| Key::hs256(secret).verify(jws).is_ok();
     if !by(secrets.current()) {
-        return vec![other_secret(&secrets, secrets.all().skip(1).any(by), settings)];
+        return vec![other_secret(secrets, secrets.all().skip(1).any(by), plan)];
     }
     let claims: Claims = jws.claims().unwrap_or_default();
-    let (parties, must) = (settings.parties(), settings.hs256.require_issuer_and_audience);
+    let (expected, must) = (&plan.expected, plan.settings.hs256.require_issuer_and_audience);
     let mut findings = vec![Finding::Good("It is signed with our BETTER_AUTH_SECRET.".to_owned())];
     for (what, claim, expected, name, listed) in [
-        ("issuer", &claims.iss, &parties.issuers, "AUTH_VERIFIER_ISSUERS", !settings.issuers.is_empty()),
+        (
+            "issuer",
+            &claims.iss,
+            &expected.issuers,
+            "AUTH_VERIFIER_ISSUERS",
+            !plan.settings.issuers.is_empty(),
+        ),
         (
             "audience",
             &claims.aud,
-            &parties.audiences,
+            &expected.audiences,
             "AUTH_VERIFIER_AUDIENCES",
-            !settings.audiences.is_empty(),
+            !plan.settings.audiences.is_empty(),
         ),
     ] {
         if must || claim.names().is_some() {
@@ -266,21 +266,21 @@ fn shared(jws: &Jws<'_>, settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-fn cookie(pasted: &Pasted, settings: &Settings) -> Vec<Finding> {
+fn cookie(pasted: &Pasted, plan: &Plan) -> Vec<Finding> {
     let cookies = pasted.cookies();
-    let Some(session) = pasted::session_cookie(&cookies, settings) else {
-        let cache = pasted::cache_cookie(&cookies, settings).is_some();
+    let Some(session) = pasted::session_cookie(&cookies, plan) else {
+        let cache = pasted::cache_cookie(&cookies, plan).is_some();
         let what = if cache {
             "There is a cookie cache, but no session cookie beside it."
         } else {
             "There are cookies, but none that looks like the session's."
         };
-        let expected: Vec<_> = settings.cookie_names().into_iter().map(|names| names.token).collect();
+        let expected: Vec<_> = plan.cookies.names.iter().map(|names| &*names.token).collect();
         let set = format!("Paste the whole Cookie header; the session's is {}.", expected.join(" or "));
         return vec![Finding::Bad(what.to_owned(), set)];
     };
-    let mut findings = vec![cookies::judge(session.name, settings)];
-    match signature(&session.value, settings) {
+    let mut findings = vec![cookies::judge(session.name, plan)];
+    match signature(&session.value, plan) {
         good @ Some(Finding::Good(_)) => findings.extend(good),
         other if Kind::of(&session.value, "") == Kind::Signed => findings.extend(other),
         _ => findings.push(Finding::Bad(
@@ -288,26 +288,26 @@ fn cookie(pasted: &Pasted, settings: &Settings) -> Vec<Finding> {
             "Paste the whole of it, as the browser has it.".to_owned(),
         )),
     }
-    if settings.lookup() == Lookup::Off {
+    if plan.lookup == Lookup::Off {
         let set = "Set BETTER_AUTH_SECRET and AUTH_VERIFIER_SESSION__LOOKUP to have sessions looked up.";
         findings.push(Finding::Bad("Session cookies are not accepted.".to_owned(), set.to_owned()));
     }
-    findings.extend(cache(pasted, settings));
+    findings.extend(cache(pasted, plan));
     findings
 }
 
 /// The cookie cache beside a session cookie.
-fn cache(pasted: &Pasted, settings: &Settings) -> Option<Finding> {
-    let cache = pasted::cache_cookie(&pasted.cookies(), settings)?;
+fn cache(pasted: &Pasted, plan: &Plan) -> Option<Finding> {
+    let cache = pasted::cache_cookie(&pasted.cookies(), plan)?;
     let Kind::Cache(form) = Kind::of(&cache.value, "") else {
         let what = "The cookie cache beside it is none.".to_owned();
         return Some(Finding::Warning(what, "The session is looked up instead.".to_owned()));
     };
     let name = form.name();
-    match settings.cookie_cache.strategy {
-        Some(set) if set == form && other_version(&cache.value, form, settings).is_some() => {
+    match plan.settings.cookie_cache.strategy {
+        Some(set) if set == form && other_version(&cache.value, form, plan).is_some() => {
             let (found, expected) =
-                (other_version(&cache.value, form, settings)?, &settings.cookie_cache.version);
+                (other_version(&cache.value, form, plan)?, &plan.settings.cookie_cache.version);
             Some(Finding::Warning(
                 format!(
                     "The cookie cache beside it has the version {found}, not {expected}, and spares no look-up."
@@ -335,7 +335,7 @@ fn cache(pasted: &Pasted, settings: &Settings) -> Option<Finding> {
 }
 
 /// The version of a cookie cache, where it is another one than is expected.
-fn other_version(value: &str, form: Strategy, settings: &Settings) -> Option<Claimed> {
-    let version = cookie_cache::version(value, form, &settings.secrets().ok()??)?;
-    (version != settings.cookie_cache.version).then(|| Claimed::new(&version))
+fn other_version(value: &str, form: Strategy, plan: &Plan) -> Option<Untrusted> {
+    let version = cookie_cache::version(value, form, plan.secrets.as_ref()?)?;
+    (version != plan.settings.cookie_cache.version).then(|| Untrusted::new(&version))
 }

@@ -3,24 +3,22 @@
 use chassis::settings::Switch;
 
 use crate::{
-    diagnostics::pasted::Kind,
-    session::cookie_cache::Strategy,
-    settings::{AccessTokenForms, BearerTokens, Lookup, Settings},
+    credential::kind::{Kind, Strategy},
+    settings::{AccessTokenForms, Lookup, Plan},
+    verdict::sessions::BearerTokens,
 };
 
 /// What to set so that a credential of that kind can be accepted at all; what to send instead, where none can. `None`
 /// if it can.
-pub(crate) fn hint(kind: &Kind, settings: &Settings) -> Option<String> {
-    let sessions = settings.lookup() != Lookup::Off;
-    let forms = settings.oauth.access_tokens;
+pub(crate) fn hint(kind: &Kind, plan: &Plan) -> Option<String> {
+    let sessions = plan.lookup != Lookup::Off;
+    let forms = plan.settings.oauth.access_tokens;
     let set = match kind {
-        Kind::ApiToken if settings.key_source().is_none() && settings.trusted.is_empty() => {
+        Kind::ApiToken if plan.own.is_none() && plan.settings.trusted.is_empty() => {
             "Set BETTER_AUTH_URL, so that its public keys are known."
         }
-        Kind::Hs256 if !settings.hs256.enabled => "Set AUTH_VERIFIER_HS256__ENABLED=true.",
-        Kind::Hs256 if settings.hs256_secret().is_none() => {
-            "Set BETTER_AUTH_SECRET to what it is signed with."
-        }
+        Kind::Hs256 if !plan.settings.hs256.enabled => "Set AUTH_VERIFIER_HS256__ENABLED=true.",
+        Kind::Hs256 if plan.hs256_secret().is_none() => "Set BETTER_AUTH_SECRET to what it is signed with.",
         Kind::AccessToken if !forms.jwt() => {
             let set = if forms == AccessTokenForms::Opaque { "both" } else { "jwt" };
             return Some(format!(
@@ -33,7 +31,7 @@ pub(crate) fn hint(kind: &Kind, settings: &Settings) -> Option<String> {
         }
         Kind::IdToken => "Send an API token (/token) or an access token instead.",
         Kind::LogoutToken | Kind::Verification => "Send an API token (/token) or the session cookie instead.",
-        Kind::Cache(Strategy::Jwt) if settings.cookie_cache.bearer == Switch::On => return None,
+        Kind::Cache(Strategy::Jwt) if plan.settings.cookie_cache.bearer == Switch::On => return None,
         Kind::Cache(Strategy::Jwt) => {
             "Send the session cookie beside it, or an API token instead; AUTH_VERIFIER_COOKIE_CACHE__BEARER=on accepts it by \
              itself, sign-out or not."
@@ -44,14 +42,14 @@ pub(crate) fn hint(kind: &Kind, settings: &Settings) -> Option<String> {
             "Set BETTER_AUTH_SECRET and AUTH_VERIFIER_SESSION__LOOKUP to have sessions looked up; for access tokens, \
              AUTH_VERIFIER_OAUTH__ACCESS_TOKENS=opaque."
         }
-        Kind::Bare if settings.session.bearer_tokens() != BearerTokens::Any && !forms.opaque() => {
+        Kind::Bare if plan.settings.session.bearer_tokens() != BearerTokens::Any && !forms.opaque() => {
             "Send it with its signature, as set-auth-token hands it out. (AUTH_VERIFIER_SESSION__DANGEROUS_UNSIGNED_BEARER=on \
              accepts it without: then whoever has read Better Auth's table, or a log, is let in as anybody in it.)"
         }
         Kind::Signed if !sessions => {
             "Set BETTER_AUTH_SECRET and AUTH_VERIFIER_SESSION__LOOKUP to have sessions looked up."
         }
-        Kind::Signed if settings.session.bearer_tokens() == BearerTokens::Off => {
+        Kind::Signed if plan.settings.session.bearer_tokens() == BearerTokens::Off => {
             "Set AUTH_VERIFIER_SESSION__BEARER=signed, or send it as a cookie."
         }
         Kind::Unknown => {

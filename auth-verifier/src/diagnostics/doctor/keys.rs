@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use chassis::settings::{ServiceUrl, SettingsError};
+use chassis::{
+    outbound::client::{self, Client},
+    settings::ServiceUrl,
+};
 use http::StatusCode;
 
 use super::{
@@ -12,12 +15,11 @@ use super::{
     better_auth::{distrusted, nameless},
 };
 use crate::{
-    better_auth::database::Tables,
+    better_auth::key_source::{self, KeySource},
+    credential::kind::Strategy,
     diagnostics::catalog::Catalog,
     jwt::keys::{Algorithm, KeySet, LeftOut, NO_ALGORITHM},
-    session::cookie_cache::Strategy,
-    settings::{CA_FILE, JwksSource, KeySource, Lookup, Settings},
-    verdict::key_source,
+    settings::{CA_FILE, JwksSource, Lookup, Plan},
 };
 
 const NAME: &str = "keys";
@@ -49,34 +51,42 @@ pub(super) async fn check(
     catalog: Option<&Catalog>,
     reached: bool,
     report: &mut Report,
-) -> Result<Vec<Known>, SettingsError> {
-    let settings = doctor.settings;
+) -> Vec<Known> {
+    let plan = doctor.plan;
     let mut known = Vec::new();
-    match settings.key_source() {
-        None => report.add(NAME, [without(settings)]),
-        Some(KeySource::Endpoint(url)) => {
-            let place = Place { name: url.clone(), trusted: None, variable: "AUTH_VERIFIER_JWKS_URL".into() };
-            known.extend(endpoint(doctor, &url, place, reached, report).await?);
-        }
-        Some(KeySource::File(path)) => {
-            let place = Place {
-                name: path.display().to_string(),
-                trusted: None,
-                variable: "AUTH_VERIFIER_JWKS__FILE".into(),
-            };
-            known.extend(file(settings, &path, place, report).await);
-        }
-        Some(KeySource::Table) => {
-            let tables = Tables::parse(&settings.tables)?;
-            let place = Place {
-                name: "Better Auth's table of keys".into(),
-                trusted: None,
-                variable: "AUTH_VERIFIER_JWKS__SOURCE=endpoint".into(),
-            };
-            // Why the database can't be asked was said there.
-            if let Some(catalog) = catalog {
-                match catalog.keys(&tables).await {
-                    Ok(bytes) => known.push(set(settings, &bytes, place, report)),
+    let own = plan.own.as_ref().map(|own| (None, own));
+    if own.is_none() {
+        report.add(NAME, [without(plan)]);
+    }
+    let trusted = plan.trusted.iter().enumerate().map(|(at, issuer)| (Some(at), issuer));
+    for (trusted, issuer) in own.into_iter().chain(trusted) {
+        let place = |name: String, own: &str, of_trusted: &str| Place {
+            name,
+            trusted,
+            variable: match trusted {
+                None => own.to_owned(),
+                Some(at) => format!("trusted[{at}].{of_trusted} in the file of AUTH_VERIFIER_CONFIG"),
+            },
+        };
+        match &issuer.source {
+            KeySource::Endpoint { url, trust, .. } => {
+                let place = place(url.clone(), "AUTH_VERIFIER_JWKS_URL", "jwks_url");
+                let client = client::trusting(trust, CONNECT);
+                known.extend(
+                    endpoint(doctor, &client, url, place, reached && trusted.is_none(), report).await,
+                );
+            }
+            KeySource::File(path) => {
+                let place = place(path.display().to_string(), "AUTH_VERIFIER_JWKS__FILE", "jwks_file");
+                known.extend(file(plan, path, place, report).await);
+            }
+            KeySource::Table => {
+                let name = "Better Auth's table of keys".to_owned();
+                let place = place(name, "AUTH_VERIFIER_JWKS__SOURCE=endpoint", "jwks_url");
+                // Why the database can't be asked was said there.
+                let Some(catalog) = catalog else { continue };
+                match catalog.keys(&plan.tables).await {
+                    Ok(bytes) => known.push(set(plan, &bytes, place, report)),
                     Err(error) => report.add(
                         NAME,
                         [Finding::Bad(
@@ -89,25 +99,11 @@ pub(super) async fn check(
             }
         }
     }
-    for (at, trusted) in settings.trusted.iter().enumerate() {
-        let place = |name: String, key: &str| Place {
-            name,
-            trusted: Some(at),
-            variable: format!("trusted[{at}].{key} in the file of AUTH_VERIFIER_CONFIG"),
-        };
-        if let Some(url) = &trusted.jwks_url {
-            let url = url.url().to_string();
-            known.extend(endpoint(doctor, &url, place(url.clone(), "jwks_url"), false, report).await?);
-        }
-        if let Some(path) = &trusted.jwks_file {
-            known.extend(file(settings, path, place(path.display().to_string(), "jwks_file"), report).await);
-        }
-    }
-    Ok(known)
+    known
 }
 
-fn without(settings: &Settings) -> Finding {
-    if settings.jwks.enabled {
+fn without(plan: &Plan) -> Finding {
+    if plan.settings.jwks.enabled {
         return Finding::Warning(
             "It is not set where Better Auth's public keys are, so tokens of its JWT plugin are not accepted.".to_owned(),
             "Set BETTER_AUTH_URL, or AUTH_VERIFIER_JWKS__ENABLED=false if that is meant.".to_owned(),
@@ -116,9 +112,9 @@ fn without(settings: &Settings) -> Finding {
     Finding::Good("Public keys are not used (AUTH_VERIFIER_JWKS__ENABLED=false).".to_owned())
 }
 
-async fn file(settings: &Settings, path: &Path, place: Place, report: &mut Report) -> Option<Known> {
+async fn file(plan: &Plan, path: &Path, place: Place, report: &mut Report) -> Option<Known> {
     match key_source::read(path.to_owned()).await {
-        Ok(bytes) => Some(set(settings, &bytes, place, report)),
+        Ok(bytes) => Some(set(plan, &bytes, place, report)),
         Err(error) => {
             let what = format!("The keys in {} can't be read: {error}.", place.name);
             report
@@ -128,17 +124,19 @@ async fn file(settings: &Settings, path: &Path, place: Place, report: &mut Repor
     }
 }
 
+/// `client` is for issuers other than Better Auth itself.
 async fn endpoint(
     doctor: &Doctor<'_>,
+    client: &Client,
     url: &str,
     place: Place,
     reached: bool,
     report: &mut Report,
-) -> Result<Option<Known>, SettingsError> {
-    let settings = doctor.settings;
+) -> Option<Known> {
+    let plan = doctor.plan;
     let asked = match place.trusted {
         None => doctor.get(url).await,
-        Some(at) => get(&settings.trusted[at].client(CONNECT)?, url).await,
+        Some(_) => get(client, url).await,
     };
     let answer = match asked {
         Ok(answer) => answer,
@@ -150,11 +148,11 @@ async fn endpoint(
                 format!("Set {} to where the keys are, as seen from here.", place.variable)
             };
             report.add(NAME, [Finding::Bad(what, set)]);
-            return Ok(None);
+            return None;
         }
     };
     if answer.status == StatusCode::OK && KeySet::read(&answer.body, None).is_ok() {
-        let wait = settings.jwks.timeout;
+        let wait = plan.settings.jwks.timeout;
         if answer.took > wait {
             report.add(
                 NAME,
@@ -167,7 +165,7 @@ async fn endpoint(
                 )],
             );
         }
-        return Ok(Some(set(settings, &answer.body, place, report)));
+        return Some(set(plan, &answer.body, place, report));
     }
     let what = match KeySet::read(&answer.body, None) {
         Err(error) if answer.status == StatusCode::OK && !answer.is_html() => format!("{url} {error}."),
@@ -180,12 +178,12 @@ async fn endpoint(
                 .to_owned()
         }
         None if answer.status.is_server_error() => nameless(&answer, &doctor.asked_as(url)).unwrap_or_default(),
-        None if reached && unneeded(settings, answer.status) => {
+        None if reached && unneeded(plan, answer.status) => {
             let set = "Whoever sends API tokens needs its JWT plugin (plugins: [jwt()]), and AUTH_VERIFIER_JWKS_URL where it has a \
                        jwksPath or remoteUrl; where nobody does, set AUTH_VERIFIER_JWKS__ENABLED=false, and they are no longer \
                        asked for.";
             report.add(NAME, [Finding::Warning(what, set.to_owned())]);
-            return Ok(None);
+            return None;
         }
         None if reached => format!(
             "Better Auth is there, but without keys: add its JWT plugin (plugins: [jwt()]); with jwksPath or remoteUrl, \
@@ -195,15 +193,15 @@ async fn endpoint(
         None => format!("Set {} to where the keys are.", place.variable),
     };
     report.add(NAME, [Finding::Bad(what, set)]);
-    Ok(None)
+    None
 }
 
 /// Whether a Better Auth without keys may be meant so: sessions are looked up, and nothing that is set needs a key.
-fn unneeded(settings: &Settings, status: StatusCode) -> bool {
-    let needed = settings.oauth.access_tokens.jwt()
-        || settings.cookie_cache.strategy == Some(Strategy::JwtJwks)
-        || settings.jwks.source == JwksSource::Endpoint;
-    status == StatusCode::NOT_FOUND && settings.lookup() != Lookup::Off && !needed
+fn unneeded(plan: &Plan, status: StatusCode) -> bool {
+    let needed = plan.settings.oauth.access_tokens.jwt()
+        || plan.settings.cookie_cache.strategy == Some(Strategy::JwtJwks)
+        || plan.settings.jwks.source == JwksSource::Endpoint;
+    status == StatusCode::NOT_FOUND && plan.lookup != Lookup::Off && !needed
 }
 
 /// A neighbour of `url` that answers with keys.
@@ -223,10 +221,10 @@ async fn elsewhere(doctor: &Doctor<'_>, url: &str) -> Option<String> {
 }
 
 /// Looks at the keys of a set, one by one.
-fn set(settings: &Settings, bytes: &Bytes, place: Place, report: &mut Report) -> Known {
+fn set(plan: &Plan, bytes: &Bytes, place: Place, report: &mut Report) -> Known {
     let Place { name, trusted, variable } = place;
     let mut known = Known { place: name, trusted, keys: Vec::new() };
-    let (set, left_out) = match KeySet::read(bytes, settings.jwks.rsa_algorithm) {
+    let (set, left_out) = match KeySet::read(bytes, plan.settings.jwks.rsa_algorithm) {
         Ok(read) => read,
         Err(error) => {
             let set = format!("Set {variable} to a JWK set.");

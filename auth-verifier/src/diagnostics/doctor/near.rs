@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use url::{Host, Url};
 
 use super::Finding;
-use crate::{jwt::claims::Said, rejection::Claimed};
+use crate::{loose::Loose, rejection::Untrusted};
 
 /// The longest name that is handed on to be copied, in bytes.
 const VALUE_BYTES_MAX: usize = 200;
@@ -14,7 +14,7 @@ const VALUE_BYTES_MAX: usize = 200;
 /// `BETTER_AUTH_URL`.
 pub(super) fn party(
     what: &str,
-    claim: &Said,
+    claim: &Loose,
     expected: &[String],
     variable: &str,
     listed: bool,
@@ -22,7 +22,7 @@ pub(super) fn party(
 ) -> Finding {
     let found = claim.names().unwrap_or_default();
     if let Some(good) = found.iter().find(|found| expected.contains(found)) {
-        return Finding::Good(format!("Its {what} is {}, as expected.", Claimed::new(good)));
+        return Finding::Good(format!("Its {what} is {}, as expected.", Untrusted::new(good)));
     }
     let Some(first) = found.first() else {
         debug_assert!(must, "what may be left out is not looked at");
@@ -33,7 +33,7 @@ pub(super) fn party(
         );
     };
     let near = found.iter().find_map(|found| Some((&**found, nearest(found, expected)?)));
-    let claimed = Claimed::new(near.as_ref().map_or(first, |(found, _)| found));
+    let claimed = Untrusted::new(near.as_ref().map_or(first, |(found, _)| found));
     let what = match &near {
         Some((_, (meant, difference))) => {
             format!("Its {what} is {claimed}, which is {meant} but for {difference}.")
@@ -135,9 +135,9 @@ mod tests {
     #[test]
     fn a_claim_that_is_not_expected_tells_what_to_set() {
         let listed = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let text = |name: &str| Said::Text(name.to_owned());
-        let texts = |names: &[&str]| Said::Texts(listed(names));
-        let check = |claim: Said, expected: &[&str], was_listed: bool, what: &str, set: &str| {
+        let text = |name: &str| Loose::Text(name.to_owned());
+        let texts = |names: &[&str]| Loose::Texts(listed(names));
+        let check = |claim: Loose, expected: &[&str], was_listed: bool, what: &str, set: &str| {
             let finding = party("issuer", &claim, &listed(expected), "NAME", was_listed, true);
             let (Finding::Bad(told, advice) | Finding::Warning(told, advice)) = &finding else {
                 panic!("{finding:?}")
@@ -152,7 +152,7 @@ mod tests {
         check(texts(&["x", "http://a.test:1"]), a, false, "but for the port", "NAME=http://a.test:1.");
         check(text("tasks"), a, false, "\"tasks\", not http://a.test", "NAME=tasks.");
         check(text("tasks"), &[], false, "none is accepted", "NAME=tasks.");
-        check(Said::Nothing, a, false, "names no issuer", "");
+        check(Loose::Nothing, a, false, "names no issuer", "");
         check(texts(&[]), a, false, "names no issuer", "");
         check(text("a\n\u{1b}[31m'; rm"), a, false, r"\n\u{1b}", "Set NAME to that");
         let good = party("issuer", &texts(&["x", "http://a.test"]), &listed(a), "NAME", false, true);

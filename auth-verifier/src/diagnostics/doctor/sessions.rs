@@ -1,18 +1,15 @@
 //! Does Better Auth itself say of a session what its table, or whoever asks it, says?
 
-use chassis::json;
+use chassis::{clock::UnixSeconds, json};
 use http::{Request, StatusCode, header};
 
 use super::{Doctor, Finding, Report};
 use crate::{
-    better_auth::{
-        database::Tables,
-        lookups::{
-            answered::{self, Odd},
-            compared::CURE,
-            http::signed_cookie,
-            pauses,
-        },
+    better_auth::lookups::{
+        answered::{self, Odd},
+        compared::CURE,
+        http::signed_cookie,
+        pauses,
     },
     diagnostics::catalog::Catalog,
     person::Person,
@@ -28,12 +25,11 @@ const NAME: &str = "sessions";
 pub(super) async fn check(
     doctor: &Doctor<'_>,
     catalog: Option<&Catalog>,
-    tables: &Tables,
     reached: bool,
     report: &mut Report,
 ) {
-    let Some(catalog) = catalog.filter(|_| doctor.settings.lookup() == Lookup::Database) else { return };
-    let finding = match catalog.living_session(tables).await {
+    let Some(catalog) = catalog.filter(|_| doctor.plan.lookup == Lookup::Database) else { return };
+    let finding = match catalog.living_session(&doctor.plan.tables).await {
         // Why the table can't be read was said there.
         Err(_) => return,
         Ok(None) => Finding::Warning(
@@ -62,8 +58,8 @@ pub(super) async fn check(
 /// What is to be said of a session that somebody has pasted and that was judged so, besides the verdict; `None` if
 /// Better Auth says nothing else.
 pub(super) async fn judged(doctor: &Doctor<'_>, value: &str, verdict: &Verdict) -> Option<Finding> {
-    let secrets = doctor.settings.secrets().ok()??;
-    let token = SigningKey::new(secrets.current()).open(value)?;
+    let secrets = doctor.plan.secrets.as_ref()?;
+    let token = SigningKey::new(secrets.current()).verify(value)?;
     if let Verdict::Unavailable(Unavailable::Limited(_)) = verdict {
         return Some(Finding::Bad(
             "Better Auth answers 429 Too Many Requests.".to_owned(),
@@ -73,7 +69,7 @@ pub(super) async fn judged(doctor: &Doctor<'_>, value: &str, verdict: &Verdict) 
     let gone = matches!(verdict, Verdict::Rejected(rejection) if *rejection.reason() == Rejection::NoSession);
     let known = matches!(verdict, Verdict::Known(_));
     let unknown = matches!(verdict, Verdict::Unavailable(Unavailable::Sessions));
-    let tables = doctor.settings.lookup() == Lookup::Database;
+    let tables = doctor.plan.lookup == Lookup::Database;
     if !(gone || known || unknown) || (known && !tables) {
         return None;
     }
@@ -104,12 +100,12 @@ fn told(odd: &Odd) -> String {
 
 /// What Better Auth says of a session; `None` where it can't be asked. The question changes nothing.
 async fn ask(doctor: &Doctor<'_>, token: &SessionToken) -> Option<Result<Option<Person>, Odd>> {
-    let settings = doctor.settings;
-    let secrets = settings.secrets().ok()??;
-    let url = format!("{}?disableCookieCache=true&disableRefresh=true", settings.get_session_url()?);
-    let cookie = signed_cookie(&SigningKey::new(secrets.current()), &settings.cookie_names(), token);
+    let plan = doctor.plan;
+    let secrets = plan.secrets.as_ref()?;
+    let url = format!("{}?disableCookieCache=true&disableRefresh=true", plan.get_session_url.as_ref()?);
+    let cookie = signed_cookie(&SigningKey::new(secrets.current()), &plan.cookies.names, token);
     let request = Request::get(&url).header(header::COOKIE, cookie);
     let answer = doctor.ask(&url, request, "").await.ok()?;
     let is_json = answer.status == StatusCode::OK && json::Raw::parse(&answer.body).is_ok();
-    is_json.then(|| answered::read(&answer.body, token, 0))
+    is_json.then(|| answered::read(&answer.body, token, UnixSeconds(0)))
 }

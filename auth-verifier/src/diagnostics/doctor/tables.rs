@@ -1,29 +1,23 @@
 //! Are Better Auth's tables there, called and written as the settings say, and may we read them?
 
-use chassis::{
-    outbound::database::{ConnectError, Dsn, is_distrust},
-    settings::SettingsError,
-};
+use chassis::outbound::database::{ConnectError, is_distrust};
 use tokio_postgres::error::SqlState;
 
 use super::{Doctor, Finding, Report, clock};
 use crate::{
-    better_auth::database::{Model, Tables},
+    better_auth::database::tables::{Columns, Model, Reads, Tables},
     diagnostics::catalog::{Catalog, Column},
-    settings::{Columns, DATABASE, Reads, Settings},
+    settings::{DATABASE, Plan},
 };
 
 const NAME: &str = "tables";
 
 /// Looks around in the database, if anything is read there; gives the connection to others who have a question.
-pub(super) async fn check(
-    doctor: &Doctor<'_>,
-    report: &mut Report,
-) -> Result<Option<Catalog>, SettingsError> {
-    let settings = doctor.settings;
-    let reads = settings.reads();
-    if !reads.any() {
-        if settings.database.url.is_some() {
+pub(super) async fn check(doctor: &Doctor<'_>, report: &mut Report) -> Option<Catalog> {
+    let plan = doctor.plan;
+    let (reads, tables) = (plan.reads, &plan.tables);
+    let Some(config) = &plan.database else {
+        if plan.settings.database.url.is_some() {
             report.add(
                 NAME,
                 [Finding::Warning(
@@ -32,27 +26,26 @@ pub(super) async fn check(
                 )],
             );
         }
-        return Ok(None);
-    }
-    let (dsn, tables) = (Dsn::parse(&settings.database, &DATABASE)?, Tables::parse(&settings.tables)?);
-    let catalog = match Catalog::open(&dsn, settings).await {
+        return None;
+    };
+    let catalog = match Catalog::open(config).await {
         Ok(catalog) => catalog,
         Err(error) => {
             report.add("database", [Finding::Bad(format!("It can't be reached: {error}."), advice(&error))]);
-            return Ok(None);
+            return None;
         }
     };
     report.add("database", [Finding::Good("It is there, and lets us in.".to_owned())]);
     if let Ok(ahead_secs) = catalog.clock_ahead_secs().await {
-        report.add("clock", [clock::judge("The database's", ahead_secs, settings.leeway)]);
+        report.add("clock", [clock::judge("The database's", ahead_secs, plan.settings.leeway)]);
     }
     if let Err(error) = catalog.time_zone().await {
         let set = "Set AUTH_VERIFIER_TABLES__TIME_ZONE to the name of a time zone, such as UTC.";
         report.add(NAME, [Finding::Bad(format!("The time zone is none: {error}."), set.to_owned())]);
-        return Ok(Some(catalog));
+        return Some(catalog);
     }
     let findings = match catalog.columns(tables.schema().text()).await {
-        Ok(columns) => judge(&columns, &tables, settings, reads),
+        Ok(columns) => judge(&columns, tables, plan, reads),
         Err(error) => {
             let set = "The statements are tried as they are.".to_owned();
             vec![Finding::Warning(format!("What tables there are can't be seen: {error}."), set)]
@@ -63,7 +56,7 @@ pub(super) async fn check(
     if !explained {
         report.add(
             NAME,
-            [match catalog.ask(&tables, reads).await {
+            [match catalog.ask(tables, reads).await {
                 Ok(()) => Finding::Good("Everything that is asked of the tables has an answer.".to_owned()),
                 Err((model, error)) => Finding::Bad(
                     format!("A question about {} has no answer: {error}.", tables.table(model)),
@@ -72,7 +65,7 @@ pub(super) async fn check(
             }],
         );
     }
-    Ok(Some(catalog))
+    Some(catalog)
 }
 
 /// What to do about a database that can't be reached.
@@ -125,7 +118,7 @@ fn plain(name: &str) -> String {
 }
 
 /// Compares what is there with what is read.
-fn judge(columns: &[Column], tables: &Tables, settings: &Settings, reads: Reads) -> Vec<Finding> {
+fn judge(columns: &[Column], tables: &Tables, plan: &Plan, reads: Reads) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut there = Vec::new();
     for model in Model::ALL.into_iter().filter(|model| model.is_read(reads)) {
@@ -141,9 +134,9 @@ fn judge(columns: &[Column], tables: &Tables, settings: &Settings, reads: Reads)
             there.push((model, own));
         }
     }
-    findings.extend(spelling(&there, tables, settings, reads));
+    findings.extend(spelling(&there, tables, plan, reads));
     for (model, own) in &there {
-        findings.extend(readable(own, tables, *model, settings, reads));
+        findings.extend(readable(own, tables, *model, plan, reads));
     }
     findings
 }
@@ -229,13 +222,8 @@ fn fields(model: Model, reads: Reads) -> impl Iterator<Item = (&'static str, boo
 }
 
 /// Columns that are not there as they are written, and perhaps are otherwise.
-fn spelling(
-    there: &[(Model, Vec<&Column>)],
-    tables: &Tables,
-    settings: &Settings,
-    reads: Reads,
-) -> Vec<Finding> {
-    let other = match settings.tables.columns {
+fn spelling(there: &[(Model, Vec<&Column>)], tables: &Tables, plan: &Plan, reads: Reads) -> Vec<Finding> {
+    let other = match plan.settings.tables.columns {
         Columns::Camel => Columns::Snake,
         Columns::Snake => Columns::Camel,
     };
@@ -287,13 +275,7 @@ fn spelling(
 }
 
 /// What of a table may not be read, and how what may is understood.
-fn readable(
-    own: &[&Column],
-    tables: &Tables,
-    model: Model,
-    settings: &Settings,
-    reads: Reads,
-) -> Vec<Finding> {
+fn readable(own: &[&Column], tables: &Tables, model: Model, plan: &Plan, reads: Reads) -> Vec<Finding> {
     let mut findings = Vec::new();
     let table = tables.table(model);
     let read: Vec<(&str, &Column)> = fields(model, reads)
@@ -329,7 +311,7 @@ fn readable(
         findings.push(Finding::Good(format!(
             "{} of {table} has no time zone, and is taken for {} (AUTH_VERIFIER_TABLES__TIME_ZONE).",
             zoneless.join(", "),
-            settings.tables.time_zone,
+            plan.settings.tables.time_zone,
         )));
     }
     if model == Model::User {

@@ -1,5 +1,7 @@
 //! The signature algorithms that tokens may be signed with.
 
+use crate::{credential::jws::Jws, rejection::Rejection};
+
 /// A signature algorithm (RFC 7518 §3.1, RFC 8037, RFC 9864).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the registry's")]
@@ -18,6 +20,11 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// The algorithm that a token's header names. It must also be the one of the key that verifies it.
+    pub(crate) fn of(jws: &Jws<'_>) -> Result<Self, Rejection> {
+        Self::named(jws.alg()).ok_or_else(|| jws.unaccepted())
+    }
+
     /// By its name in a header or a key.
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {

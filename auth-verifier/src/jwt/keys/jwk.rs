@@ -2,6 +2,7 @@
 
 use aws_lc_rs::{
     digest::{Context, SHA256},
+    hmac,
     signature::{ECDSA_P521_SHA512_FIXED, UnparsedPublicKey},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -9,6 +10,7 @@ use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 
 use super::Algorithm;
+use crate::{credential::jws::Jws, rejection::Rejection};
 
 /// RSA moduli that we verify with, in bytes: 2048 to 8192 bits.
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
@@ -29,6 +31,8 @@ pub struct Key {
 pub struct Fingerprint([u8; 32]);
 
 enum Material {
+    /// Its inner and outer pads are hashed once, when the key is made.
+    Hmac(hmac::Key),
     Library(jsonwebtoken::Algorithm, DecodingKey),
     P521(UnparsedPublicKey<Vec<u8>>),
 }
@@ -37,8 +41,7 @@ impl Key {
     /// The shared secret: raw UTF-8 bytes, never base64, as Better Auth uses it.
     pub fn hs256(secret: impl AsRef<[u8]>) -> Self {
         let secret = secret.as_ref();
-        let key = DecodingKey::from_secret(secret);
-        let material = Material::Library(jsonwebtoken::Algorithm::HS256, key);
+        let material = Material::Hmac(hmac::Key::new(hmac::HMAC_SHA256, secret));
         Self { algorithm: Algorithm::Hs256, material, fingerprint: Fingerprint::of(&[b"HS256", secret]) }
     }
 
@@ -52,9 +55,24 @@ impl Key {
         self.fingerprint
     }
 
+    /// Verifies the signature of `jws`. The key says which algorithm it is for, not the token.
+    pub fn verify(&self, jws: &Jws<'_>) -> Result<(), Rejection> {
+        if Algorithm::of(jws)? != self.algorithm {
+            return Err(Rejection::KeyMismatch(self.algorithm.name()));
+        }
+        if self.verifies(jws.signing_input(), jws.signature()) { Ok(()) } else { Err(Rejection::Signature) }
+    }
+
     /// Whether `signature` (base64url, unpadded) is this key's over `message`.
     pub fn verifies(&self, message: &[u8], signature: &str) -> bool {
         match &self.material {
+            Material::Hmac(key) => {
+                let mut mac = [0; 64];
+                // One of another length than 32 bytes is not equal.
+                BASE64_URL_SAFE_NO_PAD
+                    .decode_slice(signature, &mut mac)
+                    .is_ok_and(|length| hmac::verify(key, message, &mac[..length]).is_ok())
+            }
             Material::Library(algorithm, key) => {
                 jsonwebtoken::crypto::verify(signature, message, key, *algorithm).unwrap_or(false)
             }

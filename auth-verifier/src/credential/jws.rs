@@ -1,20 +1,15 @@
-//! A JWS in its compact form (RFC 7515 §7.1), its header read strictly.
+//! A JWS in its compact form (RFC 7515 §7.1), with its header read strictly. Nothing is verified here.
 //!
-//! The signature is jsonwebtoken's work; the header is ours: the library lets `crit` pass, and can't read the header of
-//! an ES512 or `Ed25519` token at all.
-
-use std::sync::Arc;
+//! jsonwebtoken verifies signatures, but its header type ignores `crit`, and can't read the header of an ES512 or
+//! `Ed25519` token.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chassis::json;
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
-use crate::{
-    jwt::keys::{Algorithm, Key, Keys},
-    rejection::{Claimed, Rejection, Unverified},
-};
+use crate::rejection::{Rejection, Untrusted};
 
-/// The parts, of which nothing is verified yet.
+/// A JWS taken apart, not verified yet.
 pub struct Jws<'a> {
     header: Header,
     signed: &'a str,
@@ -23,7 +18,7 @@ pub struct Jws<'a> {
 }
 
 impl<'a> Jws<'a> {
-    /// Takes a token apart.
+    /// Takes a token apart and reads its header.
     pub fn parse(token: &'a str) -> Result<Self, Rejection> {
         let three = Rejection::Malformed("it does not have three parts");
         let (signed, signature) = token.rsplit_once('.').ok_or(three.clone())?;
@@ -35,17 +30,17 @@ impl<'a> Jws<'a> {
         Ok(Self { header, signed, payload, signature })
     }
 
-    /// What the token says it is signed with.
+    /// The algorithm that its header names (`alg`).
     pub fn alg(&self) -> &str {
         &self.header.alg
     }
 
-    /// Which key it says it is signed with.
+    /// The id of the key that its header names (`kid`).
     pub fn kid(&self) -> Option<&str> {
         self.header.kid.as_deref()
     }
 
-    /// What it says it is. An error where the header has a member that changes what the token means.
+    /// Its type (`typ`). An error where the header has a member that changes what the token means.
     pub fn typ(&self) -> Result<Option<&str>, Rejection> {
         let Header { crit, b64, zip, cty, .. } = &self.header;
         let odd = [("crit", crit), ("b64", b64), ("zip", zip), ("cty", cty)];
@@ -55,35 +50,24 @@ impl<'a> Jws<'a> {
         }
     }
 
-    /// The algorithm, if it is one that is known.
-    pub fn algorithm(&self) -> Result<Algorithm, Rejection> {
-        Algorithm::named(self.alg()).ok_or_else(|| self.unaccepted())
+    /// The rejection of a token whose algorithm is not accepted.
+    pub(crate) fn unaccepted(&self) -> Rejection {
+        Rejection::Algorithm(Untrusted::new(self.alg()))
     }
 
-    /// The algorithm is not accepted.
-    pub fn unaccepted(&self) -> Rejection {
-        Rejection::Algorithm(Claimed::new(self.alg()))
-    }
-
-    /// The claims, which may be read before the signature was checked, and must not be believed before.
+    /// Its payload. To be believed only once the signature was verified.
     pub fn claims<T: for<'de> Deserialize<'de>>(&self) -> Result<T, Rejection> {
         json::object(&decode(self.payload)?).ok_or(Rejection::Malformed("its claims"))
     }
 
-    /// The key that the token names, if its signature is that key's.
-    pub async fn verify(&self, keys: &Keys) -> Result<Arc<Key>, Unverified> {
-        self.algorithm()?;
-        let key = keys.find(self.kid().ok_or(Rejection::NoKeyId)?).await?;
-        self.verify_by(&key)?;
-        Ok(key)
+    /// The bytes that are signed (RFC 7515 §5.1).
+    pub fn signing_input(&self) -> &'a [u8] {
+        self.signed.as_bytes()
     }
 
-    /// Whether its signature is that key's. The key says which algorithm it is for, not the token.
-    pub fn verify_by(&self, key: &Key) -> Result<(), Rejection> {
-        if self.algorithm()? != key.algorithm() {
-            return Err(Rejection::KeyMismatch(key.algorithm().name()));
-        }
-        if key.verifies(self.signed.as_bytes(), self.signature) { Ok(()) } else { Err(Rejection::Signature) }
+    /// The signature, in base64url.
+    pub fn signature(&self) -> &'a str {
+        self.signature
     }
 }
 

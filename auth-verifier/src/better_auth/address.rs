@@ -1,94 +1,86 @@
-//! As whom Better Auth is asked: by its own name, wherever it is asked.
+//! The name by which Better Auth is asked: its public one, wherever it is reached.
 //!
-//! One that knows itself by several names (`baseURL: { allowedHosts: […] }`) answers by none but those, and its keys neither.
+//! One that knows itself by several names (`baseURL: { allowedHosts: […] }`) answers to no other, not even with its keys.
 
 use std::time::Duration;
 
 use chassis::{
-    outbound::client::{self, Client},
-    settings::{ServiceUrl, SettingsError},
+    outbound::client::{self, Client, Trust},
+    settings::ServiceUrl,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Authority};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use url::{Position, Url};
-
-use super::{Settings, Trusted, api_path};
-
-/// Who vouches for Better Auth.
-pub(crate) const CA_FILE: &str = "AUTH_VERIFIER_BETTER_AUTH__CA_FILE";
 
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-impl Settings {
-    /// The headers that say as whom Better Auth is asked at `url`: none where that is its own address.
-    pub fn address_headers(&self, url: &str) -> HeaderMap {
+/// The path of Better Auth's API where its base URL has none (`packages/better-auth/src/utils/url.ts`, `withPath`).
+const API_PATH: &str = "/api/auth";
+
+/// How Better Auth is reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Address {
+    /// Its base URL, as the browser knows it.
+    pub(crate) public: Option<ServiceUrl>,
+    /// The `Host` that it is asked with, where that is set apart.
+    pub(crate) host: Option<HeaderValue>,
+    /// The certificates that vouch for it.
+    pub(crate) trust: Trust,
+}
+
+impl Address {
+    /// The URL of `path` in its API, where its base URL is known.
+    pub(crate) fn api(&self, path: &str) -> Option<String> {
+        self.public.as_ref().map(|base| base.join(&format!("{}{path}", api_path(base))))
+    }
+
+    /// The headers by which a request to `url` names it; none where `url` is its own address.
+    pub(crate) fn headers(&self, url: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        let stated = self.better_auth.host.as_ref();
-        let Some(host) = stated.cloned().or_else(|| self.public_host(url)) else { return headers };
+        let Some(host) = self.host.clone().or_else(|| self.public_host(url)) else { return headers };
         headers.insert(header::HOST, host);
-        // As any proxy would: what it is called for the browser, its cookies too, hangs on that.
-        if let Some(public) = &self.better_auth.url {
+        // As any proxy would: the names of its cookies depend on it, too.
+        if let Some(public) = &self.public {
             let https = public.url().scheme() == "https";
             headers.insert(PROTO, HeaderValue::from_static(if https { "https" } else { "http" }));
         }
         headers
     }
 
-    /// The host of `BETTER_AUTH_URL`, where `url` is the same path at another address: the same Better Auth, asked from
-    /// within. Another path may be anybody's.
+    /// The host of the base URL, where `url` is the same path at another address: the same Better Auth, asked from within.
+    /// Another path may be anybody's.
     fn public_host(&self, url: &str) -> Option<HeaderValue> {
-        let public = self.better_auth.url.as_ref()?;
-        let api = Url::parse(&public.join(api_path(public))).ok()?;
+        let public = self.public.as_ref()?;
+        let api = Url::parse(&self.api("")?).ok()?;
         let asked = Url::parse(url).ok()?;
         let below = asked.path().strip_prefix(api.path().trim_end_matches('/'))?;
         let elsewhere = asked.origin() != api.origin() && below.starts_with('/');
-        elsewhere.then(|| HeaderValue::from_str(authority(public)).ok()).flatten()
+        // Host and port, the port only where it must be said.
+        let host = &public.url()[Position::BeforeHost..Position::AfterPort];
+        elsewhere.then(|| HeaderValue::from_str(host).ok()).flatten()
     }
 
-    /// A client for Better Auth, whose connections must stand within `connect`.
-    pub fn client(&self, connect: Duration) -> Result<Client, SettingsError> {
-        let client = client::trusting(self.better_auth.ca_file.as_deref(), connect);
-        client.map_err(|why| SettingsError::new(CA_FILE, why))
-    }
-
-    pub(super) fn check_address(&self) -> Result<(), SettingsError> {
-        let Some(file) = &self.better_auth.ca_file else { return Ok(()) };
-        client::roots(file).map(drop).map_err(|why| SettingsError::new(CA_FILE, why))
+    /// A client for it, whose connections must stand within `connect`.
+    pub(crate) fn client(&self, connect: Duration) -> Client {
+        client::trusting(&self.trust, connect)
     }
 }
 
-impl Trusted {
-    /// A client for its keys.
-    pub fn client(&self, connect: Duration) -> Result<Client, SettingsError> {
-        let client = client::trusting(self.ca_file.as_deref(), connect);
-        client.map_err(|why| SettingsError::new("AUTH_VERIFIER_CONFIG: trusted[].ca_file", why))
+/// The path between a base URL and its API: none, if the URL has a path of its own.
+fn api_path(base: &ServiceUrl) -> &'static str {
+    match base.url().path() {
+        "" | "/" => API_PATH,
+        _ => "",
     }
-}
-
-/// Host and port, the port only where it must be said.
-fn authority(url: &ServiceUrl) -> &str {
-    &url.url()[Position::BeforeHost..Position::AfterPort]
-}
-
-/// `None` where it is left empty.
-pub(super) fn host<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<HeaderValue>, D::Error> {
-    let text: String = serde::Deserialize::deserialize(from)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let plain = text.parse::<Authority>().ok().filter(|_| !text.contains('@'));
-    let value = plain.and_then(|_| HeaderValue::from_str(&text).ok());
-    value
-        .map(Some)
-        .ok_or_else(|| serde::de::Error::custom("must be a host, such as app.example.com or localhost:3000"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Plan, Settings};
 
     const SECRET: (&str, &str) = ("BETTER_AUTH_SECRET", "k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn");
 
-    fn load(variables: &[(&str, &str)]) -> Result<Settings, String> {
+    fn load(variables: &[(&str, &str)]) -> Result<Plan, String> {
         let variables = variables.iter().chain([&SECRET]).copied().collect();
         chassis::settings::load::<Settings>(&variables).map_err(|error| error.to_string())
     }
@@ -116,7 +108,7 @@ mod tests {
                 Some(("b.test:8443", "https")),
             ),
         ] {
-            let headers = load(variables).unwrap().address_headers(asked);
+            let headers = load(variables).unwrap().better_auth.headers(asked);
             let told = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
             let found = told(&header::HOST).zip(told(&PROTO));
             let want = want.map(|(host, proto): (&str, &str)| (host.to_owned(), proto.to_owned()));

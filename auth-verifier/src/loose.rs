@@ -1,16 +1,16 @@
-//! What a claim says that may be of any type.
+//! A JSON value whose type nobody can rely on, such as a claim that an application fills in.
 
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
 };
 
-/// How many levels of lists and objects such a claim may have, itself included.
+/// How many levels of lists and objects such a value may have, itself included.
 const LEVELS_MAX: usize = 8;
 
 /// Text, texts, a truth, or something of which nothing is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum Loose {
     /// It isn't there, or none of the others.
     #[default]
     Nothing,
@@ -24,7 +24,7 @@ pub(crate) enum Said {
     Object,
 }
 
-impl Said {
+impl Loose {
     /// The text, if it is one.
     pub(crate) fn text(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
@@ -50,7 +50,7 @@ impl Said {
     }
 }
 
-impl<'de> Deserialize<'de> for Said {
+impl<'de> Deserialize<'de> for Loose {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         Levels(LEVELS_MAX).deserialize(from)
     }
@@ -67,62 +67,62 @@ impl Levels {
 }
 
 impl<'de> DeserializeSeed<'de> for Levels {
-    type Value = Said;
+    type Value = Loose;
 
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Said, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Loose, D::Error> {
         from.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Levels {
-    type Value = Said;
+    type Value = Loose;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("any value")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Said, E> {
-        Ok(Said::Nothing)
+    fn visit_unit<E: Error>(self) -> Result<Loose, E> {
+        Ok(Loose::Nothing)
     }
 
-    fn visit_bool<E: Error>(self, truth: bool) -> Result<Said, E> {
-        Ok(Said::Truth(truth))
+    fn visit_bool<E: Error>(self, truth: bool) -> Result<Loose, E> {
+        Ok(Loose::Truth(truth))
     }
 
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Said, E> {
-        Ok(Said::Nothing)
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Loose, E> {
+        Ok(Loose::Nothing)
     }
 
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Said, E> {
-        Ok(Said::Nothing)
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Loose, E> {
+        Ok(Loose::Nothing)
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Said, E> {
-        Ok(Said::Nothing)
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Loose, E> {
+        Ok(Loose::Nothing)
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Said, E> {
-        Ok(Said::Text(text.to_owned()))
+    fn visit_str<E: Error>(self, text: &str) -> Result<Loose, E> {
+        Ok(Loose::Text(text.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Said, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Loose, A::Error> {
         let below = self.below()?;
         let mut texts = Some(Vec::new());
         while let Some(item) = items.next_element_seed(below)? {
             match (&mut texts, item) {
-                (Some(texts), Said::Text(text)) => texts.push(text),
+                (Some(texts), Loose::Text(text)) => texts.push(text),
                 _ => texts = None,
             }
         }
-        Ok(texts.map_or(Said::Nothing, Said::Texts))
+        Ok(texts.map_or(Loose::Nothing, Loose::Texts))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Said, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Loose, A::Error> {
         let below = self.below()?;
         while members.next_key::<serde::de::IgnoredAny>()?.is_some() {
             members.next_value_seed(below)?;
         }
-        Ok(Said::Object)
+        Ok(Loose::Object)
     }
 }
 
@@ -132,27 +132,27 @@ mod tests {
 
     use super::*;
 
-    fn said(value: &str) -> Option<Said> {
+    fn said(value: &str) -> Option<Loose> {
         #[derive(Deserialize)]
         struct Claims {
             #[serde(default)]
-            claim: Said,
+            claim: Loose,
         }
         json::object(format!(r#"{{"claim":{value}}}"#).as_bytes()).map(|Claims { claim }| claim)
     }
 
     #[test]
     fn what_is_neither_text_nor_truth_nor_an_object_says_nothing() {
-        assert_eq!(said(r#""a\n""#), Some(Said::Text("a\n".into())));
-        assert_eq!(said(r#"["a","b"]"#), Some(Said::Texts(vec!["a".into(), "b".into()])));
-        assert_eq!(said("[]"), Some(Said::Texts(Vec::new())));
-        assert_eq!(said("true"), Some(Said::Truth(true)));
-        assert_eq!(said("false"), Some(Said::Truth(false)));
+        assert_eq!(said(r#""a\n""#), Some(Loose::Text("a\n".into())));
+        assert_eq!(said(r#"["a","b"]"#), Some(Loose::Texts(vec!["a".into(), "b".into()])));
+        assert_eq!(said("[]"), Some(Loose::Texts(Vec::new())));
+        assert_eq!(said("true"), Some(Loose::Truth(true)));
+        assert_eq!(said("false"), Some(Loose::Truth(false)));
         for object in ["{}", r#"{"a":"b"}"#] {
-            assert_eq!(said(object), Some(Said::Object), "{object}");
+            assert_eq!(said(object), Some(Loose::Object), "{object}");
         }
         for nothing in ["null", "-1", "1", "1.5", r#"["a",1]"#, r#"[["a"]]"#, r#"[1,"a"]"#, "[{}]"] {
-            assert_eq!(said(nothing), Some(Said::Nothing), "{nothing}");
+            assert_eq!(said(nothing), Some(Loose::Nothing), "{nothing}");
         }
     }
 
@@ -161,7 +161,7 @@ mod tests {
         for name in
             ["$serde_json::private::RawValue", "$serde_json::private::Number", "$__toml_private_datetime"]
         {
-            assert_eq!(said(&format!(r#"{{"{name}":"\"a@b\""}}"#)), Some(Said::Object), "{name}");
+            assert_eq!(said(&format!(r#"{{"{name}":"\"a@b\""}}"#)), Some(Loose::Object), "{name}");
         }
     }
 

@@ -1,0 +1,92 @@
+//! The order of the modules, held by a test: what is checked is below what checks it, settings stand above what they
+//! configure, and what explains things to people is above all of it.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The modules, in the order of `lib.rs`. Those of one line may not import each other, unless they stand in that order.
+const LAYERS: [&str; 14] = [
+    "loose",
+    "person",
+    "rejection",
+    "secrets",
+    "cache",
+    "credential",
+    "jwt",
+    "session",
+    "better_auth",
+    "verdict",
+    "transport",
+    "settings",
+    "build",
+    "diagnostics",
+];
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    files.into_iter().chain(folders.iter().flat_map(|folder| self::files(folder))).collect()
+}
+
+/// The top-level modules that a file names by `crate::`, less what only its tests use.
+fn imported(text: &str) -> BTreeSet<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let code: String = code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+    let mut names = BTreeSet::new();
+    for (_, rest) in code.match_indices("crate::").map(|(at, _)| code.split_at(at + "crate::".len())) {
+        let word =
+            |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+        let Some(group) = rest.strip_prefix('{') else {
+            names.insert(word(rest));
+            continue;
+        };
+        let mut depth = 0_usize;
+        let mut start = true;
+        for (at, letter) in group.char_indices() {
+            match letter {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => start = true,
+                letter if start && !letter.is_whitespace() => {
+                    names.insert(word(&group[at..]));
+                    start = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn no_module_imports_one_above_it() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let layer = |name: &str| LAYERS.iter().position(|known| *known == name);
+    let mut seen = BTreeSet::new();
+    for file in files(&src) {
+        let path = file.strip_prefix(&src).unwrap();
+        let module = path.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        if ["lib", "main", "cli", "layers"].contains(&module) {
+            continue;
+        }
+        let own = layer(module).unwrap_or_else(|| panic!("{module} has no layer"));
+        seen.insert(module.to_owned());
+        for name in imported(&fs::read_to_string(&file).unwrap()) {
+            let other = layer(&name).unwrap_or_else(|| panic!("{}: {name} has no layer", path.display()));
+            assert!(other <= own, "{} imports {name}, which stands above it", path.display());
+        }
+    }
+    assert_eq!(seen.len(), LAYERS.len(), "{seen:?}");
+}
+
+#[test]
+fn imports_are_found_in_every_form() {
+    let found = imported(
+        "use crate::{\n    jwt::{claims, keys::{Key}},\n    person::Person, // crate::cli\n};\nfn f() { crate::secrets::checked() }\n#[cfg(test)]\nuse crate::cli;",
+    );
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["jwt", "person", "secrets"]);
+}
