@@ -20,7 +20,7 @@ use crate::{
     },
     settings::{CacheForm, Issuer, Lookup, Plan},
     verdict::{
-        Verifier,
+        Known, Verifier,
         assertion::Signer,
         opaque_token::OpaqueTokens,
         revocation::{Revocation, Revocations},
@@ -84,6 +84,7 @@ impl Plan {
             authorities: own.into_iter().chain(trusted).collect(),
             credential_cookies: self.credential_cookies.clone(),
             clock,
+            known: Known::default(),
         })
     }
 

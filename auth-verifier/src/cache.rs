@@ -1,14 +1,18 @@
 //! Caches of what was found out about credentials: bounded, and looked up by a keyed hash, never by the credential, so
 //! that a core dump holds nothing that lets anybody in.
 //!
-//! The hash decides whose entry a caller gets, so nobody may be able to make two credentials with one key. That takes a
+//! The hash decides whose entry a caller gets, so it must be impossible to make two credentials with one key. That takes a
 //! pseudorandom function: BLAKE3 with a random key (the specification's §2.3 and §6.1) is one, at a quarter of the
 //! instructions of HMAC-SHA256. A hash for hash tables (SipHash-1-3, aHash) would be cheaper still, but an entry found by
 //! one has to be compared with the credential itself, which would then have to be kept.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use aws_lc_rs::rand;
+use metrics::Counter;
 use moka::{notification::RemovalCause, sync::Cache};
 
 /// Finds an entry: a keyed hash of a credential.
@@ -65,7 +69,7 @@ pub(crate) fn count_evictions<K, V>(
 ) -> impl Fn(Arc<K>, V, RemovalCause) + Send + Sync + 'static {
     move |_, _, cause| {
         if cause == RemovalCause::Size {
-            metrics::counter!("remembered_evicted_total", "cache" => cache).increment(1);
+            metrics::counter!("cache_evictions_total", "cache" => cache).increment(1);
         }
     }
 }
@@ -84,6 +88,7 @@ pub(crate) struct Verified<T> {
     name: &'static str,
     entries: Option<Cache<CacheKey, Arc<T>>>,
     keyer: CacheKeyer,
+    hits: OnceLock<Counter>,
 }
 
 impl<T: Send + Sync + 'static> Verified<T> {
@@ -97,14 +102,17 @@ impl<T: Send + Sync + 'static> Verified<T> {
                 .eviction_listener(count_evictions(name))
                 .build()
         });
-        Self { name, entries, keyer: CacheKeyer::new() }
+        Self { name, entries, keyer: CacheKeyer::new(), hits: OnceLock::new() }
     }
 
     /// The entry of `token`, if there is one that is still `good`.
     pub(crate) fn get(&self, token: &str, good: impl FnOnce(&T) -> bool) -> Option<Arc<T>> {
         let entry = self.entries.as_ref()?.get(&self.key(token))?;
         good(&entry).then(|| {
-            metrics::counter!("remembered_total", "cache" => self.name, "result" => "found").increment(1);
+            // The counter is looked up once, as that costs as much as the rest of a hit.
+            self.hits
+                .get_or_init(|| metrics::counter!("cache_hits_total", "cache" => self.name))
+                .increment(1);
             entry
         })
     }
@@ -112,7 +120,7 @@ impl<T: Send + Sync + 'static> Verified<T> {
     /// Keeps what was read of `token`.
     pub(crate) fn insert(&self, token: &str, read: T) {
         if let Some(entries) = &self.entries {
-            metrics::counter!("remembered_total", "cache" => self.name, "result" => "made").increment(1);
+            metrics::counter!("cache_inserts_total", "cache" => self.name).increment(1);
             entries.insert(self.key(token), Arc::new(read));
         }
     }

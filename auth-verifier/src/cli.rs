@@ -69,7 +69,7 @@ async fn serve(plan: Plan, mut process: Process) -> Result<(), StartError> {
         process.also("GRPC_LISTEN", address, grpc::stack(verifier.clone())).await?;
     }
     tokio::spawn(Arc::clone(&verifier).keep_fresh());
-    // Keys that can't be fetched yet make answers of 503, not a process that nobody can reach.
+    // Keys that can't be fetched yet make answers of 503, not a process out of reach.
     process.readiness.set(true);
     process.serve(stack(verifier)).await;
     Ok(())
@@ -88,7 +88,7 @@ fn pasted() -> std::io::Result<String> {
 }
 
 async fn examine(plan: Plan) -> Result<(), StartError> {
-    // Begun at once: whoever pipes something in has not waited for us.
+    // Begun at once: a writer at the other end of a pipe doesn't wait for us.
     let reading = (!std::io::stdin().is_terminal()).then(|| tokio::task::spawn_blocking(pasted));
     let given = async {
         let Some(reading) = reading else { return Given::Terminal };

@@ -1,8 +1,7 @@
-//! Which credential does a request carry?
+//! The credentials of a request: which there are, and what they are by their looks. Nothing is verified here.
 //!
-//! A bearer token is looked at before a cookie. What it is shows in its shape: three parts are a JWT, anything else
-//! is a session's token. A JWT that is no good is the end of it, whatever cookie came beside it; so is a session's token,
-//! but for one that nobody signed, which counts as none (`plugins/bearer`).
+//! A bearer token comes before a cookie. One of three parts is checked as a JWT, any other as a session token or an opaque
+//! access token.
 
 pub(crate) mod asker;
 pub mod cookies;
@@ -18,7 +17,7 @@ use crate::{
     rejection::Rejection,
 };
 
-/// What a request carries, not checked yet.
+/// The credentials of a request, not checked yet.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Credentials<'a> {
     /// The token of `Authorization: Bearer …` (RFC 6750 §2.1).
@@ -27,20 +26,20 @@ pub struct Credentials<'a> {
     pub cookie: Option<SessionCookie<'a>>,
 }
 
-/// A bearer token, by its shape. Its `Debug` shows no more than that.
+/// What stands in `Authorization`. Its `Debug` shows no token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Bearer<'a> {
-    /// Three parts.
+    /// A bearer token of three parts or more, to be checked as a JWT.
     Jwt(&'a str),
-    /// Anything else.
+    /// Any other bearer token, to be checked as a session token or an opaque access token.
     Session(&'a str),
-    /// None: `Authorization` is of another scheme, such as that of a site behind a password.
+    /// Another scheme, such as that of a site behind a password.
     Foreign,
-    /// None: what a program says that has none to send.
+    /// What a program sends that has no token.
     Literal(&'static str),
 }
 
-/// What comes of a token that is not there: `Bearer ${token}`, before anybody has signed in.
+/// What becomes of a missing token in `Bearer ${token}`, before a user has signed in.
 const LITERALS: [&str; 3] = ["null", "undefined", ""];
 
 /// A session cookie. Its `Debug` shows no more than whether there is a cache beside it.
@@ -109,9 +108,20 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Bearer<'_>>, Rejection> {
     Ok(Some(if jwt { Bearer::Jwt(token) } else { Bearer::Session(token) }))
 }
 
-/// Whether a bearer token may have it.
+/// Whether a bearer token may have that byte (RFC 6750 §2.1, `b64token`), or, as Better Auth's encoded ones do, a `%`.
 pub(crate) fn is_b64token_char(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~+/=%".contains(&byte)
+    // Every byte of every token is looked up here.
+    const TABLE: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0_u8;
+        while byte < 128 {
+            table[byte as usize] = byte.is_ascii_alphanumeric()
+                || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=' | b'%');
+            byte += 1;
+        }
+        table
+    };
+    TABLE[usize::from(byte)]
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ pub(crate) struct Verified {
 pub(crate) enum Owner {
     /// Our own Better Auth.
     Ours,
-    /// Nobody: another issuer's user is in none of our tables.
+    /// No one: another issuer's users are in none of our tables.
     Others,
 }
 

@@ -11,7 +11,7 @@
 
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "a test reads what we made"))]
 
-// From the bottom up: no module imports one below it in this list. A test holds them to that (`layers.rs`).
+// From the bottom up: no module imports one below it in this list. A test holds them to that (`sources.rs`).
 mod loose;
 pub mod person;
 pub mod rejection;
@@ -40,6 +40,6 @@ pub mod diagnostics;
 mod cli;
 
 #[cfg(test)]
-mod layers;
+mod sources;
 
 pub use cli::main;

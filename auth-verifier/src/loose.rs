@@ -1,4 +1,4 @@
-//! A JSON value whose type nobody can rely on, such as a claim that an application fills in.
+//! A JSON value of whichever type it comes in, such as a claim that an application fills in.
 
 use serde::{
     Deserialize, Deserializer,

@@ -1,17 +1,17 @@
-//! Why a credential is no good, said exactly: for the log, never for the client.
+//! Why a credential is rejected, exactly: for the log, never for the client.
 
 use std::fmt;
 
 use thiserror::Error;
 
-/// A part of a token that was not verified: shown escaped and short.
+/// Text of an unverified token: shown escaped, and cut off.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Untrusted(String);
 
 impl Untrusted {
     const CHARS_MAX: usize = 80;
 
-    /// Takes what a token says of itself.
+    /// Takes text of a token.
     pub fn new(text: &str) -> Self {
         let mut shown: String = text.chars().take(Self::CHARS_MAX).collect();
         if shown.len() < text.len() {
@@ -33,7 +33,7 @@ impl fmt::Debug for Untrusted {
     }
 }
 
-/// A credential is no good.
+/// The reason why a credential is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Rejection {
     /// There is none.
@@ -53,7 +53,7 @@ pub enum Rejection {
         /// What to set.
         set: String,
     },
-    /// Two answers to one question.
+    /// Which one counts would be a guess.
     #[error("the request carries more than one Authorization header")]
     Ambiguous,
     /// Not what RFC 6750 §2.1 calls a token.
@@ -83,19 +83,19 @@ pub enum Rejection {
     /// The key says which algorithm it is for, not the token.
     #[error("the token's key is for {0}")]
     KeyMismatch(&'static str),
-    /// Forged, tampered with, or signed by somebody else.
+    /// Forged, tampered with, or signed with another key.
     #[error("the token's signature does not match")]
     Signature,
     /// A claim that must be there is not.
     #[error("the token has no `{0}`")]
     MissingClaim(&'static str),
-    /// Over.
+    /// `exp` has passed.
     #[error("the token expired {0} s ago")]
     Expired(u64),
-    /// Not yet.
+    /// `nbf` is yet to come.
     #[error("the token is not valid for another {0} s")]
     NotYet(u64),
-    /// Somebody else's.
+    /// Its issuer is none of those that are accepted.
     #[error("the token's issuer is {found}, expected {}", listed(expected))]
     Issuer {
         /// What the token says.
@@ -103,7 +103,7 @@ pub enum Rejection {
         /// What is accepted.
         expected: Vec<String>,
     },
-    /// For somebody else.
+    /// Its audience is none of ours.
     #[error("the token's audience is {found}, expected {}", listed(expected))]
     Audience {
         /// What the token says.
@@ -111,7 +111,7 @@ pub enum Rejection {
         /// What is accepted.
         expected: Vec<String>,
     },
-    /// An access token for somebody else.
+    /// An access token for other resources.
     #[error("the access token is for {found}, {}", resources(expected))]
     Resource {
         /// What the token is for.
@@ -140,7 +140,7 @@ pub enum Rejection {
     /// A session token that is not accepted as a bearer token.
     #[error("session tokens are not accepted as bearer tokens (AUTH_VERIFIER_SESSION__BEARER)")]
     SessionBearer,
-    /// A session token without a signature: whoever has read a table or a log has it.
+    /// A session token without a signature, as it stands in a table and perhaps in logs.
     #[error(
         "a session token without its signature is not accepted as a bearer token: send what set-auth-token hands out"
     )]
@@ -151,16 +151,16 @@ pub enum Rejection {
          AUTH_VERIFIER_COOKIE_CACHE__BEARER=on accepts one of the form jwt by itself, sign-out or not"
     )]
     Cache(&'static str),
-    /// A cookie cache that may come by itself, and is no good.
+    /// A cookie cache that may come by itself, but has ended or can't be opened.
     #[error(
         "the cookie cache is over, of another version than AUTH_VERIFIER_COOKIE_CACHE__VERSION, or not signed with \
          BETTER_AUTH_SECRET"
     )]
     CacheOver,
-    /// Signed out, over, or never there.
+    /// Signed out, expired, or never there.
     #[error("there is no such session, or it has ended")]
     NoSession,
-    /// Deleted.
+    /// The user was deleted.
     #[error("there is no such user any more")]
     NoUser,
     /// The session that a token names is another user's.
@@ -175,17 +175,17 @@ pub enum Rejection {
     /// A user of ours, or of an issuer that shares our users, who is called as only another issuer's are.
     #[error("the user's id begins as those of a trusted issuer do (user_prefix), and is not of that issuer")]
     Foreign,
-    /// Any of these, with what the token says of itself.
+    /// One of the others, with what the token says of itself.
     #[error("{reason} ({header})")]
     WithContext {
         /// What is wrong.
         reason: Box<Rejection>,
-        /// Which token it was, as far as it says so itself.
+        /// What the token says of itself.
         header: UnverifiedHeader,
     },
 }
 
-/// What a token says of itself, of which nothing is known to be true.
+/// What an unverified token says of itself, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnverifiedHeader {
     alg: String,
@@ -215,7 +215,7 @@ impl fmt::Display for UnverifiedHeader {
 }
 
 impl Rejection {
-    /// Whether there was no credential, or what looked like one is nobody's: then another may count.
+    /// Whether it counts as no credential at all, so that another one may count.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(
             self,
@@ -289,7 +289,7 @@ impl Rejection {
     }
 }
 
-/// We can't know: what a credential would be checked by is out of reach.
+/// What a credential is checked by is out of reach.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Unavailable {
     /// No key set, or none that is young enough, or the one there is lacks a key and can't be fetched again.
@@ -304,7 +304,7 @@ pub enum Unavailable {
     /// Better Auth's rate limit; for so many seconds.
     #[error("Better Auth limits how often sessions are looked up; it is not asked for another {0} s")]
     Limited(u32),
-    /// The answer takes longer than whoever asks waits. It is served to whoever asks next.
+    /// The answer takes longer than the caller waits. It serves the next request.
     #[error("the answer takes longer than it is waited for, and is served to whoever asks next")]
     Late,
 }
@@ -330,19 +330,19 @@ impl Unavailable {
     }
 }
 
-/// A credential could not be taken for good.
+/// Why a credential was not verified.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Unverified {
-    /// It is no good.
+    /// It is rejected.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// We can't know whether it is.
+    /// What it is checked by is out of reach.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
 impl Unverified {
-    /// With what the token says of itself, where it is no good.
+    /// Adds what the token says of itself to a rejection.
     pub(crate) fn with_context(self, header: impl FnOnce() -> UnverifiedHeader) -> Self {
         match self {
             Self::Rejected(reason) => {

@@ -5,8 +5,8 @@
 
 use chassis::settings::{self, Secret, SettingsError};
 
-/// The secret that Better Auth falls back to where none was set. It is printed in its source, so whoever knows it
-/// is nobody in particular (`packages/better-auth/src/utils/constants.ts`).
+/// The secret that Better Auth falls back to where none was set. It stands in its source, so everybody knows it
+/// (`packages/better-auth/src/utils/constants.ts`).
 const PUBLIC_SECRET: &str = "better-auth-secret-12345678901234567890";
 
 /// An HMAC-SHA256 key must be as long as its output (RFC 7518 §3.2).

@@ -1,4 +1,4 @@
-//! The protocols that a verdict is spoken in, and what it says in each.
+//! The protocols that carry verdicts, and the answer to each.
 
 pub mod answer;
 pub mod grpc;

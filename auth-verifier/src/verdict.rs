@@ -1,15 +1,19 @@
-//! The verdict: who is calling, or why nobody is known.
+//! The verdict: who is calling, or why that is not known.
 
 pub(crate) mod assertion;
 pub(crate) mod opaque_token;
 pub(crate) mod revocation;
 pub(crate) mod sessions;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use chassis::clock::{Clock, UnixSeconds};
 use http::{HeaderMap, HeaderValue};
 use identity::{CredentialKind, Email, UserId};
+use metrics::Counter;
 use serde::Deserialize;
 use tokio::{task::JoinSet, time::timeout};
 use tracing::{info, warn};
@@ -107,6 +111,15 @@ pub struct Verifier {
     pub(crate) credential_cookies: HeaderValue,
     /// What time it is.
     pub(crate) clock: Clock,
+    /// Counts verdicts of the commonest kinds.
+    pub(crate) known: Known,
+}
+
+/// The counters of good credentials.
+#[derive(Default)]
+pub(crate) struct Known {
+    bearer: OnceLock<Counter>,
+    cookie: OnceLock<Counter>,
 }
 
 impl Verifier {
@@ -136,14 +149,25 @@ impl Verifier {
                 Verdict::Unavailable(unavailable)
             }
         };
-        let (result, reason) = match &verdict {
-            Verdict::Known(caller) => ("known", caller.credential.as_str()),
-            Verdict::Rejected(rejection) => ("rejected", rejection.code()),
-            Verdict::Banned => ("banned", "banned"),
-            Verdict::Unavailable(unavailable) => ("unavailable", unavailable.code()),
-        };
-        metrics::counter!("verdicts_total", "result" => result, "reason" => reason).increment(1);
+        self.count(&verdict);
         verdict
+    }
+
+    fn count(&self, verdict: &Verdict) {
+        let counter =
+            |result, reason| metrics::counter!("verdicts_total", "result" => result, "reason" => reason);
+        match verdict {
+            // Nearly every verdict: the counter is looked up once.
+            Verdict::Known(Caller { credential, .. }) => match credential {
+                CredentialKind::Bearer => &self.known.bearer,
+                CredentialKind::Cookie => &self.known.cookie,
+            }
+            .get_or_init(|| counter("known", credential.as_str()))
+            .increment(1),
+            Verdict::Rejected(rejection) => counter("rejected", rejection.code()).increment(1),
+            Verdict::Banned => counter("banned", "banned").increment(1),
+            Verdict::Unavailable(unavailable) => counter("unavailable", unavailable.code()).increment(1),
+        }
     }
 
     /// The public keys of the assertions, ours and those that other replicas may sign with, as a JWK set.
@@ -167,8 +191,8 @@ impl Verifier {
 
     /// The owner of the credential that counts.
     ///
-    /// A bearer token comes first, and a bad one doesn't fall back to a cookie: whoever sends the token of one account must
-    /// not act as the account of a cookie beside it. Only a token that Better Auth did not sign counts as absent, as it does
+    /// A bearer token comes first, and a bad one doesn't fall back to a cookie: a request with the token of one account
+    /// must not act as the account of the cookie beside it. Only a token that Better Auth did not sign counts as absent, as it does
     /// in Better Auth (`plugins/bearer`).
     async fn find(&self, headers: &HeaderMap, asker: Asker) -> Result<(Found, CredentialKind), Unverified> {
         let names = self.sessions.as_ref().map_or(&[][..], |sessions| &sessions.naming.names);

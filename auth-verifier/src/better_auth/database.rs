@@ -62,7 +62,7 @@ struct Statements {
     keys: Statement,
 }
 
-/// What was found in the tables, or told by Better Auth: whose it is, and what it allows.
+/// What was found: the owner of a credential, and what it allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
     /// Its owner.
@@ -148,7 +148,7 @@ impl Database {
         read: impl Fn(&Row) -> Result<Option<T>, String>,
     ) -> Result<Option<T>, Unavailable> {
         let rows = match self.pool.query(statement, parameters).await {
-            // What can't be an id there is nobody's.
+            // No row has an id that its column can't hold.
             Err(error) if error.is_misfit() => return Ok(None),
             rows => rows.map_err(|error| told(&error))?,
         };
@@ -171,7 +171,7 @@ fn field<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, String> {
     row.try_get(name).map_err(|error| described(&error))
 }
 
-/// `None` where a user has an id that is nobody's.
+/// `None` where the user's id can't be passed on.
 fn person(row: &Row) -> Result<Option<Person>, String> {
     let Some(user) = UserId::parse(field(row, "id")?) else {
         warn!("look into Better Auth's tables: {UNNAMEABLE}");

@@ -48,7 +48,7 @@ pub(crate) struct Config {
     pub(crate) entries_max: u64,
     /// How long a request waits for a look-up.
     pub(crate) wait: Duration,
-    /// How long a look-up may take, whoever waits for it.
+    /// How long a look-up may take.
     pub(crate) bound: Duration,
 }
 
@@ -71,20 +71,19 @@ const LOOKUPS_MAX: usize = 64;
 const WAITING_MAX: usize = 1024;
 const ROOM_WAIT: Duration = Duration::from_secs(5);
 
-/// The same of what nobody signed, which anybody can make up: fewer than a pool has connections.
+/// The same bounds for unsigned credentials, which anybody can make up: fewer than a pool has connections.
 const UNSIGNED_MAX: usize = 2;
 const UNSIGNED_WAITING_MAX: usize = 64;
 
-/// How many of those that nobody signed are known to have been alive, and for how long: they need not queue with
-/// strangers' again.
+/// The unsigned credentials that are known to have been good, and for how long: they skip the lane of the unsigned.
 const PROVEN_MAX: u64 = 10_000;
 const PROVEN_LIFE: Duration = Duration::from_hours(1);
 
-/// How many signed ones are known to be over. Others are not remembered: there is no end of them.
+/// The most ended sessions in the cache; only signed credentials are, because there is no end of unsigned ones.
 const REFUSED_MAX: u64 = 1_000;
 
 /// From how long on a look-up is slow: then what is in use is looked up again before it may no longer be relied on, so that
-/// whoever comes then need not wait.
+/// the next request need not wait.
 const SLOW: Duration = Duration::from_millis(100);
 
 /// A question about a session, a user or an access token.
@@ -102,7 +101,7 @@ pub enum Question<'a> {
     AccessToken(&'a str),
 }
 
-/// A question that outlives whoever asked it.
+/// A question that outlives its request.
 enum Asked {
     Session(SessionToken),
     SessionById(String),
@@ -187,7 +186,7 @@ impl Question<'_> {
         }
     }
 
-    /// Whether somebody has signed it who knows our secret or our keys.
+    /// Whether it is about something that was signed with our secret or our keys.
     fn is_signed(self) -> bool {
         match self {
             Self::Session(_) | Self::SessionById(_) | Self::User(_) => true,
@@ -246,7 +245,7 @@ impl Lookups {
         }
     }
 
-    /// What `question` is about, if it is alive. Many who ask the same cause one look-up, and nobody is answered by one
+    /// What `question` is about, if it is alive. Requests with the same question share one look-up, and none is answered by one
     /// that began longer ago than a revocation may go unnoticed.
     pub async fn find(
         &self,
@@ -257,9 +256,9 @@ impl Lookups {
         let key = question.key(&self.keyer);
         let known = match self.desk.known(&key, asker.now) {
             Some(known) => {
-                count(question.name(), "remembered");
+                count(question.name(), "cached");
                 if known.ends_soon(self.desk.lag) {
-                    // It is finished whoever waits for it. Where there is no room, whoever comes later may find some.
+                    // It goes on by itself. Without room for it now, a later request may find some.
                     let _ = self.begin(question, key, asker);
                 }
                 known

@@ -8,9 +8,9 @@ use percent_encoding::percent_decode_str;
 /// What Better Auth calls its cookies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CookieNames {
-    /// The session's (`session_token`).
+    /// The name of the session cookie (`session_token`).
     pub token: String,
-    /// The cookie cache's (`session_data`).
+    /// The name of the cookie cache (`session_data`).
     pub data: String,
 }
 
@@ -18,8 +18,8 @@ pub struct CookieNames {
 pub struct Cookies<'a>(Vec<(&'a str, Cow<'a, str>)>);
 
 impl<'a> Cookies<'a> {
-    /// Reads all `Cookie` headers; HTTP/2 may send several (RFC 9113 §8.2.3). A cookie that is not text is passed over,
-    /// and only that one: a browser sends what any page of the site has set.
+    /// Reads all `Cookie` headers; HTTP/2 may send several (RFC 9113 §8.2.3). A cookie that is not text is skipped,
+    /// and only that one: a browser sends whatever any page of the site has set.
     pub fn of(headers: &'a HeaderMap) -> Self {
         let mut cookies: Vec<(&str, Cow<'_, str>)> = Vec::new();
         let headers = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
@@ -53,7 +53,7 @@ impl<'a> Cookies<'a> {
         let mut pieces = BTreeMap::new();
         for (known, value) in &self.0 {
             let index = known.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
-            // Canonical numbers only: `01` and `+1` are somebody else's cookies.
+            // Canonical numbers only: `01` and `+1` are other cookies.
             let number = index.and_then(|text| text.parse().ok().filter(|n: &u64| n.to_string() == text));
             pieces.extend(number.map(|number| (number, &**value)));
         }
@@ -61,7 +61,7 @@ impl<'a> Cookies<'a> {
     }
 }
 
-/// What is between quotes. The last character goes with an opening quote, whatever it is.
+/// The text between quotes. An opening quote takes the last character with it, whatever that is.
 fn unquoted(value: &str) -> &str {
     let Some(inner) = value.strip_prefix('"') else { return value };
     inner.char_indices().next_back().map_or("", |(last, _)| &inner[..last])

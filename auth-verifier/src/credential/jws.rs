@@ -77,7 +77,7 @@ fn decode(part: &str) -> Result<Vec<u8>, Rejection> {
 }
 
 /// The members of a header that say something to us; a member that stands twice is an error. Keys that a token
-/// brings along (`jwk`, `jku`, `x5c`, `x5u`) are nobody's keys, and are not looked at.
+/// brings along (`jwk`, `jku`, `x5c`, `x5u`) prove nothing, and are not looked at.
 #[derive(Deserialize)]
 struct Header {
     alg: String,

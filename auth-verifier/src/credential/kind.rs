@@ -1,7 +1,6 @@
-//! What a credential is by its looks: the formats that Better Auth hands out, told apart. Nothing is verified here.
+//! The kinds of credentials that Better Auth hands out, told apart by their looks. Nothing is verified here.
 //!
-//! Both sides of the house read this one table: the checks, which decide by it what to verify a credential as, and the
-//! diagnostics, which name it to a person.
+//! The checks and the diagnostics share this one table.
 
 use std::ops::RangeInclusive;
 

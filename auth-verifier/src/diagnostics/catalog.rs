@@ -1,4 +1,4 @@
-//! What is there: the tables and columns of the database, for somebody who looks why a look-up fails.
+//! The tables and columns that the database has, to find out why a look-up fails.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -91,7 +91,7 @@ impl Catalog {
         columns.map_err(|error| described(&error))
     }
 
-    /// Asks every question that is asked of the tables, about nobody; says what the first that fails is about, and why.
+    /// Runs every statement once, about no user; says what the first that fails is about, and why.
     pub(crate) async fn ask(&self, tables: &Tables, reads: Reads) -> Result<(), (Model, String)> {
         let by_text: [&(dyn ToSql + Sync); 2] = [&"", &self.time_zone];
         let by_id: [&(dyn ToSql + Sync); 3] = [&Id(""), &self.time_zone, &Text("")];
@@ -103,7 +103,7 @@ impl Catalog {
         ] {
             if asked {
                 match self.ask_one(&statement, parameters).await {
-                    // What nobody is called is no number, where ids are numbers.
+                    // An empty id is no number, where ids are numbers.
                     Err(error) if error.is_misfit() => {}
                     answer => drop(answer.map_err(|error| (model, error.to_string()))?),
                 }

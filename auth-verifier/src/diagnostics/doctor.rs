@@ -1,7 +1,7 @@
-//! What is wrong with the plan, and what to set? Found out by asking the live Better Auth, its database, and a
-//! credential of somebody who is signed in, where one is given.
+//! What is wrong with the settings, and what to set? Found out from the live Better Auth, its database, and a credential,
+//! where one is pasted.
 //!
-//! It changes nothing there: it makes no account, ends and prolongs no session, and sends nobody's session anywhere but to
+//! It changes nothing there: it makes no account, ends and prolongs no session, and sends no session anywhere but to
 //! Better Auth itself, where it is from.
 
 mod ask;
@@ -28,24 +28,44 @@ use crate::{
 };
 
 /// How long a connection may take to stand, and an answer to come: longer than the service itself waits, so that what
-/// is slow is told from what is not there.
+/// is slow is not taken for missing.
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// What a check found. Each is a sentence; what is not good comes with what to do about it.
+/// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
-    /// As it should be.
+pub(crate) enum Finding {
+    /// As it should be: a sentence.
     Good(String),
     /// It may be wrong, or could not be found out.
-    Warning(String, String),
-    /// Somebody will be turned away.
-    Bad(String, String),
+    Warning {
+        /// What it is, a sentence.
+        what: String,
+        /// What to do about it, a sentence.
+        advice: String,
+    },
+    /// Requests will be refused.
+    Bad {
+        /// What is wrong, a sentence.
+        what: String,
+        /// What to do about it, a sentence.
+        advice: String,
+    },
+}
+
+impl Finding {
+    fn warning(what: String, advice: String) -> Self {
+        Self::Warning { what, advice }
+    }
+
+    fn bad(what: String, advice: String) -> Self {
+        Self::Bad { what, advice }
+    }
 }
 
 /// What all checks found, in the order of the checks.
 #[derive(Debug, Default)]
-pub struct Report(Vec<(&'static str, Finding)>);
+pub(crate) struct Report(Vec<(&'static str, Finding)>);
 
 impl Report {
     fn add(&mut self, check: &'static str, findings: impl IntoIterator<Item = Finding>) {
@@ -53,8 +73,8 @@ impl Report {
     }
 
     /// How many things are wrong.
-    pub fn bad(&self) -> usize {
-        self.0.iter().filter(|(_, finding)| matches!(finding, Finding::Bad(..))).count()
+    pub(crate) fn bad(&self) -> usize {
+        self.0.iter().filter(|(_, finding)| matches!(finding, Finding::Bad { .. })).count()
     }
 }
 
@@ -64,8 +84,8 @@ impl fmt::Display for Report {
         for (check, finding) in &self.0 {
             match finding {
                 Finding::Good(what) => writeln!(f, "ok  {check:<11}  {what}")?,
-                Finding::Warning(what, set) => writeln!(f, "??  {check:<11}  {what} {set}")?,
-                Finding::Bad(what, set) => writeln!(f, "!!  {check:<11}  {what} {set}")?,
+                Finding::Warning { what, advice } => writeln!(f, "??  {check:<11}  {what} {advice}")?,
+                Finding::Bad { what, advice } => writeln!(f, "!!  {check:<11}  {what} {advice}")?,
             }
         }
         Ok(())
@@ -73,10 +93,10 @@ impl fmt::Display for Report {
 }
 
 /// What was given on standard input. It may be a credential, so there is no `Debug`.
-pub enum Given {
+pub(crate) enum Given {
     /// A token, or a header or cookie with one.
     Text(String),
-    /// Nothing, because nobody redirected it.
+    /// Nothing: it is a terminal.
     Terminal,
     /// It could not be read, or didn't end in time.
     Unread(String),
@@ -116,7 +136,7 @@ pub(crate) async fn examine(plan: &Plan, given: impl Future<Output = Given>) -> 
         Given::Terminal => report.add(given::NAME, [given::none()]),
         Given::Unread(why) => report.add(
             given::NAME,
-            [Finding::Warning(format!("Standard input was not read: {why}."), given::HOW.to_owned())],
+            [Finding::warning(format!("Standard input was not read: {why}."), given::HOW.to_owned())],
         ),
     }
     report

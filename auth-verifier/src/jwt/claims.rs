@@ -33,7 +33,7 @@ pub(crate) struct Claims {
     _iat: Option<NumericDate>,
     // Better Auth's user object is spread into the claims; what is in there is the application's business. So these two mean
     // what the standards say only where they have the type that those say.
-    /// The key that a token is bound to (RFC 7800 §3.1): whoever only carries it doesn't show that they have the key.
+    /// The key that a token is bound to (RFC 7800 §3.1): to carry the token doesn't prove to have the key.
     #[serde(default)]
     cnf: Loose,
     /// What only an ID token has (OIDC Core §3.1.3.6): it tells a client who signed in, and opens nothing.

@@ -171,7 +171,7 @@ impl Keys {
         }
         let count = |result| metrics::counter!("unknown_keys_total", "result" => result).increment(1);
         if self.document.current().is_some() && self.missing.contains_key(kid) {
-            count("remembered");
+            count("cached");
             return Err(unknown().into());
         }
         let refetched = self.document.refetch(|set| set.get(kid).is_some()).await;

@@ -1,4 +1,4 @@
-//! A session cookie that is there, but under another name than the settings say. Nobody is known by it; the log says what to
+//! A session cookie that is there, but under another name than the settings say. It identifies no user; the log says what to
 //! set.
 
 use chassis::clock::UnixSeconds;

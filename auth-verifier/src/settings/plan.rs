@@ -1,5 +1,5 @@
-//! The plan: settings parsed into what the verifier is built from. Whatever is wrong with them is told here, all of it at
-//! once, and nowhere later.
+//! The plan: settings parsed into what the verifier is built from. All that is wrong with
+//! them is reported here, at once, and nothing later.
 
 use std::fmt;
 
@@ -243,8 +243,8 @@ impl Settings {
     /// Of several secrets that is the oldest: replicas that have not heard of the newer ones know it, and so do services
     /// that asked such a replica for its key. So the key of a new secret is published before it signs.
     ///
-    /// The others are published. Where identities have a seed of their own, none of Better Auth's secrets is: whoever knows
-    /// one must not be able to sign identities.
+    /// The others are published. Where identities have a seed of their own, none of Better Auth's secrets is: to know
+    /// one must not be enough to sign identities.
     fn identity_config(&self, secrets: Option<&Secrets>, faults: &mut Faults) -> Option<assertion::Config> {
         let Identity { audience, seed, previous_seed, next_seed, life } = &self.identity;
         for (key, seed) in [("SEED", seed), ("PREVIOUS_SEED", previous_seed), ("NEXT_SEED", next_seed)] {

@@ -44,8 +44,8 @@ pub struct Jwks {
     pub(crate) fresh: Duration,
     #[serde(rename = "stale_max_secs", deserialize_with = "settings::secs")]
     pub(crate) stale_max: Duration,
-    #[serde(rename = "cool_down_secs", deserialize_with = "settings::secs")]
     /// The least time between two fetches that unknown keys cause.
+    #[serde(rename = "cool_down_secs", deserialize_with = "settings::secs")]
     pub cool_down: Duration,
     #[serde(rename = "timeout_ms", deserialize_with = "settings::millis")]
     pub(crate) timeout: Duration,
@@ -98,12 +98,12 @@ pub(crate) enum AccessTokenForms {
 }
 
 impl AccessTokenForms {
-    /// Whether JWTs are.
+    /// Whether JWTs are accepted.
     pub(crate) fn jwt(self) -> bool {
         matches!(self, Self::Jwt | Self::Both)
     }
 
-    /// Whether opaque ones are.
+    /// Whether opaque tokens are accepted.
     pub(crate) fn opaque(self) -> bool {
         matches!(self, Self::Opaque | Self::Both)
     }
@@ -225,7 +225,7 @@ impl Settings {
     pub(super) fn check_oauth(&self, keys: bool, better_auth: &Address, faults: &mut Faults) {
         let OAuth { access_tokens, issuers, audiences, scopes, opaque_prefix } = &self.oauth;
         if *access_tokens == AccessTokenForms::Off {
-            // Whoever demands a scope, say, must not believe that it is demanded of API tokens.
+            // A scope that is demanded here, say, would not be demanded of API tokens.
             let stated = [issuers, audiences, scopes].iter().any(|list| !list.is_empty());
             if stated || !opaque_prefix.is_empty() {
                 faults.add(
@@ -309,8 +309,8 @@ impl Settings {
     }
 }
 
-/// What is wrong with the prefix of an issuer's users. Nobody's id may begin as another's prefix does, or one issuer could
-/// make up a user of the other's.
+/// What is wrong with the prefix of an issuer's users. No id may begin with another issuer's prefix, or one issuer could make
+/// up a user of the other.
 fn prefix_fault<'a>(prefix: &str, mut earlier: impl Iterator<Item = &'a str>) -> Option<String> {
     let visible = prefix.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
     if !visible || prefix.len() > USER_PREFIX_CHARS_MAX {

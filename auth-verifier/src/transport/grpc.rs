@@ -1,4 +1,4 @@
-//! The verdict spoken over gRPC: Envoy's `ext_authz`, `envoy.service.auth.v3.Authorization/Check`.
+//! Verdicts over gRPC: Envoy's `ext_authz`, `envoy.service.auth.v3.Authorization/Check`.
 //!
 //! Whatever can be read is answered with a verdict, one of 503 too. A call that fails would leave it to Envoy's
 //! `failure_mode_allow` whether the request passes.
@@ -162,7 +162,7 @@ fn known(caller: Caller) -> CheckResponse {
     response(Code::Ok, HttpResponse::Ok(known))
 }
 
-/// The request doesn't pass, and the client hears what it would hear over HTTP.
+/// The request doesn't pass, and the client gets the answer that it would get over HTTP.
 fn denied(problem: Problem, id: &RequestId) -> CheckResponse {
     let (head, body) = problem.write(Some(id)).into_parts();
     let code = match head.status {

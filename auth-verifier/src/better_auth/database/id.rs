@@ -45,7 +45,7 @@ impl ToSql for Text<'_> {
     to_sql_checked!();
 }
 
-/// A text that no database can hold is null, which equals nothing: nobody has that id.
+/// A text that no database can hold is null, which equals nothing: there is no such id.
 fn written(text: &str, out: &mut BytesMut) -> IsNull {
     if text.contains('\0') {
         return IsNull::Yes;

@@ -18,7 +18,7 @@ const BY_TEXT: &[Type] = &[Type::TEXT, Type::TEXT];
 /// By an id, whose type the server knows; the same; and the id once more as its text.
 const BY_ID: &[Type] = &[Type::UNKNOWN, Type::TEXT, Type::TEXT];
 
-/// The last moment that is told; a row may also have `infinity`, which is no number of seconds.
+/// The last moment that is read; a row may also have `infinity`, which is no number of seconds.
 const LATEST: &str = "'9999-12-31 23:59:59Z'::timestamptz";
 
 /// The role that is granted what is read.
@@ -268,7 +268,7 @@ pub const CLOCK: &str = "select extract(epoch from clock_timestamp())::float8 as
 /// Fails where the server doesn't know the time zone `$1`.
 pub const TIME_ZONE: &str = "select now() at time zone $1::text";
 
-/// What `select` finds, under a name of its own: who somebody is must never be the answer to another question.
+/// The rows of `select`, under a name of their own: the answer to another question must never say who somebody is.
 fn read(name: &'static str, select: &str, types: &'static [Type]) -> Statement {
     let sql = format!(
         "select '{name}' as ran, it.* from (select 1) as one left join lateral (\n{select}\n) as it on $1 = '{name}'"

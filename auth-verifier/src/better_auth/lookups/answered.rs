@@ -36,13 +36,13 @@ pub(crate) enum Odd {
         "the answer's `user.banned` or `user.banExpires` is not of the type that the admin plugin gives it"
     )]
     Banned,
-    /// An answer to somebody else, which says nothing of this one.
+    /// It is about another session, and says nothing of this one.
     #[error(
         "the answer is about another session: does a cache stand between, or does a route of the frontend's own answer? Better \
          Auth's database can be asked instead (AUTH_VERIFIER_DATABASE__URL)"
     )]
     OtherSession,
-    /// Nobody can be called so.
+    /// The user's id can't be passed on.
     #[error("{UNNAMEABLE}")]
     UserId,
 }

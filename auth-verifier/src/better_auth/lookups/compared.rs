@@ -1,8 +1,8 @@
 //! Do Better Auth's tables still say what it says itself? Where it keeps its sessions elsewhere since a while
 //! (`secondaryStorage`), the table goes on standing there: new sessions are not in it, and forgotten ones are.
 //!
-//! So now and then a session that was looked up in the table is asked about over HTTP too. Nobody waits for that, and
-//! nothing hangs on it but a line in the log.
+//! So now and then a session that was looked up in the table is asked about over HTTP too. No request waits for that;
+//! all that comes of it is a line in the log.
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,8 +1,9 @@
-//! One look-up at a time for each question, finished whoever hangs up, and shared by whoever may rely on it.
+//! One look-up at a time for each question. It is finished even if its callers hang up, and shared by all that may rely on
+//! it.
 //!
-//! A look-up is a task of its own. Whoever asks joins the one under way if it began late enough for them, which is
+//! A look-up is a task of its own. A request joins the one under way if that began late enough, which is
 //! for as long as a revocation may go unnoticed; else the next one, which begins when that one ends, so that it has seen
-//! whatever happened before they asked. One that hangs holds up nobody for long: the next one begins beside it.
+//! whatever happened before the request. One that hangs holds up the next for [`HANGS`] at most: that begins beside it.
 
 use std::{
     collections::HashMap,
@@ -18,7 +19,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::cache::CacheKey;
 
-/// How long one may take before nobody joins it or waits for its end any more: its connection may be dead.
+/// How long a look-up may take before it is no longer joined or waited for: its connection may be dead.
 const HANGS: Duration = Duration::from_secs(5);
 
 /// A look-up that did not begin yet.
@@ -63,7 +64,7 @@ impl<A: Clone> Pending<A> {
 }
 
 impl<A: Clone + Send + Sync + 'static> Flights<A> {
-    /// An answer is good for whoever asks less than `lag` after its look-up began.
+    /// An answer serves requests that come less than `lag` after its look-up began.
     pub(super) fn new(lag: Duration) -> Arc<Self> {
         Arc::new(Self { lag, under_way: Mutex::default(), begun: AtomicU64::new(0) })
     }
@@ -112,7 +113,7 @@ impl<A: Clone + Send + Sync + 'static> Flights<A> {
         (number, look_up, tell)
     }
 
-    /// Looks up, and what came to wait meanwhile after it, until nobody waits.
+    /// Looks up, then makes the look-ups that came to wait meanwhile, until none waits.
     async fn fly(
         self: Arc<Self>,
         key: CacheKey,
@@ -149,7 +150,7 @@ impl<A> Next<A> {
     }
 }
 
-/// A look-up that panics, or whose runtime ends, leaves nobody waiting for it.
+/// A look-up that panics, or whose runtime ends, leaves no request waiting for it.
 struct Landing<'a, A> {
     flights: &'a Flights<A>,
     key: CacheKey,

@@ -1,7 +1,7 @@
-//! Better Auth's rate limit, kept: whoever was told to wait is not asked about again until then.
+//! Better Auth's rate limit, kept: after a 429 it is not asked about that client again until the limit ends.
 //!
-//! It counts by the client's address, where it is told to read one, and all who have none together
-//! (`api/rate-limiter/index.ts`). So does a pause: somebody who has used up their own share costs nobody else's.
+//! It counts by the client's address, where it is set to read one, and all clients without one together
+//! (`api/rate-limiter/index.ts`). So does a pause: a client that has used up its share costs no other's.
 
 use std::{net::IpAddr, sync::Mutex, time::Duration};
 
@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, header};
 use moka::sync::Cache;
 use tokio::time::Instant;
 
-/// How long a pause is that nobody said the length of, and how long it is at most, whoever says otherwise.
+/// How long a pause is where the answer doesn't say, and how long it is at most.
 const PAUSE: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_mins(5);
 
@@ -54,7 +54,7 @@ impl Pauses {
         Self { until, told: Mutex::new(None) }
     }
 
-    /// How much longer nobody may be asked about `client`.
+    /// How much longer Better Auth may not be asked about `client`.
     pub(super) fn left(&self, client: Option<IpAddr>) -> Option<Duration> {
         let until = self.until.get(&Counted::of(client))?;
         Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())

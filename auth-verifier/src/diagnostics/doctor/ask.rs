@@ -1,4 +1,4 @@
-//! One question over HTTP, and whatever comes back: unlike the service, the doctor wants to see a wrong answer.
+//! One request over HTTP, and whatever comes back: unlike the service, the doctor wants to see a wrong answer.
 
 use std::{
     fmt,

@@ -27,7 +27,7 @@ pub(super) async fn check(doctor: &Doctor<'_>, report: &mut Report) -> Option<St
         return None;
     };
     let base = url.strip_suffix("/get-session").unwrap_or(&url).to_owned();
-    let wrong = if doctor.needs_better_auth() { Finding::Bad } else { Finding::Warning };
+    let wrong = if doctor.needs_better_auth() { Finding::bad } else { Finding::warning };
     let answer = match doctor.get(&format!("{base}/ok")).await {
         Ok(answer) if is_ok(&answer) => answer,
         Ok(answer) => {
@@ -131,27 +131,27 @@ async fn sessions(doctor: &Doctor<'_>, url: &str) -> Finding {
             if answer.took <= wait {
                 return Finding::Good(format!("{url} can be asked about sessions."));
             }
-            Finding::Warning(
+            Finding::warning(
                 format!("{url} took {:.1} s to answer; a look-up waits {wait:?}.", answer.took.as_secs_f64()),
                 "Raise AUTH_VERIFIER_SESSION__TIMEOUT_MS, unless it had only just started.".to_owned(),
             )
         }
         Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
-            Finding::Bad(format!("{url} answers 429 Too Many Requests."), format!("{CURE}."))
+            Finding::bad(format!("{url} answers 429 Too Many Requests."), format!("{CURE}."))
         }
-        Ok(answer) if answer.status == StatusCode::OK && !answer.is_html() => Finding::Bad(
+        Ok(answer) if answer.status == StatusCode::OK && !answer.is_html() => Finding::bad(
             format!("{url} answers a caller without a session otherwise than by null, as Better Auth does."),
             "If that is a route of the frontend's own, or of a plugin that changes the answer, no session can be looked up there: \
              set AUTH_VERIFIER_DATABASE__URL to Better Auth's database, to look them up there, or AUTH_VERIFIER_SESSION__URL to \
              Better Auth's own API."
                 .to_owned(),
         ),
-        Ok(answer) => Finding::Bad(
+        Ok(answer) => Finding::bad(
             format!("{url} {} to a caller without a session, and not null.", answer.told()),
             "Set AUTH_VERIFIER_SESSION__URL to Better Auth's own API, with nothing in between that answers for it."
                 .to_owned(),
         ),
-        Err(error) => Finding::Bad(
+        Err(error) => Finding::bad(
             format!("{url} can't be asked about sessions: {error}."),
             if error.distrust {
                 distrusted(CA_FILE)

@@ -20,7 +20,7 @@ pub(super) fn judge(whose: &str, ahead_secs: f64, leeway: Duration) -> Finding {
     let what = format!("{whose} clock is {apart:.0} s {way} ours.");
     let set = format!("Set the clocks by NTP; AUTH_VERIFIER_LEEWAY_SECS allows {} s.", leeway.as_secs());
     // The header has whole seconds.
-    if apart > leeway.as_secs_f64() + 1.0 { Finding::Bad(what, set) } else { Finding::Warning(what, set) }
+    if apart > leeway.as_secs_f64() + 1.0 { Finding::bad(what, set) } else { Finding::warning(what, set) }
 }
 
 /// How many seconds the sender of these headers, which came just now, is ahead; `None` if it doesn't say.

@@ -32,7 +32,7 @@ pub(super) async fn check(doctor: &Doctor<'_>, base: &str, report: &mut Report) 
     let Some(token) = ending("session_token").or(taken_back.first()) else {
         let what = "Better Auth doesn't tell how its cookies are called (it does from 1.4 on).";
         let set = "A Cookie header on standard input shows it.";
-        return report.add(NAME, [Finding::Warning(what.to_owned(), set.to_owned())]);
+        return report.add(NAME, [Finding::warning(what.to_owned(), set.to_owned())]);
     };
     report.add(NAME, [judge(token, plan)]);
     let data = ending("session_data").or(taken_back.get(1));
@@ -44,7 +44,7 @@ pub(super) async fn check(doctor: &Doctor<'_>, base: &str, report: &mut Report) 
             let what =
                 format!("Better Auth's cookie cache is called {data}, not {}.", plan.cookies.names[0].data);
             report
-                .add(NAME, [Finding::Bad(what, format!("Set AUTH_VERIFIER_COOKIE_CACHE__COOKIE={plain}."))]);
+                .add(NAME, [Finding::bad(what, format!("Set AUTH_VERIFIER_COOKIE_CACHE__COOKIE={plain}."))]);
         }
     }
 }
@@ -67,7 +67,7 @@ pub(super) fn judge(token: &str, plan: &Plan) -> Finding {
                 Untrusted::new(token),
                 expected.join(" or ")
             );
-            Finding::Bad(what, set)
+            Finding::bad(what, set)
         }
     }
 }

@@ -1,10 +1,15 @@
-//! A credential of somebody who is signed in: is it as the settings say, and is it accepted?
+//! A pasted credential: is it as the settings say, and is it accepted?
 //!
-//! It is shown as little as anywhere else: only what it says of itself, which lets nobody in.
+//! Of it only claims are shown, never what would let anybody in.
 
 use serde::Deserialize;
 
-use super::{Doctor, Finding, Report, cookies, hint, keys::Known, near, sessions};
+use super::{
+    Doctor, Finding, Report, cookies, hint,
+    keys::Known,
+    near::{From, Party},
+    sessions,
+};
 use crate::{
     credential::{
         cookies::decoded,
@@ -12,7 +17,10 @@ use crate::{
         kind::{Kind, Strategy},
     },
     diagnostics::pasted::{self, Pasted},
-    jwt::keys::{Algorithm, Key},
+    jwt::{
+        claims::Expected,
+        keys::{Algorithm, Key},
+    },
     loose::Loose,
     rejection::Untrusted,
     secrets::Secrets,
@@ -29,13 +37,13 @@ pub(super) const HOW: &str = "Paste a token, or the Cookie header of somebody wh
 
 /// None was given.
 pub(super) fn none() -> Finding {
-    Finding::Warning(
+    Finding::warning(
         "None was given, so issuer, audience and secret could not be compared with a real one.".to_owned(),
         HOW.to_owned(),
     )
 }
 
-/// Compares it with the plan, and says how it is judged.
+/// Compares it with the settings, and says how it is judged.
 pub(super) async fn check(
     doctor: &Doctor<'_>,
     pasted: &Pasted,
@@ -52,7 +60,7 @@ pub(super) async fn check(
     };
     let mut findings = findings;
     findings.extend(two_people(pasted));
-    let explained = findings.iter().any(|finding| matches!(finding, Finding::Bad(..)));
+    let explained = findings.iter().any(|finding| matches!(finding, Finding::Bad { .. }));
     report.add(NAME, findings);
     if !explained
         && let Some(finding) = sessions::judged(doctor, &session_value(pasted, plan), &verdict).await
@@ -64,11 +72,11 @@ pub(super) async fn check(
         // Loose better already.
         Verdict::Rejected(_) | Verdict::Unavailable(_) if explained => return,
         Verdict::Banned => Finding::Good("It is good, but the account is banned.".to_owned()),
-        Verdict::Rejected(rejection) => Finding::Bad(
+        Verdict::Rejected(rejection) => Finding::bad(
             format!("It is not accepted: {rejection}."),
             "If that is not meant, sign in again and paste a fresh one.".to_owned(),
         ),
-        Verdict::Unavailable(unavailable) => Finding::Bad(
+        Verdict::Unavailable(unavailable) => Finding::bad(
             format!("Whether it is good can't be known: {unavailable}."),
             "The checks above say why.".to_owned(),
         ),
@@ -76,7 +84,7 @@ pub(super) async fn check(
     report.add(NAME, [verdict]);
 }
 
-/// A token of somebody who has another id by cookie.
+/// Warns of a token whose owner has another id by cookie.
 fn two_people(pasted: &Pasted) -> Option<Finding> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
@@ -88,7 +96,7 @@ fn two_people(pasted: &Pasted) -> Option<Finding> {
     let (sub, id) = (claims.sub.text()?, claims.id.text()?);
     (sub != id).then(|| {
         let (sub, id) = (Untrusted::new(sub), Untrusted::new(id));
-        Finding::Warning(
+        Finding::warning(
             format!("Its user is {sub} by its `sub`, and {id} by its `id`, as by their session: one person, two users."),
             "Take jwt.getSubject out of Better Auth's options, or accept one kind of credential alone.".to_owned(),
         )
@@ -107,7 +115,7 @@ fn session_value(pasted: &Pasted, plan: &Plan) -> String {
 fn bearer(token: &str, plan: &Plan, known: &[Known], accepted: bool) -> Vec<Finding> {
     let kind = Kind::of(token, &plan.settings.oauth.opaque_prefix);
     if let Some(hint) = hint(&kind, plan).filter(|_| !accepted) {
-        return vec![Finding::Bad(format!("It is {kind}, and such are not accepted."), hint)];
+        return vec![Finding::bad(format!("It is {kind}, and such are not accepted."), hint)];
     }
     let mut findings = vec![Finding::Good(format!("It is {kind}."))];
     match kind {
@@ -143,18 +151,18 @@ fn other_secret(secrets: &Secrets, old: bool, plan: &Plan) -> Finding {
     let several = secrets.all().count() > 1;
     let name = if several { "BETTER_AUTH_SECRETS" } else { "BETTER_AUTH_SECRET" };
     if old && plan.settings.better_auth.old_secrets_until.is_none() {
-        return Finding::Bad(
+        return Finding::bad(
             "It is signed with an older secret than the current one of BETTER_AUTH_SECRETS.".to_owned(),
             "Sign in again; AUTH_VERIFIER_BETTER_AUTH__OLD_SECRETS_UNTIL accepts it for a while.".to_owned(),
         );
     }
     if old {
-        return Finding::Warning(
+        return Finding::warning(
             "It is signed with an older secret than the current one of BETTER_AUTH_SECRETS.".to_owned(),
             "It is good until AUTH_VERIFIER_BETTER_AUTH__OLD_SECRETS_UNTIL.".to_owned(),
         );
     }
-    Finding::Bad(
+    Finding::bad(
         format!("It is not signed with our {name}."),
         format!(
             "Set {name} to what Better Auth has, to the letter: no quotes, no line break, nothing decoded."
@@ -183,7 +191,7 @@ fn published(jws: &Jws<'_>, kind: &Kind, plan: &Plan, known: &[Known]) -> Vec<Fi
         None if known.iter().all(|known| known.keys.is_empty()) => {}
         None => {
             let places: Vec<_> = known.iter().map(|known| &*known.place).collect();
-            return vec![Finding::Bad(
+            return vec![Finding::bad(
                 format!("Its key, {}, is none of those at {}.", Untrusted::new(kid), places.join(" or ")),
                 "It is of another Better Auth, or of a key that is gone: sign in again where the settings point, or set \
                  AUTH_VERIFIER_JWKS_URL to where it comes from."
@@ -192,7 +200,7 @@ fn published(jws: &Jws<'_>, kind: &Kind, plan: &Plan, known: &[Known]) -> Vec<Fi
         }
         Some((_, algorithm)) if Some(algorithm) != Algorithm::named(jws.alg()) => {
             let (found, key) = (Untrusted::new(jws.alg()), algorithm.name());
-            return vec![Finding::Bad(
+            return vec![Finding::bad(
                 format!("It is signed with {found}, but its key is for {key}."),
                 "Set AUTH_VERIFIER_JWKS__RSA_ALGORITHM to what Better Auth signs with, if the key doesn't say it; \
                  otherwise nobody should accept it."
@@ -205,32 +213,34 @@ fn published(jws: &Jws<'_>, kind: &Kind, plan: &Plan, known: &[Known]) -> Vec<Fi
     }
     let trusted = own.and_then(|(known, _)| known.trusted);
     let oauth = *kind == Kind::AccessToken;
-    let (expected, prefix, listed) = match trusted {
-        Some(at) => (&plan.trusted[at].expected, format!("trusted[{at}]."), (true, true)),
+    let settings = &plan.settings;
+    let listed = |issuers: &[String], audiences: &[String]| [From::of(issuers), From::of(audiences)];
+    let (expected, from) = match trusted {
+        Some(at) => (&plan.trusted[at].expected, [From::List; 2]),
         None if oauth => {
-            let listed = (!plan.settings.oauth.issuers.is_empty(), !plan.settings.oauth.audiences.is_empty());
-            (&plan.access_tokens.expected, "AUTH_VERIFIER_OAUTH__".to_owned(), listed)
+            (&plan.access_tokens.expected, listed(&settings.oauth.issuers, &settings.oauth.audiences))
         }
-        None => {
-            let listed = (!plan.settings.issuers.is_empty(), !plan.settings.audiences.is_empty());
-            (&plan.expected, "AUTH_VERIFIER_".to_owned(), listed)
-        }
+        None => (&plan.expected, listed(&settings.issuers, &settings.audiences)),
+    };
+    let variable = |key: &str| match trusted {
+        Some(at) => format!("trusted[{at}].{}", key.to_lowercase()),
+        None if oauth => format!("AUTH_VERIFIER_OAUTH__{key}"),
+        None => format!("AUTH_VERIFIER_{key}"),
     };
     let claims: Claims = jws.claims().unwrap_or_default();
-    let names = |key: &str| {
-        let name = format!("{prefix}{key}");
-        if trusted.is_some() { name.to_lowercase() } else { name }
-    };
-    findings.push(near::party("issuer", &claims.iss, &expected.issuers, &names("ISSUERS"), listed.0, true));
-    findings.push(near::party(
-        "audience",
-        &claims.aud,
-        &expected.audiences,
-        &names("AUDIENCES"),
-        listed.1,
-        true,
-    ));
+    let [issuer, audience] = parties(expected, from, variable);
+    findings.push(issuer.judge(&claims.iss));
+    findings.push(audience.judge(&claims.aud));
     findings
+}
+
+/// The issuer and the audience that are expected of a token; `variable` names a setting by its key.
+fn parties(expected: &Expected, from: [From; 2], variable: impl Fn(&str) -> String) -> [Party<'_>; 2] {
+    let Expected { issuers, audiences } = expected;
+    [
+        Party { what: "issuer", expected: issuers, variable: variable("ISSUERS"), from: from[0] },
+        Party { what: "audience", expected: audiences, variable: variable("AUDIENCES"), from: from[1] },
+    ]
 }
 
 /// A token that the shared secret should have signed.
@@ -241,26 +251,13 @@ fn shared(jws: &Jws<'_>, plan: &Plan) -> Vec<Finding> {
         return vec![other_secret(secrets, secrets.all().skip(1).any(by), plan)];
     }
     let claims: Claims = jws.claims().unwrap_or_default();
-    let (expected, must) = (&plan.expected, plan.settings.hs256.require_issuer_and_audience);
+    let must = plan.settings.hs256.require_issuer_and_audience;
+    let from = [From::of(&plan.settings.issuers), From::of(&plan.settings.audiences)];
     let mut findings = vec![Finding::Good("It is signed with our BETTER_AUTH_SECRET.".to_owned())];
-    for (what, claim, expected, name, listed) in [
-        (
-            "issuer",
-            &claims.iss,
-            &expected.issuers,
-            "AUTH_VERIFIER_ISSUERS",
-            !plan.settings.issuers.is_empty(),
-        ),
-        (
-            "audience",
-            &claims.aud,
-            &expected.audiences,
-            "AUTH_VERIFIER_AUDIENCES",
-            !plan.settings.audiences.is_empty(),
-        ),
-    ] {
+    let parties = parties(&plan.expected, from, |key| format!("AUTH_VERIFIER_{key}"));
+    for (party, claim) in parties.iter().zip([&claims.iss, &claims.aud]) {
         if must || claim.names().is_some() {
-            findings.push(near::party(what, claim, expected, name, listed, must));
+            findings.push(party.judge(claim));
         }
     }
     findings
@@ -277,20 +274,20 @@ fn cookie(pasted: &Pasted, plan: &Plan) -> Vec<Finding> {
         };
         let expected: Vec<_> = plan.cookies.names.iter().map(|names| &*names.token).collect();
         let set = format!("Paste the whole Cookie header; the session's is {}.", expected.join(" or "));
-        return vec![Finding::Bad(what.to_owned(), set)];
+        return vec![Finding::bad(what.to_owned(), set)];
     };
     let mut findings = vec![cookies::judge(session.name, plan)];
     match signature(&session.value, plan) {
         good @ Some(Finding::Good(_)) => findings.extend(good),
         other if Kind::of(&session.value, "") == Kind::Signed => findings.extend(other),
-        _ => findings.push(Finding::Bad(
+        _ => findings.push(Finding::bad(
             "The session cookie is not a token with its signature.".to_owned(),
             "Paste the whole of it, as the browser has it.".to_owned(),
         )),
     }
     if plan.lookup == Lookup::Off {
         let set = "Set BETTER_AUTH_SECRET and AUTH_VERIFIER_SESSION__LOOKUP to have sessions looked up.";
-        findings.push(Finding::Bad("Session cookies are not accepted.".to_owned(), set.to_owned()));
+        findings.push(Finding::bad("Session cookies are not accepted.".to_owned(), set.to_owned()));
     }
     findings.extend(cache(pasted, plan));
     findings
@@ -301,14 +298,14 @@ fn cache(pasted: &Pasted, plan: &Plan) -> Option<Finding> {
     let cache = pasted::cache_cookie(&pasted.cookies(), plan)?;
     let Kind::Cache(form) = Kind::of(&cache.value, "") else {
         let what = "The cookie cache beside it is none.".to_owned();
-        return Some(Finding::Warning(what, "The session is looked up instead.".to_owned()));
+        return Some(Finding::warning(what, "The session is looked up instead.".to_owned()));
     };
     let name = form.name();
     match plan.settings.cookie_cache.strategy {
         Some(set) if set == form && other_version(&cache.value, form, plan).is_some() => {
             let (found, expected) =
                 (other_version(&cache.value, form, plan)?, &plan.settings.cookie_cache.version);
-            Some(Finding::Warning(
+            Some(Finding::warning(
                 format!(
                     "The cookie cache beside it has the version {found}, not {expected}, and spares no look-up."
                 ),
@@ -319,8 +316,8 @@ fn cache(pasted: &Pasted, plan: &Plan) -> Option<Finding> {
         Some(set) if set == form => Some(Finding::Good(format!(
             "There is a cookie cache beside it, of the form {name}, as expected."
         ))),
-        // Nobody is turned away for it.
-        Some(set) => Some(Finding::Warning(
+        // It costs look-ups, and refuses no request.
+        Some(set) => Some(Finding::warning(
             format!(
                 "The cookie cache beside it has the form {name}, not {}, and spares no look-up.",
                 set.name()

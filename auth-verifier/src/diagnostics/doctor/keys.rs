@@ -89,7 +89,7 @@ pub(super) async fn check(
                     Ok(bytes) => known.push(set(plan, &bytes, place, report)),
                     Err(error) => report.add(
                         NAME,
-                        [Finding::Bad(
+                        [Finding::bad(
                             format!("The table of keys can't be read: {error}."),
                             "Set AUTH_VERIFIER_TABLES__JWKS to what it is called, or AUTH_VERIFIER_JWKS__SOURCE=endpoint."
                                 .to_owned(),
@@ -104,7 +104,7 @@ pub(super) async fn check(
 
 fn without(plan: &Plan) -> Finding {
     if plan.settings.jwks.enabled {
-        return Finding::Warning(
+        return Finding::warning(
             "It is not set where Better Auth's public keys are, so tokens of its JWT plugin are not accepted.".to_owned(),
             "Set BETTER_AUTH_URL, or AUTH_VERIFIER_JWKS__ENABLED=false if that is meant.".to_owned(),
         );
@@ -118,7 +118,7 @@ async fn file(plan: &Plan, path: &Path, place: Place, report: &mut Report) -> Op
         Err(error) => {
             let what = format!("The keys in {} can't be read: {error}.", place.name);
             report
-                .add(NAME, [Finding::Bad(what, format!("Set {} to a file with a JWK set.", place.variable))]);
+                .add(NAME, [Finding::bad(what, format!("Set {} to a file with a JWK set.", place.variable))]);
             None
         }
     }
@@ -147,7 +147,7 @@ async fn endpoint(
             } else {
                 format!("Set {} to where the keys are, as seen from here.", place.variable)
             };
-            report.add(NAME, [Finding::Bad(what, set)]);
+            report.add(NAME, [Finding::bad(what, set)]);
             return None;
         }
     };
@@ -156,7 +156,7 @@ async fn endpoint(
         if answer.took > wait {
             report.add(
                 NAME,
-                [Finding::Warning(
+                [Finding::warning(
                     format!(
                         "{url} took {:.1} s to answer; a fetch waits {wait:?}.",
                         answer.took.as_secs_f64()
@@ -182,7 +182,7 @@ async fn endpoint(
             let set = "Whoever sends API tokens needs its JWT plugin (plugins: [jwt()]), and AUTH_VERIFIER_JWKS_URL where it has a \
                        jwksPath or remoteUrl; where nobody does, set AUTH_VERIFIER_JWKS__ENABLED=false, and they are no longer \
                        asked for.";
-            report.add(NAME, [Finding::Warning(what, set.to_owned())]);
+            report.add(NAME, [Finding::warning(what, set.to_owned())]);
             return None;
         }
         None if reached => format!(
@@ -192,7 +192,7 @@ async fn endpoint(
         ),
         None => format!("Set {} to where the keys are.", place.variable),
     };
-    report.add(NAME, [Finding::Bad(what, set)]);
+    report.add(NAME, [Finding::bad(what, set)]);
     None
 }
 
@@ -228,7 +228,7 @@ fn set(plan: &Plan, bytes: &Bytes, place: Place, report: &mut Report) -> Known {
         Ok(read) => read,
         Err(error) => {
             let set = format!("Set {variable} to a JWK set.");
-            report.add(NAME, [Finding::Bad(format!("{} {error}.", known.place), set)]);
+            report.add(NAME, [Finding::bad(format!("{} {error}.", known.place), set)]);
             return known;
         }
     };
@@ -238,13 +238,13 @@ fn set(plan: &Plan, bytes: &Bytes, place: Place, report: &mut Report) -> Known {
         report.add(
             NAME,
             [if *reason == NO_ALGORITHM {
-                Finding::Bad(
+                Finding::bad(
                     format!("{key} of {} is left out: it is an RSA key and doesn't say its algorithm.", known.place),
                     "Set AUTH_VERIFIER_JWKS__RSA_ALGORITHM to what Better Auth's keyPairConfig says: RS256 or PS256."
                         .to_owned(),
                 )
             } else {
-                Finding::Warning(
+                Finding::warning(
                     format!("{key} of {} is left out: {reason}.", known.place),
                     "Tokens signed with it are not accepted.".to_owned(),
                 )
@@ -257,12 +257,12 @@ fn set(plan: &Plan, bytes: &Bytes, place: Place, report: &mut Report) -> Known {
     report.add(
         NAME,
         [match known.keys.len() {
-            0 if left_out.is_empty() => Finding::Bad(
+            0 if left_out.is_empty() => Finding::bad(
                 format!("{} has no key yet.", known.place),
                 "Better Auth makes one when its /jwks or /token is first asked for; ask there once."
                     .to_owned(),
             ),
-            0 => Finding::Bad(
+            0 => Finding::bad(
                 format!("{} has no key that can be used.", known.place),
                 "Until it has, no token signed with a key is accepted.".to_owned(),
             ),

@@ -10,49 +10,71 @@ use crate::{loose::Loose, rejection::Untrusted};
 /// The longest name that is handed on to be copied, in bytes.
 const VALUE_BYTES_MAX: usize = 200;
 
-/// Whether a claim names one of those expected; else what to set. `listed` says whether they were listed, or follow from
-/// `BETTER_AUTH_URL`.
-pub(super) fn party(
-    what: &str,
-    claim: &Loose,
-    expected: &[String],
-    variable: &str,
-    listed: bool,
-    must: bool,
-) -> Finding {
-    let found = claim.names().unwrap_or_default();
-    if let Some(good) = found.iter().find(|found| expected.contains(found)) {
-        return Finding::Good(format!("Its {what} is {}, as expected.", Untrusted::new(good)));
-    }
-    let Some(first) = found.first() else {
-        debug_assert!(must, "what may be left out is not looked at");
-        return Finding::Bad(
-            format!("It names no {what}."),
-            "Nobody knows whom it is from or for; take out of Better Auth's settings what removes it."
-                .to_owned(),
-        );
-    };
-    let near = found.iter().find_map(|found| Some((&**found, nearest(found, expected)?)));
-    let claimed = Untrusted::new(near.as_ref().map_or(first, |(found, _)| found));
-    let what = match &near {
-        Some((_, (meant, difference))) => {
-            format!("Its {what} is {claimed}, which is {meant} but for {difference}.")
-        }
-        None if expected.is_empty() => format!("Its {what} is {claimed}, and none is accepted."),
-        None => format!("Its {what} is {claimed}, not {}.", expected.join(" or ")),
-    };
-    let value = near.map_or(&**first, |(found, _)| found);
-    // What could break a line, or a list, is not handed on to be copied.
-    let plain = value.bytes().all(|byte| byte.is_ascii_graphic() && !b",'\"`$\\".contains(&byte));
-    if !plain || value.len() > VALUE_BYTES_MAX {
-        return Finding::Bad(what, format!("Set {variable} to that, if it is what you accept."));
-    }
-    let mut values: Vec<&str> = if listed { expected.iter().map(|e| &**e).collect() } else { Vec::new() };
-    values.push(value);
-    Finding::Bad(what, format!("If that is your Better Auth's, set {variable}={}.", values.join(",")))
+/// A name that a token must have: its issuer or its audience.
+pub(super) struct Party<'a> {
+    /// The word for it.
+    pub(super) what: &'static str,
+    /// The names that are expected.
+    pub(super) expected: &'a [String],
+    /// The setting that lists them.
+    pub(super) variable: String,
+    /// Where they come from now.
+    pub(super) from: From,
 }
 
-/// In which respect `found` is not `expected`, where that is little: a slip rather than somebody else. For the sentence
+/// Where expected names come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// The setting that lists them.
+    List,
+    /// `BETTER_AUTH_URL`.
+    BaseUrl,
+}
+
+impl From {
+    /// Names come from a setting, unless that lists none.
+    pub(super) fn of(listed: &[String]) -> Self {
+        if listed.is_empty() { Self::BaseUrl } else { Self::List }
+    }
+}
+
+impl Party<'_> {
+    /// Whether a claim names one of those expected, or else what to set.
+    pub(super) fn judge(&self, claim: &Loose) -> Finding {
+        let Self { what, expected, variable, from } = self;
+        let found = claim.names().unwrap_or_default();
+        if let Some(good) = found.iter().find(|found| expected.contains(found)) {
+            return Finding::Good(format!("Its {what} is {}, as expected.", Untrusted::new(good)));
+        }
+        let Some(first) = found.first() else {
+            return Finding::bad(
+                format!("It names no {what}."),
+                "Take out of Better Auth's settings what removes it: without it a token is not accepted."
+                    .to_owned(),
+            );
+        };
+        let near = found.iter().find_map(|found| Some((&**found, nearest(found, expected)?)));
+        let claimed = Untrusted::new(near.as_ref().map_or(first, |(found, _)| found));
+        let what = match &near {
+            Some((_, (meant, difference))) => {
+                format!("Its {what} is {claimed}, which is {meant} but for {difference}.")
+            }
+            None if expected.is_empty() => format!("Its {what} is {claimed}, and none is accepted."),
+            None => format!("Its {what} is {claimed}, not {}.", expected.join(" or ")),
+        };
+        let value = near.map_or(&**first, |(found, _)| found);
+        // What could break a line, or a list, is not handed on to be copied.
+        let plain = value.bytes().all(|byte| byte.is_ascii_graphic() && !b",'\"`$\\".contains(&byte));
+        if !plain || value.len() > VALUE_BYTES_MAX {
+            return Finding::bad(what, format!("Set {variable} to that, if it is what you accept."));
+        }
+        let listed = expected.iter().filter(|_| *from == From::List).map(String::as_str);
+        let values: Vec<_> = listed.chain([value]).collect();
+        Finding::bad(what, format!("If that is your Better Auth's, set {variable}={}.", values.join(",")))
+    }
+}
+
+/// In which respect `found` is not `expected`, where that is little: a slip rather than another name. For the sentence
 /// "it is … but for …".
 fn difference(found: &str, expected: &str) -> Option<String> {
     let (Ok(a), Ok(b)) = (Url::parse(found), Url::parse(expected)) else {
@@ -132,14 +154,20 @@ mod tests {
         }
     }
 
+    fn issuer(expected: &[String], from: From) -> Party<'_> {
+        Party { what: "issuer", expected, variable: "NAME".to_owned(), from }
+    }
+
     #[test]
     fn a_claim_that_is_not_expected_tells_what_to_set() {
         let listed = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let text = |name: &str| Loose::Text(name.to_owned());
         let texts = |names: &[&str]| Loose::Texts(listed(names));
         let check = |claim: Loose, expected: &[&str], was_listed: bool, what: &str, set: &str| {
-            let finding = party("issuer", &claim, &listed(expected), "NAME", was_listed, true);
-            let (Finding::Bad(told, advice) | Finding::Warning(told, advice)) = &finding else {
+            let from = if was_listed { From::List } else { From::BaseUrl };
+            let finding = issuer(&listed(expected), from).judge(&claim);
+            let (Finding::Bad { what: told, advice } | Finding::Warning { what: told, advice }) = &finding
+            else {
                 panic!("{finding:?}")
             };
             assert!(told.contains(what) && advice.contains(set), "{claim:?}: {finding:?}");
@@ -155,7 +183,7 @@ mod tests {
         check(Loose::Nothing, a, false, "names no issuer", "");
         check(texts(&[]), a, false, "names no issuer", "");
         check(text("a\n\u{1b}[31m'; rm"), a, false, r"\n\u{1b}", "Set NAME to that");
-        let good = party("issuer", &texts(&["x", "http://a.test"]), &listed(a), "NAME", false, true);
+        let good = issuer(&listed(a), From::BaseUrl).judge(&texts(&["x", "http://a.test"]));
         assert!(matches!(good, Finding::Good(_)), "{good:?}");
     }
 }

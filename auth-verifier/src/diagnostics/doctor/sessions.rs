@@ -1,4 +1,4 @@
-//! Does Better Auth itself say of a session what its table, or whoever asks it, says?
+//! Does Better Auth itself agree with its table about a session?
 
 use chassis::{clock::UnixSeconds, json};
 use http::{Request, StatusCode, header};
@@ -32,7 +32,7 @@ pub(super) async fn check(
     let finding = match catalog.living_session(&doctor.plan.tables).await {
         // Why the table can't be read was said there.
         Err(_) => return,
-        Ok(None) => Finding::Warning(
+        Ok(None) => Finding::warning(
             "The table has no living session.".to_owned(),
             format!("If nobody is signed in, that is so. If somebody is, Better Auth doesn't use the table: {CURE}."),
         ),
@@ -40,7 +40,7 @@ pub(super) async fn check(
             "The table has living sessions; whether Better Auth still knows them can't be asked.".to_owned(),
         ),
         Ok(Some(token)) => match ask(doctor, &token).await {
-            Some(Ok(None)) => Finding::Bad(
+            Some(Ok(None)) => Finding::bad(
                 "The table has a living session that Better Auth itself doesn't know: such are let in, and new ones perhaps \
                  refused."
                     .to_owned(),
@@ -55,13 +55,12 @@ pub(super) async fn check(
     report.add(NAME, [finding]);
 }
 
-/// What is to be said of a session that somebody has pasted and that was judged so, besides the verdict; `None` if
-/// Better Auth says nothing else.
+/// What Better Auth itself adds to the verdict on a pasted session; `None` if it says the same.
 pub(super) async fn judged(doctor: &Doctor<'_>, value: &str, verdict: &Verdict) -> Option<Finding> {
     let secrets = doctor.plan.secrets.as_ref()?;
     let token = SigningKey::new(secrets.current()).verify(value)?;
     if let Verdict::Unavailable(Unavailable::Limited(_)) = verdict {
-        return Some(Finding::Bad(
+        return Some(Finding::bad(
             "Better Auth answers 429 Too Many Requests.".to_owned(),
             format!("{}.", pauses::CURE),
         ));
@@ -74,19 +73,19 @@ pub(super) async fn judged(doctor: &Doctor<'_>, value: &str, verdict: &Verdict) 
         return None;
     }
     match ask(doctor, &token).await? {
-        Ok(Some(_)) if gone && tables => Some(Finding::Bad(
+        Ok(Some(_)) if gone && tables => Some(Finding::bad(
             "Better Auth knows this session, and its table has none such.".to_owned(),
             format!("Either {CURE}; or AUTH_VERIFIER_DATABASE__URL is another Better Auth's."),
         )),
-        Ok(None) if known => Some(Finding::Bad(
+        Ok(None) if known => Some(Finding::bad(
             "The table has this session, and lets it in; Better Auth itself has forgotten it.".to_owned(),
             format!("Either {CURE}; or AUTH_VERIFIER_DATABASE__URL is another Better Auth's."),
         )),
         Err(odd @ Odd::UserId) => {
-            Some(Finding::Bad("The session is alive, and its user can't be named.".to_owned(), told(&odd)))
+            Some(Finding::bad("The session is alive, and its user can't be named.".to_owned(), told(&odd)))
         }
         Err(odd) if !tables => {
-            Some(Finding::Bad("Better Auth's answer about it can't be used.".to_owned(), told(&odd)))
+            Some(Finding::bad("Better Auth's answer about it can't be used.".to_owned(), told(&odd)))
         }
         _ => None,
     }

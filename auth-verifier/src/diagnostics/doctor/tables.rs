@@ -20,7 +20,7 @@ pub(super) async fn check(doctor: &Doctor<'_>, report: &mut Report) -> Option<Ca
         if plan.settings.database.url.is_some() {
             report.add(
                 NAME,
-                [Finding::Warning(
+                [Finding::warning(
                     "AUTH_VERIFIER_DATABASE__URL is set, but nothing that is set reads from there.".to_owned(),
                     "Set AUTH_VERIFIER_SESSION__LOOKUP=database (and BETTER_AUTH_SECRET) to look sessions up there.".to_owned(),
                 )],
@@ -31,7 +31,7 @@ pub(super) async fn check(doctor: &Doctor<'_>, report: &mut Report) -> Option<Ca
     let catalog = match Catalog::open(config).await {
         Ok(catalog) => catalog,
         Err(error) => {
-            report.add("database", [Finding::Bad(format!("It can't be reached: {error}."), advice(&error))]);
+            report.add("database", [Finding::bad(format!("It can't be reached: {error}."), advice(&error))]);
             return None;
         }
     };
@@ -41,24 +41,24 @@ pub(super) async fn check(doctor: &Doctor<'_>, report: &mut Report) -> Option<Ca
     }
     if let Err(error) = catalog.time_zone().await {
         let set = "Set AUTH_VERIFIER_TABLES__TIME_ZONE to the name of a time zone, such as UTC.";
-        report.add(NAME, [Finding::Bad(format!("The time zone is none: {error}."), set.to_owned())]);
+        report.add(NAME, [Finding::bad(format!("The time zone is none: {error}."), set.to_owned())]);
         return Some(catalog);
     }
     let findings = match catalog.columns(tables.schema().text()).await {
         Ok(columns) => judge(&columns, tables, plan, reads),
         Err(error) => {
             let set = "The statements are tried as they are.".to_owned();
-            vec![Finding::Warning(format!("What tables there are can't be seen: {error}."), set)]
+            vec![Finding::warning(format!("What tables there are can't be seen: {error}."), set)]
         }
     };
-    let explained = findings.iter().any(|finding| matches!(finding, Finding::Bad(..)));
+    let explained = findings.iter().any(|finding| matches!(finding, Finding::Bad { .. }));
     report.add(NAME, findings);
     if !explained {
         report.add(
             NAME,
             [match catalog.ask(tables, reads).await {
                 Ok(()) => Finding::Good("Everything that is asked of the tables has an answer.".to_owned()),
-                Err((model, error)) => Finding::Bad(
+                Err((model, error)) => Finding::bad(
                     format!("A question about {} has no answer: {error}.", tables.table(model)),
                     "Compare AUTH_VERIFIER_TABLES__* with the tables.".to_owned(),
                 ),
@@ -167,7 +167,7 @@ fn missing(columns: &[Column], tables: &Tables, model: Model) -> Finding {
             }
             _ => "Is AUTH_VERIFIER_DATABASE__URL Better Auth's own database, and was it migrated?",
         };
-        return Finding::Bad(what, set.to_owned());
+        return Finding::bad(what, set.to_owned());
     };
     let mut set = Vec::new();
     if *schema != tables.schema().text() {
@@ -176,7 +176,7 @@ fn missing(columns: &[Column], tables: &Tables, model: Model) -> Finding {
     if *table != tables.name(model).text() {
         set.push(format!("{}={table}", variable(model)));
     }
-    Finding::Bad(what, format!("Set {}: that table looks like it.", set.join(" and ")))
+    Finding::bad(what, format!("Set {}: that table looks like it.", set.join(" and ")))
 }
 
 /// A table that may be the missing one by its own name, although its columns have other names, too.
@@ -202,7 +202,7 @@ fn renamed_whole(columns: &[Column], tables: &Tables, model: Model, what: &str) 
     let fields = model.fields().iter().filter(|field| !there.iter().any(|name| plain(name) == plain(field)));
     let fields: Vec<_> = fields.map(|field| format!("{}.{field}=<its column>", model.name())).collect();
     set.push(format!("AUTH_VERIFIER_TABLES__FIELDS={}", fields.join(",")));
-    Some(Finding::Bad(
+    Some(Finding::bad(
         what.to_owned(),
         format!(
             "If {}.{} is it, with columns of other names, set {} (of what is not there, leave out what only a plugin has); there are \
@@ -246,7 +246,7 @@ fn spelling(there: &[(Model, Vec<&Column>)], tables: &Tables, plan: &Plan, reads
                     written.push(format!("{}.{}", tables.name(*model).text(), column.name));
                 }
                 Some(column) => renamed.push(format!("{}.{field}={}", model.name(), column.name)),
-                None if required => findings.push(Finding::Bad(
+                None if required => findings.push(Finding::bad(
                     format!("{} has no column {name}.", tables.table(*model)),
                     format!(
                         "Set AUTH_VERIFIER_TABLES__FIELDS={}.{field}=<its column>; there are {}.",
@@ -260,13 +260,13 @@ fn spelling(there: &[(Model, Vec<&Column>)], tables: &Tables, plan: &Plan, reads
     }
     if !written.is_empty() {
         let style = if other == Columns::Snake { "snake" } else { "camel" };
-        findings.push(Finding::Bad(
+        findings.push(Finding::bad(
             format!("The columns are written otherwise: {}.", written.join(", ")),
             format!("Set AUTH_VERIFIER_TABLES__COLUMNS={style}."),
         ));
     }
     if !renamed.is_empty() {
-        findings.push(Finding::Bad(
+        findings.push(Finding::bad(
             "Some columns have names of their own.".to_owned(),
             format!("Add to AUTH_VERIFIER_TABLES__FIELDS: {}.", renamed.join(",")),
         ));
@@ -286,7 +286,7 @@ fn readable(own: &[&Column], tables: &Tables, model: Model, plan: &Plan, reads: 
         .collect();
     let refused: Vec<_> = read.iter().filter(|(_, c)| !c.granted).map(|(_, c)| &*c.name).collect();
     if !refused.is_empty() {
-        findings.push(Finding::Bad(
+        findings.push(Finding::bad(
             format!("The role may not read {} of {table}.", refused.join(", ")),
             "Run what `auth-verifier grants` prints, as the owner of the tables.".to_owned(),
         ));
@@ -294,14 +294,14 @@ fn readable(own: &[&Column], tables: &Tables, model: Model, plan: &Plan, reads: 
     for (field, want) in [("banned", "boolean"), ("banExpires", "timestamp")] {
         let of = |(name, column): &&(&str, &Column)| *name == field && !column.kind.starts_with(want);
         if let Some((_, column)) = read.iter().find(of).filter(|_| model == Model::User) {
-            findings.push(Finding::Bad(
+            findings.push(Finding::bad(
                 format!("{} of {table} is {}, and not {want}: no look-up is answered.", column.name, column.kind),
                 format!("Give the column that type (alter table … alter column … type {want} using …), as the admin plugin has it."),
             ));
         }
     }
     if read.iter().any(|(_, column)| column.filtered) {
-        findings.push(Finding::Warning(
+        findings.push(Finding::warning(
             format!("Row level security is on for {table}, and may hide all of it from the role."),
             "Give the role a policy: create policy … for select to … using (true).".to_owned(),
         ));

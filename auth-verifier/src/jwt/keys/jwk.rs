@@ -243,7 +243,7 @@ const SMALL_ORDER: [&str; 7] = [
     "xxdqcD1N2E-6PAt2DRBnDyogU_osOczGTsf9d5KsA3o",
 ];
 
-/// Whether an Ed25519 key is one for which anybody can sign: like an exponent of 1, nobody makes it by accident.
+/// Whether an Ed25519 key is one for which anybody can sign: like an exponent of 1, it is never made by accident.
 fn small_order(x: &[u8]) -> bool {
     let mut x = x.to_vec();
     if let Some(last) = x.last_mut() {

@@ -93,6 +93,6 @@ pub(super) fn open(value: &str, keys: &Keys) -> Option<Opened> {
     let (iv, sealed, tag) = (decode(iv)?, decode(sealed)?, decode(tag)?);
     let meant = keys.0.iter().filter(|key| stated.kid.as_ref().is_none_or(|kid| *kid == key.thumbprint));
     let claims = meant.into_iter().find_map(|key| key.decrypt(header, &iv, sealed.clone(), &tag))?;
-    // Decrypting allows for 15 seconds more, but the session in it is over then (`getSession`).
+    // Decrypting allows for 15 seconds more, but the session in it has ended then (`getSession`).
     json::object::<Dated>(&claims)?.opened()
 }

@@ -1,5 +1,4 @@
-//! The order of the modules, held by a test: what is checked is below what checks it, settings stand above what they
-//! configure, and what explains things to people is above all of it.
+//! What holds for the sources as a whole: the order of the modules, and the names of settings in sentences.
 
 use std::{
     collections::BTreeSet,
@@ -7,7 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The modules, in the order of `lib.rs`. Those of one line may not import each other, unless they stand in that order.
+use chassis::settings::Settings as _;
+
+use crate::settings::Settings;
+
+/// The modules from the bottom up, as in `lib.rs`: settings stand above what they configure, and what explains things to
+/// people stands above all of it.
 const LAYERS: [&str; 14] = [
     "loose",
     "person",
@@ -31,9 +35,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files.into_iter().chain(folders.iter().flat_map(|folder| self::files(folder))).collect()
 }
 
+/// A file without its tests.
+fn untested(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap_or_default()
+}
+
 /// The top-level modules that a file names by `crate::`, less what only its tests use.
 fn imported(text: &str) -> BTreeSet<String> {
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let code = untested(text);
     let code: String = code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
     let mut names = BTreeSet::new();
     for (_, rest) in code.match_indices("crate::").map(|(at, _)| code.split_at(at + "crate::".len())) {
@@ -70,7 +79,7 @@ fn no_module_imports_one_above_it() {
     for file in files(&src) {
         let path = file.strip_prefix(&src).unwrap();
         let module = path.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
-        if ["lib", "main", "cli", "layers"].contains(&module) {
+        if ["lib", "main", "cli", "sources"].contains(&module) {
             continue;
         }
         let own = layer(module).unwrap_or_else(|| panic!("{module} has no layer"));
@@ -89,4 +98,35 @@ fn imports_are_found_in_every_form() {
         "use crate::{\n    jwt::{claims, keys::{Key}},\n    person::Person, // crate::cli\n};\nfn f() { crate::secrets::checked() }\n#[cfg(test)]\nuse crate::cli;",
     );
     assert_eq!(found.into_iter().collect::<Vec<_>>(), ["jwt", "person", "secrets"]);
+}
+
+/// The variables that a text names, whole or by their beginning.
+fn variables(text: &str) -> impl Iterator<Item = &str> {
+    ["AUTH_VERIFIER_", "BETTER_AUTH_"].into_iter().flat_map(|prefix| {
+        text.match_indices(prefix)
+            .filter(|(at, _)| !text[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+            .map(|(at, _)| {
+                let length =
+                    text[at..].find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'));
+                &text[at..][..length.unwrap_or(text.len() - at)]
+            })
+    })
+}
+
+#[test]
+fn every_setting_that_a_sentence_names_can_be_set() {
+    let known: Vec<String> = Settings::SPEC.variables().into_iter().map(|variable| variable.name).collect();
+    let mut named = 0;
+    for file in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        if file.ends_with("sources.rs") {
+            continue;
+        }
+        for name in variables(untested(&fs::read_to_string(&file).unwrap())) {
+            named += 1;
+            let begins = name.ends_with('_') && known.iter().any(|known| known.starts_with(name));
+            let exists = known.iter().any(|known| known == name) || name == Settings::SPEC.file_variable();
+            assert!(exists || begins, "{}: there is no {name}", file.display());
+        }
+    }
+    assert!(named > 100, "{named}");
 }
