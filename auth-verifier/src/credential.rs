@@ -10,21 +10,13 @@ pub mod kind;
 
 use std::{borrow::Cow, fmt};
 
+use chassis::header::{NotSingle, single};
 use http::{HeaderMap, header};
 
 use crate::{
     credential::cookies::{CookieNames, Cookies},
     rejection::Rejection,
 };
-
-/// The credentials of a request, not checked yet.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Credentials<'a> {
-    /// The token of `Authorization: Bearer …` (RFC 6750 §2.1).
-    pub bearer: Option<Bearer<'a>>,
-    /// The session cookie, and what came beside it.
-    pub cookie: Option<SessionCookie<'a>>,
-}
 
 /// What stands in `Authorization`. Its `Debug` shows no token.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,27 +64,27 @@ impl fmt::Debug for SessionCookie<'_> {
     }
 }
 
-/// Finds what a request carries. `names` are how Better Auth's cookies may be called; the first that is there counts.
+/// The session cookie of a request. `names` are how Better Auth's cookies may be called; the first that is there counts.
+pub fn session_cookie<'a>(headers: &'a HeaderMap, names: &[CookieNames]) -> Option<SessionCookie<'a>> {
+    if names.is_empty() {
+        return None;
+    }
+    let mut cookies = Cookies::of(headers);
+    names.iter().find_map(|names| {
+        let data = cookies.get_whole(&names.data).map(|data| Cow::Owned(data.into_owned()));
+        Some(SessionCookie { token: cookies.take(&names.token)?, data })
+    })
+}
+
+/// What stands in a request's `Authorization`.
 ///
 /// The scheme's letters may be of any case; between it and the token stands one space. A token in the query is never
 /// looked at (RFC 6750 §2.3 advises against it).
-pub fn find<'a>(headers: &'a HeaderMap, names: &[CookieNames]) -> Result<Credentials<'a>, Rejection> {
-    let cookies = Cookies::of(headers);
-    let cookie = names.iter().find_map(|names| {
-        let own = |value: Cow<'_, str>| Cow::Owned(value.into_owned());
-        let token = cookies.get(&names.token)?;
-        let data = cookies.get_whole(&names.data).map(own);
-        Some(SessionCookie { token: own(token.into()), data })
-    });
-    Ok(Credentials { bearer: bearer(headers)?, cookie })
-}
-
-fn bearer(headers: &HeaderMap) -> Result<Option<Bearer<'_>>, Rejection> {
-    let mut given = headers.get_all(header::AUTHORIZATION).into_iter();
-    let value = match (given.next(), given.next()) {
-        (None, _) => return Ok(None),
-        (Some(_), Some(_)) => return Err(Rejection::Ambiguous),
-        (Some(value), None) => value.to_str().map_err(|_| Rejection::Header)?,
+pub fn bearer(headers: &HeaderMap) -> Result<Option<Bearer<'_>>, Rejection> {
+    let value = match single(headers, &header::AUTHORIZATION) {
+        Err(NotSingle::Missing) => return Ok(None),
+        Err(NotSingle::Repeated) => return Err(Rejection::Ambiguous),
+        Ok(value) => value.to_str().map_err(|_| Rejection::Header)?,
     };
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
@@ -130,7 +122,7 @@ mod tests {
 
     fn check(values: &[&str], want: Result<Option<Bearer<'_>>, Rejection>) {
         let headers = values.iter().map(|value| (header::AUTHORIZATION, value.parse().unwrap())).collect();
-        assert_eq!(find(&headers, &[]).map(|credentials| credentials.bearer), want, "{values:?}");
+        assert_eq!(bearer(&headers), want, "{values:?}");
     }
 
     #[test]
@@ -175,7 +167,7 @@ mod tests {
             .into_iter()
             .collect();
             let names = CookieNames { token: "p.session_token".into(), data: "p.session_data".into() };
-            let shown = format!("{:?}", find(&headers, &[names]).unwrap());
+            let shown = format!("{:?} {:?}", bearer(&headers).unwrap(), session_cookie(&headers, &[names]));
             assert!(!shown.contains("hunter2") && shown.contains("with a cache"), "{shown}");
         }
     }
@@ -192,7 +184,7 @@ mod tests {
                 token: format!("{prefix}.session_token"),
                 data: format!("{prefix}.session_data"),
             };
-            let cookie = find(&headers, &prefixes.iter().map(named).collect::<Vec<_>>()).unwrap().cookie?;
+            let cookie = session_cookie(&headers, &prefixes.iter().map(named).collect::<Vec<_>>())?;
             Some((cookie.token.into_owned(), cookie.data.map(Cow::into_owned)))
         };
         assert_eq!(

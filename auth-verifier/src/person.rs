@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::loose::Loose;
 
-/// Loose of a user who can't be passed on.
+/// Why the id of a user can't be passed on.
 pub(crate) const UNNAMEABLE: &str = "the user's id can't stand in a header: it must be 1 to 255 visible ASCII characters without a \
     comma (advanced.database.generateId)";
 

@@ -485,6 +485,41 @@ mod tests {
     }
 
     #[test]
+    fn all_faults_are_told_at_once() {
+        let error = load(&[
+            ("BETTER_AUTH_SECRET", &SECRET[1..]),
+            ("AUTH_VERIFIER_BETTER_AUTH__CA_FILE", "/nowhere/ca.pem"),
+            ("AUTH_VERIFIER_DATABASE__URL", "mysql://u@localhost/auth"),
+            ("AUTH_VERIFIER_IDENTITY__AUDIENCE", " "),
+            ("AUTH_VERIFIER_JWKS__STALE_MAX_SECS", "1"),
+            ("AUTH_VERIFIER_OAUTH__SCOPES", "admin"),
+            ("AUTH_VERIFIER_SESSION__COOKIE", "__Secure-sid"),
+            ("AUTH_VERIFIER_SESSION__REFRESH", "on"),
+            ("AUTH_VERIFIER_TABLES__SCHEMA", &"x".repeat(64)),
+            ("AUTH_VERIFIER_TABLES__USER", &"x".repeat(64)),
+        ])
+        .unwrap_err();
+        let mut names: Vec<_> = error.lines().map(|line| line.split(": ").next().unwrap()).collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            [
+                "AUTH_VERIFIER_BETTER_AUTH__CA_FILE",
+                "AUTH_VERIFIER_DATABASE__URL",
+                "AUTH_VERIFIER_IDENTITY__AUDIENCE",
+                "AUTH_VERIFIER_JWKS__STALE_MAX_SECS",
+                "AUTH_VERIFIER_OAUTH__ACCESS_TOKENS",
+                "AUTH_VERIFIER_SESSION__COOKIE",
+                "AUTH_VERIFIER_SESSION__REFRESH",
+                "AUTH_VERIFIER_TABLES__SCHEMA",
+                "AUTH_VERIFIER_TABLES__USER",
+                "BETTER_AUTH_SECRET",
+            ],
+            "{error}"
+        );
+    }
+
+    #[test]
     fn every_number_has_bounds_from_both_sides() {
         settings::arbitrary::every_number_is_bounded::<Settings>(&[("BETTER_AUTH_SECRET", SECRET)]);
     }

@@ -195,9 +195,7 @@ impl Verifier {
     /// must not act as the account of the cookie beside it. Only a token that Better Auth did not sign counts as absent, as it does
     /// in Better Auth (`plugins/bearer`).
     async fn find(&self, headers: &HeaderMap, asker: Asker) -> Result<(Found, CredentialKind), Unverified> {
-        let names = self.sessions.as_ref().map_or(&[][..], |sessions| &sessions.naming.names);
-        let credentials = credential::find(headers, names)?;
-        let by_bearer = match credentials.bearer {
+        let by_bearer = match credential::bearer(headers)? {
             None => Err(Rejection::Missing.into()),
             Some(Bearer::Foreign) => Err(Rejection::Scheme.into()),
             Some(Bearer::Literal(literal)) => Err(Rejection::Literal(literal).into()),
@@ -207,7 +205,8 @@ impl Verifier {
             }
             Some(Bearer::Session(token)) => self.by_bare(token, asker).await,
         };
-        match (by_bearer, credentials.cookie, &self.sessions) {
+        let names = self.sessions.as_ref().map_or(&[][..], |sessions| &sessions.naming.names);
+        match (by_bearer, credential::session_cookie(headers, names), &self.sessions) {
             (Err(Unverified::Rejected(rejection)), Some(cookie), Some(sessions)) if rejection.is_absent() => {
                 if let Rejection::Literal(_) = rejection {
                     info!("{rejection}; the cookie counts");
@@ -268,8 +267,7 @@ impl Verifier {
 
     /// The better explanation for a rejected bearer token that is a cookie cache, whatever else it was taken for.
     fn as_cookie_cache(&self, headers: &HeaderMap) -> Option<Rejection> {
-        let (Bearer::Jwt(token) | Bearer::Session(token)) = credential::find(headers, &[]).ok()?.bearer?
-        else {
+        let (Bearer::Jwt(token) | Bearer::Session(token)) = credential::bearer(headers).ok()?? else {
             return None;
         };
         let short = token.len() <= self.tokens.bytes_max();

@@ -82,8 +82,8 @@ const PROVEN_LIFE: Duration = Duration::from_hours(1);
 /// The most ended sessions in the cache; only signed credentials are, because there is no end of unsigned ones.
 const REFUSED_MAX: u64 = 1_000;
 
-/// From how long on a look-up is slow: then what is in use is looked up again before it may no longer be relied on, so that
-/// the next request need not wait.
+/// A look-up that takes as long is slow: its answer, if it is in use, is looked up again before it may no longer be relied on,
+/// so that the next request need not wait.
 const SLOW: Duration = Duration::from_millis(100);
 
 /// A question about a session, a user or an access token.
@@ -93,9 +93,9 @@ pub enum Question<'a> {
     Session(&'a SessionToken),
     /// A session, by a token without a signature, which anybody can have made up.
     Bare(&'a SessionToken),
-    /// A session, by its id, of which a good token says so.
+    /// A session, by the id that a verified token names.
     SessionById(&'a str),
-    /// A user, of whom a good token says so.
+    /// A user, by the id that a verified token names.
     User(&'a UserId),
     /// An opaque OAuth access token, by the hash that it is kept under. Anybody can have made it up.
     AccessToken(&'a str),
@@ -137,7 +137,7 @@ pub struct Lookups {
     wait: Duration,
 }
 
-/// What a look-up owns, so that it can go on alone.
+/// The parts that a look-up shares, so that it can go on without its request.
 struct Desk {
     /// Better Auth itself, where it is asked about sessions instead of the tables.
     sessions: Option<Box<Http>>,

@@ -43,7 +43,13 @@ impl<'a> Cookies<'a> {
         Some(&**value).filter(|value| !value.is_empty())
     }
 
-    /// The same, put together from its pieces `<name>.0`, `<name>.1` … where it was cut up.
+    /// The same, taken out.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        let (_, value) = self.0.iter_mut().find(|(known, _)| *known == name)?;
+        Some(std::mem::take(value)).filter(|value| !value.is_empty())
+    }
+
+    /// The cookie of that name, put together from its pieces `<name>.0`, `<name>.1` … where it was cut up.
     pub fn get_whole(&self, name: &str) -> Option<Cow<'_, str>> {
         self.get(name).map(Cow::Borrowed).or_else(|| self.pieces(name).map(Cow::Owned))
     }

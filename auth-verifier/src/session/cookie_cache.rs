@@ -26,7 +26,7 @@ use crate::{
     session::token::{SessionToken, SigningKeys},
 };
 
-/// Loose once: it is so for every cache.
+/// Warned of once, as it is so for every cache.
 static OTHER_VERSION: Once = Once::new();
 
 /// A form of the cookie cache, with the keys that open it.
@@ -100,7 +100,8 @@ impl Dated {
 }
 
 impl CookieCache {
-    /// Opens the cache `value` that came beside the session cookie of `token`, at `now`. `None` if it is for another session, has ended, or can't be opened: then the session is looked up.
+    /// Opens the cache `value` that came beside the session cookie of `token`, at `now`. `None` if it is for another session,
+    /// has ended, or can't be opened: then the session is looked up.
     pub async fn open(
         &self,
         value: &str,
@@ -128,7 +129,7 @@ impl CookieCache {
     }
 }
 
-/// Opens a cache in the `jwt` form that came by itself, as a bearer token.
+/// Opens caches of the form `jwt` that come by themselves, as bearer tokens.
 pub struct CacheAsBearer {
     /// What the application calls the current shape of its cache.
     pub version: String,

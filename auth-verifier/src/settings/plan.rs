@@ -157,7 +157,7 @@ impl Plan {
         let credential_cookies = settings.credential_cookies(faults);
         let tables = settings.tables(faults);
         let reads = settings.reads(own.as_ref());
-        let database = tables.as_ref().and_then(|tables| settings.database(reads, tables, faults));
+        let database = settings.database(reads, tables.as_ref(), faults);
         let identity = settings.identity_config(secrets.as_ref().and_then(Option::as_ref), faults);
         let cache = settings.cookie_cache.strategy.and_then(|strategy| {
             Some(match strategy {
@@ -295,19 +295,25 @@ impl Settings {
     }
 
     /// Better Auth's database, where anything is read of it. Its settings must be good wherever its URL is set.
-    fn database(&self, reads: Reads, tables: &Tables, faults: &mut Faults) -> Option<database::Config> {
+    fn database(
+        &self,
+        reads: Reads,
+        tables: Option<&Tables>,
+        faults: &mut Faults,
+    ) -> Option<database::Config> {
         if !reads.any() && self.database.url.is_none() {
             return None;
         }
         faults.hear(self.database.check(&DATABASE))?;
         let dsn = faults.hear(chassis::outbound::database::Dsn::parse(&self.database, &DATABASE))?;
-        reads.any().then(|| database::Config {
+        Some(database::Config {
             dsn,
             pool: self.database.clone(),
-            tables: tables.clone(),
+            tables: tables?.clone(),
             time_zone: self.tables.time_zone.clone(),
             key_grace: self.jwks.grace,
         })
+        .filter(|_| reads.any())
     }
 
     /// How sessions, users and access tokens are looked up.

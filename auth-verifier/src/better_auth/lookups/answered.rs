@@ -1,5 +1,5 @@
-//! What `/get-session` answered: a living session, none, or something that Better Auth alone doesn't say. Plugins
-//! (`customSession`) and routes of a frontend's own change the answer, and each way has its own sentence.
+//! The answer of `/get-session`: a living session, none, or something that isn't Better Auth's own. Plugins
+//! (`customSession`) and a frontend's own routes change it; each way has an error of its own.
 
 use chassis::{clock::UnixSeconds, json};
 use serde::{Deserialize, de::IgnoredAny};
@@ -16,13 +16,13 @@ use crate::{
 const CURE: &str = "let customSession keep session.token, session.expiresAt and user.id, or set AUTH_VERIFIER_DATABASE__URL to have \
                     sessions looked up in Better Auth's database";
 
-/// An answer by which a session can't be known.
+/// An answer that says nothing reliable about a session.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Odd {
-    /// Not even JSON, or not such.
+    /// Not JSON, or of another structure.
     #[error("the answer is none of Better Auth's")]
     Foreign,
-    /// `null` is what Better Auth says.
+    /// An object without a session; Better Auth says `null`.
     #[error(
         "the answer about nobody is an object, and not null: is that a route of the frontend's own? Better Auth's database can be \
          asked instead (AUTH_VERIFIER_DATABASE__URL)"

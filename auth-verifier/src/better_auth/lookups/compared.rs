@@ -1,7 +1,7 @@
-//! Do Better Auth's tables still say what it says itself? Where it keeps its sessions elsewhere since a while
-//! (`secondaryStorage`), the table goes on standing there: new sessions are not in it, and forgotten ones are.
+//! Checks now and then whether Better Auth still uses its table of sessions. Where it moved them elsewhere
+//! (`secondaryStorage`), the table stays behind: new sessions are not in it, and ended ones are.
 //!
-//! So now and then a session that was looked up in the table is asked about over HTTP too. No request waits for that;
+//! A session that was looked up in the table is also asked about over HTTP. No request waits for that;
 //! all that comes of it is a line in the log.
 
 use std::{

@@ -69,8 +69,8 @@ impl<A: Clone + Send + Sync + 'static> Flights<A> {
         Arc::new(Self { lag, under_way: Mutex::default(), begun: AtomicU64::new(0) })
     }
 
-    /// The answer to the question of that key: of a look-up that may be relied on from now on. `look_up` is made only
-    /// where there is none yet; its error says that there is no room for one more.
+    /// The answer to the question of that key, by a look-up that may be relied on from now on. `look_up` is called only where
+    /// there is none yet; its error says that there is no room for one more.
     pub(super) fn ask<E>(
         self: &Arc<Self>,
         key: CacheKey,

@@ -85,7 +85,7 @@ impl Http {
     }
 
     /// The session of `token`, if Better Auth says that it is alive. Bans are judged at the time `now`.
-    /// `client` is where the request comes from that it is about.
+    /// `client` is the address of the client of the request that it is about.
     pub(super) async fn find(
         &self,
         token: &SessionToken,

@@ -1,4 +1,4 @@
-//! Better Auth's rate limit, kept: after a 429 it is not asked about that client again until the limit ends.
+//! Pauses for Better Auth's rate limit: after a 429 it is not asked about that client again until the limit ends.
 //!
 //! It counts by the client's address, where it is set to read one, and all clients without one together
 //! (`api/rate-limiter/index.ts`). So does a pause: a client that has used up its share costs no other's.
@@ -16,7 +16,7 @@ const PAUSE_MAX: Duration = Duration::from_mins(5);
 /// How many clients' pauses are kept.
 const PAUSES_MAX: u64 = 10_000;
 
-/// How often the log says what the operator has to do.
+/// How often the log repeats what the operator has to do.
 const TELL_EVERY: Duration = Duration::from_mins(10);
 
 /// What the operator has to do.
@@ -28,7 +28,7 @@ pub(crate) const CURE: &str = "Better Auth limits how often /get-session may be 
 /// Better Auth says it in this one, proxies in the other.
 const X_RETRY_AFTER: HeaderName = HeaderName::from_static("x-retry-after");
 
-/// Whom Better Auth counts as one: a client's network, or all that have no address.
+/// What Better Auth counts as one client: a network, or all that have no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Counted(Option<IpAddr>);
 
@@ -60,7 +60,7 @@ impl Pauses {
         Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
-    /// Begins one, for as long as an answer says; says whether the log should tell what to do.
+    /// Begins one, for as long as `answer` says. The truth beside it: whether the log should repeat what to do.
     pub(super) fn begin(&self, client: Option<IpAddr>, answer: &HeaderMap) -> (Duration, bool) {
         let (now, pause) = (Instant::now(), stated(answer).unwrap_or(PAUSE));
         self.until.insert(Counted::of(client), now + pause);

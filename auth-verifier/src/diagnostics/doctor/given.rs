@@ -69,7 +69,7 @@ pub(super) async fn check(
     }
     let verdict = match verdict {
         Verdict::Known(caller) => Finding::Good(format!("It is accepted: the user is {}.", caller.user)),
-        // Loose better already.
+        // The findings say it better.
         Verdict::Rejected(_) | Verdict::Unavailable(_) if explained => return,
         Verdict::Banned => Finding::Good("It is good, but the account is banned.".to_owned()),
         Verdict::Rejected(rejection) => Finding::bad(
