@@ -10,3 +10,7 @@ run:
 lint:
     cargo fmt --all
     cargo clippy --workspace --all-targets -- -D warnings
+
+# Instructions per request of each service, held to a bound.
+instructions:
+    dev/bench/run.sh instructions

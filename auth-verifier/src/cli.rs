@@ -56,8 +56,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(matches) => match Command::from_arg_matches(&matches) {
             Ok(Command::Token(args)) => finish(mint(&args)),
             Ok(Command::Grants) => finish(grants()),
-            Ok(Command::Inspect) => process::tell::<Settings, _>(&matches, look_at),
-            Ok(Command::Doctor) => process::tell::<Settings, _>(&matches, examine),
+            Ok(Command::Inspect) => process::run_report::<Settings, _>(&matches, look_at),
+            Ok(Command::Doctor) => process::run_report::<Settings, _>(&matches, examine),
             Err(_) => process::run::<Settings, _>(&matches, serve),
         },
     }
@@ -66,7 +66,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn serve(plan: Plan, mut process: Process) -> Result<(), StartError> {
     let verifier = plan.verifier();
     if let Some(address) = plan.settings.grpc_listen {
-        process.also("GRPC_LISTEN", address, grpc::stack(verifier.clone())).await?;
+        process.add_listener("GRPC_LISTEN", address, grpc::stack(verifier.clone())).await?;
     }
     tokio::spawn(Arc::clone(&verifier).keep_fresh());
     // Keys that can't be fetched yet make answers of 503, not a process out of reach.

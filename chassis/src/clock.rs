@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// A point in time, in whole seconds since 1970, as `exp` and `iat` of a JWT have it (RFC 7519 §2, NumericDate).
+/// A point in time, in whole seconds since 1970, as `exp` and `iat` of a JWT have it (RFC 7519 §2, `NumericDate`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixSeconds(pub u64);
 

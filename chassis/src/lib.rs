@@ -23,11 +23,9 @@ pub mod header;
 
 pub mod clock;
 
-/// The one boxed body that travels through every service.
-pub use axum::body::Body;
+mod body;
+
+pub use body::{Body, BodyError};
 
 /// An error that is only ever logged, never shown to a client.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// What breaks while [`Body`] is read.
-pub use axum::Error as BodyError;

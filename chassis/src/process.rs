@@ -1,13 +1,15 @@
-//! A service's life: settings, listen, serve, drain, and an end that has a deadline: `drain_delay` and `drain` for
-//! the traffic, and [`END`] for all the rest.
+//! The life of a service: read the settings, listen, serve, drain, and end by a deadline: `drain_delay` and `drain` for the
+//! traffic, then [`END`] for all the rest.
 
+mod command;
 mod memory;
+mod open_files;
 pub mod ops;
 pub mod signals;
 
 use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode, time::Duration};
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::ArgMatches;
 use futures_util::future::{join, join_all};
 use thiserror::Error;
 use tokio::{
@@ -18,45 +20,40 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::{
-    ops::Readiness,
-    signals::{Asked, Signals},
-};
+pub use self::command::{command, usage};
+use self::{ops::Readiness, signals::INTERRUPTED};
 use crate::{
     BoxError,
     layer::access_log,
     serve::{self, HttpService, ServerSettings, Stack},
-    settings::{self, Environment, Settings, SettingsError},
+    settings::{self, Checked, Environment, Loaded, Settings, SettingsError},
     telemetry::{self, LogFormat, lines},
 };
 
-/// How often measurements are summed up.
+/// How often metrics are summed up.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// What a drain may take beyond its time, to notice that it is over.
+/// How much longer than its time a drain may take to notice its end.
 const DRAIN_END: Duration = Duration::from_millis(500);
 
-/// How long the operator's requests may take to finish when the traffic has.
+/// How long requests on the operator's listener may take to finish after the traffic.
 const OPS_DRAIN: Duration = Duration::from_millis(500);
 
-/// How long what is cut short may take to be dropped. Only what a worker can't leave holds it up.
+/// How long requests that are cut short may take to be dropped. Only a blocked worker takes so long.
 const CUT_WAIT: Duration = Duration::from_secs(1);
 
-/// How long the last log lines may take to be read; and the last words on standard error, where there are any.
+/// How long a reader may take for the last log lines, and for the last words on standard error.
 const FLUSH_WAIT: Duration = Duration::from_secs(1);
 
-/// All that an end may take beside `drain_delay` and `drain`; the sum is below the 30 s that Kubernetes waits.
+/// How long an end may take beside `drain_delay` and `drain`. By default the sum is below the 30 s that Kubernetes waits.
 const END: Duration = Duration::from_secs(3);
 const _: () = assert!(
     END.as_millis()
         == DRAIN_END.as_millis() + OPS_DRAIN.as_millis() + CUT_WAIT.as_millis() + FLUSH_WAIT.as_millis()
 );
 
-/// Instead of each of these waits, where somebody asked twice.
+/// Replaces each of these waits after a second signal.
 const AT_ONCE_WAIT: Duration = Duration::from_millis(250);
-
-/// What a shell says of a process that a signal ended.
-const INTERRUPTED: u8 = 130;
 
 /// The settings that every service has.
 #[derive(Clone, Debug)]
@@ -71,7 +68,7 @@ pub struct Common {
     pub server: ServerSettings,
 }
 
-/// What a service's process needs to know of its settings.
+/// What the process needs to know of a service's settings.
 pub trait Service: Settings {
     /// One sentence for `--help`.
     const ABOUT: &'static str;
@@ -80,7 +77,7 @@ pub trait Service: Settings {
     fn common(&self) -> Common;
 }
 
-/// Why a service did not start, in one sentence.
+/// Why a service did not start, in one sentence for the operator.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// A setting is wrong.
@@ -109,36 +106,36 @@ pub enum StartError {
     Other(#[from] BoxError),
 }
 
-/// A process that has its sockets, and may now build what it serves.
+/// A process that has bound its addresses.
 pub struct Process {
-    /// Told when the service should stop.
+    /// Cancelled when the service should stop.
     pub stop: CancellationToken,
-    /// Set by the service when it is ready; unset by the process when it is told to stop.
+    /// Set by the service when it is ready; unset by the process when it is asked to stop.
     pub readiness: Readiness,
     traffic: TcpListener,
     ops: TcpListener,
-    further: Vec<(TcpListener, Stack)>,
+    extra: Vec<(TcpListener, Stack)>,
     prefix: String,
     server: ServerSettings,
 }
 
 impl Process {
-    /// Takes both addresses.
+    /// Binds both addresses.
     pub async fn bind(prefix: String, common: Common, stop: CancellationToken) -> Result<Self, StartError> {
         let Common { listen, ops_listen, server, .. } = common;
-        let files = file_limit();
+        let files = open_files::limit();
         if files < serve::FILES_MIN {
             return Err(StartError::Files { files, least: serve::FILES_MIN });
         }
         let traffic = bind(&prefix, "LISTEN", listen).await?;
         let ops = bind(&prefix, "OPS_LISTEN", ops_listen).await?;
         let readiness = Readiness::default();
-        Ok(Self { stop, readiness, traffic, ops, further: Vec::new(), prefix, server })
+        Ok(Self { stop, readiness, traffic, ops, extra: Vec::new(), prefix, server })
     }
 
-    /// Takes one more address, on which `service` is served for as long as the traffic is, with bounds of the same
-    /// size. `key` ends the name of the variable that sets it.
-    pub async fn also(
+    /// Binds one more address. `service` is served there as long as the traffic is, with bounds of the same size. `key` ends
+    /// the name of the variable that sets the address.
+    pub async fn add_listener(
         &mut self,
         key: &str,
         address: SocketAddr,
@@ -146,14 +143,15 @@ impl Process {
     ) -> Result<(), StartError> {
         let listener = bind(&self.prefix, key, address).await?;
         info!(key, address = local(&listener), "one more address");
-        self.further.push((listener, Stack::new(service)));
+        self.extra.push((listener, Stack::new(service)));
         Ok(())
     }
 
-    /// Serves until told to stop, then drains: not ready first, then no new connections, then what is in flight.
+    /// Serves until it is asked to stop, then drains: it is no longer ready, then takes no new connections, then finishes what is
+    /// in flight.
     pub async fn serve(self, service: impl HttpService) {
-        let Self { stop, readiness, traffic, ops, further, prefix, server } = self;
-        let server = server.within_files(file_limit(), 1 + further.len(), &prefix);
+        let Self { stop, readiness, traffic, ops, extra, prefix, server } = self;
+        let server = server.within_files(open_files::limit(), 1 + extra.len(), &prefix);
         let end_secs = (server.drain_delay + server.drain + END).as_secs();
         info!(traffic = local(&traffic), ops = local(&ops), end_secs, "listening");
 
@@ -186,10 +184,10 @@ impl Process {
                 draining.cancel();
             }
         });
-        let further = further
+        let extra = extra
             .into_iter()
             .map(|(listener, service)| serve::serve(listener, service, &server, draining.clone()));
-        let served = join(serve::serve(traffic, service, &server, draining.clone()), join_all(further));
+        let served = join(serve::serve(traffic, service, &server, draining.clone()), join_all(extra));
         let overdue = async {
             draining.cancelled().await;
             sleep(server.drain + DRAIN_END).await;
@@ -214,31 +212,6 @@ fn local(listener: &TcpListener) -> String {
     listener.local_addr().map_or_else(|_| "?".into(), |address| address.to_string())
 }
 
-/// The command line of a service: `--check`, and what clap adds.
-pub fn command<S: Service>() -> Command {
-    Command::new(S::SPEC.service)
-        .version(env!("CARGO_PKG_VERSION"))
-        .about(S::ABOUT)
-        .arg(
-            Arg::new("check")
-                .long("check")
-                .action(ArgAction::SetTrue)
-                .help("Check the settings, say what is wrong with them, and exit with 0 or 1"),
-        )
-        .arg(
-            Arg::new("probe").long("probe").action(ArgAction::SetTrue).help(
-                "Ask the service that runs with these settings whether it is ready, and exit with 0 or 1",
-            ),
-        )
-        .arg(
-            Arg::new("until-stdin-closes")
-                .long("until-stdin-closes")
-                .action(ArgAction::SetTrue)
-                .hide(true)
-                .help("Stop when standard input ends: how a child process never outlives its parent"),
-        )
-}
-
 /// Runs a service that has no commands but its own.
 pub fn main<S, F>(args: impl IntoIterator<Item = OsString>, start: F) -> ExitCode
 where
@@ -251,24 +224,19 @@ where
     }
 }
 
-/// What clap has to say: help and version go to standard output, mistakes to standard error, with exit code 2.
-pub fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
-}
-
 /// Runs a service by its parsed command line, to its end.
 pub fn run<S, F>(matches: &ArgMatches, start: F) -> ExitCode
 where
     S: Service,
     F: AsyncFnOnce(S::Plan, Process) -> Result<(), StartError>,
 {
-    raise_file_limit();
-    let leashed = matches.get_flag("until-stdin-closes");
+    open_files::raise_limit();
+    let stop_on_stdin_eof = matches.get_flag(command::UNTIL_STDIN_CLOSES);
     run_logging::<S, _>(LOGGED, matches, async move |plan, common| {
         telemetry::log_panics();
         telemetry::metrics();
-        let (stop, at_once) = listen(leashed).map_err(|error| StartError::Other(error.into()))?;
+        let (stop, at_once) =
+            signals::tokens(stop_on_stdin_eof).map_err(|error| StartError::Other(error.into()))?;
         let process = Process::bind(S::SPEC.prefix(), common, stop).await?;
         select! {
             biased;
@@ -278,8 +246,8 @@ where
     })
 }
 
-/// Runs a job that ends by itself and listens to nobody, with the settings and the log of the service.
-pub fn run_once<S, F>(matches: &ArgMatches, job: F) -> ExitCode
+/// Runs a job that ends by itself, with the settings and the log of the service.
+pub fn run_job<S, F>(matches: &ArgMatches, job: F) -> ExitCode
 where
     S: Service,
     F: AsyncFnOnce(S::Plan) -> Result<(), StartError>,
@@ -287,8 +255,8 @@ where
     run_logging::<S, _>(LOGGED, matches, async |plan, _| job(plan).await.map(|()| End::Done))
 }
 
-/// The same for a job whose standard output is read by a person: nothing is logged unless `RUST_LOG` asks for it.
-pub fn tell<S, F>(matches: &ArgMatches, job: F) -> ExitCode
+/// Runs a job that writes a report to standard output: nothing is logged there unless `RUST_LOG` asks for it.
+pub fn run_report<S, F>(matches: &ArgMatches, job: F) -> ExitCode
 where
     S: Service,
     F: AsyncFnOnce(S::Plan) -> Result<(), StartError>,
@@ -296,16 +264,16 @@ where
     run_logging::<S, _>("off", matches, async |plan, _| job(plan).await.map(|()| End::Done))
 }
 
-/// What is logged unless `RUST_LOG` says otherwise.
+/// The default of `RUST_LOG`.
 const LOGGED: &str = "info,h2=warn,hyper=warn";
 
 /// How what ran came to its end.
 enum End {
     /// A job is done.
     Done,
-    /// A service was told to stop, and what was in flight has had its time.
+    /// A service was asked to stop, and requests in flight have had their time.
     Drained,
-    /// It was told so twice.
+    /// It was asked to stop twice.
     AtOnce,
 }
 
@@ -315,31 +283,34 @@ where
     F: AsyncFnOnce(S::Plan, Common) -> Result<End, StartError>,
 {
     let service = S::SPEC.service;
-    let settings = Environment::of_process().and_then(|environment| {
-        let settings: S = settings::read(&environment)?;
-        let filter = environment.get("RUST_LOG").unwrap_or(log);
-        let (common, remarks) = (settings.common(), settings.remarks());
-        let plan = settings.plan()?;
-        telemetry::log(service, common.log, filter).map_err(|error| SettingsError::new("RUST_LOG", error))?;
-        Ok((plan, common, remarks))
-    });
-    let (plan, common, remarks) = match settings {
-        Ok(loaded) => loaded,
+    let environment = match Environment::of_process() {
+        Ok(environment) => environment,
         Err(error) => return refuse(service, &error),
     };
-    let service = S::SPEC.service;
-    if matches.get_flag("check") {
-        let said = remarks.into_iter().chain(["the settings are good".to_owned()]);
-        let lines: Vec<_> = said.map(|said| format!("{service}: {said}\n")).collect();
-        return say(&lines.concat());
+    if matches.get_flag(command::CHECK) {
+        return check::<S>(&environment, matches.get_flag(command::SHOW));
     }
-    if matches.get_flag("probe") {
+    let misspelt = settings::misspelt::<S>(&environment);
+    let loaded = Loaded::<S>::read(&environment).and_then(|loaded| {
+        let filter = environment.get(telemetry::FILTER).unwrap_or(log);
+        let (common, remarks) = (loaded.settings.common(), loaded.settings.remarks());
+        let plan = loaded.plan()?;
+        telemetry::log(service, common.log, filter)
+            .map_err(|error| SettingsError::new(telemetry::FILTER, error))?;
+        Ok((plan, common, remarks))
+    });
+    let (plan, common, remarks) = match loaded {
+        Ok(loaded) => loaded,
+        // A slip in a name is perhaps why something is missing.
+        Err(error) => return refuse_with(service, misspelt, &error),
+    };
+    if matches.get_flag(command::PROBE) {
         return match ops::probe(common.ops_listen) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => refuse(service, &error),
         };
     }
-    for remark in remarks {
+    for remark in misspelt.into_iter().chain(remarks) {
         warn!("{remark}");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -384,55 +355,44 @@ impl Drop for Flushed {
     }
 }
 
-/// A connection is a file; the usual soft limit of 1024 would be reached long before any bound of ours.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
-        warn!(?current, "raise the limit of open files");
-    }
-}
-
-/// How many files this process may have open.
-fn file_limit() -> usize {
-    use rustix::process::{Resource, getrlimit};
-    getrlimit(Resource::Nofile)
-        .current
-        .map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
-}
-
-/// What is cancelled when the process should drain and end, and what when it should end now. It is told by signals,
-/// and, on a leash, by the end of standard input.
-fn listen(leashed: bool) -> io::Result<(CancellationToken, CancellationToken)> {
-    let (stop, at_once) = (CancellationToken::new(), CancellationToken::new());
-    let mut signals = Signals::listen()?;
-    tokio::spawn({
-        let (stop, at_once) = (stop.clone(), at_once.clone());
-        async move {
-            loop {
-                let (signal, asked) = signals.next().await;
-                info!(signal, "told to stop");
-                stop.cancel();
-                if asked == Asked::AtOnce {
-                    at_once.cancel();
-                }
-            }
+/// `--check`: what is wrong, or that nothing is; and what is in force, if that is to be shown.
+fn check<S: Service>(environment: &Environment, show: bool) -> ExitCode {
+    let service = S::SPEC.service;
+    let Checked { remarks, outcome } = settings::check::<S>(environment);
+    match outcome {
+        Ok(shown) => {
+            let shown = if show { shown_log(environment) + &shown } else { String::new() };
+            let said = remarks.into_iter().chain(["the settings are good".to_owned()]);
+            say(&(shown + &lines_of(service, said)))
         }
-    });
-    if leashed {
-        let stop = stop.clone();
-        // A thread of its own: a read of standard input can't be cancelled, and would hold up a runtime's end.
-        std::thread::spawn(move || {
-            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-            stop.cancel();
-        });
+        Err(error) => refuse_with(service, remarks, &error),
     }
-    Ok((stop, at_once))
+}
+
+/// The line of the setting that all services have in one variable.
+pub fn shown_log(environment: &Environment) -> String {
+    match environment.get(telemetry::FILTER) {
+        Some(filter) => {
+            format!("{}={filter}  # {}\n", telemetry::FILTER, environment.source(telemetry::FILTER))
+        }
+        None => format!("{}={LOGGED}  # default\n", telemetry::FILTER),
+    }
 }
 
 fn refuse(service: &str, error: &dyn std::error::Error) -> ExitCode {
-    lines::last_words(format!("{service}: {error}\n"), FLUSH_WAIT);
+    refuse_with(service, Vec::new(), error)
+}
+
+/// Says what is wrong, after what may help to see why.
+fn refuse_with(service: &str, remarks: Vec<String>, error: &dyn std::error::Error) -> ExitCode {
+    let error = error.to_string();
+    let said = remarks.into_iter().chain(error.lines().map(ToOwned::to_owned));
+    lines::last_words(lines_of(service, said), FLUSH_WAIT);
     ExitCode::FAILURE
+}
+
+fn lines_of(service: &str, said: impl Iterator<Item = String>) -> String {
+    said.map(|said| format!("{service}: {said}\n")).collect::<Vec<_>>().concat()
 }
 
 fn say(text: &str) -> ExitCode {

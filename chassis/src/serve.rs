@@ -4,13 +4,14 @@
 //! how many of them one address has; how long one may idle; how long a head may take, and how large it may be; how many
 //! streams a connection may hold, how slowly each may be taken or sent, and how long a drain waits.
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{io::Result, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
@@ -18,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 mod connection;
-mod exchange;
+mod data_rate;
+pub(crate) mod exchange;
 mod files;
 mod io;
-mod patience;
-mod places;
+mod permits;
 mod service;
 mod settings;
 mod streams;
@@ -31,10 +32,10 @@ pub mod trusted_proxies;
 use connection::{Bounds, Connection, Graceful};
 pub use exchange::TooSlow;
 pub use files::FILES_MIN;
-use places::Places;
+use permits::ConnectionPermits;
 pub use service::{HttpService, Stack};
 pub use settings::ServerSettings;
-use streams::{Front, Streams};
+use streams::{ConnectionService, StreamExecutor};
 
 /// How much of an answer one stream may have waiting inside hyper: hyper's own 400 KiB, a hundred times on one connection,
 /// is what a peer that reads nothing would hold.
@@ -44,7 +45,7 @@ const STREAM_BUFFER_BYTES: usize = 64 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// Streams that were reset before we saw them, and streams that a peer made us reset; beyond them the connection goes.
+/// StreamExecutor that were reset before we saw them, and streams that a peer made us reset; beyond them the connection goes.
 /// Rapid reset (CVE-2023-44487) and its mirror (CVE-2025-8671).
 const RESET_BY_PEER_MAX: usize = 20;
 const RESET_BY_US_MAX: usize = 64;
@@ -60,24 +61,73 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
+/// What becomes of a socket before HTTP is spoken over it: the seam for TLS.
+pub(crate) trait Acceptor: Send + Sync + 'static {
+    /// What HTTP is spoken over.
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Runs in the connection's own task, for as long as a head may take at most.
+    fn accept(&self, stream: TcpStream) -> impl Future<Output = Result<Self::Io>> + Send;
+
+    /// Sees to it that what the peer has not taken goes with the connection.
+    fn abort(io: &Self::Io);
+}
+
+/// As it comes.
+struct Plaintext;
+
+impl Acceptor for Plaintext {
+    type Io = TcpStream;
+
+    async fn accept(&self, stream: TcpStream) -> Result<TcpStream> {
+        Ok(stream)
+    }
+
+    fn abort(stream: &TcpStream) {
+        let _ = stream.set_zero_linger();
+    }
+}
+
 /// Serves `listener` until `stop`, then lets what is in flight finish, for at most `settings.drain`.
+///
+/// The life of a connection:
+///
+/// 1. A permit is taken ([`permits`]) before anything is accepted: beyond the bound connections wait in the kernel.
+/// 2. It is accepted, and counted to its address. An address that has its share makes room of its own, or is refused.
+/// 3. Its socket is set up, and the [`Acceptor`] makes a stream of it: TLS will end here.
+/// 4. hyper drives it, as HTTP/1.1 or h2c, whichever its first bytes are. Beside hyper runs the [`connection`]'s watch: it
+///    closes what idles, what sends no whole head in time, and what takes or sends less than the least rate.
+/// 5. Each request begins an [`exchange`] and is answered by the [`Stack`]. An HTTP/2 stream that is too slow is reset alone.
+/// 6. A drain, an idle time or an eviction tells it to go: it finishes what is in flight. At the end of the drain it is cut.
+/// 7. The permit goes back when the connection is closed.
+///
+/// An upgrade (WebSocket) ends 4 and 5, and must keep the others: what carries the tunnel on takes the connection's permit along,
+/// and ends when its connection is told to go ([`Connection::leave`], [`Connection::cut`]), so that tunnels are bounded and
+/// drained like requests.
 pub async fn serve(
     listener: TcpListener,
     service: impl HttpService,
     settings: &ServerSettings,
     stop: CancellationToken,
 ) {
-    let stack = Stack::new(service);
+    serve_by(Plaintext, listener, Stack::new(service), settings, stop).await;
+}
+
+async fn serve_by<A: Acceptor>(
+    acceptor: A,
+    listener: TcpListener,
+    stack: Stack,
+    settings: &ServerSettings,
+    stop: CancellationToken,
+) {
     let bounds = Arc::new(Bounds::new(settings));
-    let places = Places::new(settings);
-    let settings = Arc::new(settings.clone());
-    let (leave, cut) = (CancellationToken::new(), CancellationToken::new());
+    let permits = ConnectionPermits::new(settings);
+    let (acceptor, settings) = (Arc::new(acceptor), Arc::new(settings.clone()));
     loop {
-        // Taken before accepting: beyond the bound a connection waits in the kernel, not in our memory.
-        let permit = tokio::select! {
+        let slot = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            permit = places.free() => permit,
+            slot = permits.slot() => slot,
         };
         let (stream, address) = tokio::select! {
             biased;
@@ -86,49 +136,54 @@ pub async fn serve(
                 Ok(accepted) => accepted,
                 Err(error) => {
                     warn!(%error, "accept a connection");
-                    places.make_room();
+                    permits.make_room();
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             },
         };
-        let connection = Arc::new(Connection::new(bounds.clone(), leave.child_token()));
-        let Some(place) = places.take(permit, address.ip(), &connection) else {
+        let connection = Arc::new(Connection::new(bounds.clone()));
+        let Some(permit) = permits.issue(slot, address.ip(), &connection) else {
             metrics::counter!("http_connections_refused_total", "reason" => "share").increment(1);
             debug!(peer = %address, "refused a connection: its address has its share");
             continue;
         };
         io::prepare(&stream);
-        let front = Front { stack: stack.clone(), peer: Peer(address), connection };
-        let (settings, cut) = (settings.clone(), cut.clone());
+        let front = ConnectionService { stack: stack.clone(), peer: Peer(address), connection };
+        let (acceptor, settings) = (acceptor.clone(), settings.clone());
         tokio::spawn(async move {
-            tokio::select! {
-                biased;
-                () = cut.cancelled() => {}
-                () = converse(stream, front, &settings) => {}
-            }
-            drop(place);
+            serve_connection(&*acceptor, stream, front, &settings).await;
+            drop(permit);
         });
     }
     drop(listener);
-    let open = places.count();
-    leave.cancel();
-    if timeout(settings.drain, places.empty()).await.is_err() {
+    let open = permits.issued();
+    permits.tell_to_leave();
+    if timeout(settings.drain, permits.all_returned()).await.is_err() {
         // Before they are cut, so that their access lines say who cut them.
         crate::layer::access_log::cut();
         warn!(drain_secs = settings.drain.as_secs(), "requests were still running at the end of the drain");
-        cut.cancel();
-        places.empty().await;
+        permits.cut();
+        permits.all_returned().await;
     } else {
         info!(connections = open, "drained");
     }
 }
 
 /// Serves one connection, to its end.
-async fn converse(stream: TcpStream, front: Front, settings: &ServerSettings) {
+async fn serve_connection<A: Acceptor>(
+    acceptor: &A,
+    stream: TcpStream,
+    front: ConnectionService,
+    settings: &ServerSettings,
+) {
     let (connection, Peer(peer)) = (front.connection.clone(), front.peer);
-    let stream = io::Recorded::new(stream, connection.clone(), io::abort);
-    let builder = protocol(settings, Streams(connection.clone()));
+    let stream = match connection.handshake(acceptor.accept(stream)).await {
+        Some(Ok(stream)) => io::TrackedIo::new(stream, connection.clone(), A::abort),
+        Some(Err(error)) => return debug!(%error, %peer, "no handshake"),
+        None => return debug!(%peer, "no handshake in time"),
+    };
+    let builder = protocol(settings, StreamExecutor(connection.clone()));
     let served = builder.serve_connection(TokioIo::new(stream), front);
     match connection::watch(served, &connection).await {
         Ok(Ok(())) => {}
@@ -140,7 +195,7 @@ async fn converse(stream: TcpStream, front: Front, settings: &ServerSettings) {
     }
 }
 
-fn protocol(settings: &ServerSettings, streams: Streams) -> auto::Builder<Streams> {
+fn protocol(settings: &ServerSettings, streams: StreamExecutor) -> auto::Builder<StreamExecutor> {
     let mut builder = auto::Builder::new(streams);
     builder
         .http1()
@@ -163,10 +218,10 @@ fn protocol(settings: &ServerSettings, streams: Streams) -> auto::Builder<Stream
     builder
 }
 
-/// hyper's connection of a [`Front`].
-type Served<'a> = auto::Connection<'a, TokioIo<io::Recorded<TcpStream>>, Front, Streams>;
+/// hyper's connection of a [`ConnectionService`].
+type Served<'a, Io> = auto::Connection<'a, TokioIo<io::TrackedIo<Io>>, ConnectionService, StreamExecutor>;
 
-impl Graceful for Served<'_> {
+impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> Graceful for Served<'_, Io> {
     fn graceful_shutdown(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }

@@ -1,20 +1,22 @@
-//! Settings, layered: what is compiled in, then an optional TOML file, then the environment.
+//! Settings in layers: what is compiled in, then an optional TOML file, then the environment.
 //!
-//! Every setting of a service stands in its `defaults.toml`, with a comment; that file is the list of what can be
-//! set. `limits.body_bytes` of the gateway is `GATEWAY_LIMITS__BODY_BYTES` in the environment. An empty variable
-//! counts as unset, unless its default grants something; an unknown one under the service's prefix is refused, and the text
-//! of a variable is never guessed at: the secret `000123` stays what it is.
+//! Every setting is explained in a `defaults.toml`: the service's own, or the chassis's for what all services share.
+//! `limits.body_bytes` of the gateway is `GATEWAY_LIMITS__BODY_BYTES` in the environment. An empty variable counts as unset,
+//! unless its default grants something. An unknown one under the service's prefix is refused; one that looks like a misspelt
+//! well-known name is remarked on. The text of a variable is never guessed at: the secret `000123` stays what it is.
 
 mod dotenv;
 mod environment;
 mod error;
 mod file;
 mod kubernetes;
+mod layers;
 mod load;
 mod secret;
 mod service_url;
+mod show;
 mod spec;
-mod spelling;
+mod typos;
 mod values;
 
 #[cfg(feature = "arbitrary")]
@@ -23,10 +25,10 @@ pub mod arbitrary;
 pub use self::{
     environment::Environment,
     error::{Faults, SettingsError},
-    load::{load, read},
+    load::{Checked, Loaded, check, load, misspelt, read},
     secret::{Secret, brought_along},
     service_url::{ServiceUrl, is_host},
-    spec::{Bounds, Settings, Spec, Variable},
+    spec::{Bounds, SHARED_DEFAULTS, Settings, Spec, Variable},
     values::{Switch, address, list, millis, optional, optional_address, secs},
 };
 
@@ -35,22 +37,36 @@ mod tests {
     use std::{net::SocketAddr, time::Duration};
 
     use serde::Deserialize;
+    use tempfile::NamedTempFile;
 
     use super::*;
+    use crate::{serve::ServerSettings, telemetry::LogFormat};
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Example {
         #[serde(deserialize_with = "address")]
         listen: SocketAddr,
+        #[serde(deserialize_with = "address")]
+        ops_listen: SocketAddr,
+        log: LogFormat,
+        server: ServerSettings,
         #[serde(deserialize_with = "optional")]
         secret: Option<Secret>,
         #[serde(deserialize_with = "list")]
         names: Vec<String>,
         switch: bool,
+        #[serde(deserialize_with = "or_auto")]
+        colour: Option<Switch>,
         limits: Limits,
         #[serde(default)]
         things: Vec<Thing>,
+    }
+
+    fn or_auto<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Switch>, D::Error> {
+        let text = String::deserialize(from)?;
+        let text = (text != "auto").then(|| serde::de::value::StringDeserializer::new(text));
+        text.map(Switch::deserialize).transpose()
     }
 
     #[derive(Debug, Deserialize)]
@@ -71,7 +87,7 @@ mod tests {
     impl Settings for Example {
         const SPEC: Spec = Spec {
             service: "two-words",
-            defaults: "listen = \"127.0.0.1:80\"\nsecret = \"\"\nnames = \"a\"\nswitch = true\n\
+            defaults: "listen = \"127.0.0.1:80\"\nsecret = \"\"\nnames = \"a\"\nswitch = true\ncolour = \"auto\"\n\
                        [limits]\nbody_bytes = 7\nwait_ms = 5\nparts = 1",
             well_known: &[("THE_SECRET", "secret")],
             secrets: &["secret"],
@@ -84,7 +100,14 @@ mod tests {
         type Plan = Self;
 
         fn plan(self) -> Result<Self, SettingsError> {
-            Ok(self)
+            let mut faults = Faults::default();
+            if self.limits.parts == 13 {
+                faults.add("TWO_WORDS_LISTEN", "13");
+                faults.add("limits.parts", "13");
+                faults.add("TWO_WORDS_CONFIG: things[0].size", "13");
+                faults.add("TWO_WORDS_NAMES", "13");
+            }
+            faults.result().map(|()| self)
         }
     }
 
@@ -92,10 +115,21 @@ mod tests {
         load::<Example>(&variables.iter().copied().collect()).map_err(|error| error.to_string())
     }
 
-    fn file(name: &str, text: &str) -> String {
-        let path = std::env::temp_dir().join(format!("usher-settings-{}-{name}", std::process::id()));
-        std::fs::write(&path, text).unwrap();
-        path.display().to_string()
+    /// A file that is gone when the test is.
+    struct TestFile(NamedTempFile);
+
+    impl std::ops::Deref for TestFile {
+        type Target = str;
+
+        fn deref(&self) -> &str {
+            self.0.path().to_str().unwrap()
+        }
+    }
+
+    fn file(text: impl AsRef<[u8]>) -> TestFile {
+        let file = NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        TestFile(file)
     }
 
     #[test]
@@ -105,6 +139,10 @@ mod tests {
         assert_eq!(settings.secret, None);
         assert_eq!(settings.names, ["a"]);
         assert!(settings.switch && settings.things.is_empty());
+        // What all services share has its defaults in the lowest layer.
+        assert_eq!(settings.ops_listen, "127.0.0.1:9000".parse().unwrap());
+        assert_eq!(settings.log, LogFormat::Auto);
+        assert_eq!(settings.server.streams_max, 100);
         assert_eq!(settings.limits.body_bytes, 7);
         assert_eq!(settings.limits.parts, 1);
         assert_eq!(settings.limits.wait_ms, Duration::from_millis(5));
@@ -112,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
-        let path = file("layers.toml", "names = [\"f\"]\n[limits]\nbody_bytes = 8\nwait_ms = 6");
+        let path = file("names = [\"f\"]\n[limits]\nbody_bytes = 8\nwait_ms = 6");
         let settings = example(&[("TWO_WORDS_CONFIG", &path), ("TWO_WORDS_LIMITS__WAIT_MS", "9")]).unwrap();
         assert_eq!(settings.names, ["f"]);
         assert_eq!(settings.limits.body_bytes, 8);
@@ -177,11 +215,12 @@ mod tests {
         for (value, good) in [("0", false), ("1", true), ("1000", true), ("1001", false)] {
             let loaded = example(&[("TWO_WORDS_LIMITS__BODY_BYTES", value)]);
             assert_eq!(loaded.is_ok(), good, "{value}: {loaded:?}");
-            let path = file("bounds.toml", &format!("[limits]\nbody_bytes = {value}"));
+            let path = file(format!("[limits]\nbody_bytes = {value}"));
             let loaded = example(&[("TWO_WORDS_CONFIG", &path)]);
             assert_eq!(loaded.is_ok(), good, "{value} in a file: {loaded:?}");
             if let Err(error) = loaded {
-                assert_eq!(error, "TWO_WORDS_LIMITS__BODY_BYTES: must be 1 to 1000 (the default is 7)");
+                let place = format!("TWO_WORDS_CONFIG {}: [limits] body_bytes", &*path);
+                assert_eq!(error, format!("{place}: must be 1 to 1000 (the default is 7)"));
             }
         }
     }
@@ -198,44 +237,36 @@ mod tests {
     #[test]
     fn a_file_has_the_types_of_the_defaults() {
         for (text, want) in [
-            ("switch = \"true\"", "TWO_WORDS_SWITCH: must be true or false"),
-            ("switch = 1", "TWO_WORDS_SWITCH: must be true or false"),
-            ("names = 5", "TWO_WORDS_NAMES: must be text in quotes"),
-            ("names = [1]", "TWO_WORDS_NAMES: expected a list of texts"),
-            ("secret = 123", "THE_SECRET: must be text in quotes"),
-            ("secret = [\"hunter2\"]", "THE_SECRET: must be text"),
+            ("switch = \"true\"", "switch: must be true or false"),
+            ("switch = 1", "switch: must be true or false"),
+            ("names = 5", "names: must be text in quotes"),
+            ("names = [1]", "names: expected a list of texts"),
+            ("secret = 123", "secret: must be text in quotes"),
+            ("secret = [\"hunter2\"]", "secret: must be text"),
             ("limits = 5", "limits: must be a table, [limits]"),
-            ("[listen]\nx = 1", "TWO_WORDS_LISTEN: must be text in quotes"),
-            (
-                "[limits]\nbody_bytes = \"8\"",
-                "TWO_WORDS_LIMITS__BODY_BYTES: must be 1 to 1000, in digits alone",
-            ),
-            (
-                "[limits]\nbody_bytes = 8.0",
-                "TWO_WORDS_LIMITS__BODY_BYTES: must be 1 to 1000, in digits alone",
-            ),
-            ("[limits]\nbody_bytes = -8", "TWO_WORDS_LIMITS__BODY_BYTES: must be 1 to 1000, in digits alone"),
-            (
-                "[limits]\nbody_bytes = true",
-                "TWO_WORDS_LIMITS__BODY_BYTES: must be 1 to 1000, in digits alone",
-            ),
+            ("[listen]\nx = 1", "listen: must be text in quotes"),
+            ("[limits]\nbody_bytes = \"8\"", "[limits] body_bytes: must be 1 to 1000, in digits alone"),
+            ("[limits]\nbody_bytes = 8.0", "[limits] body_bytes: must be 1 to 1000, in digits alone"),
+            ("[limits]\nbody_bytes = -8", "[limits] body_bytes: must be 1 to 1000, in digits alone"),
+            ("[limits]\nbody_bytes = true", "[limits] body_bytes: must be 1 to 1000, in digits alone"),
             ("[[things]]\nsize = \"5\"", "things[0].size: invalid type: string"),
             ("[[things]]\nsize = 5.5", "things[0].size: invalid type: floating point"),
             ("[[things]]\nsize = true", "things[0].size: invalid type: boolean"),
             ("[[things]]\nsize = -1", "things[0].size: invalid value: integer"),
         ] {
-            let path = file("types.toml", text);
+            let path = file(text);
             let error = example(&[("TWO_WORDS_CONFIG", &path)]).unwrap_err();
-            assert!(error.starts_with(want), "{text}: {error}");
+            let want = format!("TWO_WORDS_CONFIG {}: {want}", &*path);
+            assert!(error.starts_with(&want), "{text}: {error}");
             assert!(!error.contains("hunter2"), "{error}");
         }
-        let path = file("things.toml", "[[things]]\nsize = 5");
+        let path = file("[[things]]\nsize = 5");
         assert_eq!(example(&[("TWO_WORDS_CONFIG", &path)]).unwrap().things[0].size, 5);
     }
 
     #[test]
     fn all_faults_of_one_start_are_told_at_once() {
-        let path = file("many.toml", "swich = true\n[limits]\nparts = \"x\"\n[[things]]\nsize = 1.5");
+        let path = file("swich = true\n[limits]\nparts = \"x\"\n[[things]]\nsize = 1.5");
         let error = example(&[
             ("TWO_WORDS_CONFIG", &path),
             ("TWO_WORDS_LISTN", "x"),
@@ -246,10 +277,13 @@ mod tests {
             ("THE_SECRET", "\"hunter2\""),
         ])
         .unwrap_err();
-        let names = error.lines().map(|line| line.split(": ").next().unwrap()).collect::<Vec<_>>();
+        let in_file = format!("TWO_WORDS_CONFIG {}: ", &*path);
+        let of =
+            |line: &str| line.strip_prefix(&in_file).unwrap_or(line).split(": ").next().unwrap().to_owned();
+        let names: Vec<_> = error.lines().map(of).collect();
         for name in [
             "swich",
-            "TWO_WORDS_LIMITS__PARTS",
+            "[limits] parts",
             "things[0].size",
             "TWO_WORDS_LISTN",
             "TWO_WORDS_LISTEN",
@@ -258,7 +292,7 @@ mod tests {
             "TWO_WORDS_SWITCH",
             "THE_SECRET",
         ] {
-            assert_eq!(names.iter().filter(|known| **known == name).count(), 1, "{name}: {error}");
+            assert_eq!(names.iter().filter(|known| *known == name).count(), 1, "{name}: {error}");
         }
         assert_eq!(names.len(), 9, "{error}");
     }
@@ -282,7 +316,7 @@ mod tests {
             ("hunter2\n\n", "line break"),
             ("\u{feff}hunter2\n", "byte order mark"),
         ] {
-            let path = file("copied", text);
+            let path = file(text);
             let error = example(&[("THE_SECRET_FILE", &path)]).unwrap_err();
             assert!(error.starts_with("THE_SECRET: ") && error.contains(want), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
@@ -295,19 +329,18 @@ mod tests {
     #[test]
     fn a_secret_file_that_says_nothing_does_not_count_as_unset() {
         for text in ["", "\n", "\r\n"] {
-            let path = file("empty", text);
+            let path = file(text);
             let error = example(&[("THE_SECRET_FILE", &path)]).unwrap_err();
             assert_eq!(error, "THE_SECRET_FILE: read the file it names: it is empty");
         }
-        let path = file("latin1", "");
-        std::fs::write(&path, b"caf\xe9").unwrap();
+        let path = file(b"caf\xe9");
         let error = example(&[("THE_SECRET_FILE", &path)]).unwrap_err();
         assert_eq!(error, "THE_SECRET_FILE: read the file it names: it is not UTF-8");
     }
 
     #[test]
     fn a_secret_can_come_from_a_file_less_its_line_feed() {
-        let path = file("secret", "s3cret \n");
+        let path = file("s3cret \n");
         let settings = example(&[("THE_SECRET_FILE", &path)]).unwrap();
         assert_eq!(settings.secret.unwrap().expose(), "s3cret ");
         let error = example(&[("THE_SECRET_FILE", &path), ("THE_SECRET", "x")]).unwrap_err();
@@ -334,7 +367,7 @@ mod tests {
                 "is not a setting of two-words; did you mean TWO_WORDS_LIMITS__BODY_BYTES?",
             ),
             ("TWO_WORDS_NAMES_FILE", "x", "TWO_WORDS_NAMES_FILE: is not a setting"),
-            ("TWO_WORDS_CONFIG", "/nowhere.toml", "TWO_WORDS_CONFIG: read /nowhere.toml"),
+            ("TWO_WORDS_CONFIG", "/nowhere.toml", "TWO_WORDS_CONFIG /nowhere.toml: read it"),
             ("TWO_WORDS_LISTEM", "tcp://10.0.0.7:80", "did you mean TWO_WORDS_LISTEN?"),
         ] {
             let error = example(&[(name, value)]).unwrap_err();
@@ -343,20 +376,97 @@ mod tests {
     }
 
     #[test]
+    fn a_choice_names_what_there_is_to_choose() {
+        for text in ["true", "yes", "On", "", " on", "1"] {
+            let error = example(&[("TWO_WORDS_COLOUR", text)]).map(drop);
+            let want = "TWO_WORDS_COLOUR: must be on, off or auto (the default is auto)";
+            assert_eq!(error, if text.is_empty() { Ok(()) } else { Err(want.to_owned()) }, "{text}");
+        }
+        assert!(example(&[("TWO_WORDS_COLOUR", "off")]).unwrap().colour == Some(Switch::Off));
+        let path = file("log = \"loud\"");
+        let error = example(&[("TWO_WORDS_CONFIG", &path)]).unwrap_err();
+        let place = format!("TWO_WORDS_CONFIG {}: log", &*path);
+        assert_eq!(error, format!("{place}: must be auto, text or json (the default is auto)"));
+        let error = example(&[("TWO_WORDS_LOG", "loud")]).unwrap_err();
+        assert_eq!(error, "TWO_WORDS_LOG: must be auto, text or json (the default is auto)");
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_named_as_it_was_set() {
+        let path = file("listen = \"127.0.0.1:1\"\n[[things]]\nsize = 13");
+        let error = example(&[("TWO_WORDS_CONFIG", &path), ("TWO_WORDS_LIMITS__PARTS", "13")]).unwrap_err();
+        let in_file = format!("TWO_WORDS_CONFIG {}: ", &*path);
+        assert_eq!(
+            error,
+            format!(
+                "{in_file}listen: 13\nTWO_WORDS_LIMITS__PARTS: 13\n{in_file}things[0].size: 13\nTWO_WORDS_NAMES: 13"
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_in_force_is_shown_with_where_it_comes_from_and_without_its_secrets() {
+        let path = file(
+            "listen = \"127.0.0.1:1\"\nnames = [\"a b\", \"http://u:hunter2@c/d\"]\n[[things]]\nsize = 5",
+        );
+        let secret = file("hunter2");
+        let process =
+            [("TWO_WORDS_CONFIG", &*path), ("THE_SECRET_FILE", &*secret), ("TWO_WORDS_SWITCH", "false")];
+        let environment =
+            Environment::of(b"TWO_WORDS_LIMITS__PARTS=9", process.map(|(n, v)| (n.into(), v.into())));
+        let checked = check::<Example>(&environment.unwrap());
+        let shown = checked.outcome.unwrap();
+        for want in [
+            "TWO_WORDS_LISTEN=127.0.0.1:1  # {path}",
+            "TWO_WORDS_NAMES='a b, http://***@c/d'  # {path}",
+            "THE_SECRET=***  # THE_SECRET_FILE, environment",
+            "TWO_WORDS_SWITCH=false  # environment",
+            "TWO_WORDS_LIMITS__PARTS=9  # .env",
+            "TWO_WORDS_LIMITS__BODY_BYTES=7  # default",
+            "TWO_WORDS_SERVER__TRUSTED_PROXIES=  # default",
+            "# things: {path}",
+            "#   size = 5",
+        ] {
+            let want = want.replace("{path}", &path);
+            assert!(shown.lines().any(|line| line == want), "{want}: {shown}");
+        }
+        assert!(!shown.contains("hunter2"), "{shown}");
+        let unset = check::<Example>(&Environment::default()).outcome.unwrap();
+        assert!(unset.contains("\nTHE_SECRET=  # default\n"), "{unset}");
+    }
+
+    #[test]
+    fn a_slip_in_a_well_known_name_is_remarked_on_and_stops_nobody() {
+        let remarks = |variables: &[(&str, &str)]| {
+            let checked = check::<Example>(&variables.iter().copied().collect());
+            checked.outcome.unwrap();
+            checked.remarks
+        };
+        assert_eq!(
+            remarks(&[("THE_SERCET", "hunter2"), ("NEXT_PUBLIC_THE_SECRET", "x"), ("THE_SECRET_OLD", "x")]),
+            ["THE_SERCET is not read by two-words; did you mean THE_SECRET?"]
+        );
+        // One who sets both means both.
+        assert_eq!(remarks(&[("THE_SERCET", "x"), ("THE_SECRET", "y")]), [""; 0]);
+        assert_eq!(remarks(&[("THE_SERCET", "")]), [""; 0]);
+    }
+
+    #[test]
     fn an_old_name_is_told_with_the_new_one() {
         let error = example(&[("TWO_WORDS_LIMITS__PAUSE_MS", "5")]).unwrap_err();
         assert_eq!(error, "TWO_WORDS_LIMITS__PAUSE_MS: is now TWO_WORDS_LIMITS__WAIT_MS");
-        let path = file("renamed.toml", "[limits]\npause_ms = 5");
+        let path = file("[limits]\npause_ms = 5");
         let error = example(&[("TWO_WORDS_CONFIG", &path)]).unwrap_err();
-        assert_eq!(error, "limits.pause_ms: is now limits.wait_ms");
+        let place = format!("TWO_WORDS_CONFIG {}: [limits] pause_ms", &*path);
+        assert_eq!(error, format!("{place}: is now limits.wait_ms"));
     }
 
     #[test]
     fn an_error_never_shows_what_may_be_a_secret() {
-        let path = file("broken.toml", "listen = \"127.0.0.1:80\"\nsecret = \"hunter2");
+        let path = file("listen = \"127.0.0.1:80\"\nsecret = \"hunter2");
         let error = example(&[("TWO_WORDS_CONFIG", &path)]).unwrap_err();
         assert!(error.contains("line 2: is not TOML") && !error.contains("hunter2"), "{error}");
-        let path = file("unquoted.toml", "secret = hunter2");
+        let path = file("secret = hunter2");
         let error = example(&[("TWO_WORDS_CONFIG", &path)]).unwrap_err();
         assert!(!error.contains("hunter2"), "{error}");
         let error = example(&[("THE_SECRET_FILE", "hunter2")]).unwrap_err();
@@ -365,7 +475,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_in_the_file_is_refused() {
-        let path = file("unknown.toml", "[limits]\nbody_byts = 1");
+        let path = file("[limits]\nbody_byts = 1");
         let error = example(&[("TWO_WORDS_CONFIG", &path)]).unwrap_err();
         assert!(error.contains("body_byts"), "{error}");
     }

@@ -3,10 +3,13 @@
 
 mod json;
 pub mod lines;
+pub(crate) mod request;
 mod text;
+mod timestamp;
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
+    cell::RefCell,
     io::IsTerminal,
     panic,
     sync::OnceLock,
@@ -15,7 +18,7 @@ use std::{
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Deserialize;
-use tracing::{error, level_filters::LevelFilter};
+use tracing::{Level, enabled, error, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, filter::Targets, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt,
 };
@@ -23,8 +26,9 @@ use tracing_subscriber::{
 use self::{
     json::{JsonFields, JsonLine},
     lines::Lines,
-    text::{Stamp, TextLines},
+    text::{TextLine, TextLines},
 };
+use crate::layer::access_log::AccessLog;
 
 /// Whose lines may say more than what changed: our own, which never show a credential.
 ///
@@ -35,6 +39,18 @@ const OURS: [&str; 8] =
 
 /// The most lines of a backtrace that are logged.
 const BACKTRACE_LINES_MAX: usize = 100;
+
+/// The variable that says which lines are logged.
+pub const FILTER: &str = "RUST_LOG";
+
+/// Which lines are logged, in `RUST_LOG`'s syntax.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn filter(text: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(text).map_err(|error| error.to_string())
+}
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -50,8 +66,12 @@ pub enum LogFormat {
 
 /// Starts logging to standard output, in the name of `service`, at the levels of `filter` (`RUST_LOG`'s syntax).
 /// What was logged and not [`flush`]ed when the process ends is lost.
+///
+/// # Errors
+///
+/// What is wrong with the filter.
 pub fn log(service: &'static str, format: LogFormat, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    let filter = self::filter(filter)?;
     // There is no other place where a panic would be seen.
     let filter = filter.add_directive("panic=error".parse().expect("a target and a level"));
     let terminal = std::io::stdout().is_terminal();
@@ -59,14 +79,38 @@ pub fn log(service: &'static str, format: LogFormat, filter: &str) -> Result<(),
     let lines = Lines::stdout().clone();
     let json = format == LogFormat::Json || (format == LogFormat::Auto && !terminal);
     // A second start in one process (tests) keeps the first one's subscriber.
-    let _ = if json {
+    if json {
         let layer = fmt::layer().event_format(JsonLine(service)).fmt_fields(JsonFields);
-        registry.with(layer.with_writer(json::JsonLines(lines))).try_init()
+        if registry.with(layer.with_writer(json::JsonLines(lines))).try_init().is_ok() {
+            let _ = JSON.set(service);
+        }
     } else {
-        let layer = fmt::layer().with_ansi(terminal).with_timer(Stamp(service));
-        registry.with(layer.with_writer(TextLines { lines, colours: terminal })).try_init()
-    };
+        let layer = fmt::layer().with_ansi(terminal).event_format(TextLine(service));
+        let _ = registry.with(layer.with_writer(TextLines { lines, colours: terminal })).try_init();
+    }
     Ok(())
+}
+
+/// In whose name lines of JSON are written, where they are.
+static JSON: OnceLock<&str> = OnceLock::new();
+
+/// Writes the access line of a request, unless nobody wants to hear it (`RUST_LOG=info,access=off`).
+pub(crate) fn access_line(log: &AccessLog) {
+    thread_local! {
+        /// Where a line is put together. None is longer than a line may be.
+        static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+    }
+    if !enabled!(target: "access", Level::INFO) {
+        return;
+    }
+    // Text is for a person, who reads fewer of them than a machine.
+    let Some(service) = JSON.get() else { return log.in_flight.sync_within(|| log.event()) };
+    LINE.with_borrow_mut(|line| {
+        line.clear();
+        if json::access_line(line, service, log).is_ok() {
+            Lines::stdout().push(line.as_bytes());
+        }
+    });
 }
 
 /// Waits until what was logged is written, but no longer than this.

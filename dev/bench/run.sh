@@ -1,16 +1,8 @@
 #!/usr/bin/env bash
-# What a verdict costs, and how many a core gives in a second, beside peers: two tables. README.md says how to read
-# them. Takes some minutes; `--help` says how to make it shorter.
+# What a request costs: in instructions, in the process, over sockets, and beside other proxies. README.md says how to
+# read the tables; `--help` lists the commands. Each table says what it misses, if anything.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PATH="$PATH:/usr/sbin"
-
-missing=()
-for tool in cargo:cargo wrk:wrk nginx:nginx taskset:util-linux setpriv:util-linux; do
-    command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")
-done
-if [ "${#missing[@]}" -gt 0 ]; then
-    echo "Missing: ${missing[*]}. On Debian: apt-get install ${missing[*]}; for cargo, https://rustup.rs" >&2
-    exit 1
-fi
+command -v cargo >/dev/null || { echo 'Missing: cargo (https://rustup.rs)' >&2; exit 1; }
 exec cargo run --quiet --release --locked -p bench -- "$@"

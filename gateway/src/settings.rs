@@ -225,13 +225,7 @@ impl settings::Settings for Settings {
         defaults: include_str!("../defaults.toml"),
         well_known: &[("CORS_ALLOWED_ORIGINS", "cors.allowed_origins")],
         secrets: &[],
-        bounds: &[
-            ("cors", CORS),
-            ("verifier", VERIFIER),
-            ("upstream", UPSTREAM),
-            ("limits", LIMITS),
-            ("server", ServerSettings::BOUNDS),
-        ],
+        bounds: &[("cors", CORS), ("verifier", VERIFIER), ("upstream", UPSTREAM), ("limits", LIMITS)],
         // Whoever leaves no origin wants no page, and least of all those of localhost.
         emptied: &["cors.allowed_origins"],
         forgiving: &[],
@@ -340,19 +334,20 @@ mod tests {
 
     #[test]
     fn all_that_does_not_go_together_is_told_at_once() {
-        let path = std::env::temp_dir().join(format!("usher-gateway-{}-all", std::process::id()));
-        std::fs::write(&path, "[[routes]]\npath = \"/a\"\n[[routes]]\npath = \"b\"\nanswer = \"health\"")
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        std::fs::write(path, "[[routes]]\npath = \"/a\"\n[[routes]]\npath = \"b\"\nanswer = \"health\"")
             .unwrap();
         let error = load(&[
-            ("GATEWAY_CONFIG", path.to_str().unwrap()),
+            ("GATEWAY_CONFIG", path),
             ("GATEWAY_AUTH_VERIFIER_URL", "http://verifier:8001/verify"),
             ("GATEWAY_TASK_SERVICE_URL", "https://tasks"),
             ("GATEWAY_LIMITS__TARGET_BYTES", "40000"),
         ])
         .unwrap_err();
         for name in [
-            "routes[0]: ",
-            "routes[1].path: ",
+            &format!("GATEWAY_CONFIG {path}: routes[0]: "),
+            &format!("GATEWAY_CONFIG {path}: routes[1].path: "),
             "GATEWAY_AUTH_VERIFIER_URL: ",
             "GATEWAY_TASK_SERVICE_URL: ",
             "GATEWAY_LIMITS__TARGET_BYTES: ",

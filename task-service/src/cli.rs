@@ -7,8 +7,14 @@ use chassis::{
     settings::Switch,
 };
 use clap::Command;
+use identity::Verifier;
 
-use crate::{settings::Settings, stack::stack, startup, store::Store, trust::Trust};
+use crate::{
+    settings::{Plan, Settings},
+    stack::stack,
+    startup,
+    store::Store,
+};
 
 const MIGRATE: &str = "migrate";
 
@@ -19,27 +25,26 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match command.try_get_matches_from(args) {
         Err(error) => process::usage(&error),
         Ok(matches) if matches.subcommand_name() == Some(MIGRATE) => {
-            process::run_once::<Settings, _>(&matches, migrate)
+            process::run_job::<Settings, _>(&matches, migrate)
         }
         Ok(matches) => process::run::<Settings, _>(&matches, serve),
     }
 }
 
-async fn migrate(settings: Settings) -> Result<(), StartError> {
-    let store = Store::new(&settings)?;
-    store.prepare(Switch::On).await.map_err(|error| StartError::Other(error.into()))
+async fn migrate(plan: Plan) -> Result<(), StartError> {
+    Store::new(plan.store).prepare(Switch::On).await.map_err(|error| StartError::Other(error.into()))
 }
 
-async fn serve(settings: Settings, process: Process) -> Result<(), StartError> {
-    let trust = Trust::new(&settings.identity_jwks_url, &settings.identity.audience);
-    let store = Store::new(&settings)?;
-    tokio::spawn(trust.clone().keep_fresh());
-    // Beside serving: a database that is away must not keep us from saying so.
+async fn serve(plan: Plan, process: Process) -> Result<(), StartError> {
+    let verifier = Verifier::new(&plan.jwks_url, &plan.audience);
+    let store = Store::new(plan.store);
+    tokio::spawn(verifier.clone().keep_fresh());
+    // Beside serving: while the database is away, requests must be told so.
     let prepared = tokio::spawn({
-        let (store, trust) = (store.clone(), trust.clone());
+        let (store, verifier) = (store.clone(), verifier.clone());
         let (stop, readiness) = (process.stop.clone(), process.readiness.clone());
         async move {
-            let prepared = startup::prepare(store, trust, settings.migrate, readiness);
+            let prepared = startup::prepare(store, verifier, plan.migrate, readiness);
             let result = stop.run_until_cancelled(prepared).await.unwrap_or(Ok(()));
             if result.is_err() {
                 stop.cancel();
@@ -47,7 +52,7 @@ async fn serve(settings: Settings, process: Process) -> Result<(), StartError> {
             result
         }
     });
-    process.serve(stack(trust, store, settings.limits)).await;
+    process.serve(stack(verifier, store, plan.body)).await;
     prepared
         .await
         .map_err(|error| StartError::Other(error.into()))?

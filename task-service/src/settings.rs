@@ -1,9 +1,9 @@
-//! What can be set; each one explained in `defaults.toml`.
+//! What can be set, each explained in `defaults.toml`, and the [`Plan`] that the service is built from.
 
 use std::{net::SocketAddr, time::Duration};
 
 use chassis::{
-    outbound::database::{DatabaseSettings, Names},
+    outbound::database::{DatabaseSettings, Dsn, Names},
     process::{Common, Service},
     serve::ServerSettings,
     settings::{self, Bounds, Faults, ServiceUrl, SettingsError, Spec, Switch},
@@ -12,14 +12,16 @@ use chassis::{
 use serde::Deserialize;
 
 /// What the settings of the database are called.
-pub const DATABASE: Names = Names {
+const DATABASE: Names = Names {
     application: "task-service",
     url: "DATABASE_URL",
     prefix: "TASK_SERVICE_DATABASE__",
     noun: "task",
 };
 
-/// More than this is no body of a task, but a way to fill our memory.
+const AUDIENCE: &str = "TASK_SERVICE_IDENTITY__AUDIENCE";
+
+/// The most that `limits.body_bytes` may be set to: a larger body is no task.
 const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 const LIMITS: Bounds =
@@ -43,7 +45,7 @@ pub struct Settings {
     pub server: ServerSettings,
 }
 
-/// The identity that requests must prove.
+/// Which assertions are believed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "defaults.toml explains each one")]
@@ -51,7 +53,7 @@ pub struct Identity {
     pub audience: String,
 }
 
-/// The bounds of a request.
+/// The bounds of a request, and of one user's share.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "defaults.toml explains each one")]
@@ -62,32 +64,75 @@ pub struct Limits {
     pub user_connections_percent: u8,
 }
 
+/// What the service is built from: settings that were parsed, so that nothing is left to fail.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where auth-verifier publishes the keys of its assertions.
+    pub jwks_url: ServiceUrl,
+    /// Which `aud` an assertion must have.
+    pub audience: String,
+    /// Where tasks are kept.
+    pub store: StorePlan,
+    /// Whether to bring the tables up to date at the start.
+    pub migrate: Switch,
+    /// The bounds of a request's body.
+    pub body: BodyLimits,
+    /// The bounds of the listener.
+    pub server: ServerSettings,
+}
+
+/// Where tasks are kept, and by how many connections they are reached.
+#[derive(Clone, Debug)]
+pub struct StorePlan {
+    /// Where the database is.
+    pub dsn: Dsn,
+    /// The bounds of its pool.
+    pub database: DatabaseSettings,
+    /// How much of the pool one user's statements may hold, in percent.
+    pub user_connections_percent: u8,
+}
+
+/// The bounds of a request's body.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// How large it may be, in bytes.
+    pub bytes_max: usize,
+    /// How long it may take to arrive.
+    pub wait: Duration,
+}
+
 impl settings::Settings for Settings {
     const SPEC: Spec = Spec {
         service: "task-service",
         defaults: include_str!("../defaults.toml"),
         well_known: &[("DATABASE_URL", "database.url")],
         secrets: &["database.url"],
-        bounds: &[
-            ("limits", LIMITS),
-            ("database", DatabaseSettings::BOUNDS),
-            ("server", ServerSettings::BOUNDS),
-        ],
+        bounds: &[("limits", LIMITS), ("database", DatabaseSettings::BOUNDS)],
         emptied: &[],
         // People copy it with quotes, and with `psql` in front.
         forgiving: &["database.url"],
         renamed: DatabaseSettings::RENAMED,
     };
 
-    type Plan = Self;
+    type Plan = Plan;
 
-    fn plan(self) -> Result<Self, SettingsError> {
+    fn plan(self) -> Result<Plan, SettingsError> {
+        let Self { identity_jwks_url: jwks_url, migrate, identity, database, limits, server, .. } = self;
         let mut faults = Faults::default();
-        faults.hear(self.database.check(&DATABASE));
-        if self.identity.audience.trim().is_empty() {
-            faults.add("TASK_SERVICE_IDENTITY__AUDIENCE", "must not be empty");
+        if identity.audience.trim().is_empty() {
+            faults.add(AUDIENCE, "must not be empty");
         }
-        faults.result().map(|()| self)
+        let Some(dsn) = faults.hear(Dsn::parse(&database, &DATABASE)) else { return Err(faults.into()) };
+        faults.result()?;
+        let user_connections_percent = limits.user_connections_percent;
+        Ok(Plan {
+            jwks_url,
+            audience: identity.audience,
+            store: StorePlan { dsn, database, user_connections_percent },
+            migrate,
+            body: BodyLimits { bytes_max: limits.body_bytes, wait: limits.body_wait },
+            server,
+        })
     }
 }
 
@@ -110,16 +155,18 @@ mod tests {
 
     const URL: (&str, &str) = ("DATABASE_URL", "postgresql://u:p@localhost/tasks");
 
-    fn load(variables: &[(&str, &str)]) -> Result<Settings, String> {
+    fn load(variables: &[(&str, &str)]) -> Result<Plan, String> {
         settings::load::<Settings>(&variables.iter().copied().collect()).map_err(|error| error.to_string())
     }
 
     #[test]
     fn a_database_url_is_all_that_must_be_set() {
-        let settings = load(&[URL]).unwrap();
+        let plan = load(&[URL]).unwrap();
+        assert_eq!(plan.migrate, Switch::On);
+        assert_eq!(plan.body.bytes_max, 65_536);
+        assert_eq!(plan.audience, "internal");
+        let settings = settings::read::<Settings>(&[URL].into_iter().collect()).unwrap();
         assert_eq!(settings.listen, "127.0.0.1:8002".parse().unwrap());
-        assert_eq!(settings.migrate, Switch::On);
-        assert_eq!(settings.limits.body_bytes, 65_536);
     }
 
     #[test]
@@ -154,6 +201,13 @@ mod tests {
             let error = load(&[URL, (name, value)]).unwrap_err();
             assert!(error.starts_with(&format!("{name}: ")), "{name}: {error}");
         }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_named_at_once() {
+        let error = load(&[("TASK_SERVICE_IDENTITY__AUDIENCE", " ")]).unwrap_err();
+        assert!(error.contains("TASK_SERVICE_IDENTITY__AUDIENCE: "), "{error}");
+        assert!(error.contains("DATABASE_URL: "), "{error}");
     }
 
     #[test]

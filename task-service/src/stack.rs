@@ -6,18 +6,14 @@ use chassis::{
     layer::{access_log::AccessLogged, problem::Rim, request_id::Assign},
     serve::HttpService,
 };
+use identity::Verifier;
 
-use crate::{
-    api,
-    settings::Limits,
-    store::Store,
-    trust::{Trust, Trusted},
-};
+use crate::{api::Api, settings::BodyLimits, store::Store, trust::Trusted};
 
 /// The whole stack.
-pub fn stack(trust: Arc<Trust>, store: Store, limits: Limits) -> impl HttpService {
-    // Before any routing: whoever is not let in learns nothing about what there is.
-    let trusted = Trusted { trust, inner: api::router(store, limits) };
-    // Outside of all, so that a refusal has an id, an access line and a body too.
+pub fn stack(verifier: Arc<Verifier>, store: Store, body: BodyLimits) -> impl HttpService {
+    // Before any routing: a request without proof must not learn which paths there are.
+    let trusted = Trusted { verifier, inner: Api { store, body } };
+    // Outside of all, so that a refusal has an id, an access line and a problem body too.
     Assign(AccessLogged(Rim(trusted)))
 }

@@ -1,37 +1,41 @@
-//! What must be there before the first request: the tables, and a key to check identities by.
+//! What must be there before the first request: the tables, and a key to verify identities with.
 //!
-//! Ready is said once. An outage later on makes answers of 503; a service that called itself unready then would take
-//! all its replicas away at once, and the answers with them.
+//! The service says once that it is ready. During a later outage it answers 503: if it called itself unready then, all its
+//! replicas would be taken away at once, and with them the answers.
 
 use std::{sync::Arc, time::Duration};
 
-use chassis::{process::ops::Readiness, settings::Switch};
+use chassis::{
+    backoff::{Backoff, News},
+    process::ops::Readiness,
+    settings::Switch,
+};
+use identity::Verifier;
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
-use crate::{
-    store::{PrepareError, Store},
-    trust::Trust,
-};
+use crate::store::{PrepareError, Store};
 
-/// The first wait after a failed attempt, doubled up to the longest.
+/// The wait after a first failed attempt, and the longest.
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// How often to look whether the keys have come.
 const KEYS_POLL: Duration = Duration::from_millis(100);
 
-/// Prepares the store, for as long as that takes, then says that the service is ready.
+/// Prepares the store, however long that takes, then says that the service is ready.
 ///
-/// Only what no waiting can mend is an error.
+/// # Errors
+///
+/// What no waiting can mend: [`PrepareError::Changed`].
 pub(crate) async fn prepare(
     store: Store,
-    trust: Arc<Trust>,
+    verifier: Arc<Verifier>,
     migrate: Switch,
     readiness: Readiness,
 ) -> Result<(), PrepareError> {
-    tables(&store, migrate).await?;
-    while !trust.is_ready() {
+    prepare_tables(&store, migrate).await?;
+    while !verifier.is_ready() {
         sleep(KEYS_POLL).await;
     }
     readiness.set(true);
@@ -39,25 +43,19 @@ pub(crate) async fn prepare(
     Ok(())
 }
 
-async fn tables(store: &Store, migrate: Switch) -> Result<(), PrepareError> {
-    let mut backoff = BACKOFF_MIN;
-    let mut said = String::new();
+async fn prepare_tables(store: &Store, migrate: Switch) -> Result<(), PrepareError> {
+    let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
     loop {
         let error = match store.prepare(migrate).await {
             Ok(()) => return Ok(()),
             Err(error @ PrepareError::Changed { .. }) => return Err(error),
             Err(error) => error,
         };
-        // Once is news; the same again a moment later is not.
-        let text = error.to_string();
-        match error {
-            _ if text == said => debug!(%error, "not ready yet"),
-            PrepareError::Refused(_) => error!(%error, "not ready, and trying again"),
-            _ => warn!(%error, "not ready yet; trying again"),
+        match (backoff.fail(&error), &error) {
+            (News::Known, _) => debug!(%error, "not ready yet"),
+            (News::New, PrepareError::Refused(_)) => error!(%error, "not ready, and trying again"),
+            (News::New, _) => warn!(%error, "not ready yet; trying again"),
         }
-        said = text;
-        // Replicas that failed together don't try again together.
-        sleep(backoff.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
-        backoff = (backoff * 2).min(BACKOFF_MAX);
+        sleep(backoff.jittered_wait()).await;
     }
 }

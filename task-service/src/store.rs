@@ -1,7 +1,7 @@
 //! Where tasks are kept. [`Store::of`] is the only door to a row, and only [`trust`](crate::trust) makes the key.
 
 mod migrations;
-mod moment;
+mod row;
 mod sql;
 
 use std::{
@@ -13,18 +13,17 @@ use std::{
 };
 
 use chassis::{
-    outbound::database::{DatabaseError, DatabaseErrorKind, Dsn, Pool, Statement, described},
-    settings::{SettingsError, Switch},
+    outbound::database::{DatabaseError, DatabaseErrorKind, Dsn, Pool, Statement},
+    settings::Switch,
 };
 use identity::UserId;
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::types::ToSql;
 
-pub use self::migrations::PrepareError;
-use self::moment::Moment;
+pub use self::{migrations::PrepareError, row::Found};
 use crate::{
-    settings::{DATABASE, Settings},
+    settings::StorePlan,
     task::{
-        Task, TaskId,
+        TaskId,
         draft::{Changes, NewTask},
         fields::{Description, DueDate, Priority, Tag, Tags, Title},
         listing::{Listing, Search},
@@ -44,14 +43,13 @@ pub struct Store {
 
 impl Store {
     /// A store that connects when it is first asked. Needs a Tokio runtime.
-    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
-        let Settings { database, limits, .. } = settings;
-        let dsn = Dsn::parse(database, &DATABASE)?;
-        let pool = Pool::new(dsn.clone(), database).with_shares(limits.user_connections_percent);
-        Ok(Self { pool, dsn, connect: database.connect, prepared: Arc::default() })
+    pub fn new(plan: StorePlan) -> Self {
+        let StorePlan { dsn, database, user_connections_percent } = plan;
+        let pool = Pool::new(dsn.clone(), &database).with_shares(user_connections_percent);
+        Self { pool, dsn, connect: database.connect, prepared: Arc::default() }
     }
 
-    /// Brings the tables up to date, or waits to see that somebody else has. Until then nothing is answered.
+    /// Brings the tables up to date, or waits until somebody else has. Until then nothing is answered.
     pub async fn prepare(&self, migrate: Switch) -> Result<(), PrepareError> {
         migrations::run(&self.dsn, self.connect, migrate).await?;
         self.prepared.store(true, Ordering::Release);
@@ -64,36 +62,37 @@ impl Store {
     }
 }
 
-/// One user's tasks. Those of others are not there.
+/// One user's tasks; those of others can't be reached through it.
 pub struct Tasks<'a> {
     store: &'a Store,
     user: &'a UserId,
 }
 
 impl Tasks<'_> {
-    /// The tasks that are asked for.
-    pub async fn list(&self, listing: &Listing) -> Result<Vec<Task>, DatabaseError> {
+    /// The tasks that `listing` asks for.
+    pub async fn list(&self, listing: &Listing) -> Result<Found, DatabaseError> {
         let priority = listing.priority.map(Priority::rank);
         let tag = listing.tag.as_ref().map(Tag::as_str);
         let search = listing.search.as_ref().map(Search::pattern);
         let (limit, offset) = (listing.limit.get(), listing.offset.get());
-        let statement = sql::list(listing.sort, listing.order);
-        let parameters: [&(dyn ToSql + Sync); 6] =
-            [&listing.completed, &priority, &tag, &search, &limit, &offset];
-        self.query(statement, &parameters).await?.iter().map(task).collect()
+        self.query(
+            sql::list(listing.sort, listing.order),
+            &[&self.user.as_str(), &listing.completed, &priority, &tag, &search, &limit, &offset],
+        )
+        .await
     }
 
-    /// One task.
-    pub async fn get(&self, id: TaskId) -> Result<Option<Task>, DatabaseError> {
-        self.one(&sql::GET, &[&id.uuid()]).await
+    /// One task, if there is such a one.
+    pub async fn get(&self, id: TaskId) -> Result<Found, DatabaseError> {
+        self.query(&sql::GET, &[&self.user.as_str(), &id.uuid()]).await
     }
 
-    /// Makes a task.
-    pub async fn create(&self, new: &NewTask) -> Result<Task, DatabaseError> {
+    /// Makes a task of that id.
+    pub async fn create(&self, id: TaskId, new: &NewTask) -> Result<Found, DatabaseError> {
         let NewTask { title, description, completed, priority, due_date, tags } = new;
-        let id = TaskId::make().uuid();
-        let parameters: [&(dyn ToSql + Sync); 7] = [
-            &id,
+        let parameters: [&(dyn ToSql + Sync); 8] = [
+            &self.user.as_str(),
+            &id.uuid(),
             &title.as_str(),
             &description.as_ref().map(Description::as_str),
             completed,
@@ -101,80 +100,54 @@ impl Tasks<'_> {
             &due_date.map(DueDate::moment),
             &tags.as_strs(),
         ];
-        let made = self.one(&sql::CREATE, &parameters).await?;
-        made.ok_or_else(|| DatabaseError::fault("an insert gave no row"))
+        let made = self.query(&sql::CREATE, &parameters).await?;
+        if made.is_empty() { Err(DatabaseError::fault("an insert gave no row")) } else { Ok(made) }
     }
 
-    /// Changes a task.
-    pub async fn change(&self, id: TaskId, changes: &Changes) -> Result<Option<Task>, DatabaseError> {
+    /// Changes a task, if there is such a one.
+    pub async fn change(&self, id: TaskId, changes: &Changes) -> Result<Found, DatabaseError> {
         if changes.is_empty() {
             return self.get(id).await;
         }
         let Changes { title, description, completed, priority, due_date, tags } = changes;
-        let parameters: [&(dyn ToSql + Sync); 10] = [
-            &id.uuid(),
-            &title.as_ref().map(Title::as_str),
-            &description.is_named(),
-            &description.value().map(Description::as_str),
-            completed,
-            &priority.is_named(),
-            &priority.value().copied().map(Priority::rank),
-            &due_date.is_named(),
-            &due_date.value().copied().map(DueDate::moment),
-            &tags.as_ref().map(Tags::as_strs),
-        ];
-        self.one(&sql::CHANGE, &parameters).await
+        self.query(
+            &sql::CHANGE,
+            &[
+                &self.user.as_str(),
+                &id.uuid(),
+                &title.as_ref().map(Title::as_str),
+                &description.is_named(),
+                &description.value().map(Description::as_str),
+                completed,
+                &priority.is_named(),
+                &priority.value().copied().map(Priority::rank),
+                &due_date.is_named(),
+                &due_date.value().copied().map(DueDate::moment),
+                &tags.as_ref().map(Tags::as_strs),
+            ],
+        )
+        .await
     }
 
-    /// Completes a task or reopens it; turns it over where `completed` doesn't say which.
-    pub async fn complete(&self, id: TaskId, completed: Option<bool>) -> Result<Option<Task>, DatabaseError> {
-        self.one(&sql::COMPLETE, &[&id.uuid(), &completed]).await
+    /// Completes a task or reopens it, if there is such a one; without `completed`, whichever it is not.
+    pub async fn complete(&self, id: TaskId, completed: Option<bool>) -> Result<Found, DatabaseError> {
+        self.query(&sql::COMPLETE, &[&self.user.as_str(), &id.uuid(), &completed]).await
     }
 
-    /// Removes a task, and says whether there was one.
-    pub async fn delete(&self, id: TaskId) -> Result<bool, DatabaseError> {
-        Ok(!self.query(&sql::DELETE, &[&id.uuid()]).await?.is_empty())
+    /// Removes a task, if there is such a one.
+    pub async fn delete(&self, id: TaskId) -> Result<Found, DatabaseError> {
+        self.query(&sql::DELETE, &[&self.user.as_str(), &id.uuid()]).await
     }
 
-    async fn one(
-        &self,
-        statement: &Statement,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Option<Task>, DatabaseError> {
-        self.query(statement, parameters).await?.first().map(task).transpose()
-    }
-
-    /// Asks with the user before the `parameters`, as part of their share.
+    /// Asks, as part of the user's share of the connections.
     async fn query(
         &self,
         statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, DatabaseError> {
+    ) -> Result<Found, DatabaseError> {
         if !self.store.prepared.load(Ordering::Acquire) {
             return Err(DatabaseError::before(DatabaseErrorKind::Unreachable, "the tables are not ready"));
         }
-        let user = self.user.as_str();
-        let all: Vec<&(dyn ToSql + Sync)> =
-            std::iter::once(&user as _).chain(parameters.iter().copied()).collect();
-        self.store.pool.query_of(Some(user), statement, &all).await
+        self.store.pool.query_of(Some(self.user.as_str()), statement, parameters).await.map(Found)
     }
-}
-
-fn task(row: &Row) -> Result<Task, DatabaseError> {
-    let read = || {
-        let moment = |column| row.try_get::<_, Moment>(column).map(|moment| moment.0);
-        Ok(Task {
-            id: row.try_get("id")?,
-            user_id: row.try_get("user_id")?,
-            title: row.try_get("title")?,
-            description: row.try_get("description")?,
-            completed: row.try_get("completed")?,
-            priority: row.try_get::<_, Option<i16>>("priority")?.and_then(Priority::of_rank),
-            due_date: row.try_get::<_, Option<Moment>>("due_date")?.map(|moment| moment.0),
-            tags: row.try_get("tags")?,
-            created_at: moment("created_at")?,
-            updated_at: moment("updated_at")?,
-        })
-    };
-    read().map_err(|error: tokio_postgres::Error| DatabaseError::fault(described(&error)))
 }

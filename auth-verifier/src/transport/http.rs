@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::response::IntoResponse;
 use chassis::{
     Body,
-    json::Answer,
     layer::{
         access_log::AccessLogged,
         problem::{Problem, Rim},
@@ -66,6 +64,10 @@ impl Routes {
     }
 
     fn jwks(&self) -> Response<Body> {
-        ([(header::CACHE_CONTROL, "public, max-age=300")], Answer(self.0.published())).into_response()
+        let mut response = Response::new(Body::from(self.0.published().to_string()));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+        response
     }
 }

@@ -11,6 +11,7 @@ mod doctor;
 mod grpc;
 mod hostile;
 mod hs256;
+mod identity_contract;
 mod issuer;
 mod key_sources;
 mod keys;

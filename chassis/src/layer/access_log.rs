@@ -1,57 +1,59 @@
-//! One span and one access line per request, written when its answer has left or was given up.
+//! One access line per request, written when its answer has left or was given up; and the request's metrics.
+//!
+//! What is logged on the way, at whatever depth, says for which request it is: see [`telemetry::request`].
 //!
 //! Paths are logged, queries are not: people put tokens there.
 
 use std::{
-    pin::Pin,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    task::{Context, Poll, ready},
-    time::Instant,
+    borrow::Cow,
+    sync::{
+        Arc, LazyLock, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body::{Frame, SizeHint};
-use tracing::{Instrument, Span, field::Empty, info, info_span};
+use metrics::{Counter, Gauge, Histogram};
+use tracing::info;
 
 use crate::{
     Body,
     layer::{method, request_id::RequestId},
     serve::HttpService,
+    telemetry::{self, request::InFlight},
 };
 
 /// The longest part of a path and of a method that a log line shows, in bytes.
 const PATH_BYTES_MAX: usize = 256;
 const METHOD_BYTES_MAX: usize = 32;
 
+/// What nginx logs for a client that left before its answer.
+const CLIENT_LEFT: u16 = 499;
+
 /// Whether the process has given up on what is still in flight, and how many requests that has cut short.
 static CUTTING: AtomicBool = AtomicBool::new(false);
 static CUT: AtomicU64 = AtomicU64::new(0);
 
-/// Puts a span around each request, counts it, and writes its access line.
+/// Counts each request, writes its access line, and names it to every line that is logged inside.
 pub struct AccessLogged<S>(pub S);
 
 impl<S: HttpService> HttpService for AccessLogged<S> {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let started = Instant::now();
-        let method = shortened_method(request.method());
-        let path = shortened(request.uri().path(), PATH_BYTES_MAX).to_owned();
-        let id = request.extensions().get::<RequestId>().map(RequestId::as_str).unwrap_or_default();
-        let span = info_span!("request", request_id = id, user = Empty);
+        let id = request.extensions().get::<RequestId>().cloned();
+        let in_flight = InFlight::new(id);
         // Made before the wait: a client that goes away drops this future, and that request has its line too.
-        let mut line =
-            Line { span: span.clone(), method, path, started, status: None, bytes: 0, whole: false };
-        metrics::gauge!("http_requests_in_flight").increment(1.0);
-        let response = self.0.call(request).instrument(span).await;
-        line.status = Some(response.status());
-        line.whole = http_body::Body::is_end_stream(response.body());
-        response.map(|inner| Body::new(Watched { inner, line }))
+        let mut unfinished = Unfinished::new(&request, in_flight.clone());
+        let response = in_flight.within(self.0.call(request)).await;
+        unfinished.0.status = Some(response.status());
+        unfinished.0.complete = http_body::Body::is_end_stream(response.body());
+        response.map(|body| body.answering(unfinished))
     }
 }
 
 /// Says who is calling, for the access line and every other line of this request.
 pub fn user(id: &str) {
-    Span::current().record("user", id);
+    telemetry::request::user(id);
 }
 
 /// From now on what ends unfinished was cut short by us, not by its client.
@@ -78,82 +80,128 @@ fn shortened_method(method: &Method) -> Method {
     Method::from_bytes(start.as_bytes()).expect("the start of a method is one")
 }
 
-/// What the access line says; it is written when this is dropped.
-struct Line {
-    span: Span,
-    method: Method,
-    path: String,
-    started: Instant,
-    status: Option<StatusCode>,
-    bytes: u64,
-    whole: bool,
+/// What is to be said of a request when it is over: when this is dropped.
+pub(crate) struct Unfinished(Box<AccessLog>);
+
+/// What an access line says.
+pub(crate) struct AccessLog {
+    pub in_flight: Arc<InFlight>,
+    pub method: Method,
+    pub path: Box<str>,
+    pub started: Instant,
+    pub status: Option<StatusCode>,
+    /// How long it took, from its head to the end of its answer.
+    pub took: Duration,
+    /// Bytes of the answer's body.
+    pub bytes: u64,
+    /// Whether the answer has left to its end.
+    pub complete: bool,
+    /// Whether it was we who left, not the client.
+    pub cut: bool,
 }
 
-impl Drop for Line {
+impl AccessLog {
+    /// The status of the answer, or what stands for none.
+    pub fn status(&self) -> u16 {
+        self.status.map_or(CLIENT_LEFT, |status| status.as_u16())
+    }
+
+    /// The path as it is shown: what a terminal would act on is escaped.
+    pub fn shown_path(&self) -> Cow<'_, str> {
+        let plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
+        match &*self.path {
+            path if path.bytes().all(plain) => Cow::Borrowed(path),
+            path => Cow::Owned(path.escape_debug().to_string()),
+        }
+    }
+
+    /// How long it took, in hundredths of a millisecond.
+    pub fn hundredths(&self) -> u64 {
+        u64::try_from((self.took.as_nanos() + 5_000) / 10_000).unwrap_or(u64::MAX)
+    }
+
+    /// Says it as an event, for whichever subscriber there is.
+    pub fn event(&self) {
+        let Self { method, bytes, complete, .. } = self;
+        let (path, status) = (self.shown_path(), self.status());
+        #[expect(clippy::cast_precision_loss, reason = "two digits of it are shown")]
+        let ms = self.hundredths() as f64 / 100.0;
+        let cut = self.cut.then_some(true);
+        info!(target: "access", %method, %path, status, bytes, ms, complete, cut, "{method} {path} {status} in {ms:.2} ms");
+    }
+}
+
+impl Unfinished {
+    fn new(request: &Request<Body>, in_flight: Arc<InFlight>) -> Self {
+        METRICS.in_flight.increment(1.0);
+        Self(Box::new(AccessLog {
+            in_flight,
+            method: shortened_method(request.method()),
+            path: shortened(request.uri().path(), PATH_BYTES_MAX).into(),
+            started: Instant::now(),
+            status: None,
+            took: Duration::ZERO,
+            bytes: 0,
+            complete: false,
+            cut: false,
+        }))
+    }
+
+    /// So many bytes of the answer have left; `ends` if they are the last.
+    pub(crate) fn left(&mut self, bytes: usize, ends: bool) {
+        self.0.bytes += bytes as u64;
+        self.0.complete = ends;
+    }
+}
+
+impl Drop for Unfinished {
     fn drop(&mut self) {
-        let _entered = self.span.enter();
-        let took = self.started.elapsed();
-        // 499 is what nginx writes for a client that left before its answer. `cut` says that we left, not the client.
-        let status = self.status.map_or(499, |status| status.as_u16());
-        let cut = (!self.whole && CUTTING.load(Ordering::Relaxed)).then_some(true);
-        let Self { method, bytes, whole, .. } = self;
-        // What a terminal would act on is shown, not done.
-        let path = self.path.escape_debug();
-        let ms = (took.as_secs_f64() * 1e5).round() / 1e2;
-        info!(target: "access", %method, %path, status, bytes, ms, whole, cut, "{method} {path} {status} in {ms} ms");
-        let labels = [("method", method::label(method::index(method))), ("status", status_label(status))];
-        metrics::gauge!("http_requests_in_flight").decrement(1.0);
-        metrics::counter!("http_requests_total", &labels).increment(1);
-        metrics::histogram!("http_request_duration_seconds", &labels).record(took);
-        if cut.is_some() {
+        let log = &mut *self.0;
+        log.took = log.started.elapsed();
+        log.cut = !log.complete && CUTTING.load(Ordering::Relaxed);
+        telemetry::access_line(log);
+        METRICS.in_flight.decrement(1.0);
+        let finished = METRICS.finished(&log.method, log.status());
+        finished.count.increment(1);
+        finished.seconds.record(log.took);
+        if log.cut {
             CUT.fetch_add(1, Ordering::Relaxed);
             metrics::counter!("http_requests_cut_total").increment(1);
         }
     }
 }
 
-fn status_label(status: u16) -> &'static str {
-    match status {
-        ..=199 => "1xx",
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=499 => "4xx",
-        500.. => "5xx",
-    }
+/// The classes of statuses, as labels.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The metrics of requests. Each handle is looked up once, when something is first counted by it.
+struct Metrics {
+    in_flight: Gauge,
+    finished: [[OnceLock<Finished>; CLASSES.len()]; method::LABELS],
 }
 
-/// A body that counts what leaves.
-struct Watched {
-    inner: Body,
-    line: Line,
+struct Finished {
+    count: Counter,
+    seconds: Histogram,
 }
 
-impl http_body::Body for Watched {
-    type Data = Bytes;
-    type Error = crate::BodyError;
+static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
+    // A handle that is made before there is a recorder would count for nobody, for ever.
+    telemetry::metrics();
+    Metrics { in_flight: metrics::gauge!("http_requests_in_flight"), finished: Default::default() }
+});
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, crate::BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => {
-                self.line.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-                self.line.whole = http_body::Body::is_end_stream(&self.inner);
+impl Metrics {
+    fn finished(&self, method: &Method, status: u16) -> &Finished {
+        let method = method::index(method);
+        let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
+        self.finished[method][class].get_or_init(|| {
+            let labels = [("method", method::label(method)), ("status", CLASSES[class])];
+            Finished {
+                count: metrics::counter!("http_requests_total", &labels),
+                seconds: metrics::histogram!("http_request_duration_seconds", &labels),
             }
-            None => self.line.whole = true,
-            Some(Err(_)) => {}
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        })
     }
 }
 

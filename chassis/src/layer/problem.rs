@@ -106,7 +106,7 @@ impl Problem {
 
 impl axum::response::IntoResponse for Problem {
     fn into_response(self) -> axum::response::Response {
-        self.response()
+        self.response().map(Into::into)
     }
 }
 

@@ -1,21 +1,26 @@
-//! What a process is told by signals: to stop, and to stop at once.
+//! Signals that ask a process to stop, and to stop at once.
 //!
-//! SIGTERM, SIGINT and SIGQUIT ask for an orderly end; any second one of them doesn't want to wait for it. SIGHUP, a
-//! terminal that is gone, asks for it, too, but never for more: systemd may send it beside SIGTERM, in no order. Whoever
-//! started us with SIGHUP ignored (`nohup`) wants us to outlive the terminal.
+//! SIGTERM, SIGINT and SIGQUIT ask for an orderly end; a second one asks for an end at once. SIGHUP, a terminal that is gone,
+//! asks for an orderly end too, but never for more: systemd may send it beside SIGTERM, in either order. A process that was
+//! started with SIGHUP ignored (`nohup`) is meant to outlive the terminal.
 
-use std::{fs, future::pending, io, time::Duration};
+use std::{fs, future::pending, io, thread, time::Duration};
 
 use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+/// The exit code that a shell shows for a process that Ctrl-C ended.
+pub const INTERRUPTED: u8 = 130;
 
 /// Within this time the same signal again is an echo: `timeout` and `npm run` signal us, and then our whole group.
 const ECHO: Duration = Duration::from_millis(20);
 
-/// What is asked for.
+/// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
     /// Finish what is in flight, and end.
@@ -30,7 +35,7 @@ pub struct Signals {
     interrupt: Signal,
     quit: Signal,
     hangup: Option<Signal>,
-    /// What asked first, as long as its echo may come.
+    /// The signal that asked first, as long as its echo may come.
     first: Option<(&'static str, Instant)>,
     asked: Option<Asked>,
 }
@@ -38,7 +43,11 @@ pub struct Signals {
 const HANGUP: &str = "SIGHUP";
 
 impl Signals {
-    /// From now on none of them ends the process by itself.
+    /// Listens to them; from now on none of them ends the process by itself.
+    ///
+    /// # Errors
+    ///
+    /// The system has no room for a handler.
     pub fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -51,7 +60,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next signal; its name, and what is asked for. Nothing is lost where this is dropped.
+    /// Waits for the next signal: its name, and what it asks for. Dropping the future loses no signal.
     pub async fn next(&mut self) -> (&'static str, Asked) {
         let (name, echoes) = match self.first {
             Some(first) => first,
@@ -69,7 +78,7 @@ impl Signals {
         self.ask(name, Asked::ToStop)
     }
 
-    /// Waits until somebody doesn't want to wait any more.
+    /// Waits until an end at once is asked for.
     pub async fn at_once(&mut self) {
         while self.asked != Some(Asked::AtOnce) {
             self.next().await;
@@ -98,7 +107,7 @@ impl Signals {
     }
 }
 
-/// Whether we were started so; only Linux says it.
+/// Whether the process was started with SIGHUP ignored. Only Linux says it.
 fn hangup_is_ignored() -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status))
 }
@@ -107,6 +116,35 @@ fn ignores_hangup(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     // The signals by their numbers, the first one last.
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+/// The tokens that are cancelled when the process should drain and end, and when it should end now: by signals, and, if
+/// `stop_on_stdin_eof`, by the end of standard input.
+pub(super) fn tokens(stop_on_stdin_eof: bool) -> io::Result<(CancellationToken, CancellationToken)> {
+    let (stop, at_once) = (CancellationToken::new(), CancellationToken::new());
+    let mut signals = Signals::listen()?;
+    tokio::spawn({
+        let (stop, at_once) = (stop.clone(), at_once.clone());
+        async move {
+            loop {
+                let (signal, asked) = signals.next().await;
+                info!(signal, "told to stop");
+                stop.cancel();
+                if asked == Asked::AtOnce {
+                    at_once.cancel();
+                }
+            }
+        }
+    });
+    if stop_on_stdin_eof {
+        let stop = stop.clone();
+        // A thread of its own: a read of standard input can't be cancelled, and would hold up a runtime's end.
+        thread::spawn(move || {
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            stop.cancel();
+        });
+    }
+    Ok((stop, at_once))
 }
 
 #[cfg(test)]

@@ -5,39 +5,46 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     task::{Poll, ready},
     time::Duration,
 };
 
+use futures_util::task::AtomicWaker;
 use metrics::Gauge;
-use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     ServerSettings,
-    exchange::{Exchange, Held},
-    patience::{Measure, Patience},
+    data_rate::{MinDataRate, TimeBudget},
+    exchange::{Exchange, Finding},
 };
 
-/// How long a peer that was told to go may still send what it had begun: one long round trip.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a peer that was told to go may still send what it had begun: a long round trip.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// Streams of one connection that may be reset for being slow; then the connection goes.
-const SLOW_MAX: usize = 100;
+/// StreamExecutor of one connection that may be reset for being slow; then the connection goes.
+const SLOW_STREAMS_MAX: usize = 100;
 
-/// How many times within a longest wait the exchanges in flight are looked at.
-const LOOKS: u32 = 4;
+/// How many times within a longest wait the exchanges in flight are checked.
+const CHECKS_PER_WAIT: u32 = 4;
 
 /// No time at all, for [`Connection::idle_since`].
 const BUSY: u64 = u64::MAX;
+
+/// Nothing is asked of a connection.
+const STAY: u8 = 0;
+/// It finishes what is in flight, and goes: for a drain, or because it idles.
+const LEAVE: u8 = 1;
+/// It goes at once: the drain is over.
+const CUT: u8 = 2;
 
 /// What is the same for all connections of a listener.
 pub(super) struct Bounds {
     head: Duration,
     idle: Duration,
-    pub measure: Measure,
+    pub measure: MinDataRate,
     /// From when [`Connection::idle_since`] is counted.
     start: Instant,
     idle_gauge: Gauge,
@@ -50,7 +57,7 @@ impl Bounds {
         Self {
             head: settings.head,
             idle: settings.idle,
-            measure: Measure { longest: settings.write, bytes_per_sec: settings.bytes_per_sec_min },
+            measure: MinDataRate { longest: settings.write, bytes_per_sec: settings.bytes_per_sec_min },
             start: Instant::now(),
             idle_gauge: gauge("idle"),
             busy_gauge: gauge("busy"),
@@ -61,8 +68,10 @@ impl Bounds {
 /// What is known of one connection.
 pub(super) struct Connection {
     pub bounds: Arc<Bounds>,
-    /// Cancelled when the peer is to be told to go: by a drain, or because it idles.
-    leave: CancellationToken,
+    /// What its task was told: [`STAY`], [`LEAVE`] or [`CUT`]. It only ever rises.
+    order: AtomicU8,
+    /// The task that drives it.
+    task: AtomicWaker,
     /// Since when there is no request, in milliseconds of the listener's life; [`BUSY`] while there is one.
     idle_since: AtomicU64,
     state: Mutex<State>,
@@ -74,20 +83,20 @@ struct State {
     idle_since: Instant,
     /// When the first byte of a head came that is not whole yet.
     head_since: Option<Instant>,
-    /// How what goes out is taken, all streams together.
-    write: Patience,
+    /// The peer's time to take what goes out, all streams together.
+    write: TimeBudget,
     in_flight: Vec<Weak<Exchange>>,
-    /// Begun, and not yet given to the executor.
+    /// The exchange that began last, whose stream the executor has not been given yet.
     begun: Option<Arc<Exchange>>,
-    /// When the exchanges are looked at next.
-    look: Instant,
-    /// Streams that were reset.
-    slow: usize,
+    /// When the exchanges are checked next.
+    next_check: Instant,
+    /// StreamExecutor that were reset.
+    slow_streams: usize,
     /// Since when the peer has been told to go.
     leaving: Option<Instant>,
     /// When it is closed whatever is in flight.
     end: Option<Instant>,
-    /// Why it was told so, if not by a drain.
+    /// Why it was told so, unless it was for a drain.
     cause: Option<Cause>,
     aborted: bool,
 }
@@ -100,6 +109,7 @@ pub(super) enum Cause {
     Slow,
     Evicted,
     Drained,
+    Cut,
 }
 
 impl Cause {
@@ -110,11 +120,12 @@ impl Cause {
             Self::Slow => "slow",
             Self::Evicted => "evicted",
             Self::Drained => "drained",
+            Self::Cut => "cut",
         }
     }
 }
 
-enum Judgement {
+enum Decision {
     /// All is well, until then at least.
     Stay(Instant),
     /// The peer is told to go.
@@ -123,26 +134,27 @@ enum Judgement {
 }
 
 impl Connection {
-    pub fn new(bounds: Arc<Bounds>, leave: CancellationToken) -> Self {
+    pub fn new(bounds: Arc<Bounds>) -> Self {
         let now = Instant::now();
         bounds.idle_gauge.increment(1.0);
         let state = State {
             http2: false,
             idle_since: now,
-            // Whoever connects has something to say.
+            // Who connects has something to say.
             head_since: Some(now),
-            write: Patience::new(&bounds.measure),
+            write: TimeBudget::new(&bounds.measure),
             in_flight: Vec::new(),
             begun: None,
-            look: now,
-            slow: 0,
+            next_check: now,
+            slow_streams: 0,
             leaving: None,
             end: None,
             cause: None,
             aborted: false,
         };
         let idle_since = AtomicU64::new(millis(now.duration_since(bounds.start)));
-        Self { bounds, leave, idle_since, state: Mutex::new(state) }
+        let (order, task) = (AtomicU8::new(STAY), AtomicWaker::new());
+        Self { bounds, order, task, idle_since, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -158,7 +170,7 @@ impl Connection {
         state.head_since = None;
         if state.in_flight.is_empty() {
             self.idle_since.store(BUSY, Ordering::Relaxed);
-            state.look = now + self.bounds.measure.longest / LOOKS;
+            state.next_check = now + self.bounds.measure.longest / CHECKS_PER_WAIT;
             self.bounds.idle_gauge.decrement(1.0);
             self.bounds.busy_gauge.increment(1.0);
         }
@@ -168,12 +180,12 @@ impl Connection {
     }
 
     /// The exchange whose stream the executor is being given.
-    pub fn begun(&self) -> Option<Arc<Exchange>> {
+    pub fn take_begun(&self) -> Option<Arc<Exchange>> {
         self.state().begun.take()
     }
 
     /// An exchange is over, and nothing of it is left.
-    pub fn land(&self, exchange: *const Exchange) {
+    pub fn end(&self, exchange: *const Exchange) {
         let now = Instant::now();
         let mut state = self.state();
         state.in_flight.retain(|other| !std::ptr::eq(other.as_ptr(), exchange));
@@ -224,58 +236,77 @@ impl Connection {
         millis(self.bounds.start.elapsed())
     }
 
-    /// Makes place for somebody else.
+    /// Tells it to make room for somebody else.
     pub fn evict(&self) {
         self.state().cause = Some(Cause::Evicted);
-        self.leave.cancel();
+        self.leave();
     }
 
-    /// Whether what the peer has not taken is not worth keeping.
+    /// Tells it to finish what is in flight, and go.
+    pub fn leave(&self) {
+        self.tell(LEAVE);
+    }
+
+    /// Tells it to go at once.
+    pub fn cut(&self) {
+        self.tell(CUT);
+    }
+
+    fn tell(&self, order: u8) {
+        self.order.fetch_max(order, Ordering::Release);
+        self.task.wake();
+    }
+
+    fn is_told(&self, order: u8) -> bool {
+        self.order.load(Ordering::Acquire) >= order
+    }
+
+    /// Whether what the peer has not taken goes with the connection.
     pub fn is_aborted(&self) -> bool {
         self.state().aborted
     }
 
-    /// When something must be judged next.
+    /// When something must be decided next.
     fn due(&self) -> Instant {
         self.state().due(&self.bounds)
     }
 
-    fn judge(&self) -> Judgement {
+    fn decide(&self) -> Decision {
         let now = Instant::now();
         let mut state = self.state();
-        let judgement = match state.judge(&self.bounds, now) {
-            Judgement::Stay(_) if state.looks(now) => {
+        let decision = match state.decide(&self.bounds, now) {
+            Decision::Stay(_) if state.check_is_due(now) => {
                 let exchanges: Vec<_> = state.in_flight.iter().filter_map(Weak::upgrade).collect();
                 // The last holder of an exchange tells this record, and must find it unlocked.
                 drop(state);
-                let held: Vec<_> = exchanges.iter().map(|exchange| exchange.judge(now)).collect();
+                let findings: Vec<_> = exchanges.iter().map(|exchange| exchange.check(now)).collect();
                 drop(exchanges);
                 state = self.state();
-                state.look(&self.bounds, held, now)
+                state.check(&self.bounds, findings, now)
             }
-            judgement => judgement,
+            decision => decision,
         };
-        match judgement {
-            Judgement::Leave(cause) => state.cause = Some(cause),
-            Judgement::Close(Cause::Slow) => state.aborted = true,
+        match decision {
+            Decision::Leave(cause) => state.cause = Some(cause),
+            Decision::Close(Cause::Slow) => state.aborted = true,
             _ => {}
         }
-        judgement
+        decision
     }
 }
 
 impl State {
-    /// When something must be judged next.
+    /// When something must be decided next.
     fn due(&self, bounds: &Bounds) -> Instant {
         let next = match self.head_since {
-            _ if !self.in_flight.is_empty() => Some(self.look),
+            _ if !self.in_flight.is_empty() => Some(self.next_check),
             Some(since) if !self.is_evicted() => {
-                let farewell = self.leaving.map(|leaving| leaving + FAREWELL);
+                let farewell = self.leaving.map(|leaving| leaving + CLOSE_GRACE);
                 [Some(since + bounds.head), farewell].into_iter().flatten().min()
             }
             // Its last answer is still on the way.
             _ if self.write.waits() => {
-                self.leaving.filter(|_| self.is_evicted()).map(|since| since + FAREWELL)
+                self.leaving.filter(|_| self.is_evicted()).map(|since| since + CLOSE_GRACE)
             }
             _ => Some(self.rests_until(bounds)),
         };
@@ -292,44 +323,46 @@ impl State {
         match self.leaving {
             None => self.idle_since + bounds.idle,
             Some(leaving) if self.is_evicted() => leaving,
-            Some(leaving) => leaving.max(self.idle_since) + FAREWELL,
+            Some(leaving) => leaving.max(self.idle_since) + CLOSE_GRACE,
         }
     }
 
-    fn looks(&self, now: Instant) -> bool {
-        !self.in_flight.is_empty() && self.look <= now
+    fn check_is_due(&self, now: Instant) -> bool {
+        !self.in_flight.is_empty() && self.next_check <= now
     }
 
-    /// What the connection as a whole deserves.
-    fn judge(&self, bounds: &Bounds, now: Instant) -> Judgement {
+    /// What to do about the connection as a whole.
+    fn decide(&self, bounds: &Bounds, now: Instant) -> Decision {
         if [self.end, self.write.ends()].into_iter().flatten().any(|end| end <= now) {
-            return Judgement::Close(Cause::Slow);
+            return Decision::Close(Cause::Slow);
         }
         if self.in_flight.is_empty() && self.due(bounds) <= now {
             return match self.leaving {
-                _ if self.head_since.is_some() && !self.is_evicted() => Judgement::Close(Cause::Head),
-                None => Judgement::Leave(Cause::Idle),
-                Some(_) => Judgement::Close(self.cause.unwrap_or(Cause::Drained)),
+                _ if self.head_since.is_some() && !self.is_evicted() => Decision::Close(Cause::Head),
+                None => Decision::Leave(Cause::Idle),
+                Some(_) => Decision::Close(self.cause.unwrap_or(Cause::Drained)),
             };
         }
-        Judgement::Stay(self.due(bounds))
+        Decision::Stay(self.due(bounds))
     }
 
-    /// What it deserves by its exchanges.
-    fn look(&mut self, bounds: &Bounds, held: Vec<Held>, now: Instant) -> Judgement {
-        self.look = now + bounds.measure.longest / LOOKS;
-        for held in held {
-            match held {
-                Held::Well(until) => self.look = until.map_or(self.look, |until| until.min(self.look)),
-                Held::Cut => self.slow += 1,
+    /// What to do about it by what a check of its exchanges found.
+    fn check(&mut self, bounds: &Bounds, findings: Vec<Finding>, now: Instant) -> Decision {
+        self.next_check = now + bounds.measure.longest / CHECKS_PER_WAIT;
+        for finding in findings {
+            match finding {
+                Finding::InTime(until) => {
+                    self.next_check = until.map_or(self.next_check, |until| until.min(self.next_check))
+                }
+                Finding::Reset => self.slow_streams += 1,
                 // The others' resets may go out yet.
-                Held::Stuck => self.end = self.end.or(Some(now + FAREWELL)),
+                Finding::Unresettable => self.end = self.end.or(Some(now + CLOSE_GRACE)),
             }
         }
-        if (self.end.is_some() || self.slow > SLOW_MAX) && self.leaving.is_none() {
-            return Judgement::Leave(Cause::Slow);
+        if (self.end.is_some() || self.slow_streams > SLOW_STREAMS_MAX) && self.leaving.is_none() {
+            return Decision::Leave(Cause::Slow);
         }
-        Judgement::Stay(self.due(bounds))
+        Decision::Stay(self.due(bounds))
     }
 }
 
@@ -337,6 +370,21 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // Each exchange holds it, so that none is left.
         self.bounds.idle_gauge.decrement(1.0);
+    }
+}
+
+impl Connection {
+    /// Runs what comes before HTTP, for as long as a head may take, and while nobody tells the connection to go.
+    pub async fn handshake<T>(&self, handshake: impl Future<Output = T>) -> Option<T> {
+        let mut handshake = pin!(timeout_at(self.due(), handshake));
+        poll_fn(|cx| {
+            self.task.register(cx.waker());
+            if self.is_told(LEAVE) {
+                return Poll::Ready(None);
+            }
+            handshake.as_mut().poll(cx).map(std::result::Result::ok)
+        })
+        .await
     }
 }
 
@@ -348,15 +396,18 @@ pub(super) trait Graceful: Future {
 /// Drives `served` until it ends, or its record says that it must.
 pub(super) async fn watch<C: Graceful>(served: C, connection: &Connection) -> Result<C::Output, Cause> {
     let mut served = pin!(served);
-    let mut leave = pin!(connection.leave.cancelled());
     let mut alarm = pin!(sleep_until(connection.due()));
     let mut left = false;
     poll_fn(|cx| {
+        connection.task.register(cx.waker());
         loop {
+            if connection.is_told(CUT) {
+                return Poll::Ready(Err(Cause::Cut));
+            }
             if let Poll::Ready(end) = served.as_mut().poll(cx) {
                 return Poll::Ready(connection.state().cause.map_or(Ok(end), Err));
             }
-            if !left && leave.as_mut().poll(cx).is_ready() {
+            if !left && connection.is_told(LEAVE) {
                 left = true;
                 served.as_mut().graceful_shutdown();
                 connection.state().leaving = Some(Instant::now());
@@ -367,10 +418,10 @@ pub(super) async fn watch<C: Graceful>(served: C, connection: &Connection) -> Re
                 alarm.as_mut().reset(due);
             }
             ready!(alarm.as_mut().poll(cx));
-            match connection.judge() {
-                Judgement::Stay(until) => alarm.as_mut().reset(until),
-                Judgement::Leave(_) => connection.leave.cancel(),
-                Judgement::Close(cause) => return Poll::Ready(Err(cause)),
+            match connection.decide() {
+                Decision::Stay(until) => alarm.as_mut().reset(until),
+                Decision::Leave(_) => connection.leave(),
+                Decision::Close(cause) => return Poll::Ready(Err(cause)),
             }
         }
     })

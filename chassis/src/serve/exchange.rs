@@ -1,8 +1,8 @@
-//! One request and its answer: whose turn it is, byte by byte.
+//! One request and its answer: who is waited for, byte by byte.
 //!
-//! What hyper has been handed of an answer, and has not written yet, waits for the peer alone: for its window, or for
-//! its socket. Each piece of an answer tells when it is written, so this is known exactly, and so is when the service
-//! is slow instead. The other way round, a body that is asked for and does not come waits for the peer, too.
+//! What hyper has been handed of an answer and has not written yet waits for the peer alone: for its window, or for its
+//! socket. Each chunk of an answer reports when it is written, so the peer's time is told exactly from the service's. The
+//! other way round, a body that is polled and does not come waits for the peer, too.
 
 use std::{
     pin::Pin,
@@ -17,57 +17,65 @@ use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::{connection::Connection, patience::Patience};
+use super::{connection::Connection, data_rate::TimeBudget};
 use crate::{Body, BodyError};
 
-/// A body that came too slowly, or not at all.
+/// The client sent its body below the least rate, or not at all.
 #[derive(Clone, Copy, Debug, Error)]
 #[error("the body comes too slowly")]
 pub struct TooSlow;
 
-/// A request in flight. It is over when nobody holds it: neither the service, nor a body, nor a piece that waits.
+/// A request in flight. It is over when nobody holds it: neither the service, nor a body, nor a chunk in hyper's queue.
 pub(super) struct Exchange {
     connection: Arc<Connection>,
     http2: bool,
     flow: Mutex<Flow>,
-    /// Who drives the answer of an HTTP/2 stream.
+    /// The task of an HTTP/2 stream.
     stream: AtomicWaker,
-    /// Who reads the request's body.
+    /// The task that reads the request's body.
     reader: AtomicWaker,
 }
 
 struct Flow {
-    /// Bytes of the answer that hyper has, and the peer has no room for yet.
-    due: usize,
-    /// How the peer takes the answer.
-    take: Patience,
-    /// How it sends its body.
-    give: Patience,
-    /// Whether the body's reader was asked to look once more.
-    overdue: bool,
-    /// Whether the answer's end is held back until nothing is due.
-    ending: bool,
+    /// Bytes of the answer that hyper has and has not written yet.
+    unwritten: usize,
+    /// The peer's time to take the answer.
+    writing: TimeBudget,
+    /// The peer's time to send its body.
+    reading: TimeBudget,
+    /// Whether the body's reader was woken to look once more.
+    reader_woken: bool,
+    /// Whether the answer's end is held back until all before it is written.
+    end_held_back: bool,
     /// Whether hyper is done with the stream.
     done: bool,
     /// When the stream was given up.
-    cut: Option<Instant>,
+    reset_at: Option<Instant>,
 }
 
-/// What a look at an exchange finds.
-pub(super) enum Held {
-    /// Nothing to complain of, until then at least.
-    Well(Option<Instant>),
-    /// It has been given up just now.
-    Cut,
-    /// It can't be given up alone.
-    Stuck,
+/// What a check of an exchange finds.
+pub(super) enum Finding {
+    /// The peer is in time, until then at least.
+    InTime(Option<Instant>),
+    /// The peer is too slow: the stream has been reset.
+    Reset,
+    /// The peer is too slow, and the stream can't be reset by itself: the connection must be closed.
+    Unresettable,
 }
 
 impl Exchange {
     pub fn new(connection: Arc<Connection>, http2: bool) -> Self {
         let measure = &connection.bounds.measure;
-        let (take, give) = (Patience::new(measure), Patience::new(measure));
-        let flow = Flow { due: 0, take, give, overdue: false, ending: false, done: false, cut: None };
+        let (writing, reading) = (TimeBudget::new(measure), TimeBudget::new(measure));
+        let flow = Flow {
+            unwritten: 0,
+            writing,
+            reading,
+            reader_woken: false,
+            end_held_back: false,
+            done: false,
+            reset_at: None,
+        };
         Self {
             connection,
             http2,
@@ -81,43 +89,43 @@ impl Exchange {
         self.flow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a look at it finds; streams that are out of patience are given up.
-    pub fn judge(&self, now: Instant) -> Held {
+    /// Checks whether the peer is in time; a stream whose peer is not is reset.
+    pub fn check(&self, now: Instant) -> Finding {
         let mut flow = self.flow();
-        let past = |patience: &Patience| patience.ends().is_some_and(|end| end <= now);
-        if let Some(cut) = flow.cut {
+        let past = |budget: &TimeBudget| budget.ends().is_some_and(|end| end <= now);
+        if let Some(reset_at) = flow.reset_at {
             // Somebody keeps it, or it still stands in hyper's queue.
-            let end = cut + self.connection.bounds.measure.longest;
-            return if end <= now { Held::Stuck } else { Held::Well(Some(end)) };
+            let end = reset_at + self.connection.bounds.measure.longest;
+            return if end <= now { Finding::Unresettable } else { Finding::InTime(Some(end)) };
         }
-        if past(&flow.take) {
+        if past(&flow.writing) {
             if !self.http2 || flow.done {
-                return Held::Stuck;
+                return Finding::Unresettable;
             }
-            flow.cut = Some(now);
+            flow.reset_at = Some(now);
             drop(flow);
             self.stream.wake();
             self.reader.wake();
-            return Held::Cut;
+            return Finding::Reset;
         }
-        let mut ends = flow.take.ends();
-        if past(&flow.give) {
-            if !flow.overdue {
-                // Perhaps it has come, and the reader is busy: then it is not the peer that is slow.
-                flow.overdue = true;
+        let mut ends = flow.writing.ends();
+        if past(&flow.reading) {
+            if !flow.reader_woken {
+                // It may have come while the reader is busy: then it is not the peer that is slow.
+                flow.reader_woken = true;
                 drop(flow);
                 self.reader.wake();
             }
         } else {
-            ends = [ends, flow.give.ends()].into_iter().flatten().min();
+            ends = [ends, flow.reading.ends()].into_iter().flatten().min();
         }
-        Held::Well(ends)
+        Finding::InTime(ends)
     }
 
-    /// Whether the stream has been given up; if not, `waker` hears of it.
-    pub fn is_cut(&self, waker: &Waker) -> bool {
+    /// Whether the stream has been reset; if not, `waker` is woken when it is.
+    pub fn is_reset(&self, waker: &Waker) -> bool {
         self.stream.register(waker);
-        self.flow().cut.is_some()
+        self.flow().reset_at.is_some()
     }
 
     /// hyper is done with the stream; what it has queued can't be taken back.
@@ -125,23 +133,24 @@ impl Exchange {
         self.flow().done = true;
     }
 
-    fn handed_out(&self, bytes: usize) {
+    /// hyper was handed so many bytes of the answer.
+    fn queued(&self, bytes: usize) {
         let mut flow = self.flow();
-        flow.due += bytes;
-        flow.take.wait(Instant::now());
+        flow.unwritten += bytes;
+        flow.writing.wait(Instant::now());
     }
 
-    /// The peer has room for so many bytes of the answer, or they are dropped.
-    fn off(&self, bytes: usize, taken: bool) {
+    /// So many bytes of the answer are written, or dropped unwritten.
+    fn dequeued(&self, bytes: usize, written: bool) {
         let now = Instant::now();
         let mut flow = self.flow();
-        flow.due = flow.due.saturating_sub(bytes);
-        if taken {
-            flow.take.moved(bytes, &self.connection.bounds.measure, now);
+        flow.unwritten = flow.unwritten.saturating_sub(bytes);
+        if written {
+            flow.writing.moved(bytes, &self.connection.bounds.measure, now);
         }
-        if flow.due == 0 {
-            flow.take.rest(now);
-            if flow.ending {
+        if flow.unwritten == 0 {
+            flow.writing.rest(now);
+            if flow.end_held_back {
                 drop(flow);
                 self.stream.wake();
             }
@@ -152,54 +161,55 @@ impl Exchange {
     /// its end, and then nobody could reset it any more.
     fn may_end(&self) -> bool {
         let mut flow = self.flow();
-        flow.ending = self.http2 && flow.due > 0;
-        !flow.ending
+        flow.end_held_back = self.http2 && flow.unwritten > 0;
+        !flow.end_held_back
     }
 
-    /// The body's reader waits; an error if it has waited for too long.
-    fn asked(&self, waker: &Waker) -> Result<(), TooSlow> {
+    /// The body's reader waits for the peer; an error if it has waited for too long.
+    fn awaits_body(&self, waker: &Waker) -> Result<(), TooSlow> {
         self.reader.register(waker);
         let mut flow = self.flow();
-        if flow.overdue || flow.cut.is_some() {
+        if flow.reader_woken || flow.reset_at.is_some() {
             return Err(TooSlow);
         }
-        flow.give.wait(Instant::now());
+        flow.reading.wait(Instant::now());
         Ok(())
     }
 
-    fn given(&self, bytes: usize) {
+    /// So many bytes of the body came, or nobody waits for them any more.
+    fn body_came(&self, bytes: usize) {
         let now = Instant::now();
         let mut flow = self.flow();
-        if flow.give.waits() {
-            flow.overdue = false;
-            flow.give.moved(bytes, &self.connection.bounds.measure, now);
-            flow.give.rest(now);
+        if flow.reading.waits() {
+            flow.reader_woken = false;
+            flow.reading.moved(bytes, &self.connection.bounds.measure, now);
+            flow.reading.rest(now);
         }
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.connection.land(self);
+        self.connection.end(self);
     }
 }
 
-/// Bytes of an answer, until they are written.
-pub(super) struct Piece {
+/// Bytes of an answer, which report when they are written.
+pub(super) struct ResponseChunk {
     bytes: Bytes,
     exchange: Arc<Exchange>,
 }
 
-impl Piece {
+impl ResponseChunk {
     fn new(bytes: Bytes, exchange: &Arc<Exchange>) -> Self {
         if !bytes.is_empty() {
-            exchange.handed_out(bytes.len());
+            exchange.queued(bytes.len());
         }
         Self { bytes, exchange: exchange.clone() }
     }
 }
 
-impl Buf for Piece {
+impl Buf for ResponseChunk {
     fn remaining(&self) -> usize {
         self.bytes.remaining()
     }
@@ -211,55 +221,55 @@ impl Buf for Piece {
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
         if count > 0 {
-            self.exchange.off(count, true);
+            self.exchange.dequeued(count, true);
         }
     }
 }
 
-impl Drop for Piece {
+impl Drop for ResponseChunk {
     fn drop(&mut self) {
         if self.bytes.has_remaining() {
-            self.exchange.off(self.bytes.remaining(), false);
+            self.exchange.dequeued(self.bytes.remaining(), false);
         }
     }
 }
 
-/// What comes last in an answer whose end was not known before.
+/// How an answer ends whose end was not known before.
 enum End {
-    Trailers(Frame<Piece>),
+    Trailers(Frame<ResponseChunk>),
     Nothing,
 }
 
-/// The body of an answer, on its way out.
-pub(super) struct Departing {
+/// An answer's body, as hyper takes it.
+pub(super) struct ResponseBody {
     body: Body,
     exchange: Arc<Exchange>,
     /// The last byte of an HTTP/2 answer, whose end is known with it. hyper asks for room beyond all that is queued before
-    /// it sends a piece, and so keeps the stream, which can be reset, until everything has room.
+    /// it sends a chunk, and so keeps the stream, which can be reset, until everything has room.
     last: Option<Bytes>,
     end: Option<End>,
 }
 
-impl Departing {
+impl ResponseBody {
     pub fn new(body: Body, exchange: Arc<Exchange>) -> Self {
         Self { body, exchange, last: None, end: None }
     }
 
-    fn piece(&self, bytes: Bytes) -> Frame<Piece> {
-        Frame::data(Piece::new(bytes, &self.exchange))
+    fn chunk(&self, bytes: Bytes) -> Frame<ResponseChunk> {
+        Frame::data(ResponseChunk::new(bytes, &self.exchange))
     }
 }
 
-impl http_body::Body for Departing {
-    type Data = Piece;
+impl http_body::Body for ResponseBody {
+    type Data = ResponseChunk;
     type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<ResponseChunk>, BodyError>>> {
         if let Some(last) = self.last.take() {
-            return Poll::Ready(Some(Ok(self.piece(last))));
+            return Poll::Ready(Some(Ok(self.chunk(last))));
         }
         if self.end.is_none() {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
@@ -268,10 +278,10 @@ impl http_body::Body for Departing {
                         if self.exchange.http2 && bytes.len() > 1 && self.body.is_end_stream() {
                             self.last = Some(bytes.split_off(bytes.len() - 1));
                         }
-                        return Poll::Ready(Some(Ok(self.piece(bytes))));
+                        return Poll::Ready(Some(Ok(self.chunk(bytes))));
                     }
                     Err(frame) => {
-                        let nothing = || Piece::new(Bytes::new(), &self.exchange);
+                        let nothing = || ResponseChunk::new(Bytes::new(), &self.exchange);
                         self.end = Some(End::Trailers(frame.map_data(|_| nothing())));
                     }
                 },
@@ -304,23 +314,23 @@ impl http_body::Body for Departing {
     }
 }
 
-/// The body of a request, on its way in.
-pub(super) struct Arriving {
+/// A request's body, as hyper gives it.
+pub(crate) struct RequestBody {
     body: Option<Incoming>,
     exchange: Arc<Exchange>,
 }
 
-impl Arriving {
+impl RequestBody {
     /// The body of a request; one that is empty holds nothing.
-    pub fn body(body: Incoming, exchange: &Arc<Exchange>) -> Body {
+    pub(super) fn body(body: Incoming, exchange: &Arc<Exchange>) -> Body {
         if body.is_end_stream() {
             return Body::empty();
         }
-        Body::new(Self { body: Some(body), exchange: exchange.clone() })
+        Body::arriving(Self { body: Some(body), exchange: exchange.clone() })
     }
 }
 
-impl http_body::Body for Arriving {
+impl http_body::Body for RequestBody {
     type Data = Bytes;
     type Error = crate::BoxError;
 
@@ -332,17 +342,17 @@ impl http_body::Body for Arriving {
         let polled = Pin::new(body).poll_frame(cx);
         match &polled {
             Poll::Pending => {
-                if let Err(error) = self.exchange.asked(cx.waker()) {
+                if let Err(error) = self.exchange.awaits_body(cx.waker()) {
                     metrics::counter!("http_bodies_cut_total").increment(1);
                     self.body = None;
-                    self.exchange.given(0);
+                    self.exchange.body_came(0);
                     return Poll::Ready(Some(Err(error.into())));
                 }
             }
             Poll::Ready(Some(Ok(frame))) => {
-                self.exchange.given(frame.data_ref().map_or(0, Bytes::len));
+                self.exchange.body_came(frame.data_ref().map_or(0, Bytes::len));
             }
-            Poll::Ready(_) => self.exchange.given(0),
+            Poll::Ready(_) => self.exchange.body_came(0),
         }
         polled.map_err(Into::into)
     }
@@ -356,8 +366,8 @@ impl http_body::Body for Arriving {
     }
 }
 
-impl Drop for Arriving {
+impl Drop for RequestBody {
     fn drop(&mut self) {
-        self.exchange.given(0);
+        self.exchange.body_came(0);
     }
 }

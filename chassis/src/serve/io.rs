@@ -35,11 +35,6 @@ pub(super) fn prepare(stream: &TcpStream) {
     }
 }
 
-/// What a peer that takes nothing leaves in the kernel goes with the connection.
-pub(super) fn abort(stream: &TcpStream) {
-    let _ = stream.set_zero_linger();
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     /// So many bytes have come, and all of them are the preface's.
@@ -49,7 +44,7 @@ enum Protocol {
 }
 
 /// A stream whose connection keeps a record of it.
-pub(super) struct Recorded<T> {
+pub(super) struct TrackedIo<T> {
     stream: T,
     connection: Arc<Connection>,
     protocol: Protocol,
@@ -59,7 +54,7 @@ pub(super) struct Recorded<T> {
     abort: fn(&T),
 }
 
-impl<T> Recorded<T> {
+impl<T> TrackedIo<T> {
     pub fn new(stream: T, connection: Arc<Connection>, abort: fn(&T)) -> Self {
         Self { stream, connection, protocol: Protocol::Unknown(0), taken: true, abort }
     }
@@ -96,7 +91,7 @@ impl<T> Recorded<T> {
     }
 }
 
-impl<T> Drop for Recorded<T> {
+impl<T> Drop for TrackedIo<T> {
     fn drop(&mut self) {
         if self.connection.is_aborted() {
             (self.abort)(&self.stream);
@@ -104,7 +99,7 @@ impl<T> Drop for Recorded<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Recorded<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -120,7 +115,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Recorded<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Recorded<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, data);
         self.went(&polled);

@@ -52,7 +52,7 @@ impl HttpService for axum::Router {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         // A router is shared: its clone is one more reference. It is always ready.
         let Ok(response) = tower::Service::call(&mut self.clone(), request).await;
-        response
+        response.map(Body::from)
     }
 }
 

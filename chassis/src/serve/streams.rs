@@ -14,44 +14,45 @@ use pin_project_lite::pin_project;
 use super::{
     Peer, Stack,
     connection::Connection,
-    exchange::{Arriving, Departing, Exchange},
+    exchange::{Exchange, RequestBody, ResponseBody},
     service::Answer,
 };
 
 /// The service, as hyper calls it for one connection.
-pub(super) struct Front {
+pub(super) struct ConnectionService {
     pub stack: Stack,
     pub peer: Peer,
     pub connection: Arc<Connection>,
 }
 
-impl Service<Request<Incoming>> for Front {
-    type Response = Response<Departing>;
+impl Service<Request<Incoming>> for ConnectionService {
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = ResponseFuture;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let exchange = self.connection.begin(request.version() == Version::HTTP_2);
-        let mut request = request.map(|body| Arriving::body(body, &exchange));
+        let mut request = request.map(|body| RequestBody::body(body, &exchange));
         request.extensions_mut().insert(self.peer);
-        Answering { answer: Some(self.stack.answer(request)), exchange }
+        ResponseFuture { answer: Some(self.stack.answer(request)), exchange }
     }
 }
 
-/// An answer in the making, let go of when it is there: what its stations held is not kept until the peer has taken it.
-pub(super) struct Answering {
+/// An answer in the making. It is dropped when the answer is there: what its stations hold must not be kept until the peer has
+/// taken the answer.
+pub(super) struct ResponseFuture {
     answer: Option<Answer>,
     exchange: Arc<Exchange>,
 }
 
-impl Future for Answering {
-    type Output = Result<Response<Departing>, Infallible>;
+impl Future for ResponseFuture {
+    type Output = Result<Response<ResponseBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(answer) = &mut self.answer else { return Poll::Pending };
         let response = ready!(answer.as_mut().poll(cx));
         self.answer = None;
-        Poll::Ready(Ok(response.map(|body| Departing::new(body, self.exchange.clone()))))
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, self.exchange.clone()))))
     }
 }
 
@@ -60,11 +61,11 @@ impl Future for Answering {
 /// hyper makes a stream's future by calling the service, and hands it to the executor at once: so the exchange that
 /// began last is this stream's.
 #[derive(Clone)]
-pub(super) struct Streams(pub Arc<Connection>);
+pub(super) struct StreamExecutor(pub Arc<Connection>);
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
-        match self.0.begun() {
+        match self.0.take_begun() {
             Some(exchange) => tokio::spawn(Stream { stream, exchange }),
             None => tokio::spawn(stream),
         };
@@ -85,7 +86,7 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        if this.exchange.is_cut(cx.waker()) {
+        if this.exchange.is_reset(cx.waker()) {
             metrics::counter!("http_streams_reset_total", "reason" => "slow").increment(1);
             return Poll::Ready(());
         }

@@ -15,7 +15,7 @@ use crate::{Body, serve::trusted_proxies::TrustedProxies};
 mod bounds;
 mod h2;
 mod idle;
-mod places;
+mod permits;
 mod slow;
 
 /// What a loaded machine may need for anything.

@@ -19,6 +19,8 @@ const DOTENV: &str = ".env";
 #[derive(Clone, Default)]
 pub struct Environment {
     values: BTreeMap<String, String>,
+    /// Where those values come from that are not the process's own environment's.
+    sources: BTreeMap<String, &'static str>,
     /// Names that have no value which can be read, and why. Whose they are is for the service to say.
     unreadable: Vec<(String, String)>,
 }
@@ -59,11 +61,13 @@ impl Environment {
             }
             stated.insert(shown);
         }
+        let mut sources = BTreeMap::new();
         let Dotenv { assignments, stray } = Dotenv::read(dotenv, &values);
         for Assignment { name, value, line } in assignments {
             match value {
                 _ if stated.contains(&name) => {}
                 Ok(value) => {
+                    sources.insert(name.clone(), DOTENV);
                     values.insert(name, value);
                 }
                 Err(reason) => unreadable.push((name, format!("{DOTENV}, line {line}: {reason}"))),
@@ -74,7 +78,21 @@ impl Environment {
                 unreadable.push((name, format!("{DOTENV}, line {line}: {reason}")));
             }
         }
-        Ok(Self { values, unreadable })
+        Ok(Self { values, sources, unreadable })
+    }
+
+    /// The same with one more variable, which `source` sets.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>, source: &'static str) -> Self {
+        let name = name.into();
+        self.sources.insert(name.clone(), source);
+        self.values.insert(name, value.into());
+        self
+    }
+
+    /// Where the value of a variable comes from, in a word for people.
+    pub fn source(&self, name: &str) -> &'static str {
+        self.sources.get(name).copied().unwrap_or("environment")
     }
 
     /// The value of a variable; an empty one counts as unset.
@@ -105,7 +123,7 @@ impl Environment {
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
         let values = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Self { values, unreadable: Vec::new() }
+        Self { values, ..Self::default() }
     }
 }
 

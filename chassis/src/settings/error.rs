@@ -1,4 +1,4 @@
-//! What is wrong with the settings of one start: each fault by its variable's name, all of them at once.
+//! What is wrong with the settings of one start: each fault by the name of its setting, all of them at once.
 
 use std::fmt;
 
@@ -13,9 +13,15 @@ struct Fault {
 }
 
 impl SettingsError {
-    /// `name` is what the operator wrote or should write, `reason` what is wrong and what would be right.
+    /// `name` is the setting's variable or key: [`load`](super::load) makes of it what the operator wrote or should write.
+    /// `reason` says what is wrong and what would be right.
     pub fn new(name: impl Into<String>, reason: impl Into<String>) -> Self {
         Self(vec![Fault { name: name.into(), reason: reason.into() }])
+    }
+
+    /// The same faults, each under the name that `name` makes of its own.
+    pub(super) fn renamed(self, name: impl Fn(&str) -> String) -> Self {
+        Self(self.0.into_iter().map(|fault| Fault { name: name(&fault.name), ..fault }).collect())
     }
 }
 
@@ -33,27 +39,27 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
-/// Faults as they are found, so that whoever has several hears of all of them.
+/// Collects faults as they are found, so that all of them are reported.
 #[derive(Debug, Default)]
 pub struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// One more; said twice it is still one.
+    /// Adds one, by the variable or the key of the setting. The same one twice is one.
     pub fn add(&mut self, name: impl Into<String>, reason: impl Into<String>) {
         self.extend(SettingsError::new(name, reason));
     }
 
-    /// What came out well, or nothing where there was a fault.
+    /// The value, or `None` after adding the faults of the error.
     pub fn hear<T>(&mut self, result: Result<T, SettingsError>) -> Option<T> {
         result.map_err(|error| self.extend(error)).ok()
     }
 
-    /// Whether there was any.
+    /// Whether any was added.
     pub fn found(&self) -> bool {
         !self.0.is_empty()
     }
 
-    /// An error, if there was any fault.
+    /// An error of all faults, if there are any.
     pub fn result(self) -> Result<(), SettingsError> {
         if self.0.is_empty() { Ok(()) } else { Err(SettingsError(self.0)) }
     }
@@ -64,5 +70,12 @@ impl Faults {
                 self.0.push(fault);
             }
         }
+    }
+}
+
+impl From<Faults> for SettingsError {
+    /// For where a value is missing, so that there was a fault.
+    fn from(Faults(faults): Faults) -> Self {
+        Self(faults)
     }
 }

@@ -4,7 +4,11 @@ use std::ops::RangeInclusive;
 
 use serde::de::DeserializeOwned;
 
-use super::{SettingsError, environment::Environment, error::Faults, kubernetes, spelling::distance};
+use super::{SettingsError, environment::Environment, error::Faults, kubernetes, typos};
+use crate::serve::ServerSettings;
+
+/// The lowest layer: what every service can be set to.
+pub const SHARED_DEFAULTS: &str = include_str!("../../defaults.toml");
 
 /// The least and the most that each number may be, by its key in a table of settings.
 pub type Bounds = &'static [(&'static str, RangeInclusive<u64>)];
@@ -14,17 +18,17 @@ pub type Bounds = &'static [(&'static str, RangeInclusive<u64>)];
 pub struct Spec {
     /// The service's name, as in `auth-verifier`; its prefix is the same in capitals, `AUTH_VERIFIER_`.
     pub service: &'static str,
-    /// The compiled-in defaults, as TOML. A key that is not here can't be set by a variable, and what a key is here, a
-    /// number, `true` or `false`, or text, it is wherever it is set.
+    /// The service's own compiled-in defaults, as TOML, over [`SHARED_DEFAULTS`]. A key that is in neither can't be set by a
+    /// variable, and what a key is there, a number, `true` or `false`, or text, it is wherever it is set.
     pub defaults: &'static str,
     /// Variables whose names are known in the field and therefore carry no prefix: `(variable, key)`.
     pub well_known: &'static [(&'static str, &'static str)],
     /// Keys whose value is a secret: each can also come from a file, named by the variable with `_FILE` behind it.
     pub secrets: &'static [&'static str],
-    /// The bounds of numbers, table by table; `""` for those outside of any.
+    /// The bounds of its own numbers, table by table; `""` for those outside of any.
     pub bounds: &'static [(&'static str, Bounds)],
-    /// Lists whose default grants something. An empty variable of theirs is an empty list: whoever empties it wants less,
-    /// not the default.
+    /// Lists whose default grants something. An empty variable of theirs is an empty list: who empties it wants less, not the
+    /// default.
     pub emptied: &'static [&'static str],
     /// Keys whose reader takes off by itself what a copy brings along.
     pub forgiving: &'static [&'static str],
@@ -34,16 +38,20 @@ pub struct Spec {
 
 /// A service's settings: how they are named, and what must hold between them.
 pub trait Settings: DeserializeOwned {
-    /// Where they come from.
+    /// How they are named and where they come from.
     const SPEC: Spec;
 
-    /// What the process is built from: whatever can't be had of these settings is not in it.
+    /// What the process is built from. It holds nothing that could turn out to be unusable later.
     type Plan;
 
-    /// Parses what one value alone can't show; all faults at once, each with the name of the setting that is at fault.
+    /// Parses what single values can't show.
+    ///
+    /// # Errors
+    ///
+    /// All faults at once, each by the variable or the key of its setting.
     fn plan(self) -> Result<Self::Plan, SettingsError>;
 
-    /// What can work and yet is hardly meant, a sentence each: `--check` says it, and so does the log at the start.
+    /// What works and yet is hardly meant, a sentence each, for `--check` and for the log at the start.
     fn remarks(&self) -> Vec<String> {
         Vec::new()
     }
@@ -85,6 +93,16 @@ impl Spec {
         self.renamed.iter().find_map(|(old, new)| (*old == key).then_some(*new))
     }
 
+    /// The variable of a key: `GATEWAY_LIMITS__BODY_BYTES` for `limits.body_bytes`, or the well-known one.
+    ///
+    /// # Panics
+    ///
+    /// Where no variable sets that key.
+    pub fn name(&self, key: &str) -> String {
+        let variable = self.variables().into_iter().find(|variable| variable.key == key);
+        variable.unwrap_or_else(|| panic!("{} has no variable for {key}", self.service)).name
+    }
+
     /// The variable that names this service's TOML file.
     pub fn file_variable(&self) -> String {
         format!("{}CONFIG", self.prefix())
@@ -103,13 +121,16 @@ impl Spec {
 
     /// The defaults. A test of each service holds them to be good TOML.
     pub(super) fn table(&self) -> toml::Table {
-        toml::from_str(self.defaults).unwrap_or_default()
+        let mut table = toml::from_str(SHARED_DEFAULTS).unwrap_or_default();
+        lay_over(&mut table, toml::from_str(self.defaults).unwrap_or_default());
+        table
     }
 
     /// The bounds of a key, where it has any.
     pub(super) fn bounds(&self, key: &str) -> Option<&'static RangeInclusive<u64>> {
         let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
-        let (_, bounds) = self.bounds.iter().find(|(known, _)| *known == table)?;
+        let shared = [("server", ServerSettings::BOUNDS)];
+        let (_, bounds) = self.bounds.iter().chain(&shared).find(|(known, _)| *known == table)?;
         bounds.iter().find_map(|(known, range)| (*known == name).then_some(range))
     }
 
@@ -134,9 +155,20 @@ impl Spec {
                     faults.add(name, format!("is now {}", new.name));
                     continue;
                 }
-                let nearest = variables.iter().min_by_key(|v| distance(&v.name, name));
+                let nearest = typos::nearest(variables, name);
                 let hint = nearest.map_or_else(String::new, |v| format!("; did you mean {}?", v.name));
                 faults.add(name, format!("is not a setting of {}{hint}", self.service));
+            }
+        }
+    }
+}
+
+fn lay_over(below: &mut toml::Table, above: toml::Table) {
+    for (name, value) in above {
+        match (below.get_mut(&name), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => lay_over(below, above),
+            (_, value) => {
+                below.insert(name, value);
             }
         }
     }

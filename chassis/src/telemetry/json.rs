@@ -1,6 +1,8 @@
 //! Log lines for machines: one JSON object each, of a bounded length, whole whatever it quotes.
 //!
-//! tracing-subscriber's own knows no bound, names no service, and parses the span's fields anew for each line.
+//! tracing-subscriber's own knows no bound, names no service, and parses the span's fields anew for each line. And the access
+//! line, of which there is one per request, is written without an event of tracing in between: visiting its fields and
+//! formatting each was more work than routing the request.
 
 use std::{
     fmt::{self, Debug, Write},
@@ -14,15 +16,18 @@ use tracing::{
 };
 use tracing_subscriber::{
     field::RecordFields,
-    fmt::{
-        FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter,
-        format::Writer,
-        time::{FormatTime, SystemTime},
-    },
+    fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter, format::Writer},
     registry::LookupSpan,
 };
 
-use crate::telemetry::lines::Lines;
+use crate::{
+    layer::access_log::AccessLog,
+    telemetry::{
+        lines::Lines,
+        request::{self, InFlight},
+        timestamp::Timestamp,
+    },
+};
 
 /// The longest value that a line shows, as it is written there, in bytes.
 const VALUE_BYTES_MAX: usize = 1024;
@@ -71,10 +76,8 @@ where
         mut out: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        out.write_str("{\"timestamp\":\"")?;
-        SystemTime.format_time(&mut out)?;
         let meta = event.metadata();
-        write!(out, "\",\"level\":\"{}\",\"service\":\"{}\"", level(*meta.level()), self.0)?;
+        head(&mut out, level(*meta.level()), self.0)?;
         let mut fields = Fields::new(&mut out, EVENT_BYTES_MAX);
         // An event of the `log` crate says where it comes from in a field.
         fields.target = Some(meta.target());
@@ -90,8 +93,92 @@ where
                 write!(out, "{fields},")?;
             }
             write!(out, "\"name\":\"{}\"}}", span.name())?;
+        } else {
+            request::current(|request| request_of(&mut out, request)).unwrap_or(Ok(()))?;
         }
         out.write_str("}\n")
+    }
+}
+
+/// Writes a request's access line, in the name of a service.
+pub(super) fn access_line(out: &mut String, service: &str, log: &AccessLog) -> fmt::Result {
+    let method = log.method.as_str();
+    let path = log.shown_path();
+    let (status, bytes) = (Decimal::of(log.status().into()), Decimal::of(log.bytes));
+    let (millis, hundredths) = (log.hundredths() / 100, log.hundredths() % 100);
+    let (millis, hundredths) = (Decimal::of(millis), Decimal::padded(hundredths, 2));
+    let ms = [millis.as_str(), ".", hundredths.as_str()];
+    head(out, "INFO", service)?;
+    let mut fields = Fields::new(out, EVENT_BYTES_MAX);
+    fields.value("message", |text| {
+        let message = [method, " ", &path, " ", status.as_str(), " in "];
+        message.into_iter().chain(ms).chain([" ms"]).try_for_each(|piece| text.write_str(piece))
+    });
+    fields.str("method", method);
+    fields.str("path", &path);
+    out.write_str(",\"status\":")?;
+    out.write_str(status.as_str())?;
+    out.write_str(",\"bytes\":")?;
+    out.write_str(bytes.as_str())?;
+    out.write_str(",\"ms\":")?;
+    ms.into_iter().try_for_each(|piece| out.write_str(piece))?;
+    out.write_str(if log.complete { ",\"complete\":true" } else { ",\"complete\":false" })?;
+    if log.cut {
+        out.write_str(",\"cut\":true")?;
+    }
+    out.write_str(",\"target\":\"access\"")?;
+    request_of(out, &log.in_flight)?;
+    out.write_str("}\n")
+}
+
+/// Writes how every line begins.
+fn head(out: &mut impl Write, level: &str, service: &str) -> fmt::Result {
+    out.write_str("{\"timestamp\":\"")?;
+    out.write_str(Timestamp::now().as_str())?;
+    out.write_str("\",\"level\":\"")?;
+    out.write_str(level)?;
+    out.write_str("\",\"service\":\"")?;
+    out.write_str(service)?;
+    out.write_str("\"")
+}
+
+/// Writes for which request a line is.
+fn request_of(out: &mut impl Write, request: &InFlight) -> fmt::Result {
+    // An id is of plain characters.
+    out.write_str(",\"span\":{\"request_id\":\"")?;
+    out.write_str(request.id())?;
+    out.write_str("\"")?;
+    if let Some(user) = request.user() {
+        Fields::new(out, SPAN_BYTES_MAX).str("user", user);
+    }
+    out.write_str(",\"name\":\"request\"}")
+}
+
+/// A number as text, without the machinery of `fmt`.
+struct Decimal {
+    digits: [u8; 20],
+    start: usize,
+}
+
+impl Decimal {
+    fn of(number: u64) -> Self {
+        Self::padded(number, 1)
+    }
+
+    /// With zeros in front, so that it has so many digits at least.
+    fn padded(mut number: u64, least: usize) -> Self {
+        let mut digits = [b'0'; 20];
+        let mut start = digits.len();
+        while number > 0 {
+            start -= 1;
+            digits[start] = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        Self { start: start.min(digits.len() - least), digits }
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.digits[self.start..]).expect("digits")
     }
 }
 
@@ -137,21 +224,31 @@ impl<'a, W: Write> Fields<'a, W> {
     /// Where the event comes from, unless it said so itself.
     fn finish(mut self) {
         if let Some(target) = self.target {
-            self.text("target", format_args!("{target}"));
+            self.str("target", target);
         }
     }
 
-    fn text(&mut self, name: &str, value: fmt::Arguments<'_>) {
+    /// Writes a value by `write`, which fails where it is cut, so that what is too long is not even formatted to its end.
+    fn value(&mut self, name: &str, write: impl FnOnce(&mut Text<'_, W>) -> fmt::Result) {
         let around = ",\"\":\"\"".len() + name.len() + CUT.len();
         let Some(left) = self.left.checked_sub(around) else { return };
         let room = left.min(VALUE_BYTES_MAX);
-        let _ = write!(self.out, ",\"{name}\":\"");
+        for piece in [",\"", name, "\":\""] {
+            let _ = self.out.write_str(piece);
+        }
         let mut text = Text { out: self.out, room, cut: false };
-        // Fails where it is cut, so that what is too long is not even formatted to its end.
-        let _ = text.write_fmt(value);
+        let _ = write(&mut text);
         self.left = left - (room - text.room);
         let end = if text.cut { "…\"" } else { "\"" };
         let _ = self.out.write_str(end);
+    }
+
+    fn text(&mut self, name: &str, value: fmt::Arguments<'_>) {
+        self.value(name, |text| text.write_fmt(value));
+    }
+
+    fn str(&mut self, name: &str, value: &str) {
+        self.value(name, |text| text.write_str(value));
     }
 
     fn plain(&mut self, name: &str, value: fmt::Arguments<'_>) {
@@ -177,10 +274,10 @@ impl<W: Write> Visit for Fields<'_, W> {
         match field.name() {
             "log.target" => {
                 self.target = None;
-                self.text("target", format_args!("{value}"));
+                self.str("target", value);
             }
             "log.module_path" | "log.file" => {}
-            name => self.text(name.strip_prefix("r#").unwrap_or(name), format_args!("{value}")),
+            name => self.str(name.strip_prefix("r#").unwrap_or(name), value),
         }
     }
 
@@ -229,6 +326,9 @@ impl<W: Write> Text<'_, W> {
 
 impl<W: Write> Write for Text<'_, W> {
     fn write_str(&mut self, mut text: &str) -> fmt::Result {
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+            return self.plain(text);
+        }
         while let Some(at) = text.find(|char: char| char.is_control() || matches!(char, '"' | '\\')) {
             let (plain, rest) = text.split_at(at);
             let mut rest = rest.chars();
@@ -270,14 +370,17 @@ impl<W: Write> Text<'_, W> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::{
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
 
     use serde_json::Value;
     use tracing::{error, field::Empty, info, info_span, subscriber};
     use tracing_subscriber::{fmt::layer, layer::SubscriberExt, registry};
 
     use super::*;
-    use crate::telemetry::lines::LINE_BYTES_MAX;
+    use crate::{layer::request_id::RequestId, telemetry::lines::LINE_BYTES_MAX};
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -310,13 +413,13 @@ mod tests {
 
     #[test]
     fn a_line_says_when_who_what_and_for_which_request() {
+        let request = InFlight::new(RequestId::parse(b"r-1"));
         let lines = written(|| {
-            let span = info_span!("request", request_id = "r-1", user = Empty);
-            let _entered = span.enter();
-            span.record("user", "ada");
-            let method = "GET";
-            let left_out: Option<bool> = None;
-            info!(target: "access", %method, status = 200, ms = 1.25, whole = true, left_out, "{method} it");
+            request.sync_within(|| {
+                request::user("ada");
+                let left_out: Option<bool> = None;
+                info!(method = %"GET", status = 200, ms = 1.25, complete = true, left_out, "GET it");
+            });
         });
         let [(_, line)] = &lines[..] else { panic!("{lines:?}") };
         assert!(line["timestamp"].as_str().unwrap().starts_with("20"));
@@ -326,7 +429,7 @@ mod tests {
             line,
             serde_json::json!({
                 "level": "INFO", "service": "gateway", "message": "GET it", "method": "GET", "status": 200,
-                "ms": 1.25, "whole": true, "target": "access",
+                "ms": 1.25, "complete": true, "target": "chassis::telemetry::json::tests",
                 "span": {"request_id": "r-1", "user": "ada", "name": "request"},
             })
         );
@@ -378,6 +481,42 @@ mod tests {
         let [(bytes, line)] = &lines[..] else { panic!("{lines:?}") };
         assert!(*bytes <= LINE_BYTES_MAX, "{bytes}");
         assert_eq!(line["level"], "ERROR");
+    }
+
+    #[test]
+    fn an_access_line_says_what_an_event_would() {
+        let started = std::time::Instant::now();
+        for (path, user, took, ms, cut) in [
+            ("/api/tasks", None, 1_234_567, 1.23, false),
+            ("/\"\u{1b}[31m\\", Some("ad\"a\n"), 9_999, 0.01, true),
+            ("/ä", Some("u1"), 61_005_678_000, 61_005.68, false),
+        ] {
+            let in_flight = InFlight::new(RequestId::parse(b"r-1"));
+            in_flight.sync_within(|| user.into_iter().for_each(request::user));
+            let log = AccessLog {
+                in_flight: in_flight.clone(),
+                method: http::Method::GET,
+                path: path.into(),
+                started,
+                status: None,
+                took: Duration::from_nanos(took),
+                bytes: u64::MAX,
+                complete: !cut,
+                cut,
+            };
+            let mut line = String::new();
+            access_line(&mut line, "gateway", &log).unwrap();
+            assert!(!line.trim_end().chars().any(char::is_control), "{line:?}");
+            let mut line: Value = serde_json::from_str(&line).unwrap();
+            let event = written(|| log.in_flight.sync_within(|| log.event()));
+            let [(_, mut event)] = event.try_into().unwrap();
+            for line in [&mut line, &mut event] {
+                line.as_object_mut().unwrap().remove("timestamp");
+            }
+            assert_eq!(line["ms"], ms);
+            assert_eq!(line["message"], event["message"].as_str().unwrap());
+            assert_eq!(line, event);
+        }
     }
 
     #[test]

@@ -5,25 +5,71 @@ use std::{
     io::{self, Write},
 };
 
-use tracing_subscriber::fmt::{
-    MakeWriter,
-    format::Writer,
-    time::{FormatTime, SystemTime},
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::{
+    fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter, format::Writer},
+    registry::LookupSpan,
 };
 
-use crate::telemetry::lines::{LINE_BYTES_MAX, Lines};
+use crate::telemetry::{
+    lines::{LINE_BYTES_MAX, Lines},
+    request,
+    timestamp::Timestamp,
+};
 
 /// What stands where a line was cut; it ends colours, too.
 const CUT: &str = "…\u{1b}[0m\n";
 
-/// When it was, and who says it.
-pub(super) struct Stamp(pub(super) &'static str);
+/// Writes events as tracing-subscriber does, in the name of a service, and with the request that each belongs to.
+pub(super) struct TextLine(pub(super) &'static str);
 
-impl FormatTime for Stamp {
-    fn format_time(&self, out: &mut Writer<'_>) -> fmt::Result {
-        SystemTime.format_time(out)?;
-        write!(out, " {}", self.0)
+impl<S, N> FormatEvent<S, N> for TextLine
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        const DIM: &str = "2";
+        let meta = event.metadata();
+        let colour = match *meta.level() {
+            Level::ERROR => "31",
+            Level::WARN => "33",
+            Level::INFO => "32",
+            Level::DEBUG => "34",
+            Level::TRACE => "35",
+        };
+        styled(&mut out, DIM, format_args!("{} {}", Timestamp::now().as_str(), self.0))?;
+        out.write_char(' ')?;
+        styled(&mut out, colour, format_args!("{:>5}", meta.level()))?;
+        out.write_char(' ')?;
+        let request = request::current(|request| {
+            write!(out, "request{{request_id={}", request.id())?;
+            if let Some(user) = request.user() {
+                write!(out, " user={}", user.escape_debug())?;
+            }
+            out.write_str("}: ")
+        });
+        request.unwrap_or(Ok(()))?;
+        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+            let extensions = span.extensions();
+            let fields = extensions.get::<FormattedFields<N>>().map_or("", |fields| &fields.fields);
+            write!(out, "{}{{{fields}}}: ", span.name())?;
+        }
+        styled(&mut out, DIM, format_args!("{}:", meta.target()))?;
+        out.write_char(' ')?;
+        context.format_fields(out.by_ref(), event)?;
+        writeln!(out)
     }
+}
+
+/// Writes in colours, where there are any.
+fn styled(out: &mut Writer<'_>, style: &str, text: fmt::Arguments<'_>) -> fmt::Result {
+    if out.has_ansi_escapes() { write!(out, "\u{1b}[{style}m{text}\u{1b}[0m") } else { out.write_fmt(text) }
 }
 
 /// Where lines of text go.
@@ -74,7 +120,51 @@ fn line(event: &str, colours: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::{info, info_span, subscriber, warn};
+    use tracing_subscriber::{fmt::layer, layer::SubscriberExt, registry};
+
     use super::*;
+    use crate::{layer::request_id::RequestId, telemetry::request::InFlight};
+
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_says_when_who_what_and_for_which_request() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let theirs = lines.clone();
+        let layer = layer().with_ansi(false).event_format(TextLine("gateway"));
+        let layer = layer.with_writer(move || Sink(theirs.clone()));
+        subscriber::with_default(registry().with(layer), || {
+            info!(port = 8000, "listening");
+            let request = InFlight::new(RequestId::parse(b"r-1"));
+            request.sync_within(|| {
+                request::user("ada\u{1b}");
+                info_span!("check", request_id = "r-2").in_scope(|| warn!("no verdict"));
+            });
+        });
+        let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = text.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+        assert_eq!(
+            lines,
+            [
+                "gateway  INFO chassis::telemetry::text::tests: listening port=8000",
+                "gateway  WARN request{request_id=r-1 user=ada\\u{1b}}: check{request_id=\"r-2\"}: \
+                 chassis::telemetry::text::tests: no verdict",
+            ]
+        );
+    }
 
     #[test]
     fn what_a_terminal_would_act_on_is_shown_not_done() {

@@ -4,14 +4,12 @@
 //! in [`crate::cost`].
 
 use std::{
-    env,
     ffi::OsStr,
     fs,
-    io::{self, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
-    process::{Child, Command, Stdio},
-    thread::sleep,
+    io::{self, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -25,17 +23,15 @@ use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cost::FORGETFUL,
+    cost::NOTHING_CACHED,
     issuer::Issuer,
     kinds::forged,
     median,
+    server::{self, CORE, LOAD_CORE, Server, Under, free, used},
+    services::Services,
     table::{Table, short},
     world::{self, SECRET, USERS, World, claims, cookie},
 };
-
-/// The core of whoever is measured, and that of whoever loads it.
-const CORE: &str = "1";
-const LOAD_CORE: &str = "0";
 
 /// Connections that are kept alive, each with one request under way.
 const CONNECTIONS: &str = "32";
@@ -43,33 +39,23 @@ const CONNECTIONS: &str = "32";
 /// After this a request has failed. Long, because a busy machine is no failure.
 const TIMEOUT: &str = "60s";
 
-/// How many sessions the load takes turns with: few enough that nearly all are remembered.
+/// How many sessions the load takes turns with: few enough that nearly all are cached.
 const SESSIONS: usize = 100;
 
-/// How long a server may take to listen.
-const START: Duration = Duration::from_mins(1);
-
-/// What this needs and this machine doesn't have, and how to get it.
+/// What this needs and this machine lacks, and how to get it.
 pub fn missing() -> Option<&'static str> {
-    let found = |tool: &str| {
-        let path = env::var_os("PATH").unwrap_or_default();
-        let folders = env::split_paths(&path).chain(["/usr/sbin".into()]);
-        folders.map(|folder| folder.join(tool)).any(|file| file.is_file())
-    };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if !Path::new("/proc/self/stat").exists() {
         return Some("Linux, which tells what a process has used of a core");
     }
-    if cores < 2 {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
         return Some("two cores: one to measure, one to load it");
     }
-    let tools = [
+    server::missing_of(&[
         ("wrk", "wrk: apt-get install wrk"),
         ("nginx", "nginx: apt-get install nginx"),
         ("taskset", "taskset: apt-get install util-linux"),
         ("setpriv", "setpriv: apt-get install util-linux"),
-    ];
-    tools.into_iter().find(|(tool, _)| !found(tool)).map(|(_, hint)| hint)
+    ])
 }
 
 /// What is served without any check, as a peer.
@@ -135,63 +121,6 @@ pub fn check_alone(alg: &str, time: Duration) -> io::Result<()> {
     writeln!(io::stdout(), "{}", used("self")? * 1e6 / f64::from(times))
 }
 
-/// A server on the measured core. It ends with this.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    /// Starts a program, and waits until it listens.
-    fn start(
-        program: &OsStr,
-        arguments: &[&str],
-        variables: Vec<(String, String)>,
-        folder: &Path,
-        address: SocketAddr,
-    ) -> io::Result<Self> {
-        let child = Command::new("taskset")
-            // None of them outlives this process, in whichever way it ends.
-            .args(["-c", CORE, "setpriv", "--pdeathsig", "KILL"])
-            .arg(program)
-            .args(arguments)
-            .current_dir(folder)
-            .env_clear()
-            .env("PATH", format!("{}:/usr/sbin", env::var("PATH").unwrap_or_default()))
-            .envs(variables)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()?;
-        let mut server = Self { child, address };
-        let started = Instant::now();
-        while TcpStream::connect(address).is_err() {
-            if started.elapsed() > START || server.child.try_wait()?.is_some() {
-                return Err(io::Error::other(format!("{arguments:?} does not listen")));
-            }
-            sleep(Duration::from_millis(20));
-        }
-        Ok(server)
-    }
-
-    /// What it answers to a request with that header line: the status, and which user it names.
-    fn ask(&self, line: &str) -> io::Result<(u16, Option<String>)> {
-        let mut stream = TcpStream::connect(self.address)?;
-        write!(stream, "GET /verify HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n{line}\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let status = answer.get(9..12).and_then(|status| status.parse().ok());
-        let user = answer.lines().find_map(|line| line.strip_prefix("x-user-id: ")).map(ToOwned::to_owned);
-        Ok((status.ok_or_else(|| io::Error::other("no HTTP"))?, user))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Who is measured.
 struct Peer<'a> {
     name: &'static str,
@@ -206,11 +135,14 @@ enum Measured<'a> {
     Check(&'static str),
 }
 
-struct Sample {
-    per_second: f64,
-    micros: f64,
-    /// The slowest but one in a hundred, in microseconds.
-    slow: Option<f64>,
+/// What one turn under load has given.
+pub struct Sample {
+    /// Requests in a second.
+    pub per_second: f64,
+    /// Of a core, for each request, in microseconds.
+    pub micros: f64,
+    /// The 99th percentile of the time to an answer, in microseconds.
+    pub slow: Option<f64>,
 }
 
 /// Measures every peer in so many rounds, for so long each time. `exe` is this program.
@@ -219,24 +151,21 @@ pub fn measure(world: &World, exe: &OsStr, rounds: usize, time: Duration) -> io:
         return Err(io::Error::other(format!("missing: {missing}")));
     }
     let folder = world.folder();
-    let start_verifier = |further: &[(&str, &str)]| {
-        let (address, ops) = (free()?, free()?.to_string());
-        let listen = address.to_string();
-        let own = [("AUTH_VERIFIER_LISTEN", &*listen), ("AUTH_VERIFIER_OPS_LISTEN", &*ops)];
-        let variables = world.variables(&[&own[..], further].concat());
-        Server::start(exe, &["verifier"], variables, folder, address)
-    };
+    let services = Services { world, exe, programs: None };
+    let start_verifier = |further: &[(&str, &str)]| services.auth_verifier(Under::Core(CORE), further);
     let start_plain = |what: &str| {
         let address = free()?;
-        Server::start(exe, &["plain", what, &address.to_string()], Vec::new(), folder, address)
+        let arguments = ["plain", what, &address.to_string()];
+        Server::start(Under::Core(CORE), exe, &arguments, Vec::new(), folder, address)
     };
-    let (verifier, forgetful) = (start_verifier(&[])?, start_verifier(&FORGETFUL)?);
+    let (verifier, uncached) = (start_verifier(&[])?, start_verifier(&NOTHING_CACHED)?);
     let (bare, dressed) = (start_plain("bare")?, start_plain("dressed")?);
     let nginx = {
         let address = free()?;
         fs::write(folder.join("nginx.conf"), nginx(address))?;
         let prefix = folder.to_str().expect("temporary folders have plain names");
-        Server::start("nginx".as_ref(), &["-p", prefix, "-c", "nginx.conf"], Vec::new(), folder, address)?
+        let arguments = ["-p", prefix, "-c", "nginx.conf"];
+        Server::start(Under::Core(CORE), "nginx".as_ref(), &arguments, Vec::new(), folder, address)?
     };
 
     let users = |count: usize, line: &dyn Fn(&str, usize) -> String| -> Vec<String> {
@@ -254,12 +183,11 @@ pub fn measure(world: &World, exe: &OsStr, rounds: usize, time: Duration) -> io:
     ];
     for (name, lines) in &loads {
         fs::write(folder.join(name), lines.join("\n"))?;
-        for server in [&verifier, &forgetful] {
+        for server in [&verifier, &uncached] {
             check(server, &lines[0])?;
         }
     }
-    let script = folder.join("load.lua");
-    fs::write(&script, include_str!("../load.lua"))?;
+    let load_with = Wrk::new(folder)?;
 
     let server = |name, server, load: &str| Peer {
         name,
@@ -271,18 +199,20 @@ pub fn measure(world: &World, exe: &OsStr, rounds: usize, time: Duration) -> io:
         server("hyper: 200 to everything", &bare, "eddsa"),
         server("the same, with an id, a span, metrics and an access line", &dressed, "eddsa"),
         server("nginx: `return 200`", &nginx, "eddsa"),
-        server("auth-verifier: EdDSA, remembered", &verifier, "eddsa"),
-        server("auth-verifier: EdDSA, never remembered", &forgetful, "eddsa"),
+        server("auth-verifier: EdDSA, cached", &verifier, "eddsa"),
+        server("auth-verifier: EdDSA, never cached", &uncached, "eddsa"),
         server("auth-verifier: HS256", &verifier, "hs256"),
-        server("auth-verifier: session cookie, remembered", &verifier, "session"),
+        server("auth-verifier: session cookie, cached", &verifier, "session"),
         alone("aws-lc-rs: an EdDSA signature, checked in a loop", "EdDSA"),
         alone("aws-lc-rs: an HS256 signature, checked in a loop", "HS256"),
     ];
-    // Once for nothing, so that all is remembered that will be.
+    // Once for nothing, to fill the caches.
     for round in 0..=rounds {
         for peer in &mut peers {
             let sample = match &peer.measured {
-                Measured::Server(server, load) => load_it(server, &script, &folder.join(load), time)?,
+                Measured::Server(server, load) => {
+                    load_with.load(&[server], "/verify", &folder.join(load), time)?
+                }
                 Measured::Check(alg) => check_it(exe, alg, time)?,
             };
             if round > 0 {
@@ -322,43 +252,64 @@ fn report(peers: &[Peer<'_>]) -> Table {
 
 /// What is measured is what is accepted.
 fn check(server: &Server, line: &str) -> io::Result<()> {
-    let (good, bad) = (server.ask(line)?, server.ask(&forged(line))?);
-    assert_eq!(good, (200, Some("u0".to_owned())), "{line}");
-    assert_eq!(bad, (401, None), "{line}, forged");
+    let ask = |line: &str| {
+        let answer = server.get("/verify", &[line])?;
+        io::Result::Ok((answer.status, answer.header("x-user-id").map(ToOwned::to_owned)))
+    };
+    assert_eq!(ask(line)?, (200, Some("u0".to_owned())), "{line}");
+    assert_eq!(ask(&forged(line))?, (401, None), "{line}, forged");
     Ok(())
 }
 
-fn load_it(server: &Server, script: &Path, load: &Path, time: Duration) -> io::Result<Sample> {
-    let pid = server.child.id().to_string();
-    let before = used(&pid)?;
-    let output = Command::new("taskset")
-        .args([
-            "-c",
-            LOAD_CORE,
-            "wrk",
-            "-t1",
-            "-c",
-            CONNECTIONS,
-            "--timeout",
-            TIMEOUT,
-            "-d",
-            &format!("{}s", time.as_secs()),
-            "-s",
-        ])
-        .arg(script)
-        .args([&format!("http://{}/verify", server.address), "--"])
-        .arg(load)
-        .output()?;
-    let used = used(&pid)? - before;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let result = text.lines().find_map(|line| line.strip_prefix("RESULT "));
-    let numbers =
-        result.map(|line| line.split(' ').filter_map(|number| number.parse().ok()).collect::<Vec<f64>>());
-    let Some(&[requests, micros, failed, slow]) = numbers.as_deref() else {
-        return Err(io::Error::other(format!("wrk: {text}{}", String::from_utf8_lossy(&output.stderr))));
-    };
-    assert!(failed == 0.0 && requests > 0.0, "{failed} of {requests} requests were not answered with 200");
-    Ok(Sample { per_second: requests / micros * 1e6, micros: used * 1e6 / requests, slow: Some(slow) })
+/// Loads servers by wrk.
+pub struct Wrk(PathBuf);
+
+impl Wrk {
+    /// One that keeps its script in `folder`.
+    pub fn new(folder: &Path) -> io::Result<Self> {
+        let script = folder.join("load.lua");
+        fs::write(&script, include_str!("../load.lua"))?;
+        Ok(Self(script))
+    }
+
+    /// Loads the first of `servers` with the header lines of the file `load`, in turn. The sample counts what all of them
+    /// have used.
+    pub fn load(&self, servers: &[&Server], path: &str, load: &Path, time: Duration) -> io::Result<Sample> {
+        let all_used = || servers.iter().map(|server| server.used()).sum::<io::Result<f64>>();
+        let before = all_used()?;
+        let seconds = format!("{}s", time.as_secs());
+        let output = Command::new("taskset")
+            .args([
+                "-c",
+                LOAD_CORE,
+                "wrk",
+                "-t1",
+                "-c",
+                CONNECTIONS,
+                "--timeout",
+                TIMEOUT,
+                "-d",
+                &seconds,
+                "-s",
+            ])
+            .arg(&self.0)
+            .args([&format!("http://{}{path}", servers[0].address), "--"])
+            .arg(load)
+            .output()?;
+        let used = all_used()? - before;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let result = text.lines().find_map(|line| line.strip_prefix("RESULT "));
+        let numbers =
+            result.map(|line| line.split(' ').filter_map(|number| number.parse().ok()).collect::<Vec<f64>>());
+        let Some(&[requests, micros, failed, slow]) = numbers.as_deref() else {
+            return Err(io::Error::other(format!("wrk: {text}{}", String::from_utf8_lossy(&output.stderr))));
+        };
+        assert!(
+            failed == 0.0 && requests > 0.0,
+            "{failed} of {requests} requests were not answered with 200"
+        );
+        Ok(Sample { per_second: requests / micros * 1e6, micros: used * 1e6 / requests, slow: Some(slow) })
+    }
 }
 
 fn check_it(exe: &OsStr, alg: &str, time: Duration) -> io::Result<Sample> {
@@ -368,21 +319,6 @@ fn check_it(exe: &OsStr, alg: &str, time: Duration) -> io::Result<Sample> {
     let text = String::from_utf8_lossy(&output.stdout);
     let micros: f64 = text.trim().parse().map_err(io::Error::other)?;
     Ok(Sample { per_second: 1e6 / micros, micros, slow: None })
-}
-
-/// How many seconds of a core a process has used.
-fn used(pid: &str) -> io::Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // proc(5): the fields after the name, which may hold anything, in parentheses; utime and stime are 14 and 15.
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-    let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-    #[expect(clippy::cast_precision_loss, reason = "it is 100")]
-    Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
-}
-
-/// An address that nobody listens on.
-fn free() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
 fn nginx(address: SocketAddr) -> String {

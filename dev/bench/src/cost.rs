@@ -25,8 +25,8 @@ use crate::{
 /// About how long a sample is.
 const SAMPLE: Duration = Duration::from_millis(4);
 
-/// What has to be set so that nothing is remembered.
-pub const FORGETFUL: [(&str, &str); 2] =
+/// The settings with which nothing is cached.
+pub const NOTHING_CACHED: [(&str, &str); 2] =
     [("AUTH_VERIFIER_JWT__CACHE_SECS", "0"), ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "0")];
 
 /// Whose cost is measured.
@@ -85,14 +85,14 @@ pub async fn measure(world: &World, rounds: usize) -> io::Result<Table> {
     let mut rows = Vec::new();
     for kind in &kinds {
         let by_default = verifier(world, kind, &[])?;
-        let forgetful = verifier(world, kind, &FORGETFUL)?;
-        for verifier in [&by_default, &forgetful] {
+        let uncached = verifier(world, kind, &NOTHING_CACHED)?;
+        for verifier in [&by_default, &uncached] {
             check(verifier, kind).await;
         }
         let sides = [
             Side::Peer(&kind.peer, world),
             Side::Verifier(by_default, &kind.good),
-            Side::Verifier(forgetful, &kind.good),
+            Side::Verifier(uncached, &kind.good),
         ];
         let mut all = Vec::new();
         for side in sides {
@@ -115,7 +115,7 @@ pub async fn measure(world: &World, rounds: usize) -> io::Result<Table> {
         "that alone, µs",
         "by default, µs",
         "ratio",
-        "nothing remembered, µs",
+        "nothing cached, µs",
         "ratio",
     ]);
     for (kind, _, samples) in rows {

@@ -1,14 +1,26 @@
-//! What a verdict costs.
+//! What a request costs.
 //!
-//! [`cost`]: in the process, by [`kinds`] of credential, beside the raw check of the same signature. [`capacity`]: over
-//! sockets, on one core, beside servers that check nothing. Both in a [`world`] of their own.
+//! - [`instructions`]: instructions per request of each service, counted by callgrind and held to a bound.
+//! - [`cost`]: one verdict in the process, by [`kinds`] of credential, beside the raw check of the same signature.
+//! - [`capacity`]: verdicts over sockets, on one core, beside servers that check nothing.
+//! - [`proxies`]: whole requests through the gateway, on one core, beside other authenticating proxies.
+//!
+//! All in a [`world`] of their own, with real credentials.
 
 pub mod issuer;
 pub mod kinds;
 pub mod world;
 
+pub mod server;
+pub mod services;
+pub mod wire;
+
 pub mod capacity;
 pub mod cost;
+pub mod instructions;
+
+pub mod forwarder;
+pub mod proxies;
 
 pub mod table;
 

@@ -4,21 +4,22 @@ use std::{
     env,
     io::{self, Write},
     net::SocketAddr,
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
 
 use bench::{
     capacity::{self, Plain},
-    cost,
+    cost, forwarder, instructions, proxies,
     world::World,
 };
 use clap::{Parser, Subcommand};
 
-/// What a verdict costs, and how many a core gives in a second
+/// What a request costs, in instructions and beside peers. Without a command: everything
 #[derive(Parser)]
 struct Options {
-    /// Only shows that everything that is measured is accepted, and what is forged is not
+    /// Only shows that everything that is measured is accepted as the right user, and that what is forged is not
     #[arg(long)]
     smoke: bool,
     /// How often each cost is sampled
@@ -36,16 +37,39 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Role {
-    /// Only the costs
+    /// Only instructions per request. Fails where one is more than a fifth above the accepted reading
+    Instructions {
+        /// Accept what is read: writes it into dev/bench/instructions.toml
+        #[arg(long)]
+        update: bool,
+        /// Also names so many functions with the most instructions, callees included
+        #[arg(long, default_value_t = 0)]
+        top: usize,
+        /// A folder with programs gateway, auth-verifier and task-service to measure, instead of what this was built with
+        #[arg(long)]
+        programs: Option<PathBuf>,
+    },
+    /// Only what a verdict costs in the process
     Cost,
-    /// Only the servers
+    /// Only verdicts over sockets
     Capacity,
+    /// Only the gateway beside other proxies
+    Proxies,
+    /// Be gateway
+    #[command(hide = true)]
+    Gateway,
     /// Be auth-verifier
     #[command(hide = true)]
-    Verifier,
+    AuthVerifier,
+    /// Be task-service
+    #[command(hide = true)]
+    TaskService,
     /// Be a server that checks nothing
     #[command(hide = true)]
     Plain { what: Plain, address: SocketAddr },
+    /// Be the thinnest forwarder
+    #[command(hide = true)]
+    Forwarder { listen: SocketAddr, upstream: SocketAddr },
     /// Check a signature again and again
     #[command(hide = true)]
     CheckAlone { alg: String, seconds: u64 },
@@ -53,8 +77,12 @@ enum Role {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    if matches!(options.role, Some(Role::Verifier)) {
-        return auth_verifier::main(["auth-verifier".into()]);
+    // A service has its own runtime.
+    match options.role {
+        Some(Role::Gateway) => return gateway::main(["gateway".into()]),
+        Some(Role::AuthVerifier) => return auth_verifier::main(["auth-verifier".into()]),
+        Some(Role::TaskService) => return task_service::main(["task-service".into()]),
+        _ => {}
     }
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,12 +96,13 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> io::Result<()> {
     let mut runtime = match options.role {
         // As the services have it.
-        Some(Role::Plain { .. }) => tokio::runtime::Builder::new_multi_thread(),
+        Some(Role::Plain { .. } | Role::Forwarder { .. }) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     runtime.enable_all().build()?.block_on(async {
         match &options.role {
             Some(Role::Plain { what, address }) => capacity::serve_plain(*what, *address).await,
+            Some(Role::Forwarder { listen, upstream }) => forwarder::forward(*listen, *upstream).await,
             Some(Role::CheckAlone { alg, seconds }) => {
                 capacity::check_alone(alg, Duration::from_secs(*seconds))
             }
@@ -87,13 +116,30 @@ async fn measure(options: &Options) -> io::Result<()> {
     let (samples, rounds, seconds) = if *smoke { (1, 1, 1) } else { (*samples, *rounds, *seconds) };
     let world = World::new().await?.ok_or_else(|| io::Error::other("missing: PostgreSQL"))?;
     let mut out = io::stdout();
-    if !matches!(role, Some(Role::Capacity)) {
+    let exe = env::current_exe()?;
+    let time = Duration::from_secs(seconds);
+    let only = role.as_ref();
+    if matches!(only, Some(Role::Instructions { .. })) || (only.is_none() && !smoke) {
+        let (update, top, programs) = match only {
+            Some(Role::Instructions { update, top, programs }) => (*update, *top, programs.as_deref()),
+            _ => (false, 0, None),
+        };
+        let readings = instructions::measure(&world, exe.as_os_str(), programs, top)?;
+        writeln!(out, "{}", readings.table())?;
+        if update {
+            readings.accept()?;
+        } else {
+            readings.judge()?;
+        }
+    }
+    if matches!(only, None | Some(Role::Cost)) {
         writeln!(out, "{}", cost::measure(&world, samples).await?)?;
     }
-    if !matches!(role, Some(Role::Cost)) {
-        let exe = env::current_exe()?;
-        let time = Duration::from_secs(seconds);
+    if matches!(only, None | Some(Role::Capacity)) {
         writeln!(out, "{}", capacity::measure(&world, exe.as_os_str(), rounds, time)?)?;
+    }
+    if matches!(only, None | Some(Role::Proxies)) {
+        writeln!(out, "{}", proxies::measure(&world, exe.as_os_str(), rounds, time)?)?;
     }
     Ok(())
 }

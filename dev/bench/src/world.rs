@@ -36,6 +36,8 @@ create index on session ("userId")"#;
 pub struct World {
     /// Talks to the database, with nothing of ours in between.
     pub client: Client,
+    /// An empty database, for task-service.
+    pub tasks: TestDatabase,
     issuers: Vec<Issuer>,
     folder: TempDir,
     database: TestDatabase,
@@ -44,7 +46,7 @@ pub struct World {
 impl World {
     /// A new one; `None` where no PostgreSQL can be had, which is said aloud.
     pub async fn new() -> io::Result<Option<Self>> {
-        let Some(database) = test::database() else { return Ok(None) };
+        let (Some(database), Some(tasks)) = (test::database(), test::database()) else { return Ok(None) };
         let (client, connection) =
             tokio_postgres::connect(&database.url(), NoTls).await.map_err(io::Error::other)?;
         tokio::spawn(connection);
@@ -62,7 +64,7 @@ impl World {
         let folder = tempfile::tempdir()?;
         let keys: Vec<_> = issuers.iter().filter_map(Issuer::jwk).collect();
         std::fs::write(folder.path().join("jwks.json"), json!({"keys": keys}).to_string())?;
-        Ok(Some(Self { client, issuers, folder, database }))
+        Ok(Some(Self { client, tasks, issuers, folder, database }))
     }
 
     /// Whoever signs with `alg`.

@@ -1,8 +1,8 @@
-//! Real Better Auth servers for tests, of three minor versions: they make the credentials, and judge them.
+//! Real Better Auth servers for tests, of three minor versions: they issue credentials, and judge them.
 //!
-//! The library comes from npm, pinned by `npm/package-lock.json`, once for each target folder. One process of
-//! Node.js for each version serves all servers that a test process asks for (`npm/servers.mjs`), because what
-//! takes time is to load the library. Each server has a PostgreSQL database of its own.
+//! The library comes from npm, pinned by `npm/package-lock.json`, installed once for each target folder. Loading it is
+//! what takes time, so one Node.js process for each version runs all servers of a test process (`npm/servers.mjs`). Each
+//! server has a PostgreSQL database of its own.
 
 #![expect(clippy::disallowed_methods, reason = "for tests: what it reads is written on this machine")]
 
@@ -29,7 +29,7 @@ pub use self::{
 /// What the servers sign with, unless told otherwise.
 pub const SECRET: &str = "k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn+/Zq";
 
-/// Longer than anything that is waited for may take on a slow machine.
+/// The longest wait for a server, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Which version of the library; the exact ones stand in `npm/package.json`.
@@ -70,12 +70,11 @@ impl fmt::Display for Version {
 pub struct Setup {
     /// The library's version.
     pub version: Version,
-    /// What the application writes into `betterAuth({…})`, laid over what all servers share; see `npm/servers.mjs`.
+    /// The options of `betterAuth({…})`, over those that all servers share; see `npm/servers.mjs`.
     pub options: Value,
     /// The schema that its tables stand in, if not `public`.
     pub schema: Option<&'static str>,
-    /// Whether it gets a process of its own: what a plugin's `schema` renames, the library renames for all servers of a
-    /// process.
+    /// Whether it gets a process of its own: what a plugin's `schema` renames is renamed for all servers of a process.
     pub alone: bool,
 }
 
@@ -86,10 +85,10 @@ impl Setup {
     }
 }
 
-/// A running Better Auth, which ends with this.
+/// A running Better Auth. It stops when this is dropped.
 #[derive(Debug)]
 pub struct BetterAuth {
-    /// Which it is.
+    /// Its version.
     pub version: Version,
     /// Where it listens; also its base URL, unless the options have another one.
     pub url: String,
@@ -107,7 +106,7 @@ pub struct Person {
     pub jwt: String,
     /// The cookies of the session, as a browser sends them.
     pub cookies: String,
-    /// What the bearer plugin hands out: the session's token with its signature.
+    /// The session's token with its signature, as the bearer plugin hands it out.
     pub bearer: String,
 }
 
@@ -129,7 +128,7 @@ impl Person {
     }
 }
 
-/// What a server answered.
+/// A server's answer.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Answer {
@@ -139,7 +138,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The cookies that it sets, as a browser sends them afterwards: of one name the last, and none that is taken back.
+    /// The cookies that it sets, as a browser sends them afterwards: the last of each name, without deleted ones.
     ///
     /// # Panics
     ///
@@ -160,7 +159,7 @@ impl Answer {
 }
 
 impl BetterAuth {
-    /// Starts one; `None` where npm or PostgreSQL is missing, which was said aloud.
+    /// Starts one; `None`, with a message, where npm or PostgreSQL is missing.
     ///
     /// # Panics
     ///
@@ -171,7 +170,7 @@ impl BetterAuth {
         Self::start_on(setup, Arc::new(database)).await
     }
 
-    /// Starts another one on the tables of this one, as a deployment with other options does.
+    /// Starts another one on the same tables, like a deployment with other options.
     ///
     /// # Panics
     ///
@@ -208,7 +207,7 @@ impl BetterAuth {
         self.database.url()
     }
 
-    /// Calls a path of its API as a browser does that has these cookies.
+    /// Calls a path of its API like a browser with these cookies.
     ///
     /// # Panics
     ///
@@ -222,7 +221,7 @@ impl BetterAuth {
         self.send(request, body).await
     }
 
-    /// Whose session this is, by Better Auth's own word: `/get-session`, asked with exactly these headers.
+    /// The session's user by Better Auth's own word: `/get-session`, asked with exactly these headers.
     ///
     /// # Panics
     ///
@@ -236,7 +235,7 @@ impl BetterAuth {
         answer.body["user"]["id"].as_str().map(str::to_owned)
     }
 
-    /// Asks what only the server itself can be asked; see `oracle` in `npm/servers.mjs`.
+    /// Asks the server something that has no endpoint; see `oracle` in `npm/servers.mjs`.
     ///
     /// # Panics
     ///
@@ -257,7 +256,7 @@ impl BetterAuth {
         self.sign_up_with(name, json!({})).await
     }
 
-    /// The same, with further fields of the user.
+    /// The same, with more fields of the user.
     ///
     /// # Panics
     ///
@@ -272,7 +271,7 @@ impl BetterAuth {
         self.person(&answer).await
     }
 
-    /// Who an answer signed in.
+    /// The person whom an answer signed in.
     ///
     /// # Panics
     ///

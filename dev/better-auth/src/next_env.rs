@@ -1,4 +1,4 @@
-//! What Next.js makes of a `.env` file: the frontend that Better Auth stands in has its secret from there.
+//! How Next.js reads a `.env` file: the frontend with Better Auth has its secret from there.
 
 use std::{
     io::Write,
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::npm;
 
 /// Lets `@next/env` read each of the cases, `{"file": base64, "process": {NAME: value}}`, and answers for each
-/// `{"variables": {NAME: value}, "error": text}`; `None` where there is no npm, which it says.
+/// `{"variables": {NAME: value}, "error": text}`; `None`, with a message, where there is no npm.
 ///
 /// # Panics
 ///

@@ -1,4 +1,4 @@
-//! The library, fetched with npm: once for each target folder, by whichever test comes first.
+//! The library, installed by npm: once for each target folder, by the first test that needs it.
 
 use std::{
     env,

@@ -1,4 +1,4 @@
-//! An OAuth client of a server that has the OAuth provider's plugin, and what such a client is handed.
+//! An OAuth client of a server with the OAuth provider's plugin, and the tokens that it gets.
 
 use http::{Method, Request, header};
 use serde_json::{Value, json};
@@ -18,25 +18,25 @@ const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 pub struct OAuthClient {
     pub id: String,
     pub secret: String,
-    /// What it asks for, separated by spaces.
+    /// The scopes that it requests, separated by spaces.
     pub scope: String,
-    /// Whether its tokens are bound to a key that it has (RFC 9449).
+    /// Whether its tokens are bound to a key of its own (`DPoP`, RFC 9449).
     pub bound: bool,
 }
 
-/// What a client was granted.
+/// The tokens that a client was granted.
 #[derive(Clone, Debug)]
 pub struct Granted {
     /// The access token: a JWT for a resource, opaque without one.
     pub access: String,
     /// The ID token.
     pub id: String,
-    /// What another access token is granted for, where the client asked for `offline_access`.
+    /// The refresh token, if the client requested `offline_access`.
     pub refresh: Option<String>,
 }
 
 impl BetterAuth {
-    /// Registers a client that belongs to somebody. It is told of each sign-out ([`logout_token`](Self::logout_token)).
+    /// Registers a client for somebody. It is notified of each sign-out ([`logout_token`](Self::logout_token)).
     ///
     /// # Panics
     ///
@@ -45,7 +45,7 @@ impl BetterAuth {
         self.oauth_client_with(owner, json!({})).await
     }
 
-    /// The same, with further metadata (RFC 7591); null takes what is there away.
+    /// The same, with more metadata (RFC 7591); null removes a member.
     ///
     /// # Panics
     ///
@@ -122,8 +122,8 @@ impl BetterAuth {
         text(&answer, "url")
     }
 
-    /// An access token that a client is granted for itself, in no user's name (RFC 6749 §4.4), for `resource` if one
-    /// is named.
+    /// An access token for the client itself, without a user (client credentials, RFC 6749 §4.4), for `resource` if one is
+    /// named.
     ///
     /// # Panics
     ///
@@ -134,8 +134,8 @@ impl BetterAuth {
         text(&self.as_client(client, "/oauth2/token", given).await, "access_token")
     }
 
-    /// Whose access token this is, by Better Auth's own word (RFC 7662). It is no user's if a client was granted it for
-    /// itself, nor if it takes more than to bear it.
+    /// The access token's user by Better Auth's own word (introspection, RFC 7662). A client's own token has none, nor has
+    /// one that is bound to a key.
     ///
     /// # Panics
     ///
@@ -147,7 +147,7 @@ impl BetterAuth {
         body["sub"].as_str().filter(|_| good).map(str::to_owned)
     }
 
-    /// Takes an access token back (RFC 7009).
+    /// Revokes an access token (RFC 7009).
     ///
     /// # Panics
     ///
@@ -157,7 +157,7 @@ impl BetterAuth {
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
 
-    /// What the clients were told of the last sign-out, by back channel.
+    /// The logout token that clients got at the last sign-out, by back channel.
     ///
     /// # Panics
     ///

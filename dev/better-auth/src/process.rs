@@ -1,4 +1,4 @@
-//! The processes of Node.js: one for each version, for all servers of a test process.
+//! The Node.js processes: one for each version, for all servers of a test process.
 
 use std::{
     io::{self, BufRead, BufReader, Write},
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::Version;
 
-/// One of them. It ends with its standard input, and so with the test process at the latest.
+/// One of them. It ends when its standard input closes, so with the test process at the latest.
 #[derive(Debug)]
 pub struct Process(Mutex<Pipes>);
 
@@ -23,7 +23,7 @@ struct Pipes {
 }
 
 impl Process {
-    /// The one of that version, which starts if it doesn't run yet.
+    /// The process of that version, started if need be.
     pub fn shared(version: Version, folder: &Path) -> Arc<Self> {
         static SHARED: [OnceLock<Arc<Process>>; Version::ALL.len()] = [const { OnceLock::new() }; 3];
         SHARED[version as usize].get_or_init(|| Arc::new(Self::start(version, folder))).clone()
@@ -48,7 +48,7 @@ impl Process {
         Self(Mutex::new(Pipes { stdin, stdout, _child: child }))
     }
 
-    /// Asks for one thing, and waits for the answer.
+    /// Sends one request and waits for the answer.
     pub fn ask(&self, line: &Value) -> io::Result<Value> {
         // A test that failed meanwhile has not hurt it: each question is answered by one line.
         let mut pipes = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! What the fuzz targets share: what Better Auth handed out, a verifier that knows it, and how to seal what they make
-//! up, because what is behind a signature is never reached by guessing.
+//! Shared by the fuzz targets: recorded credentials of Better Auth, a verifier that knows them, and signing and sealing of
+//! inputs, because guessing never gets past a signature.
 
 pub mod another;
 pub mod cache;

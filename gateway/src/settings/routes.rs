@@ -76,10 +76,14 @@ mod tests {
     use super::*;
 
     fn load_file(name: &str, text: &str) -> Result<Settings, String> {
-        let path = std::env::temp_dir().join(format!("usher-gateway-{}-{name}", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
-        let variables = [("GATEWAY_CONFIG", path.to_str().unwrap())].into_iter().collect();
-        chassis::settings::load::<Settings>(&variables).map_err(|error| error.to_string())
+        let path = path.to_str().unwrap();
+        let loaded = chassis::settings::load::<Settings>(&[("GATEWAY_CONFIG", path)].into_iter().collect());
+        // Each fault says in which file it is, and where there.
+        let in_file = format!("GATEWAY_CONFIG {path}: ");
+        loaded.map_err(|error| error.to_string().replace(&in_file, ""))
     }
 
     #[test]
@@ -116,7 +120,7 @@ mod tests {
             (
                 "f",
                 "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\naccess = \"everybody\"",
-                "everybody",
+                "routes[0].access: must be authenticated or public",
             ),
             (
                 "g",
@@ -159,11 +163,11 @@ mod tests {
                 "[[routes]]\npath = \"/h\"\nanswer = \"health\"\nupstream = \"task-service\"",
                 "either `answer` or `upstream`",
             ),
-            ("n", "[upstreams]\nnotes = \"http://notes:1\"", "upstreams.notes: no route leads there"),
+            ("n", "[upstreams]\nnotes = \"http://notes:1\"", "[upstreams] notes: no route leads there"),
             (
                 "o",
                 "[upstreams]\nnotes = \"\"\n[[routes]]\npath = \"/n\"\nupstream = \"notes\"",
-                "upstreams.notes: must be one or more of",
+                "[upstreams] notes: must be one or more of",
             ),
             ("p", "routes = []", "routes: must be at least one"),
             ("q", "[[routes]]\npath = \"/n\"\nanswer = \"health\"\nbody_bytes = 1", "reads no body"),

@@ -1,18 +1,18 @@
-//! Everything that is not an answer, and what the client is told about it: one table.
+//! Why a request is turned away, and what the client is told: one table.
 
-use axum::response::{IntoResponse, Response};
 use chassis::{
     layer::problem::{FieldError, Problem},
     outbound::database::{DatabaseError, DatabaseErrorKind},
 };
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use tracing::{error, warn};
 
 /// Why a request is turned away.
 #[derive(Debug)]
 pub(super) enum Refusal {
     NoSuchPath,
-    MethodNotAllowed,
+    /// With what the path does answer to, as an `Allow` header lists it.
+    MethodNotAllowed(&'static str),
     /// The path names another user.
     NotYours,
     /// Unknown, or another user's: not to be told apart.
@@ -44,11 +44,12 @@ impl From<Refusal> for Problem {
         use StatusCode as Is;
         match refusal {
             Refusal::NoSuchPath => Self::new(Is::NOT_FOUND, "not-found", "there is nothing at this path"),
-            Refusal::MethodNotAllowed => Self::new(
+            Refusal::MethodNotAllowed(methods) => Self::new(
                 Is::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
                 "this path does not answer to that method; the Allow header lists those that it does",
-            ),
+            )
+            .with_header(header::ALLOW, HeaderValue::from_static(methods)),
             Refusal::NotYours => Self::new(
                 Is::FORBIDDEN,
                 "forbidden",
@@ -85,7 +86,7 @@ impl From<Refusal> for Problem {
 }
 
 fn stored(error: &DatabaseError) -> Problem {
-    use DatabaseErrorKind::{Busy, Fault, Lost, Transient, TimedOut, Unreachable};
+    use DatabaseErrorKind::{Busy, Fault, Lost, TimedOut, Transient, Unreachable};
     let DatabaseError { kind, not_applied, .. } = *error;
     match kind {
         Fault => error!(%error, "the database does not understand us"),
@@ -110,11 +111,5 @@ fn stored(error: &DatabaseError) -> Problem {
             unavailable("database-unavailable", "the tasks are out of reach right now; try again in a moment")
                 .retry_after_secs(2)
         }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        Problem::from(self).into_response()
     }
 }

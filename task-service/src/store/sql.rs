@@ -11,6 +11,7 @@ use tokio_postgres::types::Type;
 
 use crate::task::listing::{Order, Sort};
 
+/// What is shown of a task. `row` reads it by place.
 macro_rules! columns {
     () => {
         "id, user_id::text, title::text, description::text, completed, priority, due_date, tags::text[], created_at, \

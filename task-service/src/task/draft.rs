@@ -4,7 +4,7 @@ use chassis::layer::problem::FieldError;
 
 use super::{
     body::{Body, Field, Fields},
-    fault::Fault,
+    fault::FieldFault,
     fields::{Description, DueDate, Priority, Tag, Tags, Title},
 };
 
@@ -73,7 +73,7 @@ impl NewTask {
         let mut reader = Reader::of(body)?;
         let Changes { title, description, completed, priority, due_date, tags } = reader.changes();
         if reader.fields.title.is_none() {
-            reader.wrong("title", Fault::Missing);
+            reader.wrong("title", FieldFault::Missing);
         }
         match (title, reader.errors) {
             (Some(title), errors) if errors.is_empty() => Ok(Self {
@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
     fn of(body: &'a Body<'_>) -> Result<Self, Vec<FieldError>> {
         match body.fields() {
             Some(fields) => Ok(Self { fields, errors: Vec::new() }),
-            None => Err(vec![Fault::NotObject.of("body")]),
+            None => Err(vec![FieldFault::NotObject.of("body")]),
         }
     }
 
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
         if self.errors.is_empty() { Ok(read) } else { Err(self.errors) }
     }
 
-    fn wrong(&mut self, field: &'static str, fault: Fault) {
+    fn wrong(&mut self, field: &'static str, fault: FieldFault) {
         self.errors.push(fault.of(field));
     }
 
@@ -146,7 +146,7 @@ impl<'a> Reader<'a> {
     }
 
     fn text<T>(&mut self, name: &'static str, field: &Field<'_>, parse: ParseText<T>) -> Option<T> {
-        let parsed = if let Field::Text(text) = field { parse(text) } else { Err(Fault::NotText) };
+        let parsed = if let Field::Text(text) = field { parse(text) } else { Err(FieldFault::NotText) };
         parsed.map_err(|fault| self.wrong(name, fault)).ok()
     }
 
@@ -171,7 +171,7 @@ impl<'a> Reader<'a> {
         if let (Some(one), Some(other)) = (completed, is_completed)
             && one != other
         {
-            self.wrong("is_completed", Fault::Contradicts("completed"));
+            self.wrong("is_completed", FieldFault::Contradicts("completed"));
         }
         completed.or(is_completed)
     }
@@ -180,7 +180,7 @@ impl<'a> Reader<'a> {
         if let Field::Bool(is) = field? {
             return Some(*is);
         }
-        self.wrong(name, Fault::NotBoolean);
+        self.wrong(name, FieldFault::NotBoolean);
         None
     }
 
@@ -189,18 +189,18 @@ impl<'a> Reader<'a> {
             Field::Null => return Some(Tags::default()),
             Field::List(items) => items,
             _ => {
-                self.wrong("tags", Fault::NotList);
+                self.wrong("tags", FieldFault::NotList);
                 return None;
             }
         };
         // Before each is looked at: a body could hold tens of thousands of wrong ones.
         if items.len() > Tags::COUNT_MAX {
-            self.wrong("tags", Fault::TooMany(Tags::COUNT_MAX));
+            self.wrong("tags", FieldFault::TooMany(Tags::COUNT_MAX));
             return None;
         }
         let mut tags = Vec::with_capacity(items.len());
         for (at, item) in items.iter().enumerate() {
-            match item.as_deref().ok_or(Fault::NotText).and_then(Tag::parse) {
+            match item.as_deref().ok_or(FieldFault::NotText).and_then(Tag::parse) {
                 Ok(tag) => tags.push(tag),
                 Err(fault) => self.errors.push(fault.of(format!("tags[{at}]"))),
             }
@@ -209,14 +209,19 @@ impl<'a> Reader<'a> {
     }
 }
 
-type ParseText<T> = fn(&str) -> Result<T, Fault>;
+type ParseText<T> = fn(&str) -> Result<T, FieldFault>;
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
+    use time::{Date, OffsetDateTime, Time, macros::date};
 
     use super::*;
+    use crate::task::moment::Moment;
+
+    /// From where the server counts.
+    const BASE: Date = date!(2000 - 01 - 01);
 
     /// Reads what `parse` makes of a body.
     fn read<T>(body: &Value, parse: impl FnOnce(&Body<'_>) -> T) -> T {
@@ -336,10 +341,19 @@ mod tests {
         }
 
         #[test]
-        fn no_date_makes_reading_fail_otherwise_than_with_a_fault(
+        fn any_date_that_is_read_is_of_the_years_1_to_9999_and_read_again_as_it_is_told(
             text in "[+-]?[0-9]{4,6}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\\.[0-9]{1,12})?)?([Zz]|[+-][0-9]{2}:[0-9]{2})?)?",
         ) {
-            let _ = DueDate::parse(&text);
+            if let Ok(date) = DueDate::parse(&text) {
+                let moment = date.moment();
+                prop_assert!((1..=9999).contains(&moment.year()), "{moment}");
+                prop_assert_eq!(moment.nanosecond() % 1_000_000, 0);
+                // What a client is told, it may send back.
+                let micros = (moment - OffsetDateTime::new_utc(BASE, Time::MIDNIGHT)).whole_microseconds();
+                let mut told = Vec::new();
+                Moment::of_micros(micros.try_into().unwrap()).write(&mut told);
+                prop_assert_eq!(DueDate::parse(str::from_utf8(&told).unwrap()), Ok(date));
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 /// What is wrong with a field, and what would be right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Fault {
+pub enum FieldFault {
     /// It has to be there.
     #[error("is required")]
     Missing,
@@ -54,7 +54,7 @@ pub enum Fault {
     Twice,
 }
 
-impl Fault {
+impl FieldFault {
     /// The fault of a field.
     pub fn of(self, field: impl Into<Cow<'static, str>>) -> FieldError {
         FieldError { field: field.into(), detail: self.to_string().into() }

@@ -1,9 +1,8 @@
 //! The fields of a task that were checked: each can only be made by its `parse`.
 
-use serde::Serialize;
 use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
-use super::fault::Fault;
+use super::fault::FieldFault;
 
 /// What a task is about: 1 to 200 characters, without space around them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +13,7 @@ impl Title {
     pub const CHARS_MAX: usize = 200;
 
     /// Reads a title.
-    pub fn parse(text: &str) -> Result<Self, Fault> {
+    pub fn parse(text: &str) -> Result<Self, FieldFault> {
         bounded(text.trim(), 1, Self::CHARS_MAX).map(Self)
     }
 
@@ -33,7 +32,7 @@ impl Description {
     pub const CHARS_MAX: usize = 1000;
 
     /// Reads a description.
-    pub fn parse(text: &str) -> Result<Self, Fault> {
+    pub fn parse(text: &str) -> Result<Self, FieldFault> {
         bounded(text, 0, Self::CHARS_MAX).map(Self)
     }
 
@@ -52,7 +51,7 @@ impl Tag {
     pub const CHARS_MAX: usize = 50;
 
     /// Reads a tag.
-    pub fn parse(text: &str) -> Result<Self, Fault> {
+    pub fn parse(text: &str) -> Result<Self, FieldFault> {
         bounded(text, 1, Self::CHARS_MAX).map(Self)
     }
 
@@ -71,8 +70,8 @@ impl Tags {
     pub const COUNT_MAX: usize = 20;
 
     /// Takes tags that were read one by one.
-    pub fn new(tags: Vec<Tag>) -> Result<Self, Fault> {
-        if tags.len() > Self::COUNT_MAX { Err(Fault::TooMany(Self::COUNT_MAX)) } else { Ok(Self(tags)) }
+    pub fn new(tags: Vec<Tag>) -> Result<Self, FieldFault> {
+        if tags.len() > Self::COUNT_MAX { Err(FieldFault::TooMany(Self::COUNT_MAX)) } else { Ok(Self(tags)) }
     }
 
     /// The tags as text.
@@ -82,8 +81,7 @@ impl Tags {
 }
 
 /// How much a task matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "they say it themselves")]
 pub enum Priority {
     Low,
@@ -92,16 +90,24 @@ pub enum Priority {
 }
 
 impl Priority {
-    const ALL: [(Self, &'static str, i16); 3] =
-        [(Self::Low, "low", 1), (Self::Medium, "medium", 2), (Self::High, "high", 3)];
+    const ALL: [Self; 3] = [Self::Low, Self::Medium, Self::High];
 
     /// Reads a priority.
-    pub fn parse(text: &str) -> Result<Self, Fault> {
-        let found = Self::ALL.into_iter().find(|(_, name, _)| *name == text);
-        found.map(|(priority, ..)| priority).ok_or(Fault::NotOneOf("low, medium or high"))
+    pub fn parse(text: &str) -> Result<Self, FieldFault> {
+        let found = Self::ALL.into_iter().find(|priority| priority.as_str() == text);
+        found.ok_or(FieldFault::NotOneOf("low, medium or high"))
     }
 
-    /// The number by which it is kept: more is more urgent, so that the database can sort by it.
+    /// The priority in its contract's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+
+    /// The number that the database keeps: more is more urgent, so that it can sort by it.
     pub fn rank(self) -> i16 {
         match self {
             Self::Low => 1,
@@ -110,9 +116,9 @@ impl Priority {
         }
     }
 
-    /// The priority that is kept by this number.
+    /// The priority of that number.
     pub fn of_rank(rank: i16) -> Option<Self> {
-        Self::ALL.into_iter().find(|(.., kept)| *kept == rank).map(|(priority, ..)| priority)
+        Self::ALL.into_iter().find(|priority| priority.rank() == rank)
     }
 }
 
@@ -123,7 +129,7 @@ pub struct DueDate(OffsetDateTime);
 impl DueDate {
     /// Reads RFC 3339 with an offset, or a date alone, as `<input type="date">` gives it, which means its
     /// beginning in UTC. A time without an offset is refused: it would be another moment for each of us.
-    pub fn parse(text: &str) -> Result<Self, Fault> {
+    pub fn parse(text: &str) -> Result<Self, FieldFault> {
         let date_alone = || {
             let date = Date::parse(text, format_description!("[year]-[month]-[day]"))?;
             Ok(date.midnight().assume_utc())
@@ -136,7 +142,7 @@ impl DueDate {
             .filter(|moment| (1..=9999).contains(&moment.year()))
             .and_then(|moment| moment.replace_millisecond(moment.millisecond()).ok())
             .map(Self)
-            .ok_or(Fault::NotDate)
+            .ok_or(FieldFault::NotDate)
     }
 
     /// The moment, in UTC.
@@ -145,14 +151,14 @@ impl DueDate {
     }
 }
 
-fn bounded(text: &str, min: usize, max: usize) -> Result<String, Fault> {
+fn bounded(text: &str, min: usize, max: usize) -> Result<String, FieldFault> {
     if text.contains('\0') {
-        return Err(Fault::Nul);
+        return Err(FieldFault::Nul);
     }
     if (min..=max).contains(&text.chars().count()) {
         return Ok(text.to_owned());
     }
-    Err(if min == 0 { Fault::TooLong(max) } else { Fault::Length(min, max) })
+    Err(if min == 0 { FieldFault::TooLong(max) } else { FieldFault::Length(min, max) })
 }
 
 #[cfg(test)]
@@ -168,10 +174,10 @@ mod tests {
             ("  a b\t\n", Ok("a b")),
             (&"ü".repeat(200), Ok(&*"ü".repeat(200))),
             (&format!(" {} ", "🦀".repeat(200)), Ok(&*"🦀".repeat(200))),
-            ("", Err(Fault::Length(1, 200))),
-            (" \u{2003}\n", Err(Fault::Length(1, 200))),
-            (&"a".repeat(201), Err(Fault::Length(1, 200))),
-            ("a\0b", Err(Fault::Nul)),
+            ("", Err(FieldFault::Length(1, 200))),
+            (" \u{2003}\n", Err(FieldFault::Length(1, 200))),
+            (&"a".repeat(201), Err(FieldFault::Length(1, 200))),
+            ("a\0b", Err(FieldFault::Nul)),
         ] {
             let title = Title::parse(text);
             assert_eq!(title.as_ref().map(Title::as_str), want.as_ref().copied(), "{text:?}");
@@ -183,8 +189,8 @@ mod tests {
         for good in ["", " a\n", &"é".repeat(1000)] {
             assert_eq!(Description::parse(good).unwrap().as_str(), good);
         }
-        assert_eq!(Description::parse(&"a".repeat(1001)), Err(Fault::TooLong(1000)));
-        assert_eq!(Description::parse("\0"), Err(Fault::Nul));
+        assert_eq!(Description::parse(&"a".repeat(1001)), Err(FieldFault::TooLong(1000)));
+        assert_eq!(Description::parse("\0"), Err(FieldFault::Nul));
     }
 
     #[test]
@@ -192,12 +198,12 @@ mod tests {
         for good in ["a", " ", &"é".repeat(50)] {
             assert_eq!(Tag::parse(good).unwrap().as_str(), good);
         }
-        assert_eq!(Tag::parse(""), Err(Fault::Length(1, 50)));
-        assert_eq!(Tag::parse(&"a".repeat(51)), Err(Fault::Length(1, 50)));
-        assert_eq!(Tag::parse("a\0"), Err(Fault::Nul));
+        assert_eq!(Tag::parse(""), Err(FieldFault::Length(1, 50)));
+        assert_eq!(Tag::parse(&"a".repeat(51)), Err(FieldFault::Length(1, 50)));
+        assert_eq!(Tag::parse("a\0"), Err(FieldFault::Nul));
         let tag = Tag::parse("a").unwrap();
         assert_eq!(Tags::new(vec![tag.clone(); 20]).unwrap().as_strs().len(), 20);
-        assert_eq!(Tags::new(vec![tag; 21]), Err(Fault::TooMany(20)));
+        assert_eq!(Tags::new(vec![tag; 21]), Err(FieldFault::TooMany(20)));
     }
 
     #[test]
@@ -244,7 +250,7 @@ mod tests {
             "+12026-01-01",
             "2026-01-31Z",
         ] {
-            assert_eq!(DueDate::parse(bad), Err(Fault::NotDate), "{bad}");
+            assert_eq!(DueDate::parse(bad), Err(FieldFault::NotDate), "{bad}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use chassis::layer::problem::FieldError;
 
 use super::{
-    fault::Fault,
+    fault::FieldFault,
     fields::{Priority, Tag},
 };
 
@@ -54,15 +54,15 @@ pub struct Offset(u32);
 
 impl Listing {
     /// Reads the parameters of a query, names and values decoded. An empty value counts as none: a form that was
-    /// not filled in sends one. Unknown parameters mean nothing.
-    pub fn parse(query: &[(String, String)]) -> Result<Self, Vec<FieldError>> {
+    /// not filled in sends one. Unknown parameters are ignored.
+    pub fn parse<T: AsRef<str>>(query: &[(T, T)]) -> Result<Self, Vec<FieldError>> {
         let mut reader = Reader { query, errors: Vec::new() };
         let status = reader.one(&["status"], status);
         let completed = reader.one(&["completed"], completed);
         if let (Some(status), Some(completed)) = (status, completed)
             && status != completed
         {
-            reader.errors.push(Fault::Contradicts("status").of("completed"));
+            reader.errors.push(FieldFault::Contradicts("status").of("completed"));
         }
         let sort = reader.one(&["sort", "sort_by"], Sort::parse).unwrap_or(Sort::CreatedAt);
         let order = reader.one(&["order", "sort_order"], Order::parse);
@@ -81,14 +81,14 @@ impl Listing {
 }
 
 impl Sort {
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn parse(text: &str) -> Result<Self, FieldFault> {
         Ok(match text {
             "created_at" | "created" => Self::CreatedAt,
             "updated_at" | "updated" => Self::UpdatedAt,
             "title" => Self::Title,
             "due_date" => Self::DueDate,
             "priority" => Self::Priority,
-            _ => return Err(Fault::NotOneOf("created_at, updated_at, title, due_date or priority")),
+            _ => return Err(FieldFault::NotOneOf("created_at, updated_at, title, due_date or priority")),
         })
     }
 
@@ -102,11 +102,11 @@ impl Sort {
 }
 
 impl Order {
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn parse(text: &str) -> Result<Self, FieldFault> {
         match text {
             "asc" => Ok(Self::Ascending),
             "desc" => Ok(Self::Descending),
-            _ => Err(Fault::NotOneOf("asc or desc")),
+            _ => Err(FieldFault::NotOneOf("asc or desc")),
         }
     }
 }
@@ -115,12 +115,12 @@ impl Search {
     /// The longest text to be searched for, in characters.
     pub const CHARS_MAX: usize = 200;
 
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn parse(text: &str) -> Result<Self, FieldFault> {
         if text.contains('\0') {
-            return Err(Fault::Nul);
+            return Err(FieldFault::Nul);
         }
         if text.chars().count() > Self::CHARS_MAX {
-            return Err(Fault::Length(1, Self::CHARS_MAX));
+            return Err(FieldFault::Length(1, Self::CHARS_MAX));
         }
         Ok(Self(text.to_owned()))
     }
@@ -144,7 +144,7 @@ impl Limit {
     /// The most tasks of one answer. Also the default, so that clients that know no pages lose nothing.
     pub const MAX: u32 = 1000;
 
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn parse(text: &str) -> Result<Self, FieldFault> {
         within(text, 1, Self::MAX).map(Self)
     }
 
@@ -158,7 +158,7 @@ impl Offset {
     /// Beyond this the database would read too much that nobody sees.
     pub const MAX: u32 = 10_000;
 
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn parse(text: &str) -> Result<Self, FieldFault> {
         within(text, 0, Self::MAX).map(Self)
     }
 
@@ -168,50 +168,49 @@ impl Offset {
     }
 }
 
-fn within(text: &str, min: u32, max: u32) -> Result<u32, Fault> {
-    text.parse().ok().filter(|number| (min..=max).contains(number)).ok_or(Fault::NotWithin(min, max))
+fn within(text: &str, min: u32, max: u32) -> Result<u32, FieldFault> {
+    text.parse().ok().filter(|number| (min..=max).contains(number)).ok_or(FieldFault::NotWithin(min, max))
 }
 
 /// `None` is both kinds.
-fn status(text: &str) -> Result<Option<bool>, Fault> {
+fn status(text: &str) -> Result<Option<bool>, FieldFault> {
     match text {
         "all" => Ok(None),
         "pending" => Ok(Some(false)),
         "completed" => Ok(Some(true)),
-        _ => Err(Fault::NotOneOf("all, pending or completed")),
+        _ => Err(FieldFault::NotOneOf("all, pending or completed")),
     }
 }
 
-fn completed(text: &str) -> Result<Option<bool>, Fault> {
+fn completed(text: &str) -> Result<Option<bool>, FieldFault> {
     match text {
         "true" => Ok(Some(true)),
         "false" => Ok(Some(false)),
-        _ => Err(Fault::NotBoolean),
+        _ => Err(FieldFault::NotBoolean),
     }
 }
 
 /// Reads parameters one by one, and remembers what is wrong.
-struct Reader<'a> {
-    query: &'a [(String, String)],
+struct Reader<'a, T> {
+    query: &'a [(T, T)],
     errors: Vec<FieldError>,
 }
 
-impl Reader<'_> {
+impl<Q: AsRef<str>> Reader<'_, Q> {
     /// The value of a parameter that goes by these names; given twice, it must say the same twice.
-    fn one<T: PartialEq>(&mut self, names: &[&str], parse: fn(&str) -> Result<T, Fault>) -> Option<T> {
+    fn one<T: PartialEq>(&mut self, names: &[&str], parse: fn(&str) -> Result<T, FieldFault>) -> Option<T> {
         let mut found = None;
-        for (name, text) in
-            self.query.iter().filter(|(name, text)| names.contains(&&**name) && !text.is_empty())
-        {
+        let query = self.query.iter().map(|(name, text)| (name.as_ref(), text.as_ref()));
+        for (name, text) in query.filter(|(name, text)| names.contains(name) && !text.is_empty()) {
             let fault = match (parse(text), &found) {
                 (Err(fault), _) => fault,
-                (Ok(value), Some(first)) if value != *first => Fault::Twice,
+                (Ok(value), Some(first)) if value != *first => FieldFault::Twice,
                 (Ok(value), _) => {
                     found = Some(value);
                     continue;
                 }
             };
-            self.errors.push(fault.of(name.clone()));
+            self.errors.push(fault.of(name.to_owned()));
             return None;
         }
         found
@@ -223,8 +222,7 @@ mod tests {
     use super::*;
 
     fn parse(query: &[(&str, &str)]) -> Result<Listing, Vec<String>> {
-        let query: Vec<_> = query.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        Listing::parse(&query).map_err(|errors| {
+        Listing::parse(query).map_err(|errors| {
             errors.into_iter().map(|error| format!("{} {}", error.field, error.detail)).collect()
         })
     }

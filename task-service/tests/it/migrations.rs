@@ -11,7 +11,7 @@ use crate::{
 };
 
 fn store(url: &str) -> Store {
-    Store::new(&settings(url, &[])).unwrap()
+    Store::new(settings(url, &[]).store)
 }
 
 async fn applied(database: &TestDatabase) -> Vec<i64> {

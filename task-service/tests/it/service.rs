@@ -11,8 +11,13 @@ use chassis::{
 use dev_postgres::test::TestDatabase;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
+use identity::Verifier;
 use serde_json::Value;
-use task_service::{settings::Settings, stack, store::Store, trust::Trust};
+use task_service::{
+    settings::{Plan, Settings},
+    stack,
+    store::Store,
+};
 use tokio::time::{Instant, sleep};
 
 use crate::issuer::{Issuer, claims};
@@ -34,8 +39,8 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// The settings for a database, with others by their variables.
-pub fn settings(url: &str, others: &[(&str, &str)]) -> Settings {
+/// The plan for a database, with other settings by their variables.
+pub fn settings(url: &str, others: &[(&str, &str)]) -> Plan {
     // Bounds that no slow machine reaches by itself.
     let patient = [
         ("TASK_SERVICE_DATABASE__ACQUIRE_TIMEOUT_MS", "60000"),
@@ -55,28 +60,28 @@ pub async fn start() -> Option<Service> {
 }
 
 /// A service with a database that may not be there.
-pub async fn start_at(settings: &Settings) -> Service {
+pub async fn start_at(plan: &Plan) -> Service {
     let issuer = Issuer::start().await;
-    let trust = Trust::new(&issuer.url, &settings.identity.audience);
-    tokio::spawn(trust.clone().keep_fresh());
-    eventually("the keys are there", async || trust.is_ready()).await;
-    let store = Store::new(settings).unwrap();
-    let stack = boxed(trust, &store, settings);
+    let verifier = Verifier::new(&issuer.url, &plan.audience);
+    tokio::spawn(verifier.clone().keep_fresh());
+    eventually("the keys are there", async || verifier.is_ready()).await;
+    let store = Store::new(plan.store.clone());
+    let stack = boxed(verifier, &store, plan);
     Service { stack, store, issuer, database: None }
 }
 
 /// A service that has never seen a key.
-pub async fn start_without_keys(settings: &Settings) -> Service {
+pub async fn start_without_keys(plan: &Plan) -> Service {
     let issuer = Issuer::start().await;
     issuer.set_up(false);
-    let trust = Trust::new(&issuer.url, &settings.identity.audience);
-    let store = Store::new(settings).unwrap();
-    let stack = boxed(trust, &store, settings);
+    let verifier = Verifier::new(&issuer.url, &plan.audience);
+    let store = Store::new(plan.store.clone());
+    let stack = boxed(verifier, &store, plan);
     Service { stack, store, issuer, database: None }
 }
 
-fn boxed(trust: Arc<Trust>, store: &Store, settings: &Settings) -> Stack {
-    Stack::new(stack(trust, store.clone(), settings.limits.clone()))
+fn boxed(verifier: Arc<Verifier>, store: &Store, plan: &Plan) -> Stack {
+    Stack::new(stack(verifier, store.clone(), plan.body))
 }
 
 /// Waits until something holds.

@@ -98,7 +98,7 @@ async fn pass(client: &Client, place: Option<SocketAddr>, request: Request) -> R
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     head.uri = format!("http://{}{target}", place.unwrap()).parse().unwrap();
     head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    match client.request(Request::from_parts(head, body)).await {
+    match client.request(Request::from_parts(head, body.into())).await {
         Ok(answer) => {
             let mut answer = answer.map(Body::new);
             answer.headers_mut().remove(header::CONNECTION);

@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::body::to_bytes;
 use bytes::Bytes;
 use chassis::{
     Body,
@@ -15,6 +14,7 @@ use chassis::{
     },
 };
 use http::{HeaderMap, Request, StatusCode, header, request::Builder};
+use http_body_util::{BodyExt, Limited};
 use tokio::time::timeout;
 use url::{Position, Url};
 
@@ -86,7 +86,8 @@ async fn ask(client: &Client, request: Builder, body: &'static str) -> Result<An
             .await
             .map_err(|error| NoAnswer { why: chain(&error), distrust: is_distrust(&error) })?;
         let (parts, body) = response.into_parts();
-        let body = to_bytes(Body::new(body), BYTES_MAX).await.map_err(|error| other(chain(&error)))?;
+        let body = Limited::new(body, BYTES_MAX).collect().await.map_err(|error| other(chain(&*error)))?;
+        let body = body.to_bytes();
         Ok(Answer { status: parts.status, headers: parts.headers, body, took: asked.elapsed() })
     };
     timeout(ANSWER, answer).await.unwrap_or_else(|_| Err(other(format!("no answer within {ANSWER:?}"))))

@@ -4,7 +4,7 @@
 //! the driver doesn't know is left out, and said so; what would send a password over a network unencrypted is
 //! refused. The driver's own message is never shown: it quotes the string, password and all.
 
-use std::{borrow::Cow, net::IpAddr, time::Duration};
+use std::{borrow::Cow, fmt, net::IpAddr, time::Duration};
 
 use tokio_postgres::{
     Config,
@@ -68,6 +68,13 @@ pub struct Dsn {
     name: &'static str,
     nameless: bool,
     ignored: Vec<String>,
+}
+
+impl fmt::Debug for Dsn {
+    /// Without the password, which the driver's own type leaves out too, and without the host: the string is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dsn({})", self.name)
+    }
 }
 
 impl Dsn {

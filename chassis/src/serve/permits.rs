@@ -1,4 +1,4 @@
-//! Who may hold how many of the listener's places, and who makes room.
+//! How many connections a listener holds, how many of them one address, and which idle ones make room for others.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -15,60 +15,60 @@ use tokio::{
 use super::{ServerSettings, connection::Connection};
 use crate::serve::trusted_proxies::TrustedProxies;
 
-/// When fewer than one in so many places is free, idle connections are closed for newcomers.
+/// When fewer than one in so many permits is left, idle connections are closed for newcomers.
 const FREE_SHARE: usize = 10;
 
-/// Of all places, one in so many is freed at once then.
+/// Of all permits, one in so many is issued back at once then.
 const EVICTED_SHARE: usize = 100;
 
 /// How long a connection is left alone: a newcomer needs a moment to say what it wants.
 const EVICTED_AFTER: Duration = Duration::from_secs(1);
 
-/// How often it is looked for idle ones while no place is free at all.
+/// How often idle ones are looked for while no permit is left at all.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 
-/// The places of a listener.
-pub(super) struct Places {
+/// The permits of a listener.
+pub(super) struct ConnectionPermits {
     free: Arc<Semaphore>,
     max: usize,
     per_address_max: usize,
     trusted: TrustedProxies,
-    taken: Mutex<Taken>,
+    issued: Mutex<Issued>,
 }
 
 #[derive(Default)]
-struct Taken {
+struct Issued {
     next: u64,
     connections: HashMap<u64, Arc<Connection>>,
     /// Whose they are, but for trusted proxies' and those that have been told to go.
     by_address: HashMap<IpAddr, BTreeSet<u64>>,
 }
 
-/// A place, until it is dropped.
-pub(super) struct Place {
-    places: Arc<Places>,
+/// Leave to hold a connection, until it is dropped.
+pub(super) struct ConnectionPermit {
+    permits: Arc<ConnectionPermits>,
     id: u64,
     address: Option<IpAddr>,
-    _permit: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
 }
 
-impl Places {
+impl ConnectionPermits {
     pub fn new(settings: &ServerSettings) -> Arc<Self> {
         Arc::new(Self {
             free: Arc::new(Semaphore::new(settings.connections_max)),
             max: settings.connections_max,
             per_address_max: settings.connections_per_address_max,
             trusted: settings.trusted_proxies.clone(),
-            taken: Mutex::default(),
+            issued: Mutex::default(),
         })
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Issued> {
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for whoever comes next.
-    pub async fn free(&self) -> OwnedSemaphorePermit {
+    /// One of the bounded number, for whoever comes next.
+    pub async fn slot(&self) -> OwnedSemaphorePermit {
         loop {
             match timeout(FULL_PAUSE, self.free.clone().acquire_owned()).await {
                 Ok(permit) => return permit.expect("the semaphore is never closed"),
@@ -77,51 +77,60 @@ impl Places {
         }
     }
 
-    /// How many are taken.
-    pub fn count(&self) -> usize {
+    /// How many are issued.
+    pub fn issued(&self) -> usize {
         self.max - self.free.available_permits()
     }
 
-    /// Returns when all of them are free, and lets nobody in any more.
-    pub async fn empty(&self) {
+    /// Tells every connection to finish what is in flight, and go.
+    pub fn tell_to_leave(&self) {
+        self.lock().connections.values().for_each(|connection| connection.leave());
+    }
+
+    /// Tells every connection to go at once.
+    pub fn cut(&self) {
+        self.lock().connections.values().for_each(|connection| connection.cut());
+    }
+
+    /// Returns when all of them are back, and issues no more.
+    pub async fn all_returned(&self) {
         let all = u32::try_from(self.max).unwrap_or(u32::MAX);
         let _ = self.free.acquire_many(all).await.map(SemaphorePermit::forget);
     }
 
-    /// Takes the place for `connection`, which comes from `peer`; `None` if that address has its share, and all of it
-    /// is at work.
-    pub fn take(
+    /// The permit for `connection`, which comes from `peer`; `None` if that address has its share, and all of it is at work.
+    pub fn issue(
         self: &Arc<Self>,
-        permit: OwnedSemaphorePermit,
+        slot: OwnedSemaphorePermit,
         peer: IpAddr,
         connection: &Arc<Connection>,
-    ) -> Option<Place> {
+    ) -> Option<ConnectionPermit> {
         let address = (!self.trusted.trusts(peer)).then(|| network(peer));
-        let mut taken = self.taken();
+        let mut issued = self.lock();
         if let Some(address) = address
-            && !taken.share(address, self.per_address_max)
+            && !issued.share(address, self.per_address_max)
         {
             return None;
         }
-        let id = taken.next;
-        taken.next += 1;
-        taken.connections.insert(id, connection.clone());
+        let id = issued.next;
+        issued.next += 1;
+        issued.connections.insert(id, connection.clone());
         if let Some(address) = address {
-            taken.by_address.entry(address).or_default().insert(id);
+            issued.by_address.entry(address).or_default().insert(id);
         }
-        let crowded = taken.connections.len() > self.max - self.max / FREE_SHARE;
-        drop(taken);
+        let crowded = issued.connections.len() > self.max - self.max / FREE_SHARE;
+        drop(issued);
         if crowded {
             self.make_room();
         }
-        Some(Place { places: self.clone(), id, address, _permit: permit })
+        Some(ConnectionPermit { permits: self.clone(), id, address, _slot: slot })
     }
 
     /// Closes those that have idled longest.
     pub fn make_room(&self) {
-        let taken = self.taken();
+        let issued = self.lock();
         let mut idle: Vec<_> =
-            taken.connections.values().filter_map(|c| Some((c.idle_since()?, c))).collect();
+            issued.connections.values().filter_map(|c| Some((c.idle_since()?, c))).collect();
         let Some((_, any)) = idle.first() else { return };
         let until = any.now().saturating_sub(u64::try_from(EVICTED_AFTER.as_millis()).unwrap_or(u64::MAX));
         idle.retain(|(since, _)| *since <= until);
@@ -135,7 +144,7 @@ impl Places {
     }
 }
 
-impl Taken {
+impl Issued {
     /// Whether `address` may have one more, if need be for the one of its own that has idled longest.
     fn share(&mut self, address: IpAddr, max: usize) -> bool {
         let Some(own) = self.by_address.get_mut(&address).filter(|own| own.len() >= max) else { return true };
@@ -149,19 +158,19 @@ impl Taken {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut taken = self.places.taken();
-        let connection = taken.connections.remove(&self.id);
+        let mut issued = self.permits.lock();
+        let connection = issued.connections.remove(&self.id);
         if let Some(address) = self.address
-            && let Some(own) = taken.by_address.get_mut(&address)
+            && let Some(own) = issued.by_address.get_mut(&address)
         {
             own.remove(&self.id);
             if own.is_empty() {
-                taken.by_address.remove(&address);
+                issued.by_address.remove(&address);
             }
         }
-        drop(taken);
+        drop(issued);
         drop(connection);
     }
 }

@@ -1,60 +1,61 @@
 //! The body of a request: JSON, of a bounded size, within a bounded time.
 
-use std::sync::Arc;
-
-use axum::{
-    body::{Bytes, HttpBody},
-    extract::{FromRequest, Request},
-};
-use chassis::json::Malformed;
+use bytes::Bytes;
+use chassis::{Body, json::Malformed};
 use http::{HeaderMap, HeaderValue, header};
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
-use super::{Api, refusal::Refusal};
-use crate::task::Body;
+use super::refusal::Refusal;
+use crate::{settings::BodyLimits, task};
 
-/// A request's body, if it has one.
-pub(super) struct Input(Option<Bytes>);
-
-impl Input {
-    pub(super) fn required(&self) -> Result<Body<'_>, Refusal> {
-        self.optional()?.ok_or(Refusal::NoBody)
-    }
-
-    pub(super) fn optional(&self) -> Result<Option<Body<'_>>, Refusal> {
-        let body = self.0.as_deref().map(Body::read).transpose();
-        body.map_err(|Malformed { line, column }| Refusal::NotJson { line, column })
-    }
+/// A request's body, which nobody has read yet.
+pub(super) struct JsonBody<'a> {
+    headers: &'a HeaderMap,
+    body: Body,
+    limits: BodyLimits,
 }
 
-impl FromRequest<Arc<Api>> for Input {
-    type Rejection = Refusal;
+/// The same, read; `None` if it was empty.
+pub(super) struct Read(Option<Bytes>);
 
-    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Refusal> {
-        let bytes_max = api.limits.body_bytes;
-        let (parts, body) = request.into_parts();
+impl<'a> JsonBody<'a> {
+    pub(super) fn new(headers: &'a HeaderMap, body: Body, limits: BodyLimits) -> Self {
+        Self { headers, body, limits }
+    }
+
+    pub(super) async fn read(self) -> Result<Read, Refusal> {
+        let BodyLimits { bytes_max, wait } = self.limits;
         // One that announces more than we take is not read at all.
-        if HttpBody::size_hint(&body).lower() > bytes_max as u64 {
+        if self.body.size_hint().lower() > bytes_max as u64 {
             return Err(Refusal::TooLarge(bytes_max));
         }
-        let collected = timeout(api.limits.body_wait, Limited::new(body, bytes_max).collect()).await;
+        let collected = timeout(wait, Limited::new(self.body, bytes_max).collect()).await;
         let body = collected.map_err(|_| Refusal::TooSlow)?.map_err(|error| {
             if error.is::<LengthLimitError>() { Refusal::TooLarge(bytes_max) } else { Refusal::Incomplete }
         })?;
         let bytes = body.to_bytes();
         // Clients set a content type on a request without a body, too; it says nothing then.
         if bytes.is_empty() {
-            return Ok(Self(None));
+            return Ok(Read(None));
         }
-        if !is_json(&parts.headers) {
-            return Err(Refusal::NotJsonType);
-        }
-        Ok(Self(Some(bytes)))
+        if is_json(self.headers) { Ok(Read(Some(bytes))) } else { Err(Refusal::NotJsonType) }
     }
 }
 
-/// Whether the headers allow for a body in JSON. One that doesn't say what it is may be it.
+impl Read {
+    pub(super) fn required(&self) -> Result<task::Body<'_>, Refusal> {
+        self.optional()?.ok_or(Refusal::NoBody)
+    }
+
+    pub(super) fn optional(&self) -> Result<Option<task::Body<'_>>, Refusal> {
+        let body = self.0.as_deref().map(task::Body::read).transpose();
+        body.map_err(|Malformed { line, column }| Refusal::NotJson { line, column })
+    }
+}
+
+/// Whether the headers allow for JSON. A body of no stated type may be.
 fn is_json(headers: &HeaderMap) -> bool {
     let plain = headers.get_all(header::CONTENT_ENCODING).iter().all(|coding| coding == "identity");
     plain && headers.get_all(header::CONTENT_TYPE).iter().all(names_json)

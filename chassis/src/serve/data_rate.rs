@@ -1,52 +1,52 @@
-//! How long a peer is waited for that takes, or sends, too little.
+//! The least rate at which a peer must take, or send, and the time that it has for it.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What a peer is held to.
+/// The least rate. Kestrel's `MinDataRate`, with the wait as its grace period.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Measure {
+pub(super) struct MinDataRate {
     /// The longest wait in which nothing moves.
     pub longest: Duration,
-    /// The rate that never tries our patience.
+    /// A peer that keeps this rate is never given up.
     pub bytes_per_sec: u32,
 }
 
-/// A bucket of time: waiting for the peer empties it, each byte that moves fills it, and it holds one longest wait.
+/// A token bucket of time: waiting for the peer drains it, each byte that moves refills it, and it holds one longest wait.
 ///
-/// So who moves nothing is given up after the longest wait, and who moves bytes below the least rate a little later,
-/// however fast it was before. Only the peer's own time counts: while it waits for us the bucket stands still.
+/// So a peer that moves nothing is given up after the longest wait, and one below the least rate a little later, however
+/// fast it was before. Only the peer's own time counts: while it waits for us, the bucket stands still.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(super) struct TimeBudget {
     left: Duration,
     since: Option<Instant>,
 }
 
-impl Patience {
-    pub fn new(measure: &Measure) -> Self {
+impl TimeBudget {
+    pub fn new(measure: &MinDataRate) -> Self {
         Self { left: measure.longest, since: None }
     }
 
-    /// It is the peer's turn, from now on or for longer already.
+    /// The peer is waited for, from now on or for longer already.
     pub fn wait(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
 
-    /// It is our turn.
+    /// The peer is not waited for any more.
     pub fn rest(&mut self, now: Instant) {
         self.spend(now);
         self.since = None;
     }
 
     /// So many bytes have moved.
-    pub fn moved(&mut self, bytes: usize, measure: &Measure, now: Instant) {
+    pub fn moved(&mut self, bytes: usize, measure: &MinDataRate, now: Instant) {
         self.spend(now);
         let nanos = (bytes as u64).saturating_mul(1_000_000_000) / u64::from(measure.bytes_per_sec.max(1));
         self.left = self.left.saturating_add(Duration::from_nanos(nanos)).min(measure.longest);
     }
 
-    /// When it ends, if nothing moves before; never while it is our turn.
+    /// When it is used up, if nothing moves before; never while the peer is not waited for.
     pub fn ends(&self) -> Option<Instant> {
         self.since.map(|since| since + self.left)
     }
@@ -68,20 +68,20 @@ impl Patience {
 mod tests {
     use super::*;
 
-    const MEASURE: Measure = Measure { longest: Duration::from_secs(60), bytes_per_sec: 240 };
+    const MEASURE: MinDataRate = MinDataRate { longest: Duration::from_secs(60), bytes_per_sec: 240 };
 
     /// After how many seconds a peer is given up that moves `bytes` each `every` seconds; `None`: not within an hour.
     fn given_up(bytes: usize, every: u64) -> Option<u64> {
         let start = Instant::now();
-        let mut patience = Patience::new(&MEASURE);
-        patience.wait(start);
+        let mut budget = TimeBudget::new(&MEASURE);
+        budget.wait(start);
         (1..=3600).find(|second| {
             let now = start + Duration::from_secs(*second);
-            if patience.ends().unwrap() <= now {
+            if budget.ends().unwrap() <= now {
                 return true;
             }
             if second % every == 0 {
-                patience.moved(bytes, &MEASURE, now);
+                budget.moved(bytes, &MEASURE, now);
             }
             false
         })
@@ -110,21 +110,21 @@ mod tests {
     #[test]
     fn a_fast_start_buys_no_more_than_the_longest_wait() {
         let start = Instant::now();
-        let mut patience = Patience::new(&MEASURE);
-        patience.wait(start);
-        patience.moved(1 << 40, &MEASURE, start);
-        assert_eq!(patience.ends(), Some(start + MEASURE.longest));
+        let mut budget = TimeBudget::new(&MEASURE);
+        budget.wait(start);
+        budget.moved(1 << 40, &MEASURE, start);
+        assert_eq!(budget.ends(), Some(start + MEASURE.longest));
     }
 
     #[test]
     fn the_time_that_we_take_is_not_the_peers() {
         let start = Instant::now();
         let after = |secs| start + Duration::from_secs(secs);
-        let mut patience = Patience::new(&MEASURE);
-        patience.wait(start);
-        patience.rest(after(20));
-        assert_eq!(patience.ends(), None);
-        patience.wait(after(1000));
-        assert_eq!(patience.ends(), Some(after(1040)));
+        let mut budget = TimeBudget::new(&MEASURE);
+        budget.wait(start);
+        budget.rest(after(20));
+        assert_eq!(budget.ends(), None);
+        budget.wait(after(1000));
+        assert_eq!(budget.ends(), Some(after(1040)));
     }
 }

@@ -1,0 +1,155 @@
+//! The processes that are measured, each of which ends with its handle, and how much of a core they have used.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    io::{self, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use crate::wire::{self, Answer};
+
+/// The core of what is measured, and that of what loads it.
+pub const CORE: &str = "1";
+/// See [`CORE`].
+pub const LOAD_CORE: &str = "0";
+
+/// How long a server may take to listen. Under valgrind everything is slow.
+const START: Duration = Duration::from_mins(2);
+
+/// What a process runs under.
+#[derive(Clone, Copy, Debug)]
+pub enum Under<'a> {
+    /// Pinned to this core.
+    Core(&'a str),
+    /// Free to use every core.
+    Nothing,
+    /// Callgrind, which begins to count when it is asked to, and writes to this file.
+    Callgrind(&'a Path),
+}
+
+/// A server that has been started.
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Server {
+    /// Starts a program and waits until it listens.
+    pub fn start(
+        under: Under<'_>,
+        program: &OsStr,
+        arguments: &[&str],
+        variables: Vec<(String, String)>,
+        folder: &Path,
+        address: SocketAddr,
+    ) -> io::Result<Self> {
+        // It ends with this process, however that ends.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
+        match under {
+            Under::Core(core) => {
+                command.args(["taskset", "-c", core]);
+            }
+            Under::Nothing => {}
+            Under::Callgrind(out) => {
+                let out = format!("--callgrind-out-file={}", out.display());
+                command.args(["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", &out]);
+            }
+        }
+        let child = command
+            .arg(program)
+            .args(arguments)
+            .current_dir(folder)
+            .env_clear()
+            .env("PATH", path())
+            // Caddy keeps its state below it.
+            .env("HOME", folder)
+            .envs(variables)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        let mut server = Self { child, address };
+        let started = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if started.elapsed() > START || server.child.try_wait()?.is_some() {
+                let program = program.to_string_lossy();
+                return Err(io::Error::other(format!("{program} {arguments:?} does not listen")));
+            }
+            sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    /// Waits until the listener for operators at `ops` says that the service is ready.
+    pub fn ready(self, ops: SocketAddr) -> io::Result<Self> {
+        let started = Instant::now();
+        while wire::ask_once(ops, "GET /readyz HTTP/1.1\r\nhost: bench\r\n\r\n")?.status != 200 {
+            if started.elapsed() > START {
+                return Err(io::Error::other(format!("{} is not ready", self.address)));
+            }
+            sleep(Duration::from_millis(50));
+        }
+        Ok(self)
+    }
+
+    /// Sends a GET with these header lines, over a connection of its own.
+    pub fn get(&self, path: &str, lines: &[&str]) -> io::Result<Answer> {
+        wire::ask_once(self.address, &wire::get(path, lines))
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How many seconds of a core it has used.
+    pub fn used(&self) -> io::Result<f64> {
+        used(&self.id().to_string())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How many seconds of a core a process has used: a process id, or `self`.
+pub fn used(pid: &str) -> io::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // proc(5): the fields after the name, which may hold anything, in parentheses; utime and stime are 14 and 15.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    #[expect(clippy::cast_precision_loss, reason = "it is 100")]
+    Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// An address that nobody listens on.
+pub fn free() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+/// Where programs are looked for: also where Debian keeps servers, which is not on everybody's path.
+pub fn path() -> String {
+    format!("{}:/usr/sbin", env::var("PATH").unwrap_or_default())
+}
+
+/// The first of these programs that this machine lacks, as the Debian package that brings it.
+pub fn missing_of(tools: &[(&str, &'static str)]) -> Option<&'static str> {
+    let path = path();
+    let found = |tool: &str| env::split_paths(&path).any(|folder| folder.join(tool).is_file());
+    tools.iter().find(|(tool, _)| !found(tool)).map(|(_, package)| *package)
+}
+
+/// Says on standard error what is being done: some of it takes a while.
+pub fn say(what: &str) {
+    let _ = writeln!(io::stderr(), "bench: {what}");
+}

@@ -1,0 +1,138 @@
+//! Assertions that were verified, so that the signature of one is checked once and not for each request that carries it.
+//! auth-verifier hands the same one out for a quarter of a minute, and proxies reuse its verdicts.
+//!
+//! An entry is found by the whole text of its assertion, compared byte by byte: two assertions that share a key of the cache
+//! would make one user another, and whatever is compared as a whole can't collide. The hash beneath it (`SipHash`, with a key
+//! of this process) only says where to look. Nothing gets in that auth-verifier has not signed, so nobody else can fill it.
+
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use metrics::Counter;
+
+use super::{keys::Key, proof::Life};
+use crate::UserId;
+
+/// The most assertions that are remembered, about 5 MB of them. One more than that drops the half that was not asked for
+/// lately.
+pub(super) const ENTRIES_MAX: usize = 8192;
+
+/// What was read of a verified assertion.
+pub(super) struct Entry {
+    pub(super) user: UserId,
+    pub(super) life: Life,
+    /// The key that has signed it, and its id.
+    pub(super) kid: Box<str>,
+    pub(super) key: Key,
+}
+
+/// Two generations: what is asked for moves to the young one; when that is full it becomes the old one, and what was old is
+/// gone. So each step costs the same, and nothing has to be swept.
+pub(super) struct Cache {
+    generations: Mutex<Generations>,
+    entries_max: usize,
+    hits: Counter,
+    misses: Counter,
+    evictions: Counter,
+}
+
+type Entries = HashMap<Box<str>, Arc<Entry>>;
+
+#[derive(Default)]
+struct Generations {
+    young: Entries,
+    old: Entries,
+}
+
+impl Cache {
+    /// An empty one. Its metrics go to the recorder that is installed by now.
+    pub(super) fn new(entries_max: usize) -> Self {
+        let count = |result| metrics::counter!("identity_cache_total", "result" => result);
+        Self {
+            generations: Mutex::default(),
+            entries_max,
+            hits: count("hit"),
+            misses: count("miss"),
+            evictions: metrics::counter!("identity_cache_evictions_total"),
+        }
+    }
+
+    /// What is known of this assertion. Whether it still counts is for the caller to say.
+    pub(super) fn get(&self, assertion: &str) -> Option<Arc<Entry>> {
+        let entry = self.with(|generations| {
+            if let Some(entry) = generations.young.get(assertion) {
+                return Some(entry.clone());
+            }
+            let (text, entry) = generations.old.remove_entry(assertion)?;
+            self.put(generations, text, entry.clone());
+            Some(entry)
+        });
+        if entry.is_some() { &self.hits } else { &self.misses }.increment(1);
+        entry
+    }
+
+    /// Remembers an assertion that was verified.
+    pub(super) fn insert(&self, assertion: &str, entry: Entry) {
+        self.with(|generations| self.put(generations, assertion.into(), Arc::new(entry)));
+    }
+
+    fn put(&self, generations: &mut Generations, assertion: Box<str>, entry: Arc<Entry>) {
+        if generations.young.len() >= self.entries_max / 2 {
+            let young = mem::take(&mut generations.young);
+            let gone = mem::replace(&mut generations.old, young);
+            self.evictions.increment(gone.len() as u64);
+        }
+        generations.young.insert(assertion, entry);
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Generations) -> T) -> T {
+        act(&mut self.generations.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.with(|generations| generations.young.len() + generations.old.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chassis::clock::UnixSeconds;
+
+    use super::*;
+
+    fn entry(user: &str) -> Entry {
+        let life = Life { iat: UnixSeconds(0), exp: UnixSeconds(60) };
+        Entry { user: UserId::parse(user).unwrap(), life, kid: "k".into(), key: Key::of([9; 32]) }
+    }
+
+    #[test]
+    fn each_assertion_is_found_by_its_whole_text_and_no_other() {
+        let cache = Cache::new(100);
+        for user in ["u1", "u2"] {
+            cache.insert(&format!("a.{user}.c"), entry(user));
+        }
+        for user in ["u1", "u2"] {
+            assert_eq!(cache.get(&format!("a.{user}.c")).unwrap().user.as_str(), user);
+        }
+        for other in ["", "a.u1.", "a.u1.c.", "a.U1.c", "a.u3.c"] {
+            assert!(cache.get(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn no_more_than_so_many_are_remembered_and_those_asked_for_stay() {
+        let cache = Cache::new(100);
+        cache.insert("busy", entry("u1"));
+        for number in 0..1000 {
+            cache.insert(&number.to_string(), entry("u2"));
+            assert!(cache.get("busy").is_some(), "after {number}");
+            assert!(cache.len() <= 100, "after {number}");
+        }
+        assert!(cache.get("0").is_none());
+        assert!(cache.get("999").is_some());
+    }
+}

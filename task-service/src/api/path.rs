@@ -1,0 +1,145 @@
+//! What a path is about: whose tasks, and which one.
+//!
+//! Every path stands under `/api/tasks` and again under `/api/{user}/tasks`, with and without a slash at its end, because
+//! frontends call all four. Where a path could mean either form, the short one wins: `/api/tasks/tasks` is the task `tasks`,
+//! which does not exist, rather than the list of a user of that name, who has `/api/tasks` too.
+
+use std::borrow::Cow;
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use super::refusal::Refusal;
+use crate::task::TaskId;
+
+/// The most segments behind `/api/`: `{user}/tasks/{id}/complete`.
+const SEGMENTS_MAX: usize = 4;
+
+/// A path of the API, taken apart.
+pub(super) struct Path<'a> {
+    /// The user whom it names.
+    pub(super) user: Option<Segment<'a>>,
+    pub(super) target: Target<'a>,
+}
+
+/// What a path leads to.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a> {
+    Tasks,
+    Task(Segment<'a>),
+    Complete(Segment<'a>),
+}
+
+/// A segment of a path, percent-encoded.
+#[derive(Clone, Copy)]
+pub(super) struct Segment<'a>(&'a str);
+
+impl<'a> Path<'a> {
+    /// Takes a path apart; `None` if nothing is there.
+    pub(super) fn parse(path: &'a str) -> Option<Self> {
+        let rest = path.strip_prefix("/api/")?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (mut segments, mut count) = ([""; SEGMENTS_MAX], 0);
+        for segment in rest.split('/') {
+            *segments.get_mut(count).filter(|_| !segment.is_empty())? = segment;
+            count += 1;
+        }
+        let (user, target) = match segments[..count] {
+            ["tasks"] => (None, Target::Tasks),
+            ["tasks", id] => (None, Target::Task(Segment(id))),
+            ["tasks", id, "complete"] => (None, Target::Complete(Segment(id))),
+            [user, "tasks"] => (Some(Segment(user)), Target::Tasks),
+            [user, "tasks", id] => (Some(Segment(user)), Target::Task(Segment(id))),
+            [user, "tasks", id, "complete"] => (Some(Segment(user)), Target::Complete(Segment(id))),
+            _ => return None,
+        };
+        Some(Self { user, target })
+    }
+}
+
+impl Target<'_> {
+    /// The methods that it answers to, as an `Allow` header lists them.
+    pub(super) fn methods(self) -> &'static str {
+        match self {
+            Self::Tasks => "GET, HEAD, POST",
+            Self::Task(_) => "GET, HEAD, PUT, PATCH, DELETE",
+            Self::Complete(_) => "PATCH",
+        }
+    }
+
+    pub(super) fn allows(self, method: &Method) -> bool {
+        self.methods().split(", ").any(|allowed| allowed == method.as_str())
+    }
+}
+
+impl<'a> Segment<'a> {
+    /// The text that it encodes. Neither a user nor a task has a name that isn't text.
+    pub(super) fn text(self) -> Result<Cow<'a, str>, Refusal> {
+        percent_decode_str(self.0).decode_utf8().map_err(|_| Refusal::NoSuchTask)
+    }
+
+    /// The id that it is. What can't be an id is answered like an id that nobody has.
+    pub(super) fn task(self) -> Result<TaskId, Refusal> {
+        TaskId::parse(&self.text()?).ok_or(Refusal::NoSuchTask)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `tasks`, `task 1`, `complete 1`; a user whom the path names stands before it.
+    fn read(path: &str) -> Option<String> {
+        let Path { user, target } = Path::parse(path)?;
+        let user = user.map_or_else(String::new, |Segment(user)| format!("{user}: "));
+        Some(match target {
+            Target::Tasks => format!("{user}tasks"),
+            Target::Task(Segment(id)) => format!("{user}task {id}"),
+            Target::Complete(Segment(id)) => format!("{user}complete {id}"),
+        })
+    }
+
+    #[test]
+    fn a_path_leads_to_one_thing_and_the_short_form_wins() {
+        for (path, want) in [
+            ("/api/tasks", "tasks"),
+            ("/api/tasks/1", "task 1"),
+            ("/api/tasks/1/complete", "complete 1"),
+            ("/api/u1/tasks", "u1: tasks"),
+            ("/api/u1/tasks/1", "u1: task 1"),
+            ("/api/u1/tasks/1/complete", "u1: complete 1"),
+            ("/api/tasks/tasks", "task tasks"),
+            ("/api/tasks/complete", "task complete"),
+            ("/api/tasks/tasks/complete", "complete tasks"),
+            ("/api/tasks/tasks/1", "tasks: task 1"),
+            ("/api/tasks/tasks/1/complete", "tasks: complete 1"),
+            ("/api/complete/tasks", "complete: tasks"),
+            ("/api/%74asks/tasks", "%74asks: tasks"),
+        ] {
+            assert_eq!(read(path).as_deref(), Some(want));
+            assert_eq!(read(&format!("{path}/")).as_deref(), Some(want), "{path}/");
+        }
+        for path in [
+            "",
+            "*",
+            "/",
+            "/api",
+            "/api/",
+            "/api//",
+            "//api/tasks",
+            "/api//tasks",
+            "/api/tasks//",
+            "/api/tasks//complete",
+            "/api/u1",
+            "/api/%74asks",
+            "/api/u1/tasks/1/complete/",
+            "/api/u1/tasks/1/complete/x",
+            "/api/tasks/1/x",
+            "/api/u1/tasks/1/x",
+            "/API/TASKS",
+        ] {
+            let there = path == "/api/u1/tasks/1/complete/";
+            assert_eq!(read(path).is_some(), there, "{path}");
+        }
+    }
+}
