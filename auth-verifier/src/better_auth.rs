@@ -1,4 +1,5 @@
-//! Better Auth itself: how it is reached, its tables, its keys, and whether a session that it handed out is still alive.
+//! Better Auth itself: how it is reached, its tables, its keys, and whether a session that it handed out is still
+//! alive.
 
 pub(crate) mod address;
 pub mod database;

@@ -1,10 +1,10 @@
 //! Caches of what was found out about credentials: bounded, and looked up by a keyed hash, never by the credential, so
 //! that a core dump holds nothing that lets anybody in.
 //!
-//! The hash decides whose entry a caller gets, so it must be impossible to make two credentials with one key. That takes a
-//! pseudorandom function: BLAKE3 with a random key (the specification's §2.3 and §6.1) is one, at a quarter of the
-//! instructions of HMAC-SHA256. A hash for hash tables (SipHash-1-3, aHash) would be cheaper still, but an entry found by
-//! one has to be compared with the credential itself, which would then have to be kept.
+//! The hash decides whose entry a caller gets, so it must be impossible to make two credentials with one key. That
+//! takes a pseudorandom function: BLAKE3 with a random key (the specification's §2.3 and §6.1) is one, at a quarter of
+//! the instructions of HMAC-SHA256. A hash for hash tables (SipHash-1-3, aHash) would be cheaper still, but an entry
+//! found by one has to be compared with the credential itself, which would then have to be kept.
 
 use std::{
     sync::{Arc, OnceLock},

@@ -31,8 +31,8 @@ enum Command {
     Token(TokenArgs),
     /// Print the SQL that lets a role read what is looked at in Better Auth's tables, and nothing else
     Grants,
-    /// Compare the settings with the live Better Auth, and with a token or cookie if one comes on standard input; say what
-    /// is wrong and what to set
+    /// Compare the settings with the live Better Auth, and with a token or cookie if one comes on standard input; say
+    /// what is wrong and what to set
     Doctor,
     /// Say of a token or cookie, pasted on standard input, what it is and why it is accepted or not
     Inspect,

@@ -1,7 +1,7 @@
 //! The credentials of a request: which there are, and what they are by their looks. Nothing is verified here.
 //!
-//! A bearer token comes before a cookie. One of three parts is checked as a JWT, any other as a session token or an opaque
-//! access token.
+//! A bearer token comes before a cookie. One of three parts is checked as a JWT, any other as a session token or an
+//! opaque access token.
 
 pub(crate) mod asker;
 pub mod cookies;
@@ -64,7 +64,8 @@ impl fmt::Debug for SessionCookie<'_> {
     }
 }
 
-/// The session cookie of a request. `names` are how Better Auth's cookies may be called; the first that is there counts.
+/// The session cookie of a request. `names` are how Better Auth's cookies may be called; the first that is there
+/// counts.
 pub fn session_cookie<'a>(headers: &'a HeaderMap, names: &[CookieNames]) -> Option<SessionCookie<'a>> {
     if names.is_empty() {
         return None;

@@ -57,8 +57,8 @@ impl Users {
         }
     }
 
-    /// Whether the addresses of its users can be passed on. An address has no prefix, so an authority with users of its own
-    /// could claim one of ours.
+    /// Whether the addresses of its users can be passed on. An address has no prefix, so an authority with users of its
+    /// own could claim one of ours.
     fn are_ours(&self) -> bool {
         match self {
             Self::Own => true,
@@ -216,8 +216,8 @@ impl Tokens {
 }
 
 impl Profile {
-    /// Verifies a token that says it is signed with the shared secret. That secret is for HS256 alone, and no published key
-    /// ever is.
+    /// Verifies a token that says it is signed with the shared secret. That secret is for HS256 alone, and no published
+    /// key ever is.
     fn by_secret(&self, jws: &Jws<'_>, claims: &Claims, now: UnixSeconds) -> Result<Verified, Rejection> {
         let shared = match (self.access_tokens(jws)?, &self.hs256) {
             (None, Some(shared)) => shared,
@@ -325,8 +325,8 @@ impl SharedSecret {
 }
 
 impl AccessTokens {
-    /// Checks what only access tokens have. One that a client got for itself (RFC 6749 §4.4) names no user: its subject is
-    /// the client.
+    /// Checks what only access tokens have. One that a client got for itself (RFC 6749 §4.4) names no user: its subject
+    /// is the client.
     fn check(&self, claims: &Claims, checked: &Checked) -> Result<(), Rejection> {
         let client = claims.client_id.text().ok_or(Rejection::MissingClaim("client_id"))?;
         if checked.sub == client {

@@ -1,13 +1,13 @@
 //! Who is calling?
 //!
-//! A sidecar that checks the credentials that Better Auth hands out, without a hop to Node, for our gateway or any proxy
-//! that can ask for a verdict.
+//! A sidecar that checks the credentials that Better Auth hands out, without a hop to Node, for our gateway or any
+//! proxy that can ask for a verdict.
 //!
 //! Of a request, [`credential`] says what it carries. [`jwt`] verifies tokens by published keys or the shared secret,
-//! [`session`] the signature of a session and the cookie cache beside it; what has to be looked up, [`better_auth`] looks up.
-//! [`verdict`] puts them together, with a signed assertion of who is calling, and [`transport`] carries the answer, over
-//! HTTP or gRPC. [`settings`] stand above all of these: they are parsed into a [`settings::Plan`], and the verifier is built
-//! from that.
+//! [`session`] the signature of a session and the cookie cache beside it; what has to be looked up, [`better_auth`]
+//! looks up. [`verdict`] puts them together, with a signed assertion of who is calling, and [`transport`] carries the
+//! answer, over HTTP or gRPC. [`settings`] stand above all of these: they are parsed into a [`settings::Plan`], and the
+//! verifier is built from that.
 
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "a test reads what we made"))]
 

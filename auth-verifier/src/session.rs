@@ -1,5 +1,5 @@
-//! Sessions as the browser has them: the token with its signature, the cookie cache beside it, and cookies whose name is
-//! not the expected one. Nothing is looked up here.
+//! Sessions as the browser has them: the token with its signature, the cookie cache beside it, and cookies whose name
+//! is not the expected one. Nothing is looked up here.
 
 pub mod cookie_cache;
 pub(crate) mod misnamed;

@@ -10,8 +10,8 @@ use chassis::settings::Settings as _;
 
 use crate::settings::Settings;
 
-/// The modules from the bottom up, as in `lib.rs`: settings stand above what they configure, and what explains things to
-/// people stands above all of it.
+/// The modules from the bottom up, as in `lib.rs`: settings stand above what they configure, and what explains things
+/// to people stands above all of it.
 const LAYERS: [&str; 14] = [
     "loose",
     "person",

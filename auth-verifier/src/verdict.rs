@@ -192,8 +192,8 @@ impl Verifier {
     /// The owner of the credential that counts.
     ///
     /// A bearer token comes first, and a bad one doesn't fall back to a cookie: a request with the token of one account
-    /// must not act as the account of the cookie beside it. Only a token that Better Auth did not sign counts as absent, as it does
-    /// in Better Auth (`plugins/bearer`).
+    /// must not act as the account of the cookie beside it. Only a token that Better Auth did not sign counts as
+    /// absent, as it does in Better Auth (`plugins/bearer`).
     async fn find(&self, headers: &HeaderMap, asker: Asker) -> Result<(Found, CredentialKind), Unverified> {
         let by_bearer = match credential::bearer(headers)? {
             None => Err(Rejection::Missing.into()),
@@ -243,8 +243,8 @@ impl Verifier {
         let found = match (by_session, opaque) {
             (Err(Unverified::Rejected(rejection)), Some((opaque, token))) => {
                 match opaque.verify(token, asker).await {
-                    // Report the error of the likelier kind. With session tokens off, a bare token was meant as an access
-                    // token; one that has ended must not fall back to a cookie.
+                    // Report the error of the likelier kind. With session tokens off, a bare token was meant as an
+                    // access token; one that has ended must not fall back to a cookie.
                     Err(Unverified::Rejected(Rejection::NoAccessToken))
                         if !matches!(rejection, Rejection::SessionBearer | Rejection::SessionUnsigned) =>
                     {

@@ -1,6 +1,7 @@
 //! The name by which Better Auth is asked: its public one, wherever it is reached.
 //!
-//! One that knows itself by several names (`baseURL: { allowedHosts: […] }`) answers to no other, not even with its keys.
+//! One that knows itself by several names (`baseURL: { allowedHosts: […] }`) answers to no other, not even with its
+//! keys.
 
 use std::time::Duration;
 
@@ -46,8 +47,8 @@ impl Address {
         headers
     }
 
-    /// The host of the base URL, where `url` is the same path at another address: the same Better Auth, asked from within.
-    /// Another path may be anybody's.
+    /// The host of the base URL, where `url` is the same path at another address: the same Better Auth, asked from
+    /// within. Another path may be anybody's.
     fn public_host(&self, url: &str) -> Option<HeaderValue> {
         let public = self.public.as_ref()?;
         let api = Url::parse(&self.api("")?).ok()?;

@@ -1,8 +1,8 @@
 //! Look-ups of sessions, users and access tokens, where Better Auth keeps them. Answers are cached for as long as a
 //! revocation may go unnoticed.
 //!
-//! A look-up belongs to its subject, not to the request that caused it: it is finished even if the caller has hung up, so
-//! that a slow one serves the next.
+//! A look-up belongs to its subject, not to the request that caused it: it is finished even if the caller has hung up,
+//! so that a slow one serves the next.
 
 pub(crate) mod answered;
 pub(crate) mod compared;
@@ -82,8 +82,8 @@ const PROVEN_LIFE: Duration = Duration::from_hours(1);
 /// The most ended sessions in the cache; only signed credentials are, because there is no end of unsigned ones.
 const REFUSED_MAX: u64 = 1_000;
 
-/// A look-up that takes as long is slow: its answer, if it is in use, is looked up again before it may no longer be relied on,
-/// so that the next request need not wait.
+/// A look-up that takes as long is slow: its answer, if it is in use, is looked up again before it may no longer be
+/// relied on, so that the next request need not wait.
 const SLOW: Duration = Duration::from_millis(100);
 
 /// A question about a session, a user or an access token.
@@ -245,8 +245,8 @@ impl Lookups {
         }
     }
 
-    /// What `question` is about, if it is alive. Requests with the same question share one look-up, and none is answered by one
-    /// that began longer ago than a revocation may go unnoticed.
+    /// What `question` is about, if it is alive. Requests with the same question share one look-up, and none is
+    /// answered by one that began longer ago than a revocation may go unnoticed.
     pub async fn find(
         &self,
         question: Question<'_>,
@@ -339,8 +339,8 @@ impl Desk {
         (known.fresh_until > now).then_some(known)
     }
 
-    /// Keeps an answer, unless there is one that was asked for later. The lag counts from when it was asked for, however long
-    /// it took.
+    /// Keeps an answer, unless there is one that was asked for later. The lag counts from when it was asked for,
+    /// however long it took.
     fn keep(&self, key: CacheKey, known: Known, signed: bool) -> Known {
         let _turn = self.inserting.lock().unwrap_or_else(PoisonError::into_inner);
         let other = self.known.get(&key).or_else(|| self.refused.get(&key));

@@ -26,7 +26,8 @@ const SESSION_TOKEN_CHARS: RangeInclusive<usize> = 32..=256;
 /// The length of a signature over a session token: an HMAC-SHA256 in padded base64 (`better-call`, `crypto.ts`).
 const SIGNATURE_CHARS: usize = 44;
 
-/// The `typ` of an OAuth access token (RFC 9068 §2.1), which may also be written as a whole media type (RFC 7515 §4.1.9).
+/// The `typ` of an OAuth access token (RFC 9068 §2.1), which may also be written as a whole media type (RFC 7515
+/// §4.1.9).
 const ACCESS_TOKEN: [&str; 2] = ["at+jwt", "application/at+jwt"];
 
 /// The `typ` of a logout token (OpenID Connect Back-Channel Logout 1.0, §2.4).

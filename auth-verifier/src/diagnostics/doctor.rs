@@ -1,5 +1,5 @@
-//! What is wrong with the settings, and what to set? Found out from the live Better Auth, its database, and a credential,
-//! where one is pasted.
+//! What is wrong with the settings, and what to set? Found out from the live Better Auth, its database, and a
+//! credential, where one is pasted.
 //!
 //! It changes nothing there: it makes no account, ends and prolongs no session, and sends no session anywhere but to
 //! Better Auth itself, where it is from.

@@ -1,7 +1,7 @@
 //! The claims of a JWT, and their checks (RFC 7519 §4.1).
 //!
-//! jsonwebtoken's own checks are not used: unless told otherwise they take a missing or wrong-typed `iss`, `aud` or `sub`
-//! for a match.
+//! jsonwebtoken's own checks are not used: unless told otherwise they take a missing or wrong-typed `iss`, `aud` or
+//! `sub` for a match.
 
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ pub(crate) struct Claims {
     // Not judged, but a token with a broken one was not made by anybody we know.
     #[serde(default, deserialize_with = "stated", rename = "iat")]
     _iat: Option<NumericDate>,
-    // Better Auth's user object is spread into the claims; what is in there is the application's business. So these two mean
-    // what the standards say only where they have the type that those say.
+    // Better Auth's user object is spread into the claims; what is in there is the application's business. So these two
+    // mean what the standards say only where they have the type that those say.
     /// The key that a token is bound to (RFC 7800 §3.1): to carry the token doesn't prove to have the key.
     #[serde(default)]
     cnf: Loose,
@@ -133,8 +133,8 @@ impl Claims {
         Ok(Checked { sub, expires })
     }
 
-    /// An API token has its user's `id`, and perhaps a field of that name; an ID token has no `id`, and a `nonce` if its client
-    /// sent one (`oauth-provider`, `createIdToken`).
+    /// An API token has its user's `id`, and perhaps a field of that name; an ID token has no `id`, and a `nonce` if
+    /// its client sent one (`oauth-provider`, `createIdToken`).
     fn is_id_token(&self) -> bool {
         let stated = |claim: &Loose| claim.text().is_some_and(|text| !text.is_empty());
         stated(&self.at_hash) && (!stated(&self.id) || stated(&self.nonce))

@@ -1,8 +1,8 @@
 //! The cookie cache: Better Auth's own copy of a session, in a cookie beside the session's.
 //!
-//! It spares the look-up for as long as it lives (five minutes by default); for as long, a revocation goes unnoticed. Better
-//! Auth honours it only beside a valid session cookie of the same session. So do we, unless a setting lets an application
-//! send the cache by itself, as a bearer token. An application uses one of four forms (`cookies/index.ts`,
+//! It spares the look-up for as long as it lives (five minutes by default); for as long, a revocation goes unnoticed.
+//! Better Auth honours it only beside a valid session cookie of the same session. So do we, unless a setting lets an
+//! application send the cache by itself, as a bearer token. An application uses one of four forms (`cookies/index.ts`,
 //! `decodeCookieCache`).
 
 mod jwe;
@@ -100,8 +100,8 @@ impl Dated {
 }
 
 impl CookieCache {
-    /// Opens the cache `value` that came beside the session cookie of `token`, at `now`. `None` if it is for another session,
-    /// has ended, or can't be opened: then the session is looked up.
+    /// Opens the cache `value` that came beside the session cookie of `token`, at `now`. `None` if it is for another
+    /// session, has ended, or can't be opened: then the session is looked up.
     pub async fn open(
         &self,
         value: &str,

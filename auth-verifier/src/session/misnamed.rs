@@ -1,5 +1,5 @@
-//! A session cookie that is there, but under another name than the settings say. It identifies no user; the log says what to
-//! set.
+//! A session cookie that is there, but under another name than the settings say. It identifies no user; the log says
+//! what to set.
 
 use chassis::clock::UnixSeconds;
 use http::HeaderMap;

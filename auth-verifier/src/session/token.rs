@@ -107,7 +107,8 @@ impl SigningKeys {
         self.good(now).find_map(|key| key.verify(value))
     }
 
-    /// Whether one of these keys made the signature of a bearer token that was not accepted, written in another encoding.
+    /// Whether one of these keys made the signature of a bearer token that was not accepted, written in another
+    /// encoding.
     pub fn verifies_misencoded(&self, value: &str, now: UnixSeconds) -> bool {
         self.good(now).any(|key| key.verifies_misencoded(value))
     }

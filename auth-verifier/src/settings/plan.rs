@@ -240,8 +240,8 @@ impl Settings {
 
     /// What identities are signed with.
     ///
-    /// Of several secrets that is the oldest: replicas that have not heard of the newer ones know it, and so do services
-    /// that asked such a replica for its key. So the key of a new secret is published before it signs.
+    /// Of several secrets that is the oldest: replicas that have not heard of the newer ones know it, and so do
+    /// services that asked such a replica for its key. So the key of a new secret is published before it signs.
     ///
     /// The others are published. Where identities have a seed of their own, none of Better Auth's secrets is: to know
     /// one must not be enough to sign identities.

@@ -140,8 +140,8 @@ impl Settings {
         stated.or(beside_keys).or_else(|| better_auth.api("/get-session"))
     }
 
-    /// What Better Auth's cookies are called (`cookies/index.ts`, `createCookieGetter`). Where it isn't known whether it
-    /// is served over TLS, both ways are tried, the one first that only a secure origin can set.
+    /// What Better Auth's cookies are called (`cookies/index.ts`, `createCookieGetter`). Where it isn't known whether
+    /// it is served over TLS, both ways are tried, the one first that only a secure origin can set.
     pub(super) fn cookie_naming(&self) -> CookieNaming {
         let https = self.better_auth.url.as_ref().map(|url| url.url().scheme() == "https");
         let secure: &[&str] = match (self.session.secure_cookies, https) {
@@ -169,7 +169,8 @@ impl Settings {
         }
     }
 
-    /// The cookies that are credentials: all that begin with Better Auth's prefix, and those that have names of their own.
+    /// The cookies that are credentials: all that begin with Better Auth's prefix, and those that have names of their
+    /// own.
     pub(super) fn credential_cookies(&self, faults: &mut Faults) -> Option<HeaderValue> {
         let is_name = |name: &str| CredentialCookies::new([name]).is_some();
         if !is_name(&self.session.cookie_prefix) {

@@ -309,8 +309,8 @@ impl Settings {
     }
 }
 
-/// What is wrong with the prefix of an issuer's users. No id may begin with another issuer's prefix, or one issuer could make
-/// up a user of the other.
+/// What is wrong with the prefix of an issuer's users. No id may begin with another issuer's prefix, or one issuer
+/// could make up a user of the other.
 fn prefix_fault<'a>(prefix: &str, mut earlier: impl Iterator<Item = &'a str>) -> Option<String> {
     let visible = prefix.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
     if !visible || prefix.len() > USER_PREFIX_CHARS_MAX {

@@ -1,6 +1,7 @@
 //! The identity that we sign for internal services.
 //!
-//! The key is derived from a seed, so that all replicas sign alike. Services check with the public key, so they can't forge.
+//! The key is derived from a seed, so that all replicas sign alike. Services check with the public key, so they can't
+//! forge.
 //!
 //! A signature costs more than the rest of a cached verdict, and says only who is calling and when. So a user who calls
 //! again soon gets the same assertion again.

@@ -1,5 +1,5 @@
-//! Revocation of JWTs. By itself a JWT is good until it ends, whatever happens to its owner; where that is too long, Better
-//! Auth's tables are asked.
+//! Revocation of JWTs. By itself a JWT is good until it ends, whatever happens to its owner; where that is too long,
+//! Better Auth's tables are asked.
 
 use std::sync::Arc;
 

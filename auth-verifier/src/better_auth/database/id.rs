@@ -8,8 +8,8 @@ use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 /// An id, for the server to read as what it is compared with: Better Auth's are text in tokens and JSON, and in tables
 /// text, uuid or a number. A text that can't be that is an error of the server's, a misfit.
 ///
-/// To compare the column's text instead would read the whole table: its index is over what the column holds. But one number
-/// has many spellings, so that what is found by an [`Id`] must have its [`Text`] too.
+/// To compare the column's text instead would read the whole table: its index is over what the column holds. But one
+/// number has many spellings, so that what is found by an [`Id`] must have its [`Text`] too.
 #[derive(Debug)]
 pub struct Id<'a>(pub &'a str);
 

@@ -1,10 +1,10 @@
 //! What is asked of Better Auth's tables, and what may be asked: all SQL stands here.
 //!
 //! Some columns are a plugin's, or came with a later version, and so may not be there. Such a column stands without its
-//! table's name, and where the table lacks it, it is looked for further out, and then means that of `absent`: nothing has
-//! to be found out before, and nothing that was found out can be outdated. When a column comes or goes, the server reads
-//! the prepared statement anew. One that is there but not granted is an error: a ban must not go unseen. So is any other
-//! column that is not there.
+//! table's name, and where the table lacks it, it is looked for further out, and then means that of `absent`: nothing
+//! has to be found out before, and nothing that was found out can be outdated. When a column comes or goes, the server
+//! reads the prepared statement anew. One that is there but not granted is an error: a ban must not go unseen. So is
+//! any other column that is not there.
 
 use chassis::outbound::database::{Idempotency, Statement};
 use tokio_postgres::types::Type;
@@ -247,8 +247,8 @@ grant usage on schema {} to {ROLE};
     }
 }
 
-/// The columns of all tables but the system's own, those of schema `$1` first, at most `$2`: whether each is a timestamp
-/// without time zone, whether we may read it, and whether row level security hides rows of its table from us.
+/// The columns of all tables but the system's own, those of schema `$1` first, at most `$2`: whether each is a
+/// timestamp without time zone, whether we may read it, and whether row level security hides rows of its table from us.
 pub const COLUMNS: &str = "\
 select n.nspname::text as schema, c.relname::text as table, a.attname::text as column,
     a.atttypid = 'timestamp'::regtype as zoneless, format_type(a.atttypid, null) as type,

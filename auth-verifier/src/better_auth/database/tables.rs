@@ -229,8 +229,8 @@ impl Tables {
         self.stated(model, field).cloned().unwrap_or_else(|| Name(self.columns.written(field)))
     }
 
-    /// The column of a field as the settings state it, by itself. A column that the settings name must be there, even one
-    /// that otherwise may not be: a slip in its name must not hide who is banned.
+    /// The column of a field as the settings state it, by itself. A column that the settings name must be there, even
+    /// one that otherwise may not be: a slip in its name must not hide who is banned.
     pub fn stated(&self, model: Model, field: &str) -> Option<&Name> {
         let renamed = self.renamed.iter().find(|renamed| (renamed.model, renamed.field) == (model, field));
         renamed.map(|renamed| &renamed.column)

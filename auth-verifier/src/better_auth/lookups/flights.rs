@@ -1,9 +1,9 @@
-//! One look-up at a time for each question. It is finished even if its callers hang up, and shared by all that may rely on
-//! it.
+//! One look-up at a time for each question. It is finished even if its callers hang up, and shared by all that may rely
+//! on it.
 //!
-//! A look-up is a task of its own. A request joins the one under way if that began late enough, which is
-//! for as long as a revocation may go unnoticed; else the next one, which begins when that one ends, so that it has seen
-//! whatever happened before the request. One that hangs holds up the next for [`HANGS`] at most: that begins beside it.
+//! A look-up is a task of its own. A request joins the one under way if that began late enough, which is for as long as
+//! a revocation may go unnoticed; else the next one, which begins when that one ends, so that it has seen whatever
+//! happened before the request. One that hangs holds up the next for [`HANGS`] at most: that begins beside it.
 
 use std::{
     collections::HashMap,
@@ -69,8 +69,8 @@ impl<A: Clone + Send + Sync + 'static> Flights<A> {
         Arc::new(Self { lag, under_way: Mutex::default(), begun: AtomicU64::new(0) })
     }
 
-    /// The answer to the question of that key, by a look-up that may be relied on from now on. `look_up` is called only where
-    /// there is none yet; its error says that there is no room for one more.
+    /// The answer to the question of that key, by a look-up that may be relied on from now on. `look_up` is called only
+    /// where there is none yet; its error says that there is no room for one more.
     pub(super) fn ask<E>(
         self: &Arc<Self>,
         key: CacheKey,
@@ -131,7 +131,8 @@ impl<A: Clone + Send + Sync + 'static> Flights<A> {
         }
     }
 
-    /// Makes the next one the one under way, if there is one; else nothing is. Whatever took the place of this one goes on.
+    /// Makes the next one the one under way, if there is one; else nothing is. Whatever took the place of this one goes
+    /// on.
     fn advance(&self, landing: &Landing<'_, A>) -> Option<(u64, LookUp<A>, watch::Sender<Option<A>>)> {
         let mut all = self.lock();
         let next = landing.leave(&mut all)?.next?;

@@ -1,5 +1,5 @@
-//! A lane of look-ups: a bound on how many run at one time, and how many wait for their turn. Unsigned credentials have one
-//! of their own, so that a flood of them leaves the others' free.
+//! A lane of look-ups: a bound on how many run at one time, and how many wait for their turn. Unsigned credentials have
+//! one of their own, so that a flood of them leaves the others' free.
 
 use std::{sync::Arc, time::Duration};
 

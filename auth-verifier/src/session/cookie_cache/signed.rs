@@ -21,8 +21,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 
 /// Opens a `compact` cache: base64url of `{"session": S, "expiresAt": ms, "signature": HMAC}`.
 ///
-/// The signed text is that of `session`, with `expiresAt` put in as its last member. It is taken from the envelope as it
-/// stands there, because another JSON writer would order and escape it differently.
+/// The signed text is that of `session`, with `expiresAt` put in as its last member. It is taken from the envelope as
+/// it stands there, because another JSON writer would order and escape it differently.
 pub(super) fn compact(value: &str, keys: &SigningKeys, now: UnixSeconds) -> Option<Opened> {
     let envelope = LENIENT.decode(value).ok()?;
     let members = Raw::parse(&envelope).ok()?.each(["session", "expiresAt", "signature"]);
