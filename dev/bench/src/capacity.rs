@@ -72,7 +72,7 @@ pub async fn serve_plain(what: Plain, address: SocketAddr) -> io::Result<()> {
     chassis::telemetry::metrics();
     chassis::telemetry::log("bench", chassis::telemetry::LogFormat::Json, "info")
         .map_err(io::Error::other)?;
-    let settings = settings::load::<Settings>(&[("BETTER_AUTH_SECRET", SECRET)].into_iter().collect())
+    let plan = settings::load::<Settings>(&[("BETTER_AUTH_SECRET", SECRET)].into_iter().collect())
         .map_err(io::Error::other)?;
     let listener = tokio::net::TcpListener::bind(address).await?;
     let answer = |_: Request<Body>| async {
@@ -85,9 +85,9 @@ pub async fn serve_plain(what: Plain, address: SocketAddr) -> io::Result<()> {
     };
     let stop = CancellationToken::new();
     match what {
-        Plain::Bare => serve::serve(listener, answer, &settings.server, stop).await,
+        Plain::Bare => serve::serve(listener, answer, &plan.settings().server, stop).await,
         Plain::Dressed => {
-            serve::serve(listener, Assign(AccessLogged(answer)), &settings.server, stop).await;
+            serve::serve(listener, Assign(AccessLogged(answer)), &plan.settings().server, stop).await;
         }
     }
     Ok(())

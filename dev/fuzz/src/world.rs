@@ -56,9 +56,8 @@ impl World {
             ("AUTH_VERIFIER_JWKS__TIMEOUT_MS", "20000"),
             ("AUTH_VERIFIER_SESSION__TIMEOUT_MS", "20000"),
         ];
-        let settings =
-            chassis::settings::load::<auth_verifier::settings::Settings>(&environment.into_iter().collect())
-                .expect("these settings are good");
+        let settings = chassis::settings::load::<Settings>(&environment.into_iter().collect())
+            .expect("these settings are good");
         let verifier = settings.verifier();
         let world = Self { runtime, verifier };
         world.control();
