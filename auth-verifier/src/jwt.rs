@@ -219,9 +219,8 @@ impl Profile {
     /// Verifies a token that says it is signed with the shared secret. That secret is for HS256 alone, and no published
     /// key ever is.
     fn by_secret(&self, jws: &Jws<'_>, claims: &Claims, now: UnixSeconds) -> Result<Verified, Rejection> {
-        let shared = match (self.access_tokens(jws)?, &self.hs256) {
-            (None, Some(shared)) => shared,
-            _ => return Err(jws.unaccepted()),
+        let (None, Some(shared)) = (self.access_tokens(jws)?, &self.hs256) else {
+            return Err(jws.unaccepted());
         };
         let until = shared.verify(jws, now)?;
         let checked = claims.check(&shared.expected, shared.naming, self.leeway, now)?;

@@ -30,7 +30,7 @@ const SIGNATURE_CHARS: usize = 44;
 /// §4.1.9).
 const ACCESS_TOKEN: [&str; 2] = ["at+jwt", "application/at+jwt"];
 
-/// The `typ` of a logout token (OpenID Connect Back-Channel Logout 1.0, §2.4).
+/// The `typ` of a logout token (`OpenID` Connect Back-Channel Logout 1.0, §2.4).
 const LOGOUT_TOKEN: &str = "logout+jwt";
 
 /// The `typ` of a cookie cache that published keys sign (Better Auth, `cookies/jwt.ts`).
@@ -47,7 +47,7 @@ pub enum Kind {
     AccessToken,
     /// The same in its opaque form.
     OpaqueAccessToken,
-    /// Tells a client who signed in (OpenID Connect Core §2).
+    /// Tells a client who signed in (`OpenID` Connect Core §2).
     IdToken,
     /// Tells a client that somebody signed out.
     LogoutToken,

@@ -94,7 +94,7 @@ pub(crate) enum CacheForm {
     /// Signed by published keys.
     JwtJwks {
         /// Whose they are: our own Better Auth.
-        own: Issuer,
+        own: Box<Issuer>,
         /// The issuers that such caches may name.
         issuers: Vec<String>,
     },
@@ -142,7 +142,7 @@ impl Plan {
         let trusted = settings.trusted_issuers(faults);
         let own = source.map(|source| Issuer { source, expected: expected.clone(), users: Users::Own });
         let lookup = settings.lookup();
-        settings.check_sessions(&own, &better_auth, faults);
+        settings.check_sessions(own.as_ref(), &better_auth, faults);
         let nothing = !settings.hs256_accepted()
             && own.is_none()
             && settings.trusted.is_empty()
@@ -166,7 +166,7 @@ impl Plan {
                 Strategy::Jwe => CacheForm::Jwe,
                 // Without its keys that was a fault.
                 Strategy::JwtJwks => {
-                    CacheForm::JwtJwks { own: own.clone()?, issuers: settings.cache_issuers() }
+                    CacheForm::JwtJwks { own: Box::new(own.clone()?), issuers: settings.cache_issuers() }
                 }
             })
         });

@@ -218,7 +218,7 @@ impl Settings {
         remarks
     }
 
-    pub(super) fn check_sessions(&self, own: &Option<Issuer>, better_auth: &Address, faults: &mut Faults) {
+    pub(super) fn check_sessions(&self, own: Option<&Issuer>, better_auth: &Address, faults: &mut Faults) {
         let lookup = self.lookup();
         if lookup != Lookup::Off && !self.states_secret() {
             faults.add(

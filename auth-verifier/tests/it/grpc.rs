@@ -387,8 +387,7 @@ async fn a_check_that_never_ends_is_not_waited_for() {
 async fn asked_with(world: &World, body: Body) -> Response<Body> {
     let request = http::Request::post(CHECK_PATH).version(Version::HTTP_2);
     let request = request.header("content-type", "application/grpc").body(body).unwrap();
-    let response = grpc::stack(world.verifier.clone()).call(request).await;
-    response
+    grpc::stack(world.verifier.clone()).call(request).await
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ pub(super) async fn check(doctor: &Doctor<'_>, report: &mut Report) -> Option<St
         report.add(NAME, [Finding::Good(what.to_owned())]);
         return None;
     };
-    let base = url.strip_suffix("/get-session").unwrap_or(&url).to_owned();
+    let base = url.strip_suffix("/get-session").unwrap_or(url).to_owned();
     let wrong = if doctor.needs_better_auth() { Finding::bad } else { Finding::warning };
     let answer = match doctor.get(&format!("{base}/ok")).await {
         Ok(answer) if is_ok(&answer) => answer,
@@ -55,7 +55,7 @@ pub(super) async fn check(doctor: &Doctor<'_>, report: &mut Report) -> Option<St
         report.add("clock", [clock::judge("Better Auth's", ahead_secs, plan.settings.leeway)]);
     }
     if plan.lookup == Lookup::Http {
-        report.add(NAME, [sessions(doctor, &url).await]);
+        report.add(NAME, [sessions(doctor, url).await]);
     }
     Some(base)
 }

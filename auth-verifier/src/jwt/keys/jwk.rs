@@ -32,7 +32,7 @@ pub struct Fingerprint([u8; 32]);
 
 enum Material {
     /// Its inner and outer pads are hashed once, when the key is made.
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     Library(jsonwebtoken::Algorithm, DecodingKey),
     P521(UnparsedPublicKey<Vec<u8>>),
 }
@@ -41,7 +41,7 @@ impl Key {
     /// The shared secret: raw UTF-8 bytes, never base64, as Better Auth uses it.
     pub fn hs256(secret: impl AsRef<[u8]>) -> Self {
         let secret = secret.as_ref();
-        let material = Material::Hmac(hmac::Key::new(hmac::HMAC_SHA256, secret));
+        let material = Material::Hmac(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));
         Self { algorithm: Algorithm::Hs256, material, fingerprint: Fingerprint::of(&[b"HS256", secret]) }
     }
 
