@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chassis::{
     outbound::database::DatabaseSettings,
-    process::{Common, Service},
+    process::Service,
     serve::ServerSettings,
     settings::{self, Bounds, Secret, ServiceUrl, SettingsError, Spec},
     telemetry::LogFormat,
@@ -62,13 +62,16 @@ const IDENTITY: Bounds = &[("life_secs", 1..=identity::ASSERTION_LIFE_MAX.as_sec
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
+    /// Where requests come in.
     #[serde(deserialize_with = "settings::address")]
-    pub(crate) listen: SocketAddr,
+    pub listen: SocketAddr,
     #[serde(deserialize_with = "settings::optional_address")]
     pub(crate) grpc_listen: Option<SocketAddr>,
+    /// Where the operator asks.
     #[serde(deserialize_with = "settings::address")]
-    pub(crate) ops_listen: SocketAddr,
-    pub(crate) log: LogFormat,
+    pub ops_listen: SocketAddr,
+    /// How log lines look.
+    pub log: LogFormat,
     #[serde(deserialize_with = "settings::list")]
     pub(crate) issuers: Vec<String>,
     #[serde(deserialize_with = "settings::list")]
@@ -234,15 +237,6 @@ impl settings::Settings for Settings {
 
 impl Service for Settings {
     const ABOUT: &'static str = "Checks what Better Auth hands out, for our gateway or any proxy";
-
-    fn common(&self) -> Common {
-        Common {
-            listen: self.listen,
-            ops_listen: self.ops_listen,
-            log: self.log,
-            server: self.server.clone(),
-        }
-    }
 }
 
 #[cfg(test)]

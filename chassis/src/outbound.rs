@@ -1,4 +1,5 @@
-//! Connections to others: who is asked, where they are, and what they said last.
+//! Connections to other servers: the HTTP client, names and their addresses, a fetched value that is kept fresh,
+//! PostgreSQL.
 
 pub mod client;
 pub mod resolver;

@@ -11,6 +11,7 @@ use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode, time::Duration}
 
 use clap::ArgMatches;
 use futures_util::future::{join, join_all};
+use serde::Deserialize;
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
@@ -25,7 +26,7 @@ use self::{ops::Readiness, signals::INTERRUPTED};
 use crate::{
     BoxError,
     layer::access_log,
-    serve::{self, HttpService, ServerSettings, Stack},
+    serve::{self, HttpService, ServerSettings, Stack, Workers},
     settings::{self, Checked, Environment, Loaded, Settings, SettingsError},
     telemetry::{self, LogFormat, lines},
 };
@@ -55,12 +56,14 @@ const _: () = assert!(
 /// Replaces each of these waits after a second signal.
 const AT_ONCE_WAIT: Duration = Duration::from_millis(250);
 
-/// The settings that every service has.
-#[derive(Clone, Debug)]
+/// The settings that every service has, as chassis/defaults.toml explains them.
+#[derive(Clone, Debug, Deserialize)]
 pub struct Common {
     /// Where requests come in.
+    #[serde(deserialize_with = "settings::address")]
     pub listen: SocketAddr,
     /// Where the operator asks.
+    #[serde(deserialize_with = "settings::address")]
     pub ops_listen: SocketAddr,
     /// How log lines look.
     pub log: LogFormat,
@@ -73,8 +76,10 @@ pub trait Service: Settings {
     /// One sentence for `--help`.
     const ABOUT: &'static str;
 
-    /// The settings that every service has.
-    fn common(&self) -> Common;
+    /// The bounds of its listeners, if they are not simply as set.
+    fn server(bounds: ServerSettings) -> ServerSettings {
+        bounds
+    }
 }
 
 /// Why a service did not start, in one sentence for the operator.
@@ -115,13 +120,19 @@ pub struct Process {
     traffic: TcpListener,
     ops: TcpListener,
     extra: Vec<(TcpListener, Stack)>,
+    workers: Workers,
     prefix: String,
     server: ServerSettings,
 }
 
 impl Process {
     /// Binds both addresses.
-    pub async fn bind(prefix: String, common: Common, stop: CancellationToken) -> Result<Self, StartError> {
+    pub async fn bind(
+        prefix: String,
+        common: Common,
+        workers: Workers,
+        stop: CancellationToken,
+    ) -> Result<Self, StartError> {
         let Common { listen, ops_listen, server, .. } = common;
         let files = open_files::limit();
         if files < serve::FILES_MIN {
@@ -130,7 +141,7 @@ impl Process {
         let traffic = bind(&prefix, "LISTEN", listen).await?;
         let ops = bind(&prefix, "OPS_LISTEN", ops_listen).await?;
         let readiness = Readiness::default();
-        Ok(Self { stop, readiness, traffic, ops, extra: Vec::new(), prefix, server })
+        Ok(Self { stop, readiness, traffic, ops, extra: Vec::new(), workers, prefix, server })
     }
 
     /// Binds one more address. `service` is served there as long as the traffic is, with bounds of the same size. `key` ends
@@ -150,7 +161,7 @@ impl Process {
     /// Serves until it is asked to stop, then drains: it is no longer ready, then takes no new connections, then finishes what is
     /// in flight.
     pub async fn serve(self, service: impl HttpService) {
-        let Self { stop, readiness, traffic, ops, extra, prefix, server } = self;
+        let Self { stop, readiness, traffic, ops, extra, workers, prefix, server } = self;
         let server = server.within_files(open_files::limit(), 1 + extra.len(), &prefix);
         let end_secs = (server.drain_delay + server.drain + END).as_secs();
         info!(traffic = local(&traffic), ops = local(&ops), end_secs, "listening");
@@ -186,8 +197,11 @@ impl Process {
         });
         let extra = extra
             .into_iter()
-            .map(|(listener, service)| serve::serve(listener, service, &server, draining.clone()));
-        let served = join(serve::serve(traffic, service, &server, draining.clone()), join_all(extra));
+            .map(|(listener, stack)| serve::serve_on(&workers, listener, stack, &server, draining.clone()));
+        let served = join(
+            serve::serve_on(&workers, traffic, Stack::new(service), &server, draining.clone()),
+            join_all(extra),
+        );
         let overdue = async {
             draining.cancelled().await;
             sleep(server.drain + DRAIN_END).await;
@@ -232,12 +246,12 @@ where
 {
     open_files::raise_limit();
     let stop_on_stdin_eof = matches.get_flag(command::UNTIL_STDIN_CLOSES);
-    run_logging::<S, _>(LOGGED, matches, async move |plan, common| {
+    run_logging::<S, _>(LOGGED, matches, async move |plan, common, workers| {
         telemetry::log_panics();
         telemetry::metrics();
         let (stop, at_once) =
             signals::tokens(stop_on_stdin_eof).map_err(|error| StartError::Other(error.into()))?;
-        let process = Process::bind(S::SPEC.prefix(), common, stop).await?;
+        let process = Process::bind(S::SPEC.prefix(), common, workers, stop).await?;
         select! {
             biased;
             () = at_once.cancelled() => Ok(End::AtOnce),
@@ -252,7 +266,7 @@ where
     S: Service,
     F: AsyncFnOnce(S::Plan) -> Result<(), StartError>,
 {
-    run_logging::<S, _>(LOGGED, matches, async |plan, _| job(plan).await.map(|()| End::Done))
+    run_logging::<S, _>(LOGGED, matches, async |plan, _, _| job(plan).await.map(|()| End::Done))
 }
 
 /// Runs a job that writes a report to standard output: nothing is logged there unless `RUST_LOG` asks for it.
@@ -261,7 +275,7 @@ where
     S: Service,
     F: AsyncFnOnce(S::Plan) -> Result<(), StartError>,
 {
-    run_logging::<S, _>("off", matches, async |plan, _| job(plan).await.map(|()| End::Done))
+    run_logging::<S, _>("off", matches, async |plan, _, _| job(plan).await.map(|()| End::Done))
 }
 
 /// The default of `RUST_LOG`.
@@ -280,7 +294,7 @@ enum End {
 fn run_logging<S, F>(log: &str, matches: &ArgMatches, job: F) -> ExitCode
 where
     S: Service,
-    F: AsyncFnOnce(S::Plan, Common) -> Result<End, StartError>,
+    F: AsyncFnOnce(S::Plan, Common, Workers) -> Result<End, StartError>,
 {
     let service = S::SPEC.service;
     let environment = match Environment::of_process() {
@@ -293,7 +307,9 @@ where
     let misspelt = settings::misspelt::<S>(&environment);
     let loaded = Loaded::<S>::read(&environment).and_then(|loaded| {
         let filter = environment.get(telemetry::FILTER).unwrap_or(log);
-        let (common, remarks) = (loaded.settings.common(), loaded.settings.remarks());
+        let mut common: Common = loaded.part()?;
+        common.server = S::server(common.server);
+        let remarks = loaded.settings.remarks();
         let plan = loaded.plan()?;
         telemetry::log(service, common.log, filter)
             .map_err(|error| SettingsError::new(telemetry::FILTER, error))?;
@@ -313,12 +329,14 @@ where
     for remark in misspelt.into_iter().chain(remarks) {
         warn!("{remark}");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
+    // This thread accepts, answers the operator, and keeps keys and the like fresh; the workers serve.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (runtime, running) = match runtime.and_then(|runtime| Ok((runtime, Workers::start()?))) {
+        Ok(started) => started,
         Err(error) => return refuse(service, &error),
     };
     let mut flushed = Flushed(FLUSH_WAIT);
-    let end = runtime.block_on(job(plan, common));
+    let end = runtime.block_on(job(plan, common, running.workers.clone()));
     let wait = match &end {
         Ok(End::Done) => Duration::ZERO,
         Ok(End::AtOnce) => AT_ONCE_WAIT,
@@ -326,7 +344,8 @@ where
     };
     // What is still running has had its drain. It is dropped, not only left alone: each request has its access line.
     access_log::cut();
-    runtime.shutdown_timeout(wait);
+    running.stop(wait);
+    runtime.shutdown_background();
     let requests = access_log::cut_requests();
     if requests > 0 {
         warn!(requests, "cut short: they were still running at the end");

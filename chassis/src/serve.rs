@@ -28,6 +28,7 @@ mod service;
 mod settings;
 mod streams;
 pub mod trusted_proxies;
+mod workers;
 
 use connection::{Bounds, Connection, Graceful};
 pub use exchange::TooSlow;
@@ -36,6 +37,7 @@ use permits::ConnectionPermits;
 pub use service::{HttpService, Stack};
 pub use settings::ServerSettings;
 use streams::{ConnectionService, StreamExecutor};
+pub use workers::Workers;
 
 /// How much of an answer one stream may have waiting inside hyper: hyper's own 400 KiB, a hundred times on one connection,
 /// is what a peer that reads nothing would hold.
@@ -45,7 +47,7 @@ const STREAM_BUFFER_BYTES: usize = 64 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// StreamExecutor that were reset before we saw them, and streams that a peer made us reset; beyond them the connection goes.
+/// Streams that were reset before we saw them, and streams that a peer made us reset; beyond them the connection goes.
 /// Rapid reset (CVE-2023-44487) and its mirror (CVE-2025-8671).
 const RESET_BY_PEER_MAX: usize = 20;
 const RESET_BY_US_MAX: usize = 64;
@@ -110,11 +112,23 @@ pub async fn serve(
     settings: &ServerSettings,
     stop: CancellationToken,
 ) {
-    serve_by(Plaintext, listener, Stack::new(service), settings, stop).await;
+    serve_on(&Workers::current(), listener, Stack::new(service), settings, stop).await;
+}
+
+/// The same, by workers.
+pub(crate) async fn serve_on(
+    workers: &Workers,
+    listener: TcpListener,
+    stack: Stack,
+    settings: &ServerSettings,
+    stop: CancellationToken,
+) {
+    serve_by(Plaintext, workers, listener, stack, settings, stop).await;
 }
 
 async fn serve_by<A: Acceptor>(
     acceptor: A,
+    workers: &Workers,
     listener: TcpListener,
     stack: Stack,
     settings: &ServerSettings,
@@ -149,9 +163,10 @@ async fn serve_by<A: Acceptor>(
             continue;
         };
         io::prepare(&stream);
+        let stream = stream.into_std();
         let front = ConnectionService { stack: stack.clone(), peer: Peer(address), connection };
         let (acceptor, settings) = (acceptor.clone(), settings.clone());
-        tokio::spawn(async move {
+        workers.spawn(async move {
             serve_connection(&*acceptor, stream, front, &settings).await;
             drop(permit);
         });
@@ -173,11 +188,16 @@ async fn serve_by<A: Acceptor>(
 /// Serves one connection, to its end.
 async fn serve_connection<A: Acceptor>(
     acceptor: &A,
-    stream: TcpStream,
+    stream: Result<std::net::TcpStream>,
     front: ConnectionService,
     settings: &ServerSettings,
 ) {
     let (connection, Peer(peer)) = (front.connection.clone(), front.peer);
+    // From now on the runtime of this thread watches it.
+    let stream = match stream.and_then(TcpStream::from_std) {
+        Ok(stream) => stream,
+        Err(error) => return warn!(%error, "take over a connection"),
+    };
     let stream = match connection.handshake(acceptor.accept(stream)).await {
         Some(Ok(stream)) => io::TrackedIo::new(stream, connection.clone(), A::abort),
         Some(Err(error)) => return debug!(%error, %peer, "no handshake"),

@@ -88,6 +88,9 @@ pub fn log(service: &'static str, format: LogFormat, filter: &str) -> Result<(),
         let layer = fmt::layer().with_ansi(terminal).event_format(TextLine(service));
         let _ = registry.with(layer.with_writer(TextLines { lines, colours: terminal })).try_init();
     }
+    // Only libraries log by this crate. What is below their level is dropped before it is made a line of: tokio-postgres
+    // has a dozen for each statement.
+    log::set_max_level(log::LevelFilter::Info);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ mod routes;
 use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use chassis::{
-    process::{Common, Service},
+    process::Service,
     serve::ServerSettings,
     settings::{self, Bounds, Faults, ServiceUrl, SettingsError, Spec},
     telemetry::LogFormat,
@@ -289,13 +289,8 @@ impl Service for Settings {
     const ABOUT: &'static str =
         "The one origin that the browser sees: asks who is calling, and forwards inward";
 
-    fn common(&self) -> Common {
-        Common {
-            listen: self.listen,
-            ops_listen: self.ops_listen,
-            log: self.log,
-            server: self.server.clone().with_room_to_refuse(),
-        }
+    fn server(bounds: ServerSettings) -> ServerSettings {
+        bounds.with_room_to_refuse()
     }
 }
 

@@ -1,28 +1,29 @@
-//! Which cookies are credentials: told by auth-verifier, with each good verdict, to whoever forwards the request.
+//! Which cookies are credentials. auth-verifier says so with each good verdict, and a proxy keeps them from the services.
 //!
-//! What Better Auth's cookies are called is set at auth-verifier alone. A proxy that had to be told, too, would pass
-//! live sessions on to every service as soon as somebody forgets.
+//! The names of Better Auth's cookies are a setting of auth-verifier alone. If the proxy had such a setting, too, it would
+//! pass live sessions on to every service as soon as somebody forgot it.
 
 use http::HeaderValue;
 
-/// The most names that a verdict tells.
+/// The most names in a verdict.
 const NAMES_MAX: usize = 16;
 
-/// The longest of them, in bytes.
+/// The longest name, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 
-/// What browsers demand more of a cookie by (RFC 6265bis §4.1.3). It is not part of the name that was set.
+/// Prefixes by which a browser enforces attributes of a cookie (RFC 6265bis §4.1.3). They are not part of the name that is
+/// set at auth-verifier.
 const PREFIXES: [&[u8]; 2] = [b"__Secure-", b"__Host-"];
 
-/// How a cookie's pieces, and its kin, go on after its name: `session_data.0`, `session_token_multi-…`.
+/// What may follow a name in cookies that belong to it: `session_data.0`, `session_token_multi-…`.
 const BEHIND_A_NAME: &[u8] = b"._-";
 
-/// Names of cookies that are credentials. One that ends in a dot stands for all that begin so.
+/// Names of cookies that are credentials. A name that ends in a dot stands for all that begin with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialCookies(Vec<Box<str>>);
 
 impl CredentialCookies {
-    /// The cookies of these names, in the form in which they travel; `None` if there are too many, or one can't travel.
+    /// These names; `None` if there are none, too many, or one that can't stand in a header.
     pub fn new(names: impl IntoIterator<Item = impl AsRef<str>>) -> Option<Self> {
         let mut known: Vec<Box<str>> = Vec::new();
         for name in names {
@@ -38,17 +39,17 @@ impl CredentialCookies {
         (1..=NAMES_MAX).contains(&known.len()).then_some(Self(known))
     }
 
-    /// Reads what a verdict tells; `None` if that is nothing clear.
+    /// Reads the header of a verdict; `None` if it is malformed.
     pub fn parse(value: &HeaderValue) -> Option<Self> {
         Self::new(value.to_str().ok()?.split(',').map(str::trim).take(NAMES_MAX + 1))
     }
 
-    /// As a verdict tells it.
+    /// As a header value: `myapp., sid`.
     pub fn value(&self) -> HeaderValue {
-        HeaderValue::from_str(&self.0.join(", ")).expect("a token may stand in a header")
+        HeaderValue::from_str(&self.0.join(", ")).expect("tokens and commas are a header value")
     }
 
-    /// Whether the cookie called `name` is one of them, in whichever case: a server further in may not mind it.
+    /// Whether the cookie `name` is a credential. Case doesn't matter: it may not matter to a service either.
     pub fn covers(&self, name: &[u8]) -> bool {
         let name = bare(name);
         self.0.iter().any(|known| {
@@ -64,7 +65,7 @@ fn bare(name: &[u8]) -> &[u8] {
     PREFIXES.iter().find_map(|prefix| name.strip_prefix(*prefix)).unwrap_or(name)
 }
 
-/// RFC 9110 §5.6.2; a comma, which separates the names, is none.
+/// A `tchar` (RFC 9110 §5.6.2). The comma, which separates names, is not one.
 fn is_token_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nothing_clear_is_not_read() {
+    fn a_malformed_header_is_not_read() {
         let many: Vec<_> = (0..=NAMES_MAX).map(|n| format!("n{n}")).collect();
         for bad in ["", " ", "a,,b", "a b", "a=b", "__Secure-", "a;b", &"n".repeat(129), &many.join(",")] {
             assert_eq!(CredentialCookies::parse(&HeaderValue::from_str(bad).unwrap()), None, "{bad}");

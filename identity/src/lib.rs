@@ -1,7 +1,7 @@
 //! The identity contract: how the services tell one another who is calling.
 //!
-//! auth-verifier's verdict has the identity headers of [`names`], the gateway puts them on the request that it forwards, and
-//! a service behind it believes them only together with the assertion that auth-verifier has signed.
+//! auth-verifier's verdict has the identity headers of [`names`], the gateway puts them on the request that it
+//! forwards, and a service behind it believes them only together with the assertion that auth-verifier has signed.
 #![cfg_attr(feature = "verifier", doc = "[`Verifier`] checks that.")]
 
 pub mod names;

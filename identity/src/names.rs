@@ -29,12 +29,12 @@ pub const ASSERTION: HeaderName = HeaderName::from_static("x-identity-assertion"
 /// of a request to a service.
 pub const CREDENTIAL_COOKIES: HeaderName = HeaderName::from_static("x-credential-cookies");
 
-/// How long the client of auth-verifier waits for a verdict, in milliseconds. After that auth-verifier answers 503, while
-/// the look-up goes on for the next request.
+/// How long the client of auth-verifier waits for a verdict, in milliseconds. After that auth-verifier answers 503,
+/// while the look-up goes on for the next request.
 pub const VERDICT_WAIT: HeaderName = HeaderName::from_static("x-verdict-wait-ms");
 
-/// The `WWW-Authenticate` challenge (RFC 9110 §11.6.1) of a service that rejects an assertion. The gateway answers it with 503:
-/// the client's own credential was good, so a 401 would sign people out for a fault of ours.
+/// The `WWW-Authenticate` challenge (RFC 9110 §11.6.1) of a service that rejects an assertion. The gateway answers it
+/// with 503: the client's own credential was good, so a 401 would sign people out for a fault of ours.
 pub const CHALLENGE: &str = "Identity-Assertion";
 
 /// Every identity header. A client must never be able to set one; on requests to a service only the gateway does.

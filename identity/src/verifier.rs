@@ -76,8 +76,8 @@ pub enum VerifyError {
 }
 
 impl Verifier {
-    /// Trusts assertions for `audience` that a key published at `jwks_url` has signed. Until [`Verifier::keep_fresh`] runs,
-    /// keys are fetched when a request needs them.
+    /// Trusts assertions for `audience` that a key published at `jwks_url` has signed. Until [`Verifier::keep_fresh`]
+    /// runs, keys are fetched when a request needs them.
     pub fn new(jwks_url: &ServiceUrl, audience: &str) -> Arc<Self> {
         let source = Source::http(jwks_url.url().to_string(), client::client(CONNECT), refreshed::BYTES_MAX);
         Self::from_source(source, audience)
@@ -98,8 +98,8 @@ impl Verifier {
         self.keys.current().is_some()
     }
 
-    /// The user who is calling: that of the one [`USER_ID`] header, if the one [`ASSERTION`] beside it says the same, is
-    /// signed, meant for us, and has not expired.
+    /// The user who is calling: that of the one [`USER_ID`] header, if the one [`ASSERTION`] beside it says the same,
+    /// is signed, meant for us, and has not expired.
     ///
     /// # Errors
     ///
@@ -119,8 +119,8 @@ impl Verifier {
     fn known(&self, assertion: &str, now: UnixSeconds) -> Option<Result<UserId, Rejection>> {
         let Entry { user, life, kid, key } = &*self.verified.get(assertion)?;
         let keys = self.keys.current()?;
-        // The key itself is compared, not its id: a fetch that brings the same keys forgets nothing, while a key that is gone,
-        // or another under its id, ends all its assertions at once.
+        // The key itself is compared, not its id: a fetch that brings the same keys forgets nothing, while a key that
+        // is gone, or another under its id, ends all its assertions at once.
         let published = keys.get(kid).is_some_and(|published| published == key);
         published.then(|| life.check(now).map(|()| user.clone()))
     }
@@ -133,8 +133,8 @@ impl Verifier {
         Ok(user)
     }
 
-    /// The key of that id. An unknown id may belong to a key that was made since the last fetch, so the keys are fetched
-    /// again, though not more often than the cool-down allows. Until then nobody can know.
+    /// The key of that id. An unknown id may belong to a key that was made since the last fetch, so the keys are
+    /// fetched again, though not more often than the cool-down allows. Until then nobody can know.
     async fn key(&self, kid: &str) -> Result<Key, VerifyError> {
         let known = || self.keys.current().and_then(|keys| keys.get(kid).cloned());
         if let Some(key) = known() {
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_remembered_assertion_is_good_for_its_own_user_alone() {
+    async fn a_cached_assertion_is_good_for_its_own_user_alone() {
         let world = World::new(&[("k", 1)]);
         for user in ["u1", "u2"] {
             for time in ["first", "again"] {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_remembered_assertion_ends_when_it_ends() {
+    async fn a_cached_assertion_ends_when_it_ends() {
         let world = World::new(&[("k", 1)]);
         let assertion = signed(1, "u1");
         for _ in 0..2 {
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_that_was_rejected_is_remembered() {
+    async fn nothing_that_was_rejected_is_cached() {
         let world = World::new(&[("k", 1)]);
         let good = signed(1, "u1");
         for bad in [signed(2, "u1"), format!("{good}A"), good[..good.len() - 1].to_owned(), "a.b.c".into()] {

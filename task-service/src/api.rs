@@ -101,11 +101,11 @@ impl<'a> CallersTasks<'a> {
         let body = body.read().await?;
         let new = NewTask::parse(&body.required()?).map_err(Refusal::Invalid)?;
         let id = TaskId::make();
-        let mut response = one(&self.0.create(id, &new).await?)?;
-        *response.status_mut() = StatusCode::CREATED;
-        // In the form of path that the client uses.
+        // In the form of path that the client uses. Before the task is made: afterwards nothing may fail.
         let location = format!("{}/{}", parts.uri.path().trim_end_matches('/'), id.uuid());
         let location = HeaderValue::try_from(location).map_err(|_| Refusal::NoSuchPath)?;
+        let mut response = one(&self.0.create(id, &new).await?)?;
+        *response.status_mut() = StatusCode::CREATED;
         response.headers_mut().insert(header::LOCATION, location);
         Ok(response)
     }

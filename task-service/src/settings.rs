@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use chassis::{
     outbound::database::{DatabaseSettings, Dsn, Names},
-    process::{Common, Service},
+    process::Service,
     serve::ServerSettings,
     settings::{self, Bounds, Faults, ServiceUrl, SettingsError, Spec, Switch},
     telemetry::LogFormat,
@@ -138,15 +138,6 @@ impl settings::Settings for Settings {
 
 impl Service for Settings {
     const ABOUT: &'static str = "Tasks, each seen only by its owner";
-
-    fn common(&self) -> Common {
-        Common {
-            listen: self.listen,
-            ops_listen: self.ops_listen,
-            log: self.log,
-            server: self.server.clone(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What must be there before the first request: the tables, and a key to verify identities with.
 //!
-//! The service says once that it is ready. During a later outage it answers 503: if it called itself unready then, all its
-//! replicas would be taken away at once, and with them the answers.
+//! The service says once that it is ready. During a later outage it answers 503: if it called itself unready then, all
+//! its replicas would be taken away at once, and with them the answers.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,7 +1,7 @@
 //! What a task is, and what may become one.
 //!
-//! Everything from outside becomes a type of [`fields`] before it goes further. A [`draft`], read from a [`Body`], and a
-//! [`listing`] name all that is wrong at once.
+//! Everything from outside becomes a type of [`fields`] before it goes further. A [`draft`], read from a [`Body`], and
+//! a [`listing`] name all that is wrong at once.
 
 mod body;
 pub mod draft;

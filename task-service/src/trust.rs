@@ -1,7 +1,8 @@
 //! The way in: a request proves who is calling, or goes no further.
 //!
-//! The gateway says who is calling, and auth-verifier has signed that it is so. Without that proof nothing is answered, not
-//! even that a path does not exist, and neither router nor database is touched. A [`Caller`] is made here and nowhere else.
+//! The gateway says who is calling, and auth-verifier has signed that it is so. Without that proof nothing is answered,
+//! not even that a path does not exist, and neither router nor database is touched. A [`Caller`] is made here and
+//! nowhere else.
 
 use std::sync::Arc;
 

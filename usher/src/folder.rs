@@ -9,7 +9,7 @@ use chassis::settings::Environment;
 
 use crate::error::StartError;
 
-/// The data folder, ours for as long as this lives.
+/// The data folder, locked for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Folder {
     pub(crate) path: PathBuf,
@@ -17,8 +17,8 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder where it is missing, and takes it.
-    pub(crate) fn take(path: &Path) -> Result<Self, StartError> {
+    /// Makes the folder if it is missing, and locks it for this copy.
+    pub(crate) fn lock(path: &Path) -> Result<Self, StartError> {
         fs::create_dir_all(path).map_err(StartError::io("create", path))?;
         let path = path.canonicalize().map_err(StartError::io("find", path))?;
         let lock_path = path.join("running.lock");
@@ -62,9 +62,9 @@ mod tests {
     fn a_folder_has_one_user_at_a_time() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b");
-        let first = Folder::take(&path).unwrap();
-        assert!(matches!(Folder::take(&path), Err(StartError::AnotherCopy(_))));
+        let first = Folder::lock(&path).unwrap();
+        assert!(matches!(Folder::lock(&path), Err(StartError::AnotherCopy(_))));
         drop(first);
-        Folder::take(&path).unwrap();
+        Folder::lock(&path).unwrap();
     }
 }

@@ -68,12 +68,12 @@ fn quoted(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use chassis::settings::Environment;
+    use chassis::settings::{Environment, Faults};
 
     use super::*;
 
     fn greeting_of(access: &Access<'_>) -> String {
-        greeting(&Plan::of(&Environment::default()).unwrap(), access, Path::new("/a b/usher"))
+        greeting(&Plan::of(&Environment::default(), &mut Faults::default()), access, Path::new("/a b/usher"))
     }
 
     fn curls(text: &str) -> Vec<&str> {

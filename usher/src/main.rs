@@ -1,12 +1,13 @@
-//! Everything on one machine: `cargo run` starts PostgreSQL, auth-verifier, task-service and the gateway, tells
-//! what a person needs next, and keeps them running until Ctrl-C. Nothing has to be set up before.
+//! Everything on one machine: `cargo run` starts PostgreSQL, auth-verifier, task-service and the gateway, prints what a person
+//! needs next, and keeps them running until Ctrl-C. Nothing has to be set up before.
 //!
-//! This one program is also each of the services: `usher gateway` is the gateway, and that is how the services are
-//! started, as processes of their own that can be killed and come back alone.
+//! This one program is also each of the services: `usher gateway` is the gateway. That is how the services are started: as
+//! processes of their own, each of which is started again when it ends.
 //!
-//! The modules in the order of a start: [`plan`], [`folder`], [`ports`], [`database`], [`secret`], then the
-//! services as [`supervise`] keeps them, and what [`greet`] says. [`run`] is that order on one page.
+//! The modules in the order of a start: [`plan`], [`check`], [`folder`], [`ports`], [`database`], [`secret`], then the services
+//! as [`supervise`] keeps them, and what [`greet`] says. [`run`] is that order on one page.
 
+mod check;
 mod database;
 mod error;
 mod folder;
@@ -19,8 +20,9 @@ mod secret;
 mod supervise;
 
 use std::{
-    ffi::OsString,
+    ffi::OsStr,
     io::{self, Write},
+    iter,
     process::ExitCode,
 };
 
@@ -28,25 +30,32 @@ const USAGE: &str = "\
 Starts everything on this machine: PostgreSQL, auth-verifier, task-service and the gateway.
 
 Usage: usher                     start everything, until Ctrl-C
+       usher --check             check the settings of all services, say what is wrong, and exit with 0 or 1
+       usher --check --show      and print every setting in force and where it comes from, secrets hidden
        usher SERVICE [ARGUMENT…] be one service: auth-verifier, task-service or gateway; try --help behind it
 ";
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let Some(name) = args.next() else { return run::run() };
-    let service = |name: &str| std::iter::once(OsString::from(name)).chain(args);
     match name.to_str() {
-        Some(name @ plan::AUTH_VERIFIER) => auth_verifier::main(service(name)),
-        Some(name @ plan::TASK_SERVICE) => task_service::main(service(name)),
-        Some(name @ plan::GATEWAY) => gateway::main(service(name)),
+        Some(plan::AUTH_VERIFIER) => auth_verifier::main(iter::once(name).chain(args)),
+        Some(plan::TASK_SERVICE) => task_service::main(iter::once(name).chain(args)),
+        Some(plan::GATEWAY) => gateway::main(iter::once(name).chain(args)),
+        Some("--check") => match args.next().as_deref().map(OsStr::to_str) {
+            None => check::run(false),
+            Some(Some("--show")) => check::run(true),
+            Some(_) => misused("--check takes nothing but --show"),
+        },
         Some("--help" | "-h") => {
             let _ = io::stdout().write_all(USAGE.as_bytes());
             ExitCode::SUCCESS
         }
-        _ => {
-            let name = name.display();
-            let _ = writeln!(io::stderr(), "usher: `{name}` is not a service\n\n{USAGE}");
-            ExitCode::from(2)
-        }
+        _ => misused(&format!("`{}` is not a service", name.display())),
     }
+}
+
+fn misused(what: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{USAGE}\nusher: {what}");
+    ExitCode::from(2)
 }

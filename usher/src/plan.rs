@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use chassis::settings::{Environment, Settings, SettingsError, Spec};
+use chassis::settings::{Environment, Faults, Settings, Spec};
 
 pub(crate) const AUTH_VERIFIER: &str = "auth-verifier";
 pub(crate) const TASK_SERVICE: &str = "task-service";
@@ -53,27 +53,27 @@ pub(crate) struct Listen {
 
 impl Plan {
     /// The plan that the environment asks for: addresses by their own variables, and the services' URLs of one
-    /// another by those addresses, unless they are set too.
-    pub(crate) fn of(environment: &Environment) -> Result<Self, SettingsError> {
-        let listen = |variable: &'static str, port| Listen::of(environment, variable, port);
+    /// another by those addresses, unless they are set too. An address that can't be read is a fault, and the default here.
+    pub(crate) fn of(environment: &Environment, faults: &mut Faults) -> Self {
+        let mut listen = |variable: &'static str, port| Listen::of(environment, variable, port, faults);
         let mut plan = Self {
             auth_verifier: ServicePlan::new(
                 AUTH_VERIFIER,
-                listen("AUTH_VERIFIER_LISTEN", 8001)?,
-                listen("AUTH_VERIFIER_OPS_LISTEN", 9001)?,
+                listen("AUTH_VERIFIER_LISTEN", 8001),
+                listen("AUTH_VERIFIER_OPS_LISTEN", 9001),
             ),
             task_service: ServicePlan::new(
                 TASK_SERVICE,
-                listen("TASK_SERVICE_LISTEN", 8002)?,
-                listen("TASK_SERVICE_OPS_LISTEN", 9002)?,
+                listen("TASK_SERVICE_LISTEN", 8002),
+                listen("TASK_SERVICE_OPS_LISTEN", 9002),
             ),
             gateway: ServicePlan::new(
                 GATEWAY,
-                listen("GATEWAY_LISTEN", 8000)?,
-                listen("GATEWAY_OPS_LISTEN", 9000)?,
+                listen("GATEWAY_LISTEN", 8000),
+                listen("GATEWAY_OPS_LISTEN", 9000),
             ),
         };
-        plan.refuse_sharing()?;
+        plan.refuse_sharing(faults);
 
         let verifier_url = plan.auth_verifier.traffic.url();
         let tasks_url = plan.task_service.traffic.url();
@@ -85,7 +85,7 @@ impl Plan {
         );
         plan.gateway.tell(environment, "GATEWAY_AUTH_VERIFIER_URL", verifier_url);
         plan.gateway.tell(environment, "GATEWAY_TASK_SERVICE_URL", tasks_url);
-        Ok(plan)
+        plan
     }
 
     /// The services in the order in which they start: each after those that it asks.
@@ -99,16 +99,15 @@ impl Plan {
         [a.traffic, b.traffic, c.traffic, a.ops, b.ops, c.ops]
     }
 
-    fn refuse_sharing(&self) -> Result<(), SettingsError> {
+    fn refuse_sharing(&self, faults: &mut Faults) {
         let addresses = self.addresses();
         for (n, one) in addresses.iter().enumerate() {
             if let Some(other) = addresses[..n].iter().find(|other| other.at == one.at) {
                 let reason =
                     format!("is {}, as is {}; give each an address of its own", one.at, other.variable);
-                return Err(SettingsError::new(one.variable, reason));
+                faults.add(one.variable, reason);
             }
         }
-        Ok(())
     }
 }
 
@@ -117,6 +116,19 @@ impl ServicePlan {
         // Told explicitly, so that a TOML file of the service can't move it away from where it is expected.
         let variables = [traffic, ops].map(|listen| (listen.variable, listen.at.to_string()));
         Self { name, traffic, ops, variables: variables.into() }
+    }
+
+    /// The environment that the service will see.
+    pub(crate) fn environment(&self, ours: &Environment) -> Environment {
+        let set = |environment: Environment, (name, value): &(&'static str, String)| {
+            // What only repeats the environment is not of our making.
+            if environment.get(name) == Some(value) {
+                environment
+            } else {
+                environment.with(*name, value, "usher")
+            }
+        };
+        self.variables.iter().fold(ours.clone(), set)
     }
 
     /// Sets a variable, unless it is set already.
@@ -128,15 +140,15 @@ impl ServicePlan {
 }
 
 impl Listen {
-    fn of(environment: &Environment, variable: &'static str, port: u16) -> Result<Self, SettingsError> {
-        let Some(text) = environment.get(variable) else {
-            return Ok(Self { variable, at: (Ipv4Addr::LOCALHOST, port).into() });
-        };
+    fn of(environment: &Environment, variable: &'static str, port: u16, faults: &mut Faults) -> Self {
+        let default = Self { variable, at: (Ipv4Addr::LOCALHOST, port).into() };
+        let Some(text) = environment.get(variable) else { return default };
         match text.trim().parse::<SocketAddr>() {
-            Ok(at) if at.port() != 0 => Ok(Self { variable, at }),
+            Ok(at) if at.port() != 0 => Self { variable, at },
             _ => {
                 let reason = format!("`{text}` is not an address with a port, such as 127.0.0.1:{port}");
-                Err(SettingsError::new(variable, reason))
+                faults.add(variable, reason);
+                default
             }
         }
     }
@@ -157,7 +169,9 @@ mod tests {
     use super::*;
 
     fn plan(variables: &[(&str, &str)]) -> Result<Plan, String> {
-        Plan::of(&variables.iter().copied().collect()).map_err(|error| error.to_string())
+        let mut faults = Faults::default();
+        let plan = Plan::of(&variables.iter().copied().collect(), &mut faults);
+        faults.result().map(|()| plan).map_err(|error| error.to_string())
     }
 
     fn told(service: &ServicePlan, variable: &str) -> Option<String> {

@@ -8,16 +8,21 @@ use std::{
     time::Duration,
 };
 
-use chassis::{outbound::client, process::signals::Signals, settings::Environment};
+use chassis::{
+    outbound::client,
+    process::signals::{INTERRUPTED, Signals},
+    settings::Environment,
+};
 use futures_util::future::join_all;
 use tokio::{join, select, time::Instant};
 
 use crate::{
+    check::{self, Checked},
     database::{self, OwnDatabase},
     error::StartError,
     folder::{self, Folder},
     greet::{self, Access, DEMO_USER},
-    plan::{self, Plan},
+    plan::Plan,
     ports,
     say::{self, say},
     secret::{self, Secret},
@@ -26,9 +31,6 @@ use crate::{
 
 /// How long the printed token is good.
 const DEMO_TOKEN_LIFE: Duration = Duration::from_hours(24);
-
-/// What a shell says of a process that Ctrl-C ended.
-const INTERRUPTED: i32 = 130;
 
 /// Runs everything until a signal ends it.
 pub(crate) fn run() -> ExitCode {
@@ -73,7 +75,7 @@ async fn live() -> Result<(), StartError> {
             stack.kill();
             say::finish();
             // Nothing is waited for any more. Our PostgreSQL sees to its own, safe end when we are gone.
-            process::exit(INTERRUPTED)
+            process::exit(INTERRUPTED.into())
         }
     }
 }
@@ -89,14 +91,17 @@ struct Stack {
 impl Stack {
     async fn start(&mut self) -> Result<(), StartError> {
         let environment = Environment::of_process()?;
-        environment.check(plan::is_ours)?;
-        let program = env::current_exe().map_err(StartError::system("find this program"))?;
-        let plan = Plan::of(&environment)?;
+        let Checked { plan, remarks, outcome } = check::all(&environment);
         let dotenv =
             if Path::new(".env").exists() { "the environment, then .env" } else { "the environment" };
         say("settings", format_args!("from {dotenv}"));
+        for remark in remarks {
+            say("settings", remark);
+        }
+        outcome?;
+        let program = env::current_exe().map_err(StartError::system("find this program"))?;
 
-        let folder = Folder::take(&folder::path(&environment))?;
+        let folder = Folder::lock(&folder::path(&environment))?;
         let path = folder.path.clone();
         self.folder = Some(folder);
         say("data", format_args!("in {}", path.display()));

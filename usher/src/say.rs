@@ -19,9 +19,10 @@ pub(crate) fn tell(text: &str) {
     }
 }
 
-/// Says what went wrong, on standard error.
+/// Says what went wrong, on standard error, each line by itself. It is the last that a person sees.
 pub(crate) fn complain(what: impl Display) {
-    last_words(format!("usher: {what}\n"), LAST);
+    let lines: Vec<_> = what.to_string().lines().map(|line| format!("usher: {line}\n")).collect();
+    last_words(lines.concat(), LAST);
 }
 
 /// Waits, but not for long, until everything that was said is written.

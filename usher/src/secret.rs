@@ -27,11 +27,16 @@ pub(crate) enum Secret {
     },
 }
 
-/// Finds out whether a secret is set, else reads ours from `folder`, making it where there is none.
-pub(crate) fn find_or_make(environment: &Environment, folder: &Path) -> Result<Secret, StartError> {
+/// Whether the environment sets a secret.
+pub(crate) fn is_given(environment: &Environment) -> bool {
     let names =
         ["BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_FILE", "BETTER_AUTH_SECRETS", "BETTER_AUTH_SECRETS_FILE"];
-    if names.iter().any(|name| environment.get(name).is_some()) {
+    names.iter().any(|name| environment.get(name).is_some())
+}
+
+/// Finds out whether a secret is set, else reads ours from `folder`, making it where there is none.
+pub(crate) fn find_or_make(environment: &Environment, folder: &Path) -> Result<Secret, StartError> {
+    if is_given(environment) {
         return Ok(Secret::Given);
     }
     let file = folder.join("better-auth-secret");

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use chassis::outbound::client::{self, Client};
+use chassis::{
+    backoff::Backoff,
+    outbound::client::{self, Client},
+};
 use tokio::{
     process::{Child, ChildStdin, Command},
     select,
@@ -19,11 +22,11 @@ use crate::{error::StartError, plan::ServicePlan, say::say};
 pub(crate) const READY_WAIT: Duration = Duration::from_secs(60);
 const READY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The wait before a service that ended is started again; doubled each time, up to the second.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The waits before a service that ended is started again.
+const RESTART_MIN: Duration = Duration::from_millis(100);
+const RESTART_MAX: Duration = Duration::from_secs(5);
 
-/// Whoever lived this long has recovered.
+/// A service that ran this long has recovered.
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// How long a service may take to finish what is in flight; longer than its own bound for that.
@@ -105,21 +108,23 @@ impl Service {
 
     /// Starts the service again whenever it ends; never returns.
     pub(crate) async fn keep(&mut self) {
-        let mut pause = PAUSE_MIN;
+        let mut backoff = Backoff::new(RESTART_MIN, RESTART_MAX);
         loop {
             if let Some(life) = &mut self.life {
                 let ended = life.process.wait().await;
                 if life.began.elapsed() >= SETTLED {
-                    pause = PAUSE_MIN;
+                    backoff.succeed();
                 }
                 self.life = None;
                 let how =
                     ended.map_or_else(|error| error.to_string(), |status: ExitStatus| status.to_string());
-                say(self.name, format_args!("ended ({how}); starting it again in {} ms", pause.as_millis()));
+                backoff.fail(&how);
+                let wait = backoff.wait().as_millis();
+                say(self.name, format_args!("ended ({how}); starting it again in {wait} ms"));
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            sleep(backoff.wait()).await;
             if let Err(error) = self.spawn() {
+                backoff.fail(&error);
                 say(self.name, format_args!("can't be started: {error}"));
             }
         }

@@ -56,6 +56,91 @@ impl Setting<'_> {
     }
 }
 
+fn usher(variables: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
+    command.args(arguments).env_clear().envs(variables.iter().copied()).current_dir(folder.path());
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn the_launcher_checks_all_services_and_says_what_is_wrong_last() {
+    assert_eq!(usher(&[], &["--check"]), (Some(0), "settings       good\n".into(), String::new()));
+    let (code, _, said) = usher(&[("GATEWAY_LOG", "loud"), ("TASK_SERVICE_MIGRATE", "true")], &["--check"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        said,
+        "usher: GATEWAY_LOG: must be auto, text or json (the default is auto)\n\
+         usher: TASK_SERVICE_MIGRATE: must be on or off (the default is on)\n"
+    );
+    assert_eq!(usher(&[], &["--chekc"]).0, Some(2));
+    assert_eq!(usher(&[], &["--check", "--shwo"]).0, Some(2));
+}
+
+#[test]
+fn what_is_in_force_is_shown_without_a_secret() {
+    let url = "postgresql://hunter2:hunter2@db/tasks?sslmode=require";
+    let seed = "hunter2hunter2hunter2hunter2hunter2hunter2";
+    let variables = [
+        ("BETTER_AUTH_SECRET", SECRET),
+        ("BETTER_AUTH_SECRETS", &format!("1:{SECRET}")),
+        ("DATABASE_URL", url),
+        ("AUTH_VERIFIER_DATABASE__URL", url),
+        ("AUTH_VERIFIER_IDENTITY__SEED", seed),
+        ("AUTH_VERIFIER_IDENTITY__NEXT_SEED", seed),
+        ("GATEWAY_LIMITS__BODY_BYTES", "1000"),
+        ("RUST_LOG", "debug"),
+    ];
+    let (code, shown, said) = usher(&variables, &["--check", "--show"]);
+    assert_eq!((code, &*said), (Some(0), ""), "{shown}");
+    for want in [
+        "RUST_LOG=debug  # environment",
+        "DATABASE_URL=***  # environment",
+        "AUTH_VERIFIER_DATABASE__URL=***  # environment",
+        "AUTH_VERIFIER_IDENTITY__SEED=***  # environment",
+        "AUTH_VERIFIER_IDENTITY__PREVIOUS_SEED=  # default",
+        "BETTER_AUTH_URL=http://localhost:3000  # usher",
+        "GATEWAY_LIMITS__BODY_BYTES=1000  # environment",
+        "GATEWAY_LIMITS__TARGET_BYTES=8192  # default",
+        "TASK_SERVICE_MIGRATE=on  # default",
+        "# routes: default",
+        "#   path = \"/api/**\"",
+    ] {
+        assert!(shown.lines().any(|line| line == want), "{want}: {shown}");
+    }
+    assert!(!shown.contains("hunter2") && !shown.contains(SECRET), "{shown}");
+    let (_, shown, _) = usher(&[("BETTER_AUTH_SECRET", SECRET)], &["auth-verifier", "--check", "--show"]);
+    assert!(shown.contains("\nBETTER_AUTH_SECRET=***  # environment\n"), "{shown}");
+    assert!(shown.ends_with("auth-verifier: the settings are good\n"), "{shown}");
+    let (code, shown, _) = usher(&variables[..1], &["gateway", "--show"]);
+    assert_eq!((code, &*shown), (Some(2), ""), "it goes with --check");
+}
+
+#[test]
+fn a_slip_in_a_well_known_name_is_remarked_on() {
+    let (code, said, _) = usher(
+        &[
+            ("CORS_ALLOWED_ORIGIN", "hunter2"),
+            ("BETTER_AUTH_SECERT", "hunter2"),
+            ("DATABASE_URL_UNPOOLED", "x"),
+        ],
+        &["--check"],
+    );
+    assert_eq!(code, Some(0), "it stops nobody");
+    assert_eq!(
+        said,
+        "settings       CORS_ALLOWED_ORIGIN is not read by gateway; did you mean CORS_ALLOWED_ORIGINS?\n\
+         settings       BETTER_AUTH_SECERT is not read by auth-verifier; did you mean BETTER_AUTH_SECRET?\n\
+         settings       good\n"
+    );
+    let missing = "BETTER_AUTH_SECERT is not read by auth-verifier; did you mean BETTER_AUTH_SECRET?";
+    let (code, _, said) = usher(&[("BETTER_AUTH_SECERT", "hunter2")], &["auth-verifier"]);
+    assert_eq!(code, Some(1));
+    assert!(said.starts_with(&format!("auth-verifier: {missing}\n")) && !said.contains("hunter2"), "{said}");
+}
+
 fn gateway<'a>(variables: &'a [(&'a str, &'a [u8])]) -> Setting<'a> {
     Setting { service: "gateway", variables, ..Setting::default() }
 }

@@ -422,16 +422,39 @@ fn a_second_copy_is_one_sentence() {
 
 #[test]
 fn a_wrong_setting_is_said_and_leaves_nothing_running() {
-    let Some(folder) = folder() else { return };
-    let mut launcher = Launcher::start(folder.path(), &[("BETTER_AUTH_SECRET", "short")]);
-    assert_eq!(launcher.end(folder.path(), &[]).code(), Some(1));
-    launcher.await_line("auth-verifier: BETTER_AUTH_SECRET: must be at least 32 bytes");
-    launcher.await_line("usher: auth-verifier ended before it was ready (exit status: 1); it says why above");
-
     let folder = tempfile::tempdir().unwrap();
     let sentence = refusal(folder.path(), &[("GATEWAY_LISTEN", "8000")]);
     assert_eq!(sentence, "GATEWAY_LISTEN: `8000` is not an address with a port, such as 127.0.0.1:8000");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made either");
+}
+
+#[test]
+fn all_faults_of_all_services_are_the_last_words_before_anything_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = [
+        ("GATEWAY_LIMITS__BODY_BYTES", "many", "must be 1 to "),
+        ("BETTER_AUTH_SECRET", "short", "must be at least 32 bytes"),
+        ("TASK_SERVICE_MIGRATE", "true", "must be on or off (the default is on)"),
+        ("RUST_LOG", "a=b=c", ""),
+    ];
+    let further: Vec<_> = faults.iter().map(|(name, value, _)| (*name, *value)).collect();
+    let mut launcher = Launcher::start(folder.path(), &[&further[..], &[("DATABSE_URL", "x")]].concat());
+    assert_eq!(launcher.end(folder.path(), &[]).code(), Some(1));
+    let printed = launcher.printed();
+    for (name, _, want) in faults {
+        let line = format!("usher: {name}: {want}");
+        assert_eq!(
+            printed.lines().filter(|printed| printed.starts_with(&line)).count(),
+            1,
+            "{line}: {printed}"
+        );
+    }
+    assert!(
+        printed.contains("DATABSE_URL is not read by task-service; did you mean DATABASE_URL?"),
+        "{printed}"
+    );
+    assert!(printed.lines().last().unwrap().starts_with("usher: "), "{printed}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
 }
 
 #[test]

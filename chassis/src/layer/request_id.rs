@@ -25,7 +25,7 @@ impl RequestId {
     /// A new one: a UUID v7 (RFC 9562 §5.7), so that ids sort by time.
     ///
     /// Two are the same only if they were made in the same quarter of a microsecond and 62 further bits are the same, too:
-    /// SipHash of a counter, by a key of this thread's that the system's randomness has made. So a new id costs no system call.
+    /// `SipHash` of a counter, by a key that this thread drew from the system once. So a new id costs no system call.
     pub fn make() -> Self {
         thread_local! {
             static BITS: (RandomState, Cell<u64>) = (RandomState::new(), Cell::new(0));

@@ -1,7 +1,6 @@
-//! The pooled HTTP client, and a bounded way to fetch one document with it.
+//! The pooled HTTP client, its TLS, and a bounded fetch with it.
 //!
-//! hyper follows no redirects, and neither do we: a key's address is configuration, not something a server may
-//! choose.
+//! No redirect is followed: where keys come from is configuration, not something that a server may choose.
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
@@ -22,14 +21,21 @@ use tokio::time::timeout;
 
 use crate::{Body, outbound::resolver::Resolver, settings::ServiceUrl};
 
-/// The TLS settings of every client in the workspace: the public roots, on aws-lc-rs.
+/// How long an idle connection stays in a pool. Less than the 5 s after which servers of Node and uvicorn close it, and
+/// than the least `SERVER__IDLE_SECS` of ours, so that no request is written into a connection that is being closed.
+pub const POOL_IDLE: Duration = Duration::from_secs(4);
+
+/// The most idle connections kept to one host.
+pub const POOL_IDLE_MAX_PER_HOST: usize = 256;
+
+/// TLS 1.2 and 1.3 by the public certificate authorities, on aws-lc-rs.
 ///
-/// The provider is named, never taken from the process: two of them in one tree make the default a panic.
+/// The provider is named, never taken from the process: with two of them in one tree the default is a panic.
 pub fn tls() -> ClientConfig {
     tls_by(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() })
 }
 
-/// The same, where others vouch for the server.
+/// The same, by these certificate authorities alone.
 pub fn tls_by(roots: RootCertStore) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     ClientConfig::builder_with_provider(provider)
@@ -39,7 +45,7 @@ pub fn tls_by(roots: RootCertStore) -> ClientConfig {
         .with_no_client_auth()
 }
 
-/// The certificates of a PEM file, to vouch for servers. An error names the file.
+/// The certificate authorities of a PEM file. An error names the file.
 pub fn roots(file: &Path) -> Result<RootCertStore, String> {
     let wrong = |reason: String| format!("{}: {reason}", file.display());
     let certificates = CertificateDer::pem_file_iter(file).map_err(|error| wrong(error.to_string()))?;
@@ -51,12 +57,12 @@ pub fn roots(file: &Path) -> Result<RootCertStore, String> {
     if roots.is_empty() { Err(wrong("holds no certificate in PEM".into())) } else { Ok(roots) }
 }
 
-/// Whether a connection failed because the server's certificate did not convince us.
+/// Whether a connection failed because the server's certificate is not valid for us.
 pub fn is_distrust(error: &(dyn std::error::Error + 'static)) -> bool {
     if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
         return true;
     }
-    // What an `io::Error` is made of is not its source, but may be its source's.
+    // An `io::Error` does not name what it was made of as its source.
     let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     match inner {
         Some(inner) => is_distrust(inner),
@@ -67,15 +73,7 @@ pub fn is_distrust(error: &(dyn std::error::Error + 'static)) -> bool {
 /// A pooled client, HTTP/1.1.
 pub type Client = legacy::Client<HttpsConnector<HttpConnector<Resolver>>, Body>;
 
-/// How long a connection may idle in a pool: shorter than the 5 s after which servers of Node and uvicorn close it, and
-/// than the shortest `SERVER__IDLE_SECS` that ours take, so that a request is not written into a connection that is being
-/// closed.
-pub const POOL_IDLE: Duration = Duration::from_secs(4);
-
-/// The most idle connections kept to one host.
-pub const POOL_IDLE_MAX_PER_HOST: usize = 256;
-
-/// Makes a client whose connections must stand within `connect`.
+/// A client that trusts the public certificate authorities. A connection may take `connect` to stand.
 pub fn client(connect: Duration) -> Client {
     resolving(Resolver::default(), tls(), connect)
 }
@@ -99,7 +97,7 @@ pub fn trusting(trust: &Trust, connect: Duration) -> Client {
     resolving(Resolver::default(), trust.0.clone().map_or_else(tls, tls_by), connect)
 }
 
-/// The same, for a service that will be asked: its name is looked up from now on.
+/// The same as [`client()`], for one service: its name is looked up from now on, before the first request needs it.
 pub fn client_of(url: &ServiceUrl, connect: Duration) -> Client {
     let resolver = Resolver::default();
     if let Some(url::Host::Domain(host)) = url.url().host() {
@@ -122,7 +120,7 @@ fn resolving(resolver: Resolver, tls: ClientConfig, connect: Duration) -> Client
         .build(connector)
 }
 
-/// Why a document was not fetched. The text is for the log.
+/// Why a fetch failed. The text is for the log.
 #[derive(Debug, Error)]
 pub enum FetchError {
     /// No answer in time.
@@ -137,12 +135,12 @@ pub enum FetchError {
     /// 429; the headers may say how long to wait.
     #[error("answered 429 Too Many Requests")]
     TooMany(Box<HeaderMap>),
-    /// More than we read.
+    /// A larger body than we read.
     #[error("the answer is over {0} bytes")]
     TooLarge(usize),
 }
 
-/// Fetches `url`, for at most `wait`, reading at most `bytes_max`.
+/// Gets `url`: the body of a 200, of at most `bytes_max`, within `wait`.
 pub async fn fetch(
     client: &Client,
     url: &str,
@@ -152,7 +150,7 @@ pub async fn fetch(
     fetch_with(client, Request::get(url), wait, bytes_max).await
 }
 
-/// The same, by a request that has more to say, for at most `wait`.
+/// The same, by a request with headers of its own.
 pub async fn fetch_with(
     client: &Client,
     request: http::request::Builder,
@@ -162,7 +160,7 @@ pub async fn fetch_with(
     timeout(wait, read(client, request, bytes_max)).await.map_err(|_| FetchError::Timeout(wait))?
 }
 
-/// The same, where the caller sees to it that it doesn't take too long.
+/// The same; the caller bounds the time.
 pub(crate) async fn read(
     client: &Client,
     request: http::request::Builder,
@@ -230,7 +228,7 @@ mod tests {
             for stream in listener.incoming() {
                 let connection = ServerConnection::new(config.clone()).unwrap();
                 let mut stream = StreamOwned::new(connection, stream.unwrap());
-                // Who doesn't trust it breaks off here.
+                // A client that doesn't trust it breaks off here.
                 if stream.read(&mut [0; 4096]).is_ok() {
                     let _ = stream
                         .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");

@@ -1,7 +1,7 @@
-//! PostgreSQL: where it is, who vouches for it, and a fair, bounded way to ask it.
+//! PostgreSQL: where it is, how its certificate is checked, and a pool with a fair, bounded wait.
 //!
-//! A service's settings become a [`Dsn`], and that a [`Pool`]. What is asked, and what the answer means, is the
-//! service's own.
+//! A service's settings become a [`Dsn`], and that a [`Pool`]. Which [`Statement`]s are sent is the service's own
+//! matter.
 
 mod dsn;
 mod tls;
@@ -25,12 +25,12 @@ pub use self::{
     dsn::Dsn,
     error::{DatabaseError, DatabaseErrorKind, described},
     pool::Pool,
-    statement::{Idempotency, Statement},
+    statement::{Idempotency, Sql, Statement},
     tls::is_distrust,
 };
 use crate::settings::{self, Secret, SettingsError, Switch};
 
-/// More connections than any PostgreSQL has.
+/// The most that `pool_max` may be set to: more than any PostgreSQL takes.
 const POOL_MAX: u32 = 1000;
 
 /// How to reach a database, and the bounds of using it.
@@ -57,16 +57,16 @@ pub struct DatabaseSettings {
     pub named_statements: Switch,
 }
 
-/// What a service calls its database, for those who read an error or look who is connected.
+/// What a service calls its database in errors, and on the server's list of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Names {
-    /// The service, as the server lists its connections.
+    /// The service, as `pg_stat_activity` lists it.
     pub application: &'static str,
     /// The variable of the connection string.
     pub url: &'static str,
     /// What the other variables begin with.
     pub prefix: &'static str,
-    /// What is kept there; one of them.
+    /// What is kept there, in the singular: `task`.
     pub noun: &'static str,
 }
 
@@ -88,20 +88,9 @@ impl DatabaseSettings {
         ("database.life_secs", "database.max_lifetime_secs"),
     ];
 
-    /// Refuses what can't work, by the variable's name.
+    /// Refuses a connection string that can't work, by the variable's name.
     pub fn check(&self, names: &Names) -> Result<(), SettingsError> {
-        let wrong = |key, reason: String| Err(names.wrong(key, reason));
-        Dsn::parse(self, names)?;
-        if !(1..=POOL_MAX).contains(&self.pool_max) {
-            return wrong("POOL_MAX", format!("must be 1 to {POOL_MAX}"));
-        }
-        if self.idle.is_zero() {
-            return wrong("IDLE_TIMEOUT_SECS", "must be at least 1".into());
-        }
-        if self.life.is_zero() {
-            return wrong("MAX_LIFETIME_SECS", "must be at least 1".into());
-        }
-        Ok(())
+        Dsn::parse(self, names).map(drop)
     }
 }
 

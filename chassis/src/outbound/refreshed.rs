@@ -1,8 +1,8 @@
 //! A value fetched from elsewhere (a key set, say), kept fresh in the background and never lost to an outage.
 //!
 //! Requests read the last good value without waiting. A request that misses something in it may ask for another fetch.
-//! However many ask, one fetch is under way at a time. A cool-down allows one fetch, and one more for those who found the
-//! first under way: it may have begun before what they miss was published.
+//! However many ask, one fetch is under way at a time. A cool-down allows one fetch, and one more for those who found
+//! the first under way: it may have begun before what they miss was published.
 
 use std::{
     pin::Pin,
@@ -74,7 +74,8 @@ type Fetch = Box<dyn Fn() -> Fetching + Send + Sync>;
 type Fetching = Pin<Box<dyn Future<Output = Result<Bytes, String>> + Send>>;
 
 impl Source {
-    /// Fetches in any way. `fetch` bounds the size of what it returns, the [`Policy`] the time; an error is for the log.
+    /// Fetches in any way. `fetch` bounds the size of what it returns, the [`Policy`] the time; an error is for the
+    /// log.
     pub fn new<F>(place: impl Into<String>, fetch: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Bytes, String>> + Send + 'static,

@@ -1,7 +1,7 @@
-//! The addresses behind names, looked up ahead of those who need them.
+//! The addresses behind names, looked up before a request needs them.
 //!
-//! A look-up belongs to the name, not to whoever waits for it: it is begun once, goes on though everybody who waited has
-//! left, and what it brought is kept. An outage of the name service takes nothing away that was known.
+//! A look-up belongs to the name, not to a request: it begins once, goes on when every request that waited for it is
+//! gone, and its result is kept. An outage of the name service takes nothing away that was known.
 
 use std::{
     collections::HashMap,
@@ -27,16 +27,16 @@ use tokio::{
 use tower::Service;
 use tracing::{info, warn};
 
-/// How soon a name of which nothing is known is looked up again.
+/// The wait before a name without a known address is looked up again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long one look-up may take. The system's resolver has shorter bounds of its own; this is for one that hangs.
+/// How long one look-up may take. The system's resolver gives up sooner; this is for one that hangs.
 const LOOKUP_WAIT: Duration = Duration::from_secs(30);
 
-/// How long what a [`Resolver`] knows is good before it is looked up again.
+/// How often a [`Resolver`] looks a known name up again.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// The most names that a [`Resolver`] keeps. They stand in the settings, so there are a handful.
+/// The most names that a [`Resolver`] keeps. They come from the settings, so there are a handful.
 const NAMES_MAX: usize = 64;
 
 /// How a name is looked up.
@@ -45,32 +45,32 @@ pub type Lookup = Arc<dyn Fn(Arc<str>, u16) -> Looking + Send + Sync>;
 /// A look-up under way.
 pub type Looking = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-/// The look-up of the system: its files, its name servers.
+/// The system's look-up: its hosts file, its name servers.
 pub fn system() -> Lookup {
     Arc::new(|host, port| Box::pin(async move { Ok(lookup_host((&*host, port)).await?.collect()) }))
 }
 
-/// A name, and what is known of it. Dropped, it is looked up no more.
+/// A name that is looked up until this is dropped, and what is known of it.
 pub struct Name {
     known: watch::Receiver<Known>,
     looking: Option<AbortHandle>,
 }
 
-/// What is known of a name.
+/// What is known of a name now.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// Its addresses: those of the last look-up that brought any.
+    /// Its addresses, by the last look-up that found any.
     pub addresses: Arc<[SocketAddr]>,
     /// How many look-ups have ended.
     pub tried: u64,
-    /// How many of them brought other addresses than the one before.
+    /// How many of them found other addresses than the one before.
     pub changes: u64,
-    /// What was wrong with the last one.
+    /// Why the last one failed, if it did.
     pub error: Option<Arc<str>>,
 }
 
 impl Name {
-    /// Looks `host` up, now and whenever what is known is older than `fresh`.
+    /// Looks `host` up now, and again every `fresh`. Needs a Tokio runtime.
     pub fn keep(host: &str, port: u16, fresh: Duration, lookup: Lookup) -> Self {
         if let Ok(address) = host.parse::<IpAddr>() {
             let addresses = Arc::new([SocketAddr::new(address, port)]);
@@ -93,16 +93,16 @@ impl Name {
         Self { known, looking: Some(looking.abort_handle()) }
     }
 
-    /// What is known by now.
+    /// What is known now.
     pub fn known(&self) -> watch::Ref<'_, Known> {
         self.known.borrow()
     }
 
-    /// Waits until a look-up has ended, if none has: the first one.
+    /// Waits for the first look-up to end.
     pub fn tried(&self) -> impl Future<Output = Known> + Send + use<> {
         let mut known = self.known.clone();
         async move {
-            // It is an error only if the name was dropped before anything was known of it.
+            // An error says that the name was dropped before its first look-up had ended.
             known.wait_for(|known| known.tried > 0).await.map(|known| known.clone()).unwrap_or_default()
         }
     }
@@ -117,7 +117,7 @@ impl Drop for Name {
 }
 
 impl Known {
-    /// Takes in what a look-up has brought. Of an outage one line tells, and one of its end.
+    /// Takes in the result of a look-up. An outage is logged once, and so is its end.
     fn learn(&mut self, host: &str, found: io::Result<Vec<SocketAddr>>) {
         self.tried += 1;
         match found {
@@ -125,7 +125,7 @@ impl Known {
                 if self.error.take().is_some() {
                     info!(host, "the name can be looked up again");
                 }
-                // Resolvers hand the same ones out in turns; their order is for whoever tries one after the other (RFC 6724).
+                // Name servers rotate the same addresses; only another set of them is a change.
                 self.changes += u64::from(sorted(&self.addresses) != sorted(&found));
                 self.addresses = found.into();
             }
@@ -147,7 +147,7 @@ fn sorted(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     sorted
 }
 
-/// The resolver of a client: each name that it is asked for is kept from then on.
+/// The resolver of a client. Each name that it is asked for is looked up from then on.
 #[derive(Clone, Default)]
 pub struct Resolver {
     names: Arc<Mutex<HashMap<Box<str>, Name>>>,
@@ -155,7 +155,7 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Begins to look a name up before anybody needs it.
+    /// Begins to look a name up, before a request needs it.
     pub fn keep(&self, host: &str) {
         drop(self.tried(host));
     }
@@ -169,7 +169,8 @@ impl Resolver {
     }
 }
 
-/// Of replicas each is the first in its turn; of two families the resolver knows which is the better way.
+/// Of several addresses of one family each comes first in turn, so that replicas share the load. If both families are
+/// there, the resolver's order stands: it says which one is reachable (RFC 6724).
 fn in_turn(addresses: &[SocketAddr], turn: usize) -> Vec<SocketAddr> {
     let mut addresses = addresses.to_vec();
     let alike = addresses.iter().all(SocketAddr::is_ipv4) || addresses.iter().all(SocketAddr::is_ipv6);

@@ -24,7 +24,7 @@ use super::{
 /// How long a peer that was told to go may still send what it had begun: a long round trip.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// StreamExecutor of one connection that may be reset for being slow; then the connection goes.
+/// Streams of one connection that may be reset for being slow; then the connection goes.
 const SLOW_STREAMS_MAX: usize = 100;
 
 /// How many times within a longest wait the exchanges in flight are checked.
@@ -90,7 +90,7 @@ struct State {
     begun: Option<Arc<Exchange>>,
     /// When the exchanges are checked next.
     next_check: Instant,
-    /// StreamExecutor that were reset.
+    /// Streams that were reset.
     slow_streams: usize,
     /// Since when the peer has been told to go.
     leaving: Option<Instant>,
@@ -352,7 +352,7 @@ impl State {
         for finding in findings {
             match finding {
                 Finding::InTime(until) => {
-                    self.next_check = until.map_or(self.next_check, |until| until.min(self.next_check))
+                    self.next_check = until.map_or(self.next_check, |until| until.min(self.next_check));
                 }
                 Finding::Reset => self.slow_streams += 1,
                 // The others' resets may go out yet.

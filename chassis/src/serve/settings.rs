@@ -52,7 +52,7 @@ pub struct ServerSettings {
     pub head_bytes: usize,
     /// The most header fields of a request.
     pub head_fields: usize,
-    /// StreamExecutor that one HTTP/2 connection may have open.
+    /// Streams that one HTTP/2 connection may have open.
     pub streams_max: u32,
     /// How long a service that was told to stop still accepts, so that whoever balances can look elsewhere.
     #[serde(rename = "drain_delay_secs", deserialize_with = "settings::secs")]

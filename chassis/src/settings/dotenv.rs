@@ -1,9 +1,9 @@
 //! A `.env` file, read as Next.js reads it.
 //!
-//! The frontend has the same file, and `@next/env` reads it there. Wherever we read a secret differently, everybody is
-//! locked out without a word. So this is its reading, quirks included: the expression is dotenv's own (`lib/main.js`,
-//! 16.3.1), the replacing of `$NAME` is dotenv-expand's (`lib/main.js`, 10.0.0), and a test runs `@next/env` beside us. In one
-//! thing we go on: what it passes over in silence is kept, so that a line of ours that says nothing can be told.
+//! The frontend has the same file, and `@next/env` reads it there. If we read a secret differently, everybody is locked out
+//! without a word. So this reads as it does, quirks included: the expression is dotenv's own (`lib/main.js`, 16.3.1), `$NAME`
+//! is expanded as by dotenv-expand (`lib/main.js`, 10.0.0), and a test runs `@next/env` beside us. One thing is added: lines
+//! that it skips silently are kept, so that one with a name of ours can be reported.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -17,12 +17,12 @@ const VALUE_BYTES_MAX: usize = 64 * 1024;
 
 const QUOTES: [char; 3] = ['\'', '"', '`'];
 
-/// What was read of a file.
+/// The contents of a file.
 #[derive(Debug, Default)]
 pub(super) struct Dotenv {
-    /// In the order in which the names first stand there; of two lines for one name the last one counts.
+    /// In the order in which the names first appear; of two lines for one name the last one counts.
     pub(super) assignments: Vec<Assignment>,
-    /// Names that stand where they are not read as somebody meant them.
+    /// Names that appear where they are not read as they were meant.
     pub(super) stray: Vec<Stray>,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Assignment {
     pub(super) line: usize,
 }
 
-/// A name that doesn't mean what it seems to where it stands.
+/// A name that is not read as it was meant.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stray {
     pub(super) name: String,

@@ -81,13 +81,18 @@ impl Environment {
         Ok(Self { values, sources, unreadable })
     }
 
-    /// The same with one more variable, which `source` sets.
+    /// The same with one more variable, which is not a person's but of `source`'s making.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>, source: &'static str) -> Self {
         let name = name.into();
         self.sources.insert(name.clone(), source);
         self.values.insert(name, value.into());
         self
+    }
+
+    /// Whether a person set the variable, to whatever but nothing.
+    pub(super) fn is_set_by_hand(&self, name: &str) -> bool {
+        self.get(name).is_some() && self.sources.get(name).is_none_or(|source| *source == DOTENV)
     }
 
     /// Where the value of a variable comes from, in a word for people.

@@ -13,7 +13,7 @@ struct Fault {
 }
 
 impl SettingsError {
-    /// `name` is the setting's variable or key: [`load`](super::load) makes of it what the operator wrote or should write.
+    /// `name` is the setting's variable or key: [`load`](super::load()) makes of it what the operator wrote or should write.
     /// `reason` says what is wrong and what would be right.
     pub fn new(name: impl Into<String>, reason: impl Into<String>) -> Self {
         Self(vec![Fault { name: name.into(), reason: reason.into() }])

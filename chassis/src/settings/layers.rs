@@ -261,6 +261,15 @@ impl Layers {
         }
     }
 
+    /// Those of the settings that `T` has.
+    pub(super) fn part<T: DeserializeOwned>(&self) -> Result<T, SettingsError> {
+        let part = serde_path_to_error::deserialize(Value::Table(self.layered.clone()));
+        part.map_err(|error| {
+            let key = error.path().to_string();
+            SettingsError::new(self.named(&key), self.in_words(&key, error.inner().message()))
+        })
+    }
+
     /// Puts the default of a key in its place, or takes away what has none.
     fn replace(&self, layered: &mut Table, key: &str) -> bool {
         let (table, name) = match key.rsplit_once('.') {

@@ -1,6 +1,8 @@
 //! From the environment to a plan: reads each value, then what values say together.
 
-use super::{SettingsError, environment::Environment, layers::Layers, spec::Settings};
+use serde::de::DeserializeOwned;
+
+use super::{SettingsError, environment::Environment, error::Faults, layers::Layers, spec::Settings};
 use crate::telemetry;
 
 /// Loads the plan of one service.
@@ -49,6 +51,15 @@ impl<S: Settings> Loaded<S> {
         settings.plan().map_err(|error| error.renamed(|name| layers.named(name)))
     }
 
+    /// Those of the settings that `T` has.
+    ///
+    /// # Errors
+    ///
+    /// One of them can't be read.
+    pub fn part<T: DeserializeOwned>(&self) -> Result<T, SettingsError> {
+        self.layers.part()
+    }
+
     /// Every setting in force, one a line, with where it comes from. Secrets are hidden.
     pub fn show(&self) -> String {
         self.layers.show()
@@ -66,14 +77,15 @@ pub struct Checked {
 /// Checks the settings of one service.
 pub fn check<S: Settings>(environment: &Environment) -> Checked {
     let mut remarks = misspelt::<S>(environment);
-    let outcome = Loaded::<S>::read(environment).and_then(|loaded| {
+    let shown = Loaded::<S>::read(environment).and_then(|loaded| {
         remarks.extend(loaded.settings.remarks());
         let shown = loaded.show();
-        loaded.plan()?;
-        check_log(environment)?;
-        Ok(shown)
+        loaded.plan().map(|_| shown)
     });
-    Checked { remarks, outcome }
+    let mut faults = Faults::default();
+    let shown = faults.hear(shown).unwrap_or_default();
+    faults.hear(check_log(environment));
+    Checked { remarks, outcome: faults.result().map(|()| shown) }
 }
 
 fn check_log(environment: &Environment) -> Result<(), SettingsError> {

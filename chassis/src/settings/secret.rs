@@ -1,16 +1,19 @@
-//! A value that must never be seen, and what a copy of one brings along by mistake.
+//! A value that must never be shown, and what copying one adds by mistake.
 
 use std::fmt;
 
 use serde::Deserialize;
 
-/// A value that must never be seen: its `Debug` shows nothing.
+/// A value that must never be shown: its `Debug` says nothing of it.
+///
+/// Not `secrecy`'s: this one is compared and deserialized. Zeroing its memory would protect nothing, since the environment of
+/// the process holds the same bytes.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a secret in.
+    /// Wraps a secret.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
@@ -27,10 +30,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What stands around a value that nobody meant, if anything does.
+/// What stands around a value by mistake, if anything: quotes, a line break, a byte order mark.
 ///
-/// `docker run --env-file` and systemd keep what a `.env` file leaves out, an editor ends a file with a line feed: the
-/// value looks right, differs from Better Auth's in a byte, and everybody is locked out.
+/// `docker run --env-file` and systemd keep quotes that `.env` files drop, and editors end a file with a line feed. The value
+/// then looks right and differs from Better Auth's in a byte, which locks everybody out.
 pub fn brought_along(value: &str) -> Option<&'static str> {
     let quoted = |quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
     if value.starts_with('\u{feff}') {

@@ -64,7 +64,8 @@ pub struct Variable {
     pub name: String,
     /// What holds where it is not set; its type is that of the setting.
     pub default: toml::Value,
-    pub(super) key: String,
+    /// Where it stands in TOML: `limits.body_bytes`.
+    pub key: String,
     pub(super) secret: bool,
 }
 
@@ -91,16 +92,6 @@ impl Spec {
     /// What a key is called now, if it was called otherwise before.
     pub(super) fn renamed(&self, key: &str) -> Option<&'static str> {
         self.renamed.iter().find_map(|(old, new)| (*old == key).then_some(*new))
-    }
-
-    /// The variable of a key: `GATEWAY_LIMITS__BODY_BYTES` for `limits.body_bytes`, or the well-known one.
-    ///
-    /// # Panics
-    ///
-    /// Where no variable sets that key.
-    pub fn name(&self, key: &str) -> String {
-        let variable = self.variables().into_iter().find(|variable| variable.key == key);
-        variable.unwrap_or_else(|| panic!("{} has no variable for {key}", self.service)).name
     }
 
     /// The variable that names this service's TOML file.

@@ -30,7 +30,7 @@ pub(super) fn remarks(spec: &Spec, environment: &Environment) -> Vec<String> {
     let stray = environment.names().filter(|(name, _)| !spec.claims(name) && !OTHERS.contains(name));
     stray
         .filter_map(|(name, _)| {
-            let meant = names.iter().filter(|meant| environment.get(meant).is_none());
+            let meant = names.iter().filter(|meant| !environment.is_set_by_hand(meant));
             let near = meant.filter_map(|meant| Some((slips(name, meant)?, meant)));
             let (_, meant) = near.min_by_key(|(slips, _)| *slips)?;
             Some(format!("{name} is not read by {}; did you mean {meant}?", spec.service))

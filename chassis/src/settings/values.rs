@@ -4,16 +4,16 @@ use std::{net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
-/// Whether something is done.
+/// `on` or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "they say it themselves")]
+#[expect(missing_docs, reason = "the names say it")]
 pub enum Switch {
     On,
     Off,
 }
 
-/// `None` where a setting is left empty.
+/// `None` if the setting is empty.
 pub fn optional<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
     let text = String::deserialize(from)?;
     if text.is_empty() {
@@ -54,7 +54,7 @@ pub fn millis<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> 
     }
 }
 
-/// So many that a moment can always be reckoned from now. What makes sense is for the setting's bounds to say.
+/// Few enough that now plus the wait is always a valid time. The setting's own bounds say what makes sense.
 fn units<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
     let most = || serde::de::Error::custom(format_args!("must be at most {}", u32::MAX));
     u64::deserialize(from)?.try_into().map_err(|_| most())
@@ -68,7 +68,7 @@ pub fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Erro
     })
 }
 
-/// Where a service listens, if the setting isn't left empty.
+/// Where a service listens; `None` if the setting is empty.
 pub fn optional_address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
     #[derive(Deserialize)]
     #[serde(transparent)]

@@ -8,7 +8,7 @@ use std::{
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
     fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter, format::Writer},
-    registry::LookupSpan,
+    registry::{LookupSpan, Scope},
 };
 
 use crate::telemetry::{
@@ -55,7 +55,7 @@ where
             out.write_str("}: ")
         });
         request.unwrap_or(Ok(()))?;
-        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+        for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
             let extensions = span.extensions();
             let fields = extensions.get::<FormattedFields<N>>().map_or("", |fields| &fields.fields);
             write!(out, "{}{{{fields}}}: ", span.name())?;

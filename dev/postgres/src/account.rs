@@ -93,19 +93,19 @@ impl Account {
         }
         fs::set_permissions(folder, Permissions::from_mode(0o700))
             .map_err(StartError::io("close", folder))?;
-        self.give(folder)
+        self.chown_to(folder)
     }
 
     /// Makes a folder that is this user's alone, unless the name is taken: then it says `false`.
     pub(crate) fn make_new_private(&self, folder: &Path) -> Result<bool, StartError> {
         match DirBuilder::new().mode(0o700).create(folder) {
-            Ok(()) => self.give(folder).map(|()| true),
+            Ok(()) => self.chown_to(folder).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(StartError::io("create", folder)(error)),
         }
     }
 
-    fn give(&self, folder: &Path) -> Result<(), StartError> {
+    fn chown_to(&self, folder: &Path) -> Result<(), StartError> {
         self.become_user.as_ref().map_or(Ok(()), |user| {
             chown(folder, Some(user.uid), Some(user.gid)).map_err(StartError::io("give away", folder))
         })

@@ -1,17 +1,17 @@
-//! Makes a place a database cluster, once.
+//! Makes the database cluster of a server, once.
 
 use std::{fs, os::unix::process::CommandExt};
 
-use crate::{StartError, account::Account, log::Log, place::Place, programs::Programs, session};
+use crate::{StartError, account::Account, folders::Folders, log::Log, programs::Programs, session};
 
 /// Runs `initdb`, unless that was done before.
 pub(crate) fn create(
-    place: &Place,
+    folders: &Folders,
     programs: &Programs,
     account: &Account,
     log: &Log,
 ) -> Result<(), StartError> {
-    let data = place.data();
+    let data = folders.data();
     if data.exists() {
         return Ok(());
     }
@@ -24,7 +24,7 @@ pub(crate) fn create(
         let mut initdb = account.command(programs.initdb());
         initdb.arg("--pgdata").arg(&fresh).arg(format!("--locale={locale}"));
         initdb.args(["--username", session::USER, "--auth=trust", "--encoding=UTF8", "--no-sync"]);
-        log.hears(&mut initdb)?;
+        log.attach(&mut initdb)?;
         // A process group of its own: Ctrl-C lets it finish, which takes it a moment.
         initdb.process_group(0).status().map_err(StartError::io("run", programs.initdb()))
     };

@@ -30,7 +30,7 @@ pub enum StartError {
     Foreign(PathBuf),
     /// No folder that the server's user could enter.
     #[error("the user that runs PostgreSQL can enter none of {}", list(.0))]
-    NoPlace(Vec<PathBuf>),
+    NoFolder(Vec<PathBuf>),
     /// `initdb` failed.
     #[error("initdb failed; the end of its log:\n{0}")]
     Initdb(String),

@@ -5,7 +5,7 @@
 //! in a private folder and on nothing else, so that ports and passwords are nobody's concern.
 //!
 //! The modules in the order of a start: which [`account`] runs the server, where its [`programs`] are (or come
-//! from: [`npm`]), in which [`place`] it lives and with which [`log`], how that is made a [`cluster`], how the
+//! from: [`npm`]), in which [`folders`] it keeps its files, with which [`log`], how that is made a [`cluster`], how the
 //! [`server`] runs, and how to talk to it: [`session`].
 
 #![expect(clippy::disallowed_methods, reason = "for tests: what it reads is written on this machine")]
@@ -15,8 +15,8 @@ mod account;
 mod npm;
 mod programs;
 
+mod folders;
 mod log;
-mod place;
 
 mod cluster;
 mod server;
@@ -32,8 +32,8 @@ use std::{fs::File, path::Path};
 
 use account::Account;
 pub use error::{DatabaseError, StartError};
+use folders::Folders;
 use log::Log;
-use place::Place;
 use programs::Programs;
 use server::{Durability, Server};
 use session::Session;
@@ -57,8 +57,8 @@ impl Postgres {
     pub fn start(root: &Path, say: &mut dyn FnMut(&str)) -> Result<Self, StartError> {
         let account = Account::of_process()?;
         let programs = Programs::find_or_fetch(&account, say)?;
-        let place = Place::under(root, programs.major, &account, say)?;
-        Self::start_in(&place, &programs, &account)
+        let folders = Folders::under(root, programs.major, &account, say)?;
+        Self::start_in(&folders, &programs, &account)
     }
 
     /// Starts a server that keeps nothing: its data are gone when it stops. Made for tests, it doesn't wait for
@@ -69,27 +69,27 @@ impl Postgres {
         Self::temporary_of(&programs, &account)
     }
 
-    fn start_in(place: &Place, programs: &Programs, account: &Account) -> Result<Self, StartError> {
-        let session = Session::at(&place.socket_dir);
-        let Some(ownership) = place.own(&session)? else {
+    fn start_in(folders: &Folders, programs: &Programs, account: &Account) -> Result<Self, StartError> {
+        let session = Session::at(&folders.socket_dir);
+        let Some(ownership) = folders.own(&session)? else {
             return Ok(Self { major: programs.major, session, server: None, _ownership: None });
         };
-        let log = Log::take(place)?;
-        cluster::create(place, programs, account, &log)?;
-        let mut server = Server::spawn(place, programs, account, Durability::Kept, log)?;
+        let log = Log::open(folders)?;
+        cluster::create(folders, programs, account, &log)?;
+        let mut server = Server::spawn(folders, programs, account, Durability::Kept, log)?;
         server.await_ready(&session)?;
         Ok(Self { major: programs.major, session, server: Some(server), _ownership: Some(ownership) })
     }
 
     fn temporary_of(programs: &Programs, account: &Account) -> Result<Self, StartError> {
-        let place = Place::temporary(account)?;
-        let session = Session::at(&place.socket_dir);
-        let spawned = Log::take(&place).and_then(|log| {
-            cluster::create(&place, programs, account, &log)?;
-            Server::spawn(&place, programs, account, Durability::Temporary, log)
+        let folders = Folders::temporary(account)?;
+        let session = Session::at(&folders.socket_dir);
+        let spawned = Log::open(&folders).and_then(|log| {
+            cluster::create(&folders, programs, account, &log)?;
+            Server::spawn(&folders, programs, account, Durability::Temporary, log)
         });
         // Up to here the folder is ours to remove, from here on it is the guard's.
-        let mut server = spawned.inspect_err(|_| place.remove())?;
+        let mut server = spawned.inspect_err(|_| folders.remove())?;
         server.await_ready(&session)?;
         Ok(Self { major: programs.major, session, server: Some(server), _ownership: None })
     }

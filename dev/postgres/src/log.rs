@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use crate::{StartError, place::Place, wait::wait_for};
+use crate::{StartError, folders::Folders, wait::wait_for};
 
 /// How many lines of a log a person is shown.
 const LINES: usize = 12;
@@ -18,12 +18,12 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Takes the log once nobody else writes to it.
+    /// Opens the log once nobody else writes to it.
     ///
     /// It is locked for as long as anybody has it open, and that is every process of a server: once we have it, a
     /// server that ran here before, and whose owner was killed, is gone.
-    pub(crate) fn take(place: &Place) -> Result<Self, StartError> {
-        let path = place.log();
+    pub(crate) fn open(folders: &Folders) -> Result<Self, StartError> {
+        let path = folders.log();
         let file = File::options()
             .create(true)
             .read(true)
@@ -35,13 +35,13 @@ impl Log {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(StartError::io("lock", &path)(error)),
         };
-        wait_for(look, || StartError::Busy(place.home.clone()))?;
+        wait_for(look, || StartError::Busy(folders.home.clone()))?;
         file.set_len(0).map_err(StartError::io("empty", &path))?;
         Ok(Self { file })
     }
 
-    /// Lets a command write to it.
-    pub(crate) fn hears(&self, command: &mut Command) -> Result<(), StartError> {
+    /// Makes it the output of a command.
+    pub(crate) fn attach(&self, command: &mut Command) -> Result<(), StartError> {
         let again = || self.file.try_clone().map_err(StartError::io("open", "the server's log"));
         command.stdout(again()?).stderr(again()?);
         Ok(())

@@ -12,8 +12,8 @@ use percent_encoding::percent_encode;
 use crate::{
     StartError,
     account::Account,
+    folders::Folders,
     log::Log,
-    place::Place,
     session::{self, ESCAPED},
     test::{TestDatabase, skip},
     wait::wait_for,
@@ -34,7 +34,7 @@ const TRACKS_SINCE: (u32, u32) = (1, 21);
 #[derive(Debug)]
 pub struct PgBouncer {
     guard: Child,
-    place: Place,
+    folders: Folders,
     database: String,
     tracks: bool,
 }
@@ -63,8 +63,8 @@ impl PgBouncer {
         tracks: bool,
         account: &Account,
     ) -> Result<Self, StartError> {
-        let place = Place::temporary(account)?;
-        let folder = place.home.display();
+        let folders = Folders::temporary(account)?;
+        let folder = folders.home.display();
         let statements = if tracks { "max_prepared_statements = 200" } else { "" };
         let settings = format!(
             "[databases]
@@ -82,16 +82,16 @@ max_client_conn = 500
             port = session::PORT,
             user = session::USER,
         );
-        let file = place.home.join("pgbouncer.ini");
+        let file = folders.home.join("pgbouncer.ini");
         fs::write(&file, settings).map_err(StartError::io("write", &file))?;
-        let log = Log::take(&place)?;
+        let log = Log::open(&folders)?;
         let mut guard = account.command("sh");
-        guard.args(["-c", GUARD, "guard"]).arg(&place.home).arg(program()).arg(&file);
-        log.hears(&mut guard)?;
+        guard.args(["-c", GUARD, "guard"]).arg(&folders.home).arg(program()).arg(&file);
+        log.attach(&mut guard)?;
         let guard = guard.process_group(0).stdin(Stdio::piped()).spawn();
         let guard = guard.map_err(StartError::io("run", "pgbouncer"))?;
-        let socket = place.home.join(format!(".s.PGSQL.{}", session::PORT));
-        let pooler = Self { guard, place, database: database.name().to_owned(), tracks };
+        let socket = folders.home.join(format!(".s.PGSQL.{}", session::PORT));
+        let pooler = Self { guard, folders, database: database.name().to_owned(), tracks };
         wait_for(|| Ok(UnixStream::connect(&socket).ok()), || StartError::NotReady(log.end()))?;
         Ok(pooler)
     }
@@ -104,7 +104,7 @@ max_client_conn = 500
     /// Where the database is, by way of the pooler.
     pub fn url(&self) -> String {
         use std::os::unix::ffi::OsStrExt;
-        let host = percent_encode(self.place.socket_dir.as_os_str().as_bytes(), ESCAPED);
+        let host = percent_encode(self.folders.socket_dir.as_os_str().as_bytes(), ESCAPED);
         format!("postgresql://{}@{host}:{}/{}", session::USER, session::PORT, self.database)
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    StartError, account::Account, log::Log, place::Place, programs::Programs, session, session::Session,
+    StartError, account::Account, folders::Folders, log::Log, programs::Programs, session, session::Session,
     wait::wait_for,
 };
 
@@ -33,7 +33,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn spawn(
-        place: &Place,
+        folders: &Folders,
         programs: &Programs,
         account: &Account,
         durability: Durability,
@@ -41,20 +41,20 @@ impl Server {
     ) -> Result<Self, StartError> {
         let removed_in_the_end = match durability {
             Durability::Kept => Path::new(""),
-            Durability::Temporary => &place.home,
+            Durability::Temporary => &folders.home,
         };
-        let script = place.home.join("guard.sh");
+        let script = folders.home.join("guard.sh");
         fs::write(&script, GUARD).map_err(StartError::io("write", &script))?;
         let mut guard = account.command("sh");
         guard.arg(script).arg(removed_in_the_end).arg(programs.postgres());
-        guard.arg("-D").arg(place.data()).arg("-k").arg(&place.socket_dir);
+        guard.arg("-D").arg(folders.data()).arg("-k").arg(&folders.socket_dir);
         guard.args(["-p", &session::PORT.to_string(), "-c", "listen_addresses="]);
         if durability == Durability::Temporary {
             guard.args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]);
             // Each test of a process may bring a pool.
             guard.args(["-c", "max_connections=300"]);
         }
-        log.hears(&mut guard)?;
+        log.attach(&mut guard)?;
         // A process group of its own: Ctrl-C is for us, and we stop the server when its clients are gone.
         let guard = guard.process_group(0).stdin(Stdio::piped()).spawn();
         Ok(Self { guard: guard.map_err(StartError::io("run", programs.postgres()))?, log })

@@ -196,7 +196,7 @@ impl World {
         let settings = settings::load::<Settings>(&all.into_iter().collect()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let gateway = listener.local_addr().unwrap();
-        let server = settings.common().server;
+        let server = Settings::server(settings.server.clone());
         let stack = stack(&settings);
         tokio::spawn(async move { serve::serve(listener, stack, &server, CancellationToken::new()).await });
         Self { gateway, verifier, service }

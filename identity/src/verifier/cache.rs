@@ -1,9 +1,10 @@
-//! Assertions that were verified, so that the signature of one is checked once and not for each request that carries it.
-//! auth-verifier hands the same one out for a quarter of a minute, and proxies reuse its verdicts.
+//! A cache of verified assertions, so that a signature is checked once and not for each request that carries it:
+//! auth-verifier hands the same assertion out for a quarter of a minute, and proxies reuse its verdicts.
 //!
-//! An entry is found by the whole text of its assertion, compared byte by byte: two assertions that share a key of the cache
-//! would make one user another, and whatever is compared as a whole can't collide. The hash beneath it (`SipHash`, with a key
-//! of this process) only says where to look. Nothing gets in that auth-verifier has not signed, so nobody else can fill it.
+//! An entry is found by the whole text of its assertion, compared byte by byte. If two assertions could share a key of
+//! the cache, one user would be another; text that is compared as a whole can't collide. The hash beneath it
+//! (`SipHash`, keyed per process) only says where to look. Nothing gets in that auth-verifier has not signed, so nobody
+//! else can fill the cache.
 
 use std::{
     collections::HashMap,
@@ -16,9 +17,11 @@ use metrics::Counter;
 use super::{keys::Key, proof::Life};
 use crate::UserId;
 
-/// The most assertions that are remembered, about 5 MB of them. One more than that drops the half that was not asked for
-/// lately.
+/// The most assertions that are cached, about 5 MB of them. One more drops the half that was used least recently.
 pub(super) const ENTRIES_MAX: usize = 8192;
+
+/// Its name among the caches of a process, in metrics.
+const NAME: &str = "verified_assertions";
 
 /// What was read of a verified assertion.
 pub(super) struct Entry {
@@ -29,13 +32,13 @@ pub(super) struct Entry {
     pub(super) key: Key,
 }
 
-/// Two generations: what is asked for moves to the young one; when that is full it becomes the old one, and what was old is
-/// gone. So each step costs the same, and nothing has to be swept.
+/// Two generations. A used entry moves to the young one. When that is full it becomes the old one, and the old one is
+/// dropped. So each step costs the same, and nothing has to be swept.
 pub(super) struct Cache {
     generations: Mutex<Generations>,
     entries_max: usize,
     hits: Counter,
-    misses: Counter,
+    inserts: Counter,
     evictions: Counter,
 }
 
@@ -50,17 +53,16 @@ struct Generations {
 impl Cache {
     /// An empty one. Its metrics go to the recorder that is installed by now.
     pub(super) fn new(entries_max: usize) -> Self {
-        let count = |result| metrics::counter!("identity_cache_total", "result" => result);
         Self {
             generations: Mutex::default(),
             entries_max,
-            hits: count("hit"),
-            misses: count("miss"),
-            evictions: metrics::counter!("identity_cache_evictions_total"),
+            hits: metrics::counter!("cache_hits_total", "cache" => NAME),
+            inserts: metrics::counter!("cache_inserts_total", "cache" => NAME),
+            evictions: metrics::counter!("cache_evictions_total", "cache" => NAME),
         }
     }
 
-    /// What is known of this assertion. Whether it still counts is for the caller to say.
+    /// The entry of this assertion. Whether it still counts is for the caller to check.
     pub(super) fn get(&self, assertion: &str) -> Option<Arc<Entry>> {
         let entry = self.with(|generations| {
             if let Some(entry) = generations.young.get(assertion) {
@@ -70,13 +72,16 @@ impl Cache {
             self.put(generations, text, entry.clone());
             Some(entry)
         });
-        if entry.is_some() { &self.hits } else { &self.misses }.increment(1);
+        if entry.is_some() {
+            self.hits.increment(1);
+        }
         entry
     }
 
-    /// Remembers an assertion that was verified.
+    /// Adds an assertion that was verified.
     pub(super) fn insert(&self, assertion: &str, entry: Entry) {
         self.with(|generations| self.put(generations, assertion.into(), Arc::new(entry)));
+        self.inserts.increment(1);
     }
 
     fn put(&self, generations: &mut Generations, assertion: Box<str>, entry: Arc<Entry>) {
@@ -124,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_so_many_are_remembered_and_those_asked_for_stay() {
+    fn the_cache_is_bounded_and_keeps_what_is_used() {
         let cache = Cache::new(100);
         cache.insert("busy", entry("u1"));
         for number in 0..1000 {

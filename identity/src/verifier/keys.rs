@@ -1,6 +1,7 @@
 //! The public keys that auth-verifier publishes: read one by one, Ed25519 and nothing else.
 //!
-//! By the rules of auth-verifier's own reader of key sets: an odd key costs no other, and an id that stands twice is nobody's.
+//! By the rules of auth-verifier's own reader of key sets: an odd key costs no other, and an id that stands twice is
+//! nobody's.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,8 +23,8 @@ const KEYS_MAX: usize = 64;
 /// The length of a public Ed25519 key (RFC 8032 §5.1.5).
 const KEY_BYTES: usize = 32;
 
-/// The points of an order up to 8 (RFC 7748 §7 tells of them), in every encoding but for the sign, which is the last bit. Anybody
-/// can sign for one.
+/// The points of an order up to 8 (RFC 7748 §7 tells of them), in every encoding but for the sign, which is the last
+/// bit. Anybody can sign for one.
 const SMALL_ORDER: [&str; 7] = [
     "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
     "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
@@ -72,8 +73,8 @@ impl KeySet {
         if keys.is_empty() { Err("has no Ed25519 key with a kid".into()) } else { Ok(Self(keys)) }
     }
 
-    /// The user whom an assertion is about, if one of these keys has signed it for `audience`, and it is good at the time
-    /// `now`. It counts for a request only if that has the same user in [`USER_ID`](crate::USER_ID).
+    /// The user whom an assertion is about, if one of these keys has signed it for `audience`, and it is good at the
+    /// time `now`. It counts for a request only if that has the same user in [`USER_ID`](crate::USER_ID).
     ///
     /// # Errors
     ///

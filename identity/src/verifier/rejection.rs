@@ -1,4 +1,5 @@
-//! Why an identity is not believed. The text is for the log: the client of a service is the gateway, which needs no help.
+//! Why an identity is not believed. The text is for the log: the client of a service is the gateway, which needs no
+//! help.
 
 use http::HeaderName;
 use thiserror::Error;

@@ -15,7 +15,7 @@ pub(super) enum Refusal {
     MethodNotAllowed(&'static str),
     /// The path names another user.
     NotYours,
-    /// Unknown, or another user's: not to be told apart.
+    /// Unknown, or another user's: the client must not be able to tell which.
     NoSuchTask,
     NoBody,
     NotJson {
@@ -23,7 +23,7 @@ pub(super) enum Refusal {
         column: usize,
     },
     NotJsonType,
-    /// With what would be taken, in bytes.
+    /// With the limit, in bytes.
     TooLarge(usize),
     TooSlow,
     /// The body broke off.

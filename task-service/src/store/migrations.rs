@@ -1,9 +1,9 @@
-//! Brings the tables up to date, whoever else is doing so at the same moment.
+//! Brings the tables up to date, also if other replicas do so at the same moment.
 //!
-//! The rules: a migration is never edited once it was released, only followed by another. It only adds, so that
-//! the release before it still works beside it. It runs in a transaction, so nothing that can't
-//! (`create index concurrently`) belongs here. A database that has more than this binary knows is fine: that is
-//! what a roll-out looks like to the replicas it has not reached, and a roll-back to all.
+//! The rules: a released migration is never edited, only followed by another. It only adds, so that the release before
+//! it still works beside it. It runs in a transaction, so `create index concurrently` can't be one. A database with
+//! more migrations than this binary knows is fine: replicas see that during a roll-out, and all of them after a
+//! roll-back.
 
 use std::time::Duration;
 
@@ -26,19 +26,19 @@ struct Migration {
 const MIGRATIONS: &[Migration] =
     &[Migration { version: 1, name: "tasks", sql: include_str!("migrations/0001_tasks.sql") }];
 
-/// The lock that those who migrate take one after another: "ushertsk". It ends with the transaction, which holds
-/// through a pooler too; a lock of the session would be left behind in somebody else's.
+/// The advisory lock that replicas take in turn to migrate: "ushertsk". It ends with the transaction, behind a pooler
+/// too; a lock of the session would be left behind in another client's.
 const LOCK: i64 = 0x7573_6865_7274_736b;
 
-/// How long one waits for another to finish, and how long a statement may run; and that what is done is on the disk then.
+/// How long a replica waits for another, how long a statement may run, and that the result is on the disk.
 const BOUNDS: &str =
     "set local lock_timeout = '30s'; set local statement_timeout = '120s'; set local synchronous_commit = on";
 
-/// How long all of it may take, a network that goes silent included.
+/// How long all of it may take, also over a network that goes silent.
 const WAIT: Duration = Duration::from_mins(5);
 
-/// Where it is written down what was done. `if not exists` alone would not do: two that run at the same moment
-/// both fail, or one does. And `create schema if not exists` asks for a right that is not needed where it exists.
+/// The table of applied migrations; it is created under the lock, because two concurrent `create … if not exists` can
+/// fail. And `create schema if not exists` demands a privilege even if the schema exists.
 const HISTORY: &str = "
 do $$
 begin
@@ -56,25 +56,25 @@ create table if not exists task_service.migrations (
 
 const APPLIED: &str = "select version, checksum from task_service.migrations";
 
-/// What a crash of the server would cost.
+/// Whether acknowledged writes would survive a crash of the server.
 const DURABILITY: &str =
     "select current_setting('synchronous_commit') = 'off' as late, current_setting('fsync') = 'off' as never";
 
 const RECORD: &str = "insert into task_service.migrations (version, name, checksum) values ($1, $2, $3)";
 
-/// Why the tables are not ready. Each says what to do, where somebody has to.
+/// Why the tables are not ready. The text says what to do, if there is something to do.
 #[derive(Debug, Error)]
 pub enum PrepareError {
-    /// It will pass.
+    /// It may be over in a moment.
     #[error("the database is out of reach: {0}")]
     Unreachable(String),
-    /// It won't pass until somebody acts, who may do so without us.
+    /// Somebody has to act; they may do so without restarting us.
     #[error("{0}")]
     Refused(String),
-    /// Somebody else is to migrate, and hasn't yet.
+    /// `TASK_SERVICE_MIGRATE=off`, and nobody has migrated yet.
     #[error("the tables are not up to date; `task-service migrate` brings them there")]
     Behind,
-    /// The database and this binary disagree about the past. Serving could do harm.
+    /// The database and this binary disagree about an applied migration. Serving could do harm.
     #[error(
         "migration {version} ({name}) was applied with another content than this release has; run the release that \
          the database was made with, or one that followed it"
@@ -87,7 +87,7 @@ pub enum PrepareError {
     },
 }
 
-/// Brings the tables up to date, or, where that is not ours to do, sees whether they are. One query if they are.
+/// Brings the tables up to date, or, with `Switch::Off`, checks that they are. One query if they are.
 pub(super) async fn run(dsn: &Dsn, connect: Duration, migrate: Switch) -> Result<(), PrepareError> {
     let work = async {
         let (mut client, _) = open(dsn, connect).await?;
@@ -104,7 +104,7 @@ pub(super) async fn run(dsn: &Dsn, connect: Duration, migrate: Switch) -> Result
     })
 }
 
-/// Says so where the server acknowledges what is not on its disk.
+/// Warns if the server acknowledges writes before they are on its disk.
 async fn tell_of_durability(client: &impl GenericClient) -> Result<(), PrepareError> {
     let row = client.query_typed_one(DURABILITY, &[]).await?;
     if row.try_get("late")? {
@@ -121,7 +121,7 @@ async fn tell_of_durability(client: &impl GenericClient) -> Result<(), PrepareEr
 }
 
 async fn apply(client: &mut tokio_postgres::Client) -> Result<(), PrepareError> {
-    // What was committed while we waited for the lock must be seen, whatever the role's defaults are.
+    // Whatever the role's defaults are, we must see what was committed while we waited for the lock.
     let transaction = client
         .build_transaction()
         .isolation_level(IsolationLevel::ReadCommitted)
@@ -143,7 +143,7 @@ async fn apply(client: &mut tokio_postgres::Client) -> Result<(), PrepareError> 
     Ok(())
 }
 
-/// The versions and checksums of what was applied; none where nothing ever was.
+/// The versions and checksums of the applied migrations; none in a new database.
 async fn applied(client: &impl GenericClient) -> Result<Vec<(i64, String)>, PrepareError> {
     let rows = match client.query_typed(APPLIED, &[]).await {
         Ok(rows) => rows,
@@ -156,7 +156,7 @@ async fn applied(client: &impl GenericClient) -> Result<Vec<(i64, String)>, Prep
         .collect::<Result<_, tokio_postgres::Error>>()?)
 }
 
-/// What is left to do, in order.
+/// The migrations that are left to apply, in order.
 fn missing(applied: &[(i64, String)]) -> Result<Vec<&'static Migration>, PrepareError> {
     let mut missing = Vec::new();
     for migration in MIGRATIONS {
@@ -173,7 +173,7 @@ fn missing(applied: &[(i64, String)]) -> Result<Vec<&'static Migration>, Prepare
 }
 
 impl Migration {
-    /// SHA-256 of its text. Line ends don't count: a checkout may have changed them.
+    /// SHA-256 of its text. Line ends don't count: Git may have changed them.
     fn checksum(&self) -> String {
         let text = self.sql.replace("\r\n", "\n");
         let sum = digest::digest(&digest::SHA256, text.as_bytes());
@@ -233,7 +233,7 @@ mod tests {
         assert!(MIGRATIONS.iter().map(|migration| migration.version).eq((1..).take(MIGRATIONS.len())));
     }
 
-    /// Whoever sees this fail has edited a migration that databases out there have applied: add another instead.
+    /// If this fails, a migration was edited that databases have applied: add another one instead.
     #[test]
     fn what_was_released_is_not_edited() {
         let released = ["8a403c03515156901f05b2e0c0c20d2844ac587d29e23785324a71e14f8e125e"];

@@ -1,12 +1,10 @@
 //! Every statement that the service sends while it serves.
 //!
-//! `$1` is the statement's own name, which it compares, and `$2` the user. Columns are listed by name, and tables by their
-//! full name: a search path that somebody left behind in a pooled connection changes nothing. What could have been given a
-//! type of its own by an extension is cast to the system's.
+//! `$1` is the statement's own name, which it compares, and `$2` the user. Columns are listed by name, and tables by
+//! their full name: a search path that another client left behind in a pooled connection changes nothing. Text is cast
+//! to the system's type, in case an extension gave its column another.
 
-use std::borrow::Cow;
-
-use chassis::outbound::database::{Idempotency, Statement};
+use chassis::outbound::database::{Idempotency, Sql, Statement};
 use tokio_postgres::types::Type;
 
 use crate::task::listing::{Order, Sort};
@@ -19,14 +17,14 @@ macro_rules! columns {
     };
 }
 
-/// A read, of which `$select` is what is read. Its order outlives the join: with a single row, the server joins in a loop
-/// over what is read.
+/// A read; `$select` is what it reads. The order survives the join: with a single row on the left, the server joins in
+/// a loop over the rows of the right.
 macro_rules! read {
     ($name:literal, [$($type:ident),*], $($select:tt)*) => {
         Statement::new(
             $name,
             Idempotency::ReadOnly,
-            Cow::Borrowed(concat!(
+            Sql::Static(concat!(
                 "select '", $name, "' as ran, it.* from (select 1) as one left join lateral (\n",
                 $($select)*,
                 "\n) as it on $1 = '", $name, "'"
@@ -36,15 +34,15 @@ macro_rules! read {
     };
 }
 
-/// A write, of which `$change` is what is done, only under the right name. It is on the disk before it is acknowledged:
-/// where a role or a database says otherwise, the setting is overruled for this one transaction, which leaves nothing
-/// behind in a pooler.
+/// A write; `$change` is what it does, under the right name only. It is on the disk before it is acknowledged: if a
+/// role or a database says otherwise, the setting is overruled for this one transaction, which leaves nothing behind in
+/// a pooler.
 macro_rules! write {
     ($name:literal, $idempotency:ident, [$($type:ident),*], $($change:tt)*) => {
         Statement::new(
             $name,
             Idempotency::$idempotency,
-            Cow::Borrowed(concat!(
+            Sql::Static(concat!(
                 "with it as (\n",
                 $($change)*,
                 "\nreturning true as found, ", columns!(), "\n)
@@ -85,8 +83,8 @@ limit $7 offset $8"
     }};
 }
 
-/// The user's tasks, in this order. The id breaks ties, so that pages never show a task twice; a task without a
-/// date or a priority comes last, whichever way.
+/// The user's tasks, in this order. The id breaks ties, so that no task is on two pages. A task without a date or a
+/// priority comes last, in either direction.
 pub(super) fn list(sort: Sort, order: Order) -> &'static Statement {
     match (sort, order) {
         (Sort::CreatedAt, Order::Ascending) => list!("task.list.created", "created_at asc, id asc"),
@@ -117,7 +115,7 @@ from task_service.tasks
 where user_id = $2 and id = $3"
 );
 
-/// A new task. Sent again, it changes nothing and gives the same answer: the id is ours, and known before.
+/// A new task. Sent again, it changes nothing and gives the same answer: the id was made before.
 pub(super) static CREATE: Statement = write!(
     "task.create",
     Idempotent,
@@ -128,10 +126,10 @@ where $1 = 'task.create'
 on conflict (user_id, id) do update set version = task.version"
 );
 
-/// Changes to a task. What may be emptied comes with a flag that says whether it was named.
+/// Changes to a task. A field that may be emptied comes with a flag that says whether it was named.
 ///
-/// Of two that change it at one time, one waits for the other, and then its own beginning lies before the other's end:
-/// so the moment is taken when the row is, and never goes back.
+/// Of two concurrent changes one waits for the other, and has begun before the other ended. So `updated_at` is taken
+/// when the row is locked, and never goes back.
 pub(super) static CHANGE: Statement = write!(
     "task.change",
     NotIdempotent,
@@ -148,8 +146,8 @@ set title = coalesce($4, title),
 where user_id = $2 and id = $3 and $1 = 'task.change'"
 );
 
-/// Completes a task or reopens it; turns it over where `$4` is null, so that no two of these undo one another
-/// unseen.
+/// Completes a task or reopens it; if `$4` is null, whichever it is not. That is decided under the row's lock, so that
+/// two concurrent toggles are two.
 pub(super) static COMPLETE: Statement = write!(
     "task.complete",
     NotIdempotent,

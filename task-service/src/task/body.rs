@@ -1,4 +1,4 @@
-//! What a client sent, as it came: the fields that mean something, each with what was given for it.
+//! What a client has sent: the fields of a task, as they came, not checked yet.
 
 use std::borrow::Cow;
 
@@ -6,13 +6,13 @@ use chassis::json::{Malformed, Raw, Shape};
 
 use super::fields::Tags;
 
-/// The most items of a list that are kept: one more than may be there, which shows that there are too many.
+/// The most items of a list that are read: one more than are allowed, which shows that there are too many.
 const ITEMS_MAX: usize = Tags::COUNT_MAX + 1;
 
-/// A body in JSON; nothing in it is judged yet.
+/// A body in JSON; nothing in it is checked yet.
 pub struct Body<'a>(Option<Fields<'a>>);
 
-/// The fields; `None` is one that is not there.
+/// The fields of a task; `None` is one that is absent.
 #[derive(Default)]
 pub(super) struct Fields<'a> {
     pub(super) title: Option<Field<'a>>,
@@ -24,20 +24,20 @@ pub(super) struct Fields<'a> {
     pub(super) tags: Option<Field<'a>>,
 }
 
-/// What was given for a field.
+/// The value of a field.
 pub(super) enum Field<'a> {
     Null,
     Bool(bool),
     Text(Cow<'a, str>),
-    /// Its first items; `None` is one that is no text.
+    /// Its first items; `None` is one that is not text.
     List(Vec<Option<Cow<'a, str>>>),
     /// A number or an object, which no field takes.
     Other,
 }
 
 impl<'a> Body<'a> {
-    /// Reads a body. What has another name is passed over, whatever it is and however deep; of a field that stands
-    /// twice the last counts, as in JavaScript and Python.
+    /// Reads a body. A member of another name is skipped, whatever it is and however deep. Of a field that stands twice
+    /// the last counts, as in JavaScript and Python.
     pub fn read(json: &'a [u8]) -> Result<Self, Malformed> {
         let Shape::Object(members) = Raw::parse(json)?.shape() else { return Ok(Self(None)) };
         let mut fields = Fields::default();
@@ -64,7 +64,7 @@ impl<'a> Body<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// An error is text that can't be any: then that is no JSON which anybody could keep.
+    /// An error is text that isn't any, such as half of a surrogate pair: no database could keep it.
     fn of(value: Raw<'a>) -> Result<Self, Raw<'a>> {
         Ok(match value.shape() {
             Shape::Null => Self::Null,

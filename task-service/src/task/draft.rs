@@ -1,4 +1,4 @@
-//! What a client wants a task to be: read from JSON, every wrong field named at once.
+//! A new task, or changes to one, read from JSON; every wrong field is named at once.
 
 use chassis::layer::problem::FieldError;
 
@@ -8,7 +8,7 @@ use super::{
     fields::{Description, DueDate, Priority, Tag, Tags, Title},
 };
 
-/// A task to be made.
+/// A new task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the contract's names, which say it themselves")]
 pub struct NewTask {
@@ -20,7 +20,7 @@ pub struct NewTask {
     pub tags: Tags,
 }
 
-/// Changes to a task: what is not named stays.
+/// Changes to a task; a field that is not named stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the contract's names, which say it themselves")]
 pub struct Changes {
@@ -32,7 +32,7 @@ pub struct Changes {
     pub tags: Option<Tags>,
 }
 
-/// What becomes of a field that may be empty.
+/// A change to a field that may be empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Change<T> {
     /// It was not named.
@@ -103,14 +103,14 @@ impl Changes {
     }
 }
 
-/// Reads whether a task is to be completed; `None` where that is not said.
+/// Reads whether a task is to be completed; `None` if the body doesn't say.
 pub fn completion(body: &Body<'_>) -> Result<Option<bool>, Vec<FieldError>> {
     let mut reader = Reader::of(body)?;
     let completed = reader.completed();
     reader.finish(completed)
 }
 
-/// Reads fields one by one, and remembers what is wrong.
+/// Reads fields one by one, and collects what is wrong.
 struct Reader<'a> {
     fields: &'a Fields<'a>,
     errors: Vec<FieldError>,
@@ -193,7 +193,7 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
-        // Before each is looked at: a body could hold tens of thousands of wrong ones.
+        // Before each is checked: a body could hold tens of thousands of wrong ones.
         if items.len() > Tags::COUNT_MAX {
             self.wrong("tags", FieldFault::TooMany(Tags::COUNT_MAX));
             return None;

@@ -1,4 +1,4 @@
-//! What can be wrong with one field, in words that finish a sentence beginning with its name.
+//! What can be wrong with one field, in words that end a sentence which begins with the field's name.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 /// What is wrong with a field, and what would be right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FieldFault {
-    /// It has to be there.
+    /// A required field is absent.
     #[error("is required")]
     Missing,
     /// Not an object.
@@ -35,10 +35,10 @@ pub enum FieldFault {
     /// PostgreSQL can't keep it.
     #[error("must not contain the character U+0000")]
     Nul,
-    /// Another word than those that are known.
+    /// None of the known words.
     #[error("must be {0}")]
     NotOneOf(&'static str),
-    /// Not a number, or not one that is allowed.
+    /// Not a whole number, or out of its bounds.
     #[error("must be a whole number from {0} to {1}")]
     NotWithin(u32, u32),
     /// Not a date.
@@ -46,16 +46,16 @@ pub enum FieldFault {
         "must be a date and time with its offset, such as 2026-01-31T09:30:00Z, or a date alone, such as 2026-01-31"
     )]
     NotDate,
-    /// Two fields that mean the same say different things.
+    /// Two fields that mean the same have different values.
     #[error("contradicts {0}")]
     Contradicts(&'static str),
-    /// One field says different things.
+    /// One parameter has different values.
     #[error("is given more than once, with different values")]
     Twice,
 }
 
 impl FieldFault {
-    /// The fault of a field.
+    /// The fault, of the field of this name.
     pub fn of(self, field: impl Into<Cow<'static, str>>) -> FieldError {
         FieldError { field: field.into(), detail: self.to_string().into() }
     }

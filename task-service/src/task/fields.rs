@@ -1,10 +1,10 @@
-//! The fields of a task that were checked: each can only be made by its `parse`.
+//! The checked fields of a task: each can only be made by its `parse`.
 
 use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
 use super::fault::FieldFault;
 
-/// What a task is about: 1 to 200 characters, without space around them.
+/// What is to be done: 1 to 200 characters, no space around them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Title(String);
 
@@ -23,7 +23,7 @@ impl Title {
     }
 }
 
-/// What else there is to say: up to 1000 characters, kept as they are.
+/// Details: up to 1000 characters, kept as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description(String);
 
@@ -69,7 +69,7 @@ impl Tags {
     /// The most tags of a task.
     pub const COUNT_MAX: usize = 20;
 
-    /// Takes tags that were read one by one.
+    /// Tags that were read one by one, if there are not too many.
     pub fn new(tags: Vec<Tag>) -> Result<Self, FieldFault> {
         if tags.len() > Self::COUNT_MAX { Err(FieldFault::TooMany(Self::COUNT_MAX)) } else { Ok(Self(tags)) }
     }
@@ -127,8 +127,8 @@ impl Priority {
 pub struct DueDate(OffsetDateTime);
 
 impl DueDate {
-    /// Reads RFC 3339 with an offset, or a date alone, as `<input type="date">` gives it, which means its
-    /// beginning in UTC. A time without an offset is refused: it would be another moment for each of us.
+    /// Reads RFC 3339 with an offset, or a date alone, as `<input type="date">` gives it, which is its beginning in
+    /// UTC. A time without an offset is refused: it would be another moment in each time zone.
     pub fn parse(text: &str) -> Result<Self, FieldFault> {
         let date_alone = || {
             let date = Date::parse(text, format_description!("[year]-[month]-[day]"))?;

@@ -1,4 +1,4 @@
-//! Which tasks a client wants to see, and in which order: read from the query, every wrong parameter named at once.
+//! Which tasks to list, and in which order, read from the query; every wrong parameter is named at once.
 
 use chassis::layer::problem::FieldError;
 
@@ -32,7 +32,7 @@ pub enum Sort {
     Priority,
 }
 
-/// In which direction.
+/// The direction of a sort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "they say it themselves")]
 pub enum Order {
@@ -40,7 +40,7 @@ pub enum Order {
     Descending,
 }
 
-/// Text to be found in a title or a description: 1 to 200 characters.
+/// Text to find in a title or a description: 1 to 200 characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Search(String);
 
@@ -48,7 +48,7 @@ pub struct Search(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit(u32);
 
-/// How many tasks to pass over: up to 10,000.
+/// How many tasks to skip: up to 10,000.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offset(u32);
 
@@ -92,7 +92,7 @@ impl Sort {
         })
     }
 
-    /// The order that people mean when they don't say one: the newest, the most urgent, the next due first.
+    /// The order that people expect when they don't say one: the newest, the most urgent, the next due first.
     fn natural_order(self) -> Order {
         match self {
             Self::CreatedAt | Self::UpdatedAt | Self::Priority => Order::Descending,
@@ -112,7 +112,7 @@ impl Order {
 }
 
 impl Search {
-    /// The longest text to be searched for, in characters.
+    /// The longest text, in characters.
     pub const CHARS_MAX: usize = 200;
 
     fn parse(text: &str) -> Result<Self, FieldFault> {
@@ -141,7 +141,7 @@ impl Search {
 }
 
 impl Limit {
-    /// The most tasks of one answer. Also the default, so that clients that know no pages lose nothing.
+    /// The most tasks of one answer. Also the default, so that a client that knows no pages misses nothing.
     pub const MAX: u32 = 1000;
 
     fn parse(text: &str) -> Result<Self, FieldFault> {
@@ -155,7 +155,7 @@ impl Limit {
 }
 
 impl Offset {
-    /// Beyond this the database would read too much that nobody sees.
+    /// Beyond this the database would read too many tasks that nobody sees.
     pub const MAX: u32 = 10_000;
 
     fn parse(text: &str) -> Result<Self, FieldFault> {
@@ -172,7 +172,7 @@ fn within(text: &str, min: u32, max: u32) -> Result<u32, FieldFault> {
     text.parse().ok().filter(|number| (min..=max).contains(number)).ok_or(FieldFault::NotWithin(min, max))
 }
 
-/// `None` is both kinds.
+/// `None` is all tasks.
 fn status(text: &str) -> Result<Option<bool>, FieldFault> {
     match text {
         "all" => Ok(None),
@@ -190,14 +190,14 @@ fn completed(text: &str) -> Result<Option<bool>, FieldFault> {
     }
 }
 
-/// Reads parameters one by one, and remembers what is wrong.
+/// Reads parameters one by one, and collects what is wrong.
 struct Reader<'a, T> {
     query: &'a [(T, T)],
     errors: Vec<FieldError>,
 }
 
 impl<Q: AsRef<str>> Reader<'_, Q> {
-    /// The value of a parameter that goes by these names; given twice, it must say the same twice.
+    /// The value of a parameter that has these names; if it is given twice, both must be the same.
     fn one<T: PartialEq>(&mut self, names: &[&str], parse: fn(&str) -> Result<T, FieldFault>) -> Option<T> {
         let mut found = None;
         let query = self.query.iter().map(|(name, text)| (name.as_ref(), text.as_ref()));

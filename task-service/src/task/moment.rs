@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 
 /// A moment of the years 1 to 9999, in microseconds since 2000, as PostgreSQL counts.
 ///
-/// PostgreSQL also has `infinity`, and years before 1 and beyond 9999, which RFC 3339 can't write. No client of ours puts
-/// them there, but somebody with SQL may. A row with one is shown with the nearest moment that can be written: it must not
-/// take the whole list away.
+/// PostgreSQL also has `infinity`, and years before 1 and beyond 9999, which RFC 3339 can't write. No client of ours
+/// puts them there, but somebody with SQL may. A row with one is shown with the nearest moment that can be written: it
+/// must not take the whole list away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment(i64);
 
@@ -56,8 +56,8 @@ impl Moment {
     }
 }
 
-/// Year, month and day of a count of days since 2000-01-01: Howard Hinnant's `civil_from_days`, in which a year begins in
-/// March, so that the leap day is its last.
+/// Year, month and day of a count of days since 2000-01-01: Howard Hinnant's `civil_from_days`, in which a year begins
+/// in March, so that the leap day is its last.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + DAYS_TO_2000;
     let (era, day_of_era) = (days.div_euclid(DAYS_PER_ERA), days.rem_euclid(DAYS_PER_ERA));

@@ -1,6 +1,8 @@
-//! `.env.example` names every variable of every service, and no other.
+//! `.env.example` and `compose.yaml` have every variable of every service, and no other.
 
-use std::collections::BTreeSet;
+mod example;
+
+use std::{collections::BTreeSet, path::Path};
 
 use chassis::settings::{self, Environment, Settings, Spec};
 
@@ -9,6 +11,33 @@ use crate::world::SECRET;
 const COMPOSE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/compose.yaml");
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.env.example");
+
+const SPECS: [Spec; 3] = [
+    gateway::settings::Settings::SPEC,
+    auth_verifier::settings::Settings::SPEC,
+    task_service::settings::Settings::SPEC,
+];
+
+/// Compares a file with what it should be, or makes it so where `UPDATE` is set.
+#[track_caller]
+fn is_as_made(path: &str, made: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, made).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap();
+    let differs = written.lines().zip(made.lines()).position(|(is, should)| is != should);
+    let name = Path::new(path).file_name().unwrap().display();
+    assert!(
+        written == made,
+        "{name} is not as made, from line {:?}: UPDATE=1 cargo test -p usher --test whole_path settings",
+        differs.map(|line| line + 1)
+    );
+}
+
+#[test]
+fn the_example_is_made_of_what_the_defaults_explain() {
+    is_as_made(EXAMPLE, &example::made(&SPECS));
+}
 
 /// Variables that no service's `Spec` has: they are the launcher's, or every service's alike.
 const SHARED: [&str; 2] = ["RUST_LOG", "USHER_DATA_DIR"];
@@ -25,13 +54,8 @@ fn example() -> Vec<(String, String)> {
 
 #[test]
 fn every_variable_stands_in_the_example_and_nothing_else_does() {
-    let specs: [Spec; 3] = [
-        gateway::settings::Settings::SPEC,
-        auth_verifier::settings::Settings::SPEC,
-        task_service::settings::Settings::SPEC,
-    ];
     let mut known: BTreeSet<String> = SHARED.map(Into::into).into();
-    for spec in specs {
+    for spec in SPECS {
         known.insert(spec.file_variable());
         known.extend(spec.variables().into_iter().map(|variable| variable.name));
     }
@@ -63,11 +87,8 @@ fn handed_on(service: &str) -> BTreeSet<String> {
 
 #[test]
 fn compose_hands_every_variable_to_the_service_that_it_belongs_to_and_to_no_other() {
-    for (service, spec) in [
-        ("gateway", gateway::settings::Settings::SPEC),
-        ("auth-verifier", auth_verifier::settings::Settings::SPEC),
-        ("task-service", task_service::settings::Settings::SPEC),
-    ] {
+    for spec in SPECS {
+        let service = spec.service;
         let mut known: BTreeSet<String> =
             spec.variables().into_iter().map(|variable| variable.name).collect();
         known.extend([spec.file_variable(), "RUST_LOG".to_owned()]);
@@ -75,4 +96,105 @@ fn compose_hands_every_variable_to_the_service_that_it_belongs_to_and_to_no_othe
         known.retain(|name| !name.ends_with("LISTEN"));
         assert_eq!(handed_on(service), known, "{service}");
     }
+}
+
+/// The compose file, with the names that each service is handed on as they are in the order of the example.
+#[test]
+fn compose_has_the_names_in_the_order_of_the_example() {
+    let mut text = std::fs::read_to_string(COMPOSE).unwrap();
+    for spec in SPECS {
+        let variables = spec.variables();
+        let is_of_service = |name: &String| {
+            name.starts_with(&spec.prefix()) || variables.iter().any(|variable| variable.name == *name)
+        };
+        let (start, end) = (format!("      # <{}>", spec.service), format!("      # </{}>", spec.service));
+        let (before, block) = text.split_once(&start).unwrap();
+        let (title, block) = block.split_once('\n').unwrap();
+        let (_, after) = block.split_once(&end).unwrap();
+        let service = before.rsplit_once("    environment:\n").unwrap().1;
+        let names = example().into_iter().map(|(name, _)| name).filter(is_of_service);
+        let handed_on: Vec<_> = names
+            .filter(|name| !name.ends_with("LISTEN") && !service.contains(&format!("      {name}:")))
+            .map(|name| format!("      {name}:\n"))
+            .collect();
+        let handed_on = handed_on.concat();
+        text = format!("{before}{start}{title}\n{handed_on}{end}{after}");
+    }
+    is_as_made(COMPOSE, &text);
+}
+
+#[test]
+fn no_value_is_refused_in_the_words_of_the_parser() {
+    let needed = [("BETTER_AUTH_SECRET", SECRET), ("DATABASE_URL", "postgresql://localhost/tasks")];
+    let mut refused = 0;
+    for spec in SPECS {
+        for name in spec.variables().into_iter().map(|variable| variable.name) {
+            let set = needed.into_iter().filter(|(needed, _)| *needed != name).chain([(&*name, "true")]);
+            let environment: Environment = set.collect();
+            let outcome = match spec.service {
+                "gateway" => settings::check::<gateway::settings::Settings>(&environment).outcome,
+                "auth-verifier" => settings::check::<auth_verifier::settings::Settings>(&environment).outcome,
+                _ => settings::check::<task_service::settings::Settings>(&environment).outcome,
+            };
+            let Err(error) = outcome else { continue };
+            refused += 1;
+            for word in ["variant", "constructor", "invalid type", "expected"] {
+                assert!(!error.to_string().contains(word), "{name}=true: {error}");
+            }
+        }
+    }
+    assert!(refused > 50, "only {refused} were refused");
+}
+
+/// Statuses of HTTP that look like one of our variables.
+const STATUSES: [&str; 1] = ["GATEWAY_TIMEOUT"];
+
+#[test]
+fn every_variable_that_the_sources_name_exists() {
+    let mut known: BTreeSet<String> = SHARED.map(Into::into).into();
+    for spec in SPECS {
+        known.insert(spec.file_variable());
+        for variable in spec.variables() {
+            known.insert(format!("{}_FILE", variable.name));
+            known.insert(variable.name);
+        }
+    }
+    let prefixes = SPECS.map(|spec| spec.prefix());
+    let is_of_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let mut seen = 0;
+    for root in ["chassis", "identity", "gateway", "auth-verifier", "task-service", "usher", "dev"] {
+        for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(root)) {
+            // They tell how Kubernetes and people misname things.
+            if ["kubernetes.rs", "typos.rs"].iter().any(|exempt| path.ends_with(exempt)) {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let text = text.split("#[cfg(test)]").next().unwrap();
+            for word in text.split(|c| !is_of_name(c)) {
+                let is_beginning = word.ends_with("__") || prefixes.iter().any(|prefix| prefix == word);
+                let is_ours = prefixes.iter().any(|prefix| word.starts_with(prefix));
+                if !is_ours || is_beginning || STATUSES.contains(&word) {
+                    continue;
+                }
+                seen += 1;
+                assert!(known.contains(word), "{}: {word} is no setting", path.display());
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} names were seen");
+}
+
+/// The Rust files of a crate's own sources.
+fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let is_ours = |name: &str| path.components().any(|part| part.as_os_str() == name);
+        if path.is_dir() && !["target", "node_modules", "tests"].iter().any(|other| path.ends_with(other)) {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") && is_ours("src") {
+            found.push(path);
+        }
+    }
+    found
 }

@@ -1,8 +1,8 @@
-//! One connection to the database, which knows what it has prepared and when it is no good any more.
+//! One connection to the database, which knows what it has prepared and when it must not be used any more.
 //!
-//! The stock manager for this pool asks the server whether it is there before each use, and prepares each statement
-//! anew: three round trips for what takes one. Here a statement has no name and travels with its parameters in one
-//! message, which no pooler can take apart; or, where the settings say that names are safe, it is prepared once.
+//! The stock manager for this pool probes a connection before each use, and prepares each statement anew: three round
+//! trips where one will do. Here a statement has no name and goes with its parameters in one message, which no pooler
+//! can take apart; or, if the settings say that names are safe, it is prepared once.
 
 use std::{
     collections::HashMap,
@@ -35,29 +35,37 @@ use super::{
     statement::{Encoded, Statement},
 };
 
-/// How long the driver may take to say how a connection ended that it has said is gone.
+/// How long the driver may take to report how a connection ended, after it has reported that it did.
 const END_WAIT: Duration = Duration::from_millis(100);
+
+/// How much of its lifetime a connection has at least; the rest is random, so that connections of one age don't all
+/// expire at once.
+const LIFETIME_MIN: f64 = 0.8;
+
+/// For how long a failed attempt says that an outage lasts, as a multiple of how long an attempt may take: by then
+/// another one would have failed.
+const OUTAGE_CURRENT: u32 = 2;
 
 /// Why there is no connection. The text is for the log; it has no password in it.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// Too slow.
+    /// It took too long.
     #[error("no connection within {0:?}")]
     TimedOut(Duration),
-    /// Refused, by the system or by the server.
+    /// The operating system or the server refused it.
     #[error("{}", described(.0))]
     Refused(#[from] tokio_postgres::Error),
-    /// It was good once.
+    /// It was open, and must not be used any more.
     #[error("the connection is no longer good")]
     Closed,
 }
 
-/// Opens a connection, within `wait`.
+/// Opens a connection within `wait`.
 pub async fn open(dsn: &Dsn, wait: Duration) -> Result<(Client, AbortHandle), ConnectError> {
     open_noting(dsn, wait, Arc::default()).await
 }
 
-/// The same; in the end it is noted whether nothing was under way then.
+/// The same; `ended_idle` is set when it ends: whether nothing was in flight then.
 async fn open_noting(
     dsn: &Dsn,
     wait: Duration,
@@ -69,7 +77,7 @@ async fn open_noting(
         let _open = Open::counted();
         let ended = (&mut connection).await;
         let idle = ended.as_ref().is_err_and(says_nothing_was_sent);
-        // Before those who wait hear that the connection is gone.
+        // Before requests learn that the connection is gone.
         let _ = ended_idle.set(idle);
         drop(connection);
         if let Err(error) = ended {
@@ -79,16 +87,16 @@ async fn open_noting(
     Ok((client, task.abort_handle()))
 }
 
-/// Whether the end of a connection proves that the statement which waited for it was not sent, or not as a whole.
+/// Whether the end of a connection proves that the statement which was waiting had not been sent, or not as a whole.
 fn says_nothing_was_sent(end: &tokio_postgres::Error) -> bool {
-    // What the server says to nobody it says while it has been asked nothing.
+    // An error that answers no statement was sent while there was none.
     let unasked = end.as_db_error().is_some();
-    // The other side was gone when we wrote. Without the end of what we wrote the server commits nothing.
+    // The other side was gone when we wrote, and without the end of the message the server commits nothing.
     let cause = end.source().and_then(|cause| cause.downcast_ref::<io::Error>());
     unasked || cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Counts a connection for as long as it is there, however it ends.
+/// Counts a connection for as long as it is open.
 struct Open;
 
 impl Open {
@@ -104,22 +112,22 @@ impl Drop for Open {
     }
 }
 
-/// Makes the connections of a pool, and tells the good from the bad without asking the server.
+/// Opens the connections of a pool, and knows which can still be used without asking the server.
 #[derive(Clone)]
 pub(super) struct Manager(Arc<Shared>);
 
 /// What all connections of a pool have in common.
 struct Shared {
     dsn: Dsn,
-    /// How long a connection may take to stand.
+    /// How long opening a connection may take.
     wait: Duration,
-    /// After about this it is replaced.
+    /// Its maximum lifetime, less a random fifth.
     life: Duration,
     /// Whether statements are prepared under names.
     named: AtomicBool,
     /// Connections of an earlier generation are not used any more.
     generation: AtomicU64,
-    /// Connections that were trusted before the last of these are asked whether they are there before they are used.
+    /// Counts doubts. A connection that has not been proved since the last one is probed before it is used.
     doubts: AtomicU64,
     begun: Instant,
     /// When the database last answered, in milliseconds since `begun`.
@@ -153,11 +161,11 @@ impl Manager {
     }
 
     /// For how long there has been neither a new connection nor an answer on an old one; `None` if the last attempt to
-    /// connect went well, or is too long ago to say anything about now.
+    /// connect worked, or is too long ago to mean anything now.
     pub(super) fn outage(&self) -> Option<Duration> {
         let outage = self.0.lock_outage();
         let outage = outage.as_ref().filter(|outage| self.0.is_current(outage))?;
-        // Any answer ends an outage: a server that takes no more connections may serve those that it has.
+        // Any answer ends an outage: a server that takes no more connections may still serve those it has.
         Some(outage.since.max(self.0.answered()).elapsed())
     }
 }
@@ -167,9 +175,9 @@ impl Shared {
         self.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether another attempt would have been seen to fail meanwhile.
+    /// Whether it was seen so lately that it may still last.
     fn is_current(&self, outage: &Outage) -> bool {
-        outage.seen.elapsed() <= self.wait * 2
+        outage.seen.elapsed() <= self.wait * OUTAGE_CURRENT
     }
 
     fn answered(&self) -> Instant {
@@ -191,7 +199,6 @@ impl Shared {
         let now = Instant::now();
         let mut outage = self.lock_outage();
         match &mut *outage {
-            // Once is news; the same outage a second later is not.
             Some(known) if self.is_current(known) => {
                 known.seen = now;
                 debug!(%error, "connect to the database");
@@ -207,11 +214,11 @@ impl Shared {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// A connection of this generation was lost. Where one goes, the others have mostly gone too (a restart, a
-    /// suspended database) and just don't know it yet; whoever tries again must not get one of those.
+    /// A connection of this generation was lost. The others of its age are most likely lost, too (a restart, a
+    /// suspended database), and just don't know it yet: a retry must not get one of those.
     fn lost(&self, generation: u64) {
         let next = generation + 1;
-        // Only the first of many that are lost together begins a new generation.
+        // Of many that are lost together only the first begins a new generation.
         let _ = self.generation.compare_exchange(generation, next, Ordering::AcqRel, Ordering::Acquire);
     }
 
@@ -229,7 +236,7 @@ impl Shared {
             .set(f64::from(u8::from(named)));
     }
 
-    /// Names have turned out to be shared with others.
+    /// Names turned out to be shared with other clients.
     fn give_up_names(&self, cause: &str) {
         if self.named.swap(false, Ordering::AcqRel) {
             warn!(cause, "a pooler that does not track prepared statements; going on without them");
@@ -244,7 +251,7 @@ impl bb8::ManageConnection for Manager {
 
     async fn connect(&self) -> Result<Connection, ConnectError> {
         let shared = &self.0;
-        // Before the attempt: what is lost meanwhile puts this one in doubt too.
+        // Before the attempt: a loss in the meantime puts this one in doubt, too.
         let (generation, doubts) = (shared.generation(), shared.doubts());
         let ended_idle = Arc::new(SetOnce::new());
         let opened = open_noting(&shared.dsn, shared.wait, ended_idle.clone()).await;
@@ -252,8 +259,7 @@ impl bb8::ManageConnection for Manager {
         metrics::counter!("database_connects_total", "result" => result).increment(1);
         let (client, task) = opened.inspect_err(|error| shared.failed(error))?;
         shared.connected();
-        // Connections that were made at one time must not all go at one time.
-        let life = shared.life.mul_f64(0.8 + 0.2 * fastrand::f64());
+        let life = shared.life.mul_f64(LIFETIME_MIN + (1.0 - LIFETIME_MIN) * fastrand::f64());
         let retired = AtomicBool::new(false);
         let line = Line { client, task, retired, ended_idle, generation, shared: shared.clone() };
         Ok(Connection {
@@ -282,26 +288,26 @@ pub(super) struct Connection {
     line: Arc<Line>,
     statements: HashMap<&'static str, tokio_postgres::Statement>,
     expires: Instant,
-    /// The last of them that this connection has overcome.
+    /// The last doubt that this connection has been proved after.
     doubts: u64,
 }
 
-/// The part of a connection that whoever waits for its answer can reach.
+/// The part of a connection that a waiting request shares with it.
 pub(super) struct Line {
     client: Client,
     task: AbortHandle,
-    /// Something happened after which nobody else should use it.
+    /// Nobody else must use it any more.
     retired: AtomicBool,
-    /// Set when it ends: whether nothing was under way then.
+    /// Set when it ends: whether nothing was in flight then.
     ended_idle: Arc<SetOnce<bool>>,
     generation: u64,
     shared: Arc<Shared>,
 }
 
-/// What became of a statement.
+/// The outcome of a statement.
 pub(super) enum Answer {
     Rows(Vec<Row>),
-    /// The name stood for somebody else's statement. Ours was not carried out, and may be asked for without a name.
+    /// The name stood for another client's statement. Ours was not carried out, and may be sent without a name.
     Misnamed,
     Error(DatabaseError),
 }
@@ -311,12 +317,12 @@ impl Connection {
         &self.line
     }
 
-    /// Whether it must be asked whether it is there before it is used.
+    /// Whether it must be probed before it is used.
     pub(super) fn is_doubted(&self) -> bool {
         self.doubts < self.line.shared.doubts()
     }
 
-    /// Asks whether it is there.
+    /// Sends an empty query.
     pub(super) async fn probe(&mut self) -> Answer {
         let doubts = self.line.shared.doubts();
         match self.line.client.simple_query("").await {
@@ -336,7 +342,7 @@ impl Connection {
         let answer = if named {
             self.ask_by_name(statement, parameters, &mut sent).await
         } else {
-            // What is known to be closed is not sent.
+            // Over a closed connection nothing is sent.
             sent = !self.line.client.is_closed();
             let parameters = parameters.into_iter().zip(statement.all_types());
             match self.line.client.query_typed_raw(&statement.sql, parameters).await {
@@ -389,7 +395,8 @@ impl Connection {
     }
 }
 
-/// Whether an error shows that a name stands for nothing, or for what somebody else prepared. Nothing was done then.
+/// Whether an error shows that a name stands for nothing, or for another client's statement. Ours was not carried out
+/// then.
 fn is_misnamed(error: &tokio_postgres::Error) -> bool {
     let Some(said) = error.as_db_error() else { return false };
     let telling = [
@@ -400,12 +407,12 @@ fn is_misnamed(error: &tokio_postgres::Error) -> bool {
         SqlState::INVALID_BINARY_REPRESENTATION,
         SqlState::CHARACTER_NOT_IN_REPERTOIRE,
     ];
-    // A pooler that hangs up says so with one of these codes too.
+    // A pooler that closes the connection sends one of these codes too, as fatal.
     telling.contains(said.code()) && said.parsed_severity() == Some(Severity::Error)
 }
 
 impl Line {
-    /// An error on this connection, and what it means for it.
+    /// Takes in an error on this connection.
     fn failed(&self, error: &tokio_postgres::Error, sent: bool) -> DatabaseError {
         match error.code().map(|code| sqlstate::meaning(code).fate) {
             Some(Fate::Kept) => self.shared.note_answer(),
@@ -419,9 +426,9 @@ impl Line {
         error
     }
 
-    /// Whether it ended while nothing was under way.
+    /// Whether it ended while nothing was in flight.
     async fn ended_idle(&self) -> bool {
-        // The driver notes it a moment before or after whoever waits hears of the end.
+        // The driver reports that a moment before or after the end itself.
         timeout(END_WAIT, self.ended_idle.wait()).await.is_ok_and(|idle| *idle)
     }
 
@@ -429,27 +436,27 @@ impl Line {
         self.retired.load(Ordering::Acquire) || self.client.is_closed()
     }
 
-    /// Nobody else is to use it.
+    /// Nobody else will use it.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
     }
 
-    /// Something was not answered in time: those that lie idle are to be asked before they are used.
+    /// A statement was not answered in time: idle connections are probed before they are used again.
     pub(super) fn doubt(&self) {
         self.shared.doubts.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// It doesn't answer any more. Those that were made before it was found out are not used any more either.
+    /// It doesn't answer any more. No connection of its age is used any more.
     pub(super) fn fell_silent(&self) {
         self.retire();
-        // Left to itself the driver would keep the socket until an answer comes after all.
+        // The driver would keep the socket open in case an answer comes after all.
         self.task.abort();
         metrics::counter!("database_connections_lost_total", "how" => "silent").increment(1);
         warn!("a connection to the database has fallen silent; it is replaced, and those as old as it");
         self.shared.lost(self.generation);
     }
 
-    /// Asks the server to give up what it is doing: a statement that nobody waits for must not hold its locks.
+    /// Asks the server to cancel the statement: one that nobody waits for must not hold its locks.
     pub(super) async fn cancel(&self) {
         let token = self.client.cancel_token();
         let cancelled = timeout(self.shared.wait, token.cancel_query(self.shared.dsn.tls.clone())).await;

@@ -1,8 +1,8 @@
 //! Where the database is: a connection string as people have it at hand, made safe.
 //!
-//! A connection string comes from a console, a `.env` file or another framework, each with its own dialect. What
-//! the driver doesn't know is left out, and said so; what would send a password over a network unencrypted is
-//! refused. The driver's own message is never shown: it quotes the string, password and all.
+//! A connection string comes from a console, a `.env` file or another framework, each with a dialect of its own.
+//! Parameters that the driver doesn't know are left out with a warning. A string that would send a password unencrypted
+//! over a network is refused. The driver's own message is never shown: it quotes the string with the password.
 
 use std::{borrow::Cow, fmt, net::IpAddr, time::Duration};
 
@@ -16,19 +16,19 @@ use tracing::warn;
 use super::{DatabaseSettings, Names, tls};
 use crate::settings::{Secret, SettingsError, Switch};
 
-/// After how long of silence a connection is asked whether the other side is there, how often, and when that is given up.
-/// A Neon that sleeps is not woken by it: this is the system's own, and no query.
+/// TCP keepalives: when the first is sent over a silent connection, how often, and how many may go unanswered. They are
+/// the kernel's, not queries, and don't wake a suspended Neon.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// How long what was sent may remain without the other side's acknowledgement.
+/// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`).
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
 
-/// The driver's own idle time, which says that the string has none.
+/// The driver's default of `keepalives_idle`, by which we know that the string doesn't set it.
 const DRIVERS_IDLE: Duration = Duration::from_hours(2);
 
-/// What other frameworks write where statements must have no names, as behind a transaction pooler.
+/// What other frameworks write to keep statements unnamed, as behind a transaction pooler.
 const NAMELESS: [(&str, &str); 5] = [
     ("pgbouncer", "true"),
     ("prepared_statements", "false"),
@@ -37,7 +37,7 @@ const NAMELESS: [(&str, &str); 5] = [
     ("prepareThreshold", "0"),
 ];
 
-/// What the driver understands behind the `?`.
+/// The parameters that the driver knows.
 const KNOWN: [&str; 19] = [
     "user",
     "password",
@@ -60,7 +60,7 @@ const KNOWN: [&str; 19] = [
     "load_balance_hosts",
 ];
 
-/// Where the database is, and how to trust it.
+/// Where the database is, and how its certificate is verified.
 #[derive(Clone)]
 pub struct Dsn {
     pub(super) config: Config,
@@ -106,7 +106,7 @@ impl Dsn {
             config.application_name(names.application);
         }
         if config.get_connect_timeout().is_none() {
-            // Of a name with several addresses the first may be a black hole.
+            // If a name has several addresses, the first may be a black hole.
             config.connect_timeout(settings.connect / 2);
         }
         notice_silence(&mut config);
@@ -114,17 +114,17 @@ impl Dsn {
         Ok(Self { config, tls, name: names.url, nameless, ignored })
     }
 
-    /// Whether the string says that prepared statements must have no names.
+    /// Whether the string demands unnamed statements.
     pub(super) fn forbids_names(&self) -> bool {
         self.nameless
     }
 
-    /// What the server lists our connections as.
+    /// The name by which `pg_stat_activity` lists our connections.
     pub(super) fn application(&self) -> String {
         self.config.get_application_name().unwrap_or_default().to_owned()
     }
 
-    /// Tells the operator what was left out.
+    /// Logs which parameters were left out.
     pub(super) fn warn(&self) {
         if !self.ignored.is_empty() {
             warn!(
@@ -135,7 +135,7 @@ impl Dsn {
     }
 }
 
-/// Without what a copy brings along: space around it, quotes, the `psql` in front.
+/// Without what is copied along with it: space, quotes, the `psql` in front.
 fn bare(text: &str) -> &str {
     let text = text.trim();
     let text = text.strip_prefix("psql ").unwrap_or(text).trim();
@@ -152,13 +152,13 @@ struct Translated<'a> {
 }
 
 fn translated(text: &str) -> Translated<'_> {
-    // `key=value` strings come from people who know libpq; they pass as they are.
+    // `key=value` strings are libpq's own form, and pass as they are.
     let Some((scheme, rest)) = text.split_once("://") else {
         return Translated { text: text.into(), nameless: false, ignored: Vec::new() };
     };
     // SQLAlchemy writes the driver's name into the scheme: postgresql+asyncpg.
     let scheme = scheme.split('+').next().unwrap_or(scheme);
-    // Where the driver, too, sees the parameters begin.
+    // As the driver finds it: the first `?` behind the `@`.
     let host = rest.find('@').map_or(0, |at| at + 1);
     let Some(question) = rest[host..].find('?').map(|at| host + at) else {
         return Translated {
@@ -182,7 +182,7 @@ fn translated(text: &str) -> Translated<'_> {
     Translated { text: format!("{scheme}://{place}?{}", kept.join("&")).into(), nameless, ignored }
 }
 
-/// Lets the system find out that the other side is gone, unless the string says how.
+/// Lets the kernel find out that the other side is gone, unless the string says how.
 fn notice_silence(config: &mut Config) {
     if config.get_keepalives_idle() == DRIVERS_IDLE {
         config.keepalives_idle(KEEPALIVE_IDLE);
@@ -193,18 +193,18 @@ fn notice_silence(config: &mut Config) {
     if config.get_keepalives_retries().is_none() {
         config.keepalives_retries(KEEPALIVE_RETRIES);
     }
-    // Whoever writes it means milliseconds, as libpq has it; the driver has read seconds.
+    // In libpq's strings it is in milliseconds; the driver reads seconds.
     let unacknowledged = config
         .get_tcp_user_timeout()
         .map_or(UNACKNOWLEDGED_MAX, |written| Duration::from_millis(written.as_secs()));
     config.tcp_user_timeout(unacknowledged);
 }
 
-/// Demands TLS wherever the connection leaves this machine, and spares it where it doesn't.
+/// Demands TLS if the connection leaves this machine.
 fn secure(config: &mut Config, plaintext: Switch, names: &Names) -> Result<(), SettingsError> {
     let mode = config.get_ssl_mode();
     if is_local(config) {
-        // A development server's own certificate is signed by nobody; without `require` nobody asked for one.
+        // A development server's certificate is self-signed, and without `require` nobody asked for TLS.
         if mode == SslMode::Prefer {
             config.ssl_mode(SslMode::Disable);
         }
@@ -220,8 +220,8 @@ fn secure(config: &mut Config, plaintext: Switch, names: &Names) -> Result<(), S
             ),
         )),
         (SslMode::Disable, Switch::On) => Ok(()),
-        // Whoever doesn't write `disable` gets TLS, whatever the switch says: `prefer` would give way to anybody who
-        // answers that there is none.
+        // Without `disable` there is TLS, whatever the switch says: `prefer` would give way to an attacker who answers
+        // that there is none.
         _ => {
             config.ssl_mode(SslMode::Require);
             Ok(())
@@ -231,7 +231,7 @@ fn secure(config: &mut Config, plaintext: Switch, names: &Names) -> Result<(), S
 
 /// Whether every address is one of this machine: a Unix socket or a loopback address.
 fn is_local(config: &Config) -> bool {
-    // Where both are given, `hostaddr` is where the connection goes, and `host` is only a name for it.
+    // If both are given, the connection goes to `hostaddr`, and `host` is the name on its certificate.
     if !config.get_hostaddrs().is_empty() {
         return config.get_hostaddrs().iter().all(IpAddr::is_loopback);
     }

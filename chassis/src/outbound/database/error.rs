@@ -1,4 +1,4 @@
-//! Why the database has no answer; and, decided where that is known, what may be done about it.
+//! Why the database has no answer, and whether the statement may have been carried out.
 
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
@@ -6,42 +6,42 @@ use tokio_postgres::error::SqlState;
 use super::sqlstate;
 use crate::outbound::client;
 
-/// Codes whose messages quote a value, which may be a credential: not of its type, out of range, no date, no text.
+/// SQLSTATEs whose messages quote a value, which may be a credential: not of its type, out of range, no date, no text.
 const QUOTING: [&str; 5] = ["22P02", "22003", "22007", "22008", "22021"];
 
 /// Why the database has no answer.
 #[derive(Debug, Error)]
 #[error("{cause}")]
 pub struct DatabaseError {
-    /// Whose fault it is, and whether asking again can help.
+    /// What went wrong.
     pub kind: DatabaseErrorKind,
-    /// Whether the statement certainly changed nothing.
+    /// Whether the statement certainly changed nothing: it was not sent, or the server has rolled it back.
     pub not_applied: bool,
-    /// What the server called it, if it was the server.
+    /// The server's SQLSTATE, if the error is the server's.
     pub(super) code: Option<SqlState>,
     /// For the log.
     pub(super) cause: String,
 }
 
-/// Whose fault it is, and whether asking again can help.
+/// What went wrong, as far as it says whether to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatabaseErrorKind {
-    /// Every connection was in use for as long as a request waits.
+    /// Every connection was in use for the whole acquire timeout.
     Busy,
-    /// No connection can be made, or what it leads to is not ready.
+    /// No connection can be made, or the database is not ready.
     Unreachable,
-    /// The connection is gone; another one may have the answer.
+    /// The connection broke; another one may work.
     Lost,
-    /// The server refused the statement for a reason that goes with this connection or this moment.
+    /// The server refused the statement for a reason that another connection or another moment may not have.
     Transient,
     /// No answer in time.
     TimedOut,
-    /// The statement itself is at fault: ours.
+    /// The statement itself is wrong: a bug of ours.
     Fault,
 }
 
 impl DatabaseErrorKind {
-    /// A name for counting.
+    /// A label for metrics.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Busy => "busy",
@@ -55,17 +55,17 @@ impl DatabaseErrorKind {
 }
 
 impl DatabaseError {
-    /// Something that happened before a statement was sent.
+    /// An error before the statement was sent.
     pub fn before(kind: DatabaseErrorKind, cause: impl Into<String>) -> Self {
         Self { kind, not_applied: true, code: None, cause: cause.into() }
     }
 
-    /// An answer that makes no sense to us.
+    /// An answer that makes no sense: a bug of ours.
     pub fn fault(cause: impl Into<String>) -> Self {
         Self { kind: DatabaseErrorKind::Fault, not_applied: false, code: None, cause: cause.into() }
     }
 
-    /// The answer to another statement. Which one ran instead is unknown; ours did not.
+    /// The answer to another statement. We don't know which one ran; ours did not.
     pub(super) fn foreign(statement: &str) -> Self {
         let cause = format!("{statement} was answered as another statement");
         Self::before(DatabaseErrorKind::Transient, cause)
@@ -76,9 +76,9 @@ impl DatabaseError {
         Self { kind: DatabaseErrorKind::TimedOut, not_applied: false, code: None, cause }
     }
 
-    /// What the driver says about a statement that was `sent`, or not even that.
+    /// An error of the driver, for a statement that was `sent` or not.
     pub(super) fn of(error: &tokio_postgres::Error, sent: bool) -> Self {
-        // Without a code it didn't come from the server: the connection broke, or speaks no sense.
+        // Without a code it is not the server's: the connection broke, or speaks another protocol.
         let (kind, not_applied) = error.code().map_or((DatabaseErrorKind::Lost, false), |code| {
             let meaning = sqlstate::meaning(code);
             (meaning.kind, meaning.not_applied)
@@ -86,14 +86,14 @@ impl DatabaseError {
         Self { kind, not_applied: not_applied || !sent, code: error.code().cloned(), cause: described(error) }
     }
 
-    /// Whether a parameter, which the server was to read by itself, can't be of the type that it is compared with.
+    /// Whether a parameter of type `unknown` can't be read as the type of the column that it is compared with.
     pub fn is_misfit(&self) -> bool {
         let misfits = [SqlState::INVALID_TEXT_REPRESENTATION, SqlState::NUMERIC_VALUE_OUT_OF_RANGE];
         self.code.as_ref().is_some_and(|code| misfits.contains(code))
     }
 }
 
-/// An error of the driver for the log: what the server said, without the detail, which quotes the row.
+/// An error of the driver for the log: the server's code and message, without its detail, which quotes the row.
 pub fn described(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(said) if QUOTING.contains(&said.code().code()) => {

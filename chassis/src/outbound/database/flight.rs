@@ -1,9 +1,10 @@
-//! A statement under way. Whoever asked may leave; the connection stays out of the pool until its answer has been read.
+//! A statement in flight. The request may be dropped; the connection stays out of the pool until the answer has been
+//! read.
 //!
-//! A statement that runs on must not meet the next user of its connection, and one that was cancelled must not have
-//! its cancellation meet the next user's statement. So an abandoned statement keeps its connection, its place in the
-//! queue and its share of its user's until it is over: a read is cancelled after a moment, a write is left to finish
-//! within the time that it had anyway, and whatever stays silent then is closed and counts as lost.
+//! A statement that is still running must not meet the next user of its connection, and a late cancellation must not
+//! meet that user's statement. So an abandoned statement keeps its connection, its permit of the queue and its owner's
+//! share until it is over: a read is cancelled after a moment, a write is left to finish within the time that it had
+//! anyway, and a connection that is silent after that is closed and counts as lost.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -19,35 +20,35 @@ use super::{
     statement::Idempotency,
 };
 
-/// How long an abandoned read may still take before it is cancelled: most are over by then, and to cancel takes a
+/// How long an abandoned read may go on before it is cancelled: most are over by then, and to cancel one takes a
 /// connection of its own.
 const READ_GRACE: Duration = Duration::from_millis(50);
 
-/// How long the server may take to answer what was cancelled.
+/// How long the server may take to end what was cancelled.
 const CANCELLED_WAIT: Duration = Duration::from_secs(1);
 
-/// What is under way: it owns all that is to be held until the answer is there, and gives that back with it.
+/// The wait for an answer. It owns what must be held until then, and returns it with the answer.
 type Work<T> = Pin<Box<dyn Future<Output = (T, Answer)> + Send>>;
 
-/// A statement under way, and the wish to know its answer.
+/// A statement in flight, for as long as a request waits for its answer.
 pub(super) struct Flight<T: Send + 'static> {
     work: Option<Work<T>>,
     line: Arc<Line>,
     what: What,
-    /// Until when it is waited for.
+    /// When the request stops waiting.
     deadline: Instant,
 }
 
-/// What is under way.
+/// What is in flight.
 #[derive(Clone, Copy)]
 enum What {
     Statement(&'static str, Idempotency),
-    /// A question that every connection answers at once.
+    /// An empty query, which any server answers at once.
     Probe,
 }
 
 impl<T: Send + 'static> Flight<T> {
-    /// `work` is begun when this lands.
+    /// `work` is the wait for the answer of this statement; [`Flight::land`] begins it.
     pub(super) fn new(
         line: Arc<Line>,
         (name, idempotency): (&'static str, Idempotency),
@@ -58,7 +59,7 @@ impl<T: Send + 'static> Flight<T> {
         Self { work: Some(Box::pin(work)), line, what, deadline: Instant::now() + wait }
     }
 
-    /// The same, for the question whether the connection is there.
+    /// The same, for a probe of the connection.
     pub(super) fn probe(
         line: Arc<Line>,
         wait: Duration,
@@ -67,7 +68,7 @@ impl<T: Send + 'static> Flight<T> {
         Self { work: Some(Box::pin(work)), line, what: What::Probe, deadline: Instant::now() + wait }
     }
 
-    /// The answer, unless it takes too long. To drop this half-way is to abandon the statement.
+    /// Waits for the answer, until the deadline. Dropping the future abandons the statement.
     pub(super) async fn land(mut self) -> Result<(T, Answer), DatabaseError> {
         let Some(work) = &mut self.work else { unreachable!("it lands once") };
         let begun = Instant::now();
@@ -76,7 +77,7 @@ impl<T: Send + 'static> Flight<T> {
             return Ok(answer);
         }
         let name = match self.what {
-            // What is left to do is done without us.
+            // It goes on without us.
             What::Statement(name, _) => {
                 self.line.doubt();
                 name
@@ -111,7 +112,7 @@ impl<T: Send + 'static> Drop for Flight<T> {
     }
 }
 
-/// Counts an abandoned statement for as long as it is under way.
+/// Counts an abandoned statement for as long as it is in flight.
 struct Abandoned;
 
 impl Abandoned {
@@ -127,7 +128,7 @@ impl Drop for Abandoned {
     }
 }
 
-/// Sees an abandoned statement through, then gives back what it held.
+/// Waits for the end of an abandoned statement, then releases what it held.
 async fn see_through<T: Send>(
     mut work: Work<T>,
     line: Arc<Line>,
@@ -144,7 +145,7 @@ async fn see_through<T: Send>(
     let landed = match timeout_at(patience, &mut work).await {
         Ok(answer) => Some((answer, false)),
         Err(_) => {
-            // It may just be slow; but if it is the connection, the others are most likely no better.
+            // It may just be slow; but if the connection is broken, the idle ones most likely are too.
             line.doubt();
             let cancelled = async { tokio::join!(line.cancel(), &mut work).1 };
             let answer = timeout(CANCELLED_WAIT, cancelled).await.ok();

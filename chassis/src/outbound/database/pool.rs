@@ -1,12 +1,13 @@
 //! The connections of a replica, and a fair, bounded wait for one of them.
 //!
-//! bb8 hands a free connection to whoever asks first, so that under load a request can wait for seconds while others
-//! pass it by. The queue in front is first come, first served, as many as there are connections go through it, and
-//! nobody stands in it for longer than a bound.
+//! bb8 gives a free connection to whichever request polls first, so that under load one can wait for seconds while
+//! later ones overtake it. The semaphore in front is first come, first served, has as many permits as there are
+//! connections, and is waited for no longer than the acquire timeout.
 
 use std::{sync::Arc, time::Duration};
 
 use bb8::QueueStrategy;
+use metrics::Histogram;
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
@@ -25,14 +26,13 @@ use super::{
 };
 use crate::settings::Switch;
 
-/// How long a request still waits for a connection when there was none, nor an answer, for longer than a request may
-/// wait.
+/// The acquire timeout once an outage has lasted for longer than the usual one.
 const OUTAGE_WAIT: Duration = Duration::from_millis(250);
 
-/// How often who waits for a connection looks whether more of them are to be had.
+/// How often a request that waits for a connection looks whether an outage has begun.
 const DOOR_LOOK: Duration = Duration::from_millis(100);
 
-/// How long a connection in doubt may take to say that it is there.
+/// How long a connection in doubt may take to answer a probe.
 const PROBE_WAIT: Duration = Duration::from_millis(500);
 
 impl Idempotency {
@@ -41,7 +41,7 @@ impl Idempotency {
             DatabaseErrorKind::Lost | DatabaseErrorKind::Transient => {
                 error.not_applied || self != Self::NotIdempotent
             }
-            // The time is used up, or it would fail again.
+            // The time is spent, or it would fail again.
             DatabaseErrorKind::Busy
             | DatabaseErrorKind::Unreachable
             | DatabaseErrorKind::TimedOut
@@ -55,19 +55,21 @@ impl Idempotency {
 pub struct Pool {
     connections: bb8::Pool<Manager>,
     queue: Arc<Semaphore>,
-    /// Where the queue goes on while there are fewer connections than it lets through.
+    /// The queue during an outage, when there are fewer connections than permits.
     door: Arc<Mutex<()>>,
     shares: Option<Arc<Shares>>,
     manager: Manager,
     size: u32,
     wait: Duration,
     query: Duration,
+    /// How long each statement waited for a connection, in seconds.
+    waits: Histogram,
 }
 
 type Pooled = bb8::PooledConnection<'static, Manager>;
 
-/// A connection for one statement. Its parts go back in this order: before the next in the queue is called, the
-/// connection is there.
+/// A connection for one statement. Its fields drop in this order: the connection is back before the next in the queue
+/// gets the permit.
 struct Lease {
     connection: Pooled,
     _place: OwnedSemaphorePermit,
@@ -75,14 +77,15 @@ struct Lease {
 }
 
 impl Pool {
-    /// A pool without connections; they are made when they are needed. Needs a Tokio runtime.
+    /// A pool that opens connections when they are needed. Needs a Tokio runtime, and measures with the recorder that
+    /// is installed by now.
     pub fn new(dsn: Dsn, settings: &DatabaseSettings) -> Self {
         dsn.warn();
         let named = settings.named_statements == Switch::On && !dsn.forbids_names();
         let manager = Manager::new(dsn, settings.connect, settings.life, named);
         let connections = bb8::Pool::builder()
             .max_size(settings.pool_max)
-            // The one used last is used next, so that those that are not needed grow idle and go.
+            // The one used last is used next, so that surplus ones idle and are closed.
             .queue_strategy(QueueStrategy::Lifo)
             .idle_timeout(settings.idle)
             .max_lifetime(settings.life)
@@ -97,16 +100,17 @@ impl Pool {
             size: settings.pool_max,
             wait: settings.wait,
             query: settings.query,
+            waits: metrics::histogram!("database_wait_seconds"),
         }
     }
 
-    /// Each owner's statements hold at most so much of the connections at one time, those that were abandoned included.
+    /// Bounds how many of the connections one owner's statements may hold at one time, abandoned ones included.
     #[must_use]
     pub fn with_shares(self, percent: u8) -> Self {
         Self { shares: Some(Shares::new(self.size, percent)), ..self }
     }
 
-    /// Asks the database, on behalf of nobody whose share could be told.
+    /// Sends a statement that belongs to no owner.
     pub async fn query(
         &self,
         statement: &Statement,
@@ -115,10 +119,14 @@ impl Pool {
         self.query_of(None, statement, parameters).await
     }
 
-    /// Asks the database for `owner`, and once more where that can't change more than asking once does.
+    /// Sends a statement as part of `owner`'s share, and once more if that is safe. Values are parameters, so that
+    /// there are few statements.
     ///
-    /// To drop this half-way abandons the statement: it is seen through without us, and a write that was sent may be
-    /// carried out. Statements are to be few, and values their parameters.
+    /// Dropping the future abandons the statement: a write that was sent may be carried out.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError::not_applied`] says whether the statement certainly changed nothing.
     pub async fn query_of(
         &self,
         owner: Option<&str>,
@@ -131,7 +139,7 @@ impl Pool {
         };
         info!(cause = %first, "ask the database again");
         metrics::counter!("database_retries_total").increment(1);
-        // Whatever becomes of the second attempt, the first may have been carried out.
+        // Even if the second attempt was not applied, the first may have been.
         let repeated = self.attempt(owner, statement, parameters).await;
         repeated
             .map_err(|error| DatabaseError { not_applied: first.not_applied && error.not_applied, ..error })
@@ -144,7 +152,7 @@ impl Pool {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, DatabaseError> {
         let answer = match self.ask(owner, statement, parameters).await {
-            // No name is used from then on, so that this happens once.
+            // Names are given up now, so this happens once.
             Ok(Answer::Misnamed) => self.ask(owner, statement, parameters).await,
             answer => answer,
         };
@@ -181,21 +189,21 @@ impl Pool {
     async fn take(&self, owner: Option<&str>) -> Result<Lease, DatabaseError> {
         let begun = Instant::now();
         let lasting = self.manager.outage().is_some_and(|outage| outage > self.wait);
-        // While the database is away requests must not pile up; a moment is enough to see that it is back.
+        // During an outage requests must not pile up; a moment is enough to see that it is over.
         let wait = if lasting { OUTAGE_WAIT.min(self.wait) } else { self.wait };
         let taken = self.take_until(owner, begun + wait).await;
-        metrics::histogram!("database_wait_seconds").record(begun.elapsed());
+        self.waits.record(begun.elapsed());
         taken.map_err(|(kind, cause)| DatabaseError::before(kind, format!("{cause} within {wait:?}")))
     }
 
-    /// Waits for room in the owner's share, in the queue, and for a connection, all until `deadline`.
+    /// Waits for the owner's share, for the queue and for a connection, all until `deadline`.
     async fn take_until(
         &self,
         owner: Option<&str>,
         deadline: Instant,
     ) -> Result<Lease, (DatabaseErrorKind, &'static str)> {
         use DatabaseErrorKind::{Busy, Unreachable};
-        // Those in front are waiting too: for a connection that can't be made.
+        // If the database is away, those in front are waiting for a connection that can't be made.
         let late = |cause| {
             let away = self.manager.outage().is_some_and(|outage| outage > OUTAGE_WAIT);
             (if away { Unreachable } else { Busy }, cause)
@@ -222,7 +230,7 @@ impl Pool {
     /// Waits for a connection until `deadline`.
     async fn connection(&self, deadline: Instant) -> Option<Pooled> {
         loop {
-            // Where no more connections are to be had, those that come back must not go to whoever happens to ask.
+            // While no connection can be made, one that comes back must go to the first in the queue.
             let first = match self.manager.outage() {
                 Some(_) => Some(timeout_at(deadline, self.door.lock()).await.ok()?),
                 None => None,
@@ -237,7 +245,7 @@ impl Pool {
     }
 }
 
-/// The connection, if it says that it is there.
+/// The connection, if it answers a probe.
 async fn probed(mut connection: Pooled) -> Option<Pooled> {
     let line = connection.line().clone();
     let work = async move {

@@ -1,6 +1,5 @@
-//! Nobody's statements hold more than a share of the connections, those that were abandoned included.
-//!
-//! Whoever has all of their share in use waits for themselves, and not in the queue before others.
+//! One owner's statements hold no more than a share of the connections, abandoned ones included. An owner whose share
+//! is in use waits for it, and not in the queue in front of others.
 
 use std::{
     collections::HashMap,
@@ -12,14 +11,14 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// How many connections each owner may hold, and who holds some. An owner is known for as long as a request of theirs
-/// waits or is under way, so that there are no more of them than of those.
+/// How many connections each owner may hold, and which owners hold some. An owner is known only while one of their
+/// requests waits or is in flight, so that there are no more owners than requests.
 pub(super) struct Shares {
     each: usize,
     owners: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
 }
 
-/// A connection's worth of an owner's share.
+/// The permit for one connection of an owner's share.
 pub(super) struct Share {
     permit: Option<OwnedSemaphorePermit>,
     places: Option<Arc<Semaphore>>,
@@ -28,7 +27,7 @@ pub(super) struct Share {
 }
 
 impl Shares {
-    /// Of so many connections, each owner may hold `percent`, but at least one.
+    /// Each owner may hold `percent` of so many connections, but at least one.
     pub(super) fn new(connections: u32, percent: u8) -> Arc<Self> {
         let each = (u64::from(connections) * u64::from(percent)).div_ceil(100).max(1);
         let each = usize::try_from(each).unwrap_or(Semaphore::MAX_PERMITS);
@@ -39,14 +38,14 @@ impl Shares {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits, first come, first served, until there is room in the owner's share; `None` if there is none in time.
+    /// Waits, first come, first served, for the owner's share; `None` if it is not free in time.
     pub(super) async fn take(self: &Arc<Self>, owner: &str, deadline: Instant) -> Option<Share> {
         let places = {
             let mut owners = self.lock();
             let places = owners.entry(owner.into()).or_insert_with(|| Arc::new(Semaphore::new(self.each)));
             places.clone()
         };
-        // From here on whoever gives up is forgotten as well.
+        // From here on an owner who gives up is forgotten, too.
         let mut share =
             Share { permit: None, places: Some(places.clone()), owner: owner.into(), shares: self.clone() };
         share.permit = Some(timeout_at(deadline, places.acquire_owned()).await.ok()?.ok()?);
@@ -59,7 +58,7 @@ impl Drop for Share {
         self.permit = None;
         let mut owners = self.shares.lock();
         self.places = None;
-        // Whoever else has it got it under the lock.
+        // Any other holder has cloned it under the lock.
         if owners.get(&self.owner).is_some_and(|places| Arc::strong_count(places) == 1) {
             owners.remove(&self.owner);
         }

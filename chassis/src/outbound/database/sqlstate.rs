@@ -1,8 +1,8 @@
 //! What the server's codes mean to us: one table, with the reason and the source of each row.
 //!
-//! A code that stands here alone comes before its class. What the table doesn't have is a fault of ours: the statement
-//! was refused, and the connection is as good as before. Sources: "A" is Appendix A of PostgreSQL's manual, the names
-//! behind it are files of its source, or those of others who send the code.
+//! A code comes before its class. A code that is not in the table is a bug of ours: the statement was refused, and the
+//! connection is as good as before. Sources: "A" is Appendix A of PostgreSQL's manual; the names behind it are files of
+//! PostgreSQL's source, or of other servers that send the code.
 
 use tokio_postgres::error::SqlState;
 
@@ -26,7 +26,7 @@ pub(super) struct Meaning {
     pub(super) fate: Fate,
 }
 
-/// A code, or the first letters of all of a class; what it means; why, and who says so.
+/// A code or a class; what it means; why, and the source.
 type Line = (&'static str, DatabaseErrorKind, bool, Fate, &'static str, &'static str);
 
 use Fate::{Closed, Kept};

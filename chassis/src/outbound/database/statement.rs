@@ -1,11 +1,11 @@
-//! A statement: its name, whether it may be sent again, its parameters. It can't be mistaken for another, nor another for
-//! it.
+//! A statement: its name, whether it may be sent again, its parameters. It can't be mistaken for another, nor another
+//! for it.
 //!
-//! Behind a pooler, the name of a prepared statement may stand for a statement that somebody else prepared. So each statement
-//! takes its own name as its first parameter and does nothing under another, and each row of its answer says what ran. There
-//! is always a row: one that was not `found` is not part of the answer.
+//! Behind a pooler, the name of a prepared statement may stand for a statement that somebody else prepared. So each
+//! statement takes its own name as its first parameter and does nothing under another, and each row of its answer says
+//! what ran. There is always a row: one that was not `found` is not part of the answer.
 
-use std::{borrow::Cow, fmt};
+use std::{fmt, ops::Deref, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
@@ -42,6 +42,31 @@ impl Idempotency {
     }
 }
 
+/// The text of a statement: written in the program, or put together once and shared from then on.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "they say it themselves")]
+pub enum Sql {
+    Static(&'static str),
+    Shared(Arc<str>),
+}
+
+impl Deref for Sql {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Static(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+impl From<String> for Sql {
+    fn from(text: String) -> Self {
+        Self::Shared(text.into())
+    }
+}
+
 /// A statement. Its text takes its name as `$1` and compares it, and answers with `ran` and `found` before all else:
 ///
 /// ```sql
@@ -54,18 +79,13 @@ impl Idempotency {
 pub struct Statement {
     pub(super) name: &'static str,
     pub(super) idempotency: Idempotency,
-    pub(super) sql: Cow<'static, str>,
+    pub(super) sql: Sql,
     types: &'static [Type],
 }
 
 impl Statement {
-    /// `types` are those of its parameters but the first; `UNKNOWN` is for the server to find out.
-    pub const fn new(
-        name: &'static str,
-        idempotency: Idempotency,
-        sql: Cow<'static, str>,
-        types: &'static [Type],
-    ) -> Self {
+    /// `types` are those of its parameters but the first; the server infers `UNKNOWN`.
+    pub const fn new(name: &'static str, idempotency: Idempotency, sql: Sql, types: &'static [Type]) -> Self {
         Self { name, idempotency, sql, types }
     }
 
@@ -79,7 +99,7 @@ impl Statement {
         self.name
     }
 
-    /// Asks on a connection of the caller's own.
+    /// Sends it over a connection that is not the pool's.
     pub async fn ask(
         &self,
         client: &Client,
@@ -100,8 +120,7 @@ impl Statement {
         [Type::TEXT].iter().chain(self.types).cloned().collect()
     }
 
-    /// Its name and `parameters`, as they travel. They are the statement's own from then on: it may have to be finished
-    /// without whoever asked.
+    /// Its name and `parameters`, as they are sent. They are owned: the statement goes on when its request is gone.
     pub(super) fn encoded(&self, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Encoded>, String> {
         if parameters.len() != self.types.len() {
             return Err(format!("{} takes {} parameters", self.name, self.types.len()));
@@ -113,7 +132,7 @@ impl Statement {
         all.collect::<Result<_, _>>().map_err(|error| format!("{}: {error}", self.name))
     }
 
-    /// The rows of its answer; `None` if it is the answer to another statement.
+    /// The rows of its answer; `None` if that is the answer to another statement.
     pub(super) fn own(&self, mut rows: Vec<Row>) -> Option<Vec<Row>> {
         let is_own = |row: &Row| row.try_get::<_, &str>(RAN).is_ok_and(|ran| ran == self.name);
         if rows.is_empty() || !rows.iter().all(is_own) {
@@ -124,7 +143,7 @@ impl Statement {
     }
 }
 
-/// A parameter as it travels. Its value is nobody's to see.
+/// A parameter, as it is sent.
 pub(super) struct Encoded {
     /// `None` is null.
     value: Option<Bytes>,
@@ -144,7 +163,7 @@ impl Encoded {
 }
 
 impl fmt::Debug for Encoded {
-    /// The driver logs parameters, and some are credentials.
+    /// Without the value: the driver logs parameters, and some are credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("…")
     }
@@ -161,7 +180,7 @@ impl ToSql for Encoded {
         Ok(IsNull::No)
     }
 
-    /// It was checked when it was encoded.
+    /// The type was checked when the value was encoded.
     fn accepts(_: &Type) -> bool {
         true
     }
@@ -188,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_parameter_that_does_not_fit_is_not_sent() {
-        let statement = Statement::new("x", Idempotency::ReadOnly, Cow::Borrowed("select"), &[Type::INT8]);
+        let statement = Statement::new("x", Idempotency::ReadOnly, Sql::Static("select"), &[Type::INT8]);
         assert!(statement.encoded(&[&7_i64]).is_ok());
         for wrong in [&[][..], &[&"7" as &(dyn ToSql + Sync)], &[&7_i64, &7_i64]] {
             assert!(statement.encoded(wrong).is_err());

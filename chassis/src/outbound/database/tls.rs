@@ -1,7 +1,5 @@
-//! Who may vouch for the database.
-//!
-//! A database is checked like any other server: by its name and a certificate that somebody trusted has signed.
-//! libpq's `sslmode=require` alone would believe anybody.
+//! TLS to the database. Its certificate is verified like that of any other server, by name and authority, also for
+//! `sslmode=require`, for which libpq would accept any certificate.
 
 use std::path::Path;
 
@@ -12,13 +10,13 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::Names;
 use crate::{outbound::client, settings::SettingsError};
 
-/// The setting that is at fault if there are no certificates in the file.
+/// The setting to name if the file holds no certificates.
 const CA_FILE: &str = "CA_FILE";
 
-/// The application protocol of a connection that begins with TLS at once (PostgreSQL 17).
+/// The ALPN protocol of a connection that begins with TLS (`sslnegotiation=direct`, PostgreSQL 17).
 const ALPN: &[u8] = b"postgresql";
 
-/// TLS by the public roots, or by those of `ca_file` alone.
+/// TLS by the public certificate authorities, or by those of `ca_file` alone.
 pub(super) fn connector(
     ca_file: Option<&Path>,
     names: &Names,
@@ -38,7 +36,7 @@ fn roots(file: &Path, names: &Names) -> Result<RootCertStore, SettingsError> {
     client::roots(file).map_err(|reason| names.wrong(CA_FILE, reason))
 }
 
-/// Whether a connection failed because the server's certificate did not convince us.
+/// Whether a connection failed because the server's certificate is not valid for us.
 pub fn is_distrust(error: &tokio_postgres::Error) -> bool {
     client::is_distrust(error)
 }

@@ -1,4 +1,4 @@
-//! Where a server lives: the folder of its data, the folder of its socket, and who owns it.
+//! The folders of a server, one for its data and one for its socket, and the lock of the process that owns it.
 
 use std::{
     env, fs,
@@ -8,6 +8,8 @@ use std::{
     process,
 };
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 use crate::{StartError, account::Account, session::Session, wait::wait_for};
 
 /// The longest path that leaves room for a socket's name: systems allow as few as 103 bytes for both.
@@ -15,14 +17,14 @@ const SOCKET_DIR_BYTES_MAX: usize = 79;
 
 /// The folders of one server.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Folders {
     /// Holds everything; open to the server's user alone.
     pub(crate) home: PathBuf,
     pub(crate) socket_dir: PathBuf,
 }
 
-impl Place {
-    /// A place below `root`, or, where the server's user can't get there, one that is always the same for `root`.
+impl Folders {
+    /// Folders below `root`; or, if the server's user can't enter that, elsewhere, and always the same for `root`.
     pub(crate) fn under(
         root: &Path,
         major: u32,
@@ -31,7 +33,7 @@ impl Place {
     ) -> Result<Self, StartError> {
         fs::create_dir_all(root).map_err(StartError::io("create", root))?;
         let root = root.canonicalize().map_err(StartError::io("find", root))?;
-        let name = format!("dev-postgres-{:016x}", fingerprint(root.as_os_str().as_bytes()));
+        let name = format!("dev-postgres-{:016x}", fingerprint(&root));
 
         let root = if account.can_enter(&root) {
             root
@@ -62,7 +64,7 @@ impl Place {
         Ok(Self { home, socket_dir })
     }
 
-    /// A place of its own among the temporary files.
+    /// Folders of their own among the temporary files.
     pub(crate) fn temporary(account: &Account) -> Result<Self, StartError> {
         let base = usable([env::temp_dir(), "/tmp".into(), "/var/tmp".into()], account)?;
         let mut n = 0u32;
@@ -115,14 +117,13 @@ fn usable(folders: [PathBuf; 3], account: &Account) -> Result<PathBuf, StartErro
     // What is made in it has some 30 bytes more.
     let fits = |folder: &PathBuf| folder.as_os_str().len() + 32 <= SOCKET_DIR_BYTES_MAX;
     let usable = folders.iter().find(|folder| fits(folder) && account.can_enter(folder));
-    usable.cloned().ok_or_else(|| StartError::NoPlace(folders.to_vec()))
+    usable.cloned().ok_or_else(|| StartError::NoFolder(folders.to_vec()))
 }
 
-/// FNV-1a: the same in every build and on every machine, unlike the hashers of the standard library.
-fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+/// The same in every build and on every machine, unlike the hashers of the standard library.
+fn fingerprint(path: &Path) -> u64 {
+    let hash = digest(&SHA256, path.as_os_str().as_bytes());
+    hash.as_ref().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]
@@ -135,17 +136,17 @@ mod tests {
     #[test]
     fn a_path_too_long_for_a_socket_gets_a_short_folder_and_the_same_one_again() {
         let account = Account::of_process().unwrap();
-        let base = Place::temporary(&account).unwrap();
+        let base = Folders::temporary(&account).unwrap();
         let long = base.home.join("a".repeat(90));
         account.make_private(&long).unwrap();
-        let places = [(); 2].map(|()| Place::under(&long, 15, &account, &mut |_| {}).unwrap());
-        for place in &places {
-            assert!(place.home.starts_with(&long));
-            assert!(fits_a_socket(&place.socket_dir), "{}", place.socket_dir.display());
-            assert_eq!(place.socket_dir, places[0].socket_dir);
+        let both = [(); 2].map(|()| Folders::under(&long, 15, &account, &mut |_| {}).unwrap());
+        for folders in &both {
+            assert!(folders.home.starts_with(&long));
+            assert!(fits_a_socket(&folders.socket_dir), "{}", folders.socket_dir.display());
+            assert_eq!(folders.socket_dir, both[0].socket_dir);
         }
         base.remove();
-        fs::remove_dir(&places[0].socket_dir).unwrap();
+        fs::remove_dir(&both[0].socket_dir).unwrap();
     }
 
     #[test]
@@ -158,22 +159,22 @@ mod tests {
         fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let root = closed.path().join("project/.data");
         let mut said = Vec::new();
-        let place = Place::under(&root, 15, &account, &mut |note| said.push(note.to_owned())).unwrap();
-        let again = Place::under(&root, 15, &account, &mut |_| {}).unwrap();
-        assert!(place.home.starts_with("/var/tmp"));
-        assert_eq!(place.home, again.home);
+        let folders = Folders::under(&root, 15, &account, &mut |note| said.push(note.to_owned())).unwrap();
+        let again = Folders::under(&root, 15, &account, &mut |_| {}).unwrap();
+        assert!(folders.home.starts_with("/var/tmp"));
+        assert_eq!(folders.home, again.home);
         assert!(said[0].contains("can't enter"), "{said:?}");
-        fs::remove_dir_all(place.home.parent().unwrap()).unwrap();
+        fs::remove_dir_all(folders.home.parent().unwrap()).unwrap();
     }
 
     #[test]
     fn a_private_folder_is_open_to_the_server_alone() {
         let account = Account::of_process().unwrap();
-        let place = Place::temporary(&account).unwrap();
-        let found = fs::metadata(&place.home).unwrap();
+        let folders = Folders::temporary(&account).unwrap();
+        let found = fs::metadata(&folders.home).unwrap();
         assert_eq!(found.mode() & 0o777, 0o700);
-        assert!(account.can_enter(&place.home));
-        place.remove();
+        assert!(account.can_enter(&folders.home));
+        folders.remove();
     }
 
     #[test]

@@ -1,0 +1,95 @@
+//! The settings of all services at once, checked before anything is fetched, bound or started.
+
+use std::{fmt::Write, process::ExitCode};
+
+use chassis::{
+    process::shown_log,
+    settings::{self, Environment, Faults, SettingsError},
+};
+
+use crate::{
+    database, folder,
+    plan::{self, Plan},
+    say::{self, say},
+    secret,
+};
+
+/// What stands for our own database while nothing is started yet, and for our own secret while none is made.
+const OWN_DATABASE: &str = "postgresql://postgres@localhost/tasks";
+const OWN_SECRET: &str = "the-launcher-makes-one-of-64-digits-when-it-starts";
+
+/// What is found out about the settings of all services.
+pub(crate) struct Checked {
+    /// Which services there will be, and what each is told.
+    pub(crate) plan: Plan,
+    /// What works and is hardly meant.
+    pub(crate) remarks: Vec<String>,
+    /// Every setting in force, secrets hidden; or all that is wrong, each once.
+    pub(crate) outcome: Result<String, SettingsError>,
+}
+
+/// Checks them.
+pub(crate) fn all(environment: &Environment) -> Checked {
+    let mut faults = Faults::default();
+    faults.hear(environment.check(plan::is_ours));
+    let plan = Plan::of(environment, &mut faults);
+    let gateway = plan.gateway.environment(environment);
+    let mut auth_verifier = plan.auth_verifier.environment(environment);
+    if !secret::is_given(environment) {
+        auth_verifier = auth_verifier.with("BETTER_AUTH_SECRET", OWN_SECRET, "usher");
+    }
+    let mut task_service = plan.task_service.environment(environment);
+    if !database::is_given(environment) {
+        task_service = task_service.with("DATABASE_URL", OWN_DATABASE, "usher");
+    }
+    let data = folder::path(environment);
+    let mut shown = format!("USHER_DATA_DIR={}\n{}", data.display(), shown_log(environment));
+    let mut remarks: Vec<String> = Vec::new();
+    for (name, checked) in [
+        (plan::GATEWAY, settings::check::<gateway::settings::Settings>(&gateway)),
+        (plan::AUTH_VERIFIER, settings::check::<auth_verifier::settings::Settings>(&auth_verifier)),
+        (plan::TASK_SERVICE, settings::check::<task_service::settings::Settings>(&task_service)),
+    ] {
+        let is_new = |remark: &String| {
+            // A name that all services would read is remarked on once.
+            let about = |remark: &str| remark.split_once(" is not read by ").map(|(name, _)| name.to_owned());
+            about(remark).is_none() || !remarks.iter().any(|known| about(known) == about(remark))
+        };
+        let new: Vec<String> = checked.remarks.into_iter().filter(is_new).collect();
+        remarks.extend(new);
+        if let Some(text) = faults.hear(checked.outcome) {
+            let _ = write!(shown, "\n# {name}\n{text}");
+        }
+    }
+    Checked { plan, remarks, outcome: faults.result().map(|()| shown) }
+}
+
+/// `usher --check`.
+pub(crate) fn run(show: bool) -> ExitCode {
+    let (remarks, outcome) = match Environment::of_process() {
+        Ok(environment) => {
+            let Checked { remarks, outcome, .. } = all(&environment);
+            (remarks, outcome)
+        }
+        Err(error) => (Vec::new(), Err(error)),
+    };
+    if let (Ok(shown), true) = (&outcome, show) {
+        say::tell(&format!("{shown}\n"));
+    }
+    for remark in remarks {
+        say("settings", remark);
+    }
+    let code = match outcome {
+        Ok(_) => {
+            say("settings", "good");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say::finish();
+            say::complain(error);
+            ExitCode::FAILURE
+        }
+    };
+    say::finish();
+    code
+}
