@@ -1,101 +1,116 @@
-//! What a request may be: how many at once, and of whom; how long its target, how large and how slow its body.
+//! Concurrency limits and load shedding: a bounded number of requests is in flight, and of one client a share of them.
+//!
+//! A request takes a permit or is refused at once: a queue here would only hide the overload.
 
 pub(crate) mod share;
 
 use std::{net::IpAddr, sync::Arc};
 
-use chassis::Body;
-use http::{HeaderMap, Request, header};
+use bytes::Bytes;
+use chassis::{Body, BoxError};
+use http::{Response, header};
 use identity::UserId;
-use tokio::sync::Semaphore;
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::share::Shares;
+use self::share::{Share, Shares};
 use crate::{
-    body::{
-        bounded::{BodyBounds, Bounded, Fate, Slack},
-        held::Place,
-        idle::Rate,
-    },
-    client::Client,
-    refusal::Refusal,
+    body::{bounded::BoundedBody, guarded::GuardedBody, idle::Rate},
     route::Routed,
-    settings::Settings,
 };
 
-/// The bounds, and the room that is left.
-#[derive(Clone)]
-pub struct Limits {
-    room: Arc<Semaphore>,
+/// The limits, and what is in flight.
+pub struct Admission {
+    permits: Arc<Semaphore>,
     clients: Shares<IpAddr>,
-    users: Shares<UserId>,
-    head_fields: usize,
-    head_bytes: usize,
-    target_bytes: usize,
-    /// Until its route is known.
-    body: BodyBounds,
-    slack: Slack,
     answer: Rate,
 }
 
-impl Limits {
-    /// Builds them from settings that were checked.
-    pub fn new(settings: &Settings) -> Self {
-        let limits = &settings.limits;
-        let idle = limits.body_idle;
-        Self {
-            room: Arc::new(Semaphore::new(limits.requests_max)),
-            clients: Shares::new(limits.requests_per_client_max),
-            users: Shares::new(limits.requests_per_user_max),
-            head_fields: settings.server.head_fields,
-            head_bytes: settings.server.head_bytes,
-            target_bytes: limits.target_bytes,
-            body: limits.body(),
-            slack: Slack { idle, grace: limits.body_grace },
-            answer: Rate { bytes: limits.answer_rate, grace: idle },
-        }
+/// One request in flight: given back when its answer has left, or its reader was given up.
+pub struct InFlightPermit {
+    _permit: OwnedSemaphorePermit,
+    _of_client: Share<IpAddr>,
+    of_user: Option<Share<UserId>>,
+    answer: Rate,
+}
+
+/// A request with a permit, whose body is bounded. Only this file makes one.
+pub struct Admitted {
+    routed: Routed<BoundedBody>,
+    permit: InFlightPermit,
+}
+
+/// Why a request was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum AdmitError {
+    /// As many requests are in flight as may be.
+    #[error("as many requests are in flight as may be")]
+    Full,
+    /// As many of this client's are.
+    #[error("{0} has its share of requests in flight")]
+    ClientShare(IpAddr),
+    /// Its body is announced to be larger than the route allows.
+    #[error("the request body is too large")]
+    BodyTooLarge,
+}
+
+impl Admission {
+    /// At most `requests_max` in flight, `per_client_max` of one client; an answer must be read at `answer`.
+    pub fn new(requests_max: usize, per_client_max: usize, answer: Rate) -> Self {
+        Self { permits: Arc::new(Semaphore::new(requests_max)), clients: Shares::new(per_client_max), answer }
     }
 
-    /// Takes a place, without waiting: a queue here would only hide that there are too many.
-    pub fn enter(&self, client: &Client) -> Result<Place, Refusal> {
-        let share =
-            self.clients.take(client.counted()).ok_or_else(|| Refusal::ClientShare(client.counted()))?;
-        let permit = self.room.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
-        Ok(Place::new(permit, share, self.users.clone(), self.answer))
-    }
-
-    /// Checks what is known by the head, and bounds the body that is still to come.
-    pub fn bound(&self, request: Request<Body>) -> Result<(Request<Body>, Fate), Refusal> {
-        let fate = Fate::new(self.body);
-        let expects = request.headers().contains_key(header::EXPECT);
-        let bounded = request.map(|inner| {
-            if http_body::Body::is_end_stream(&inner) {
-                return inner;
-            }
-            Body::new(Bounded::new(inner, self.slack, fate.clone(), expects))
-        });
-        let target = bounded.uri().path_and_query().map_or(0, |target| target.as_str().len());
-        if target > self.target_bytes {
-            return Err(Refusal::TargetTooLong);
-        }
-        // hyper leaves us some room for that: its own refusal says nothing that a page could read.
-        if bounded.headers().len() > self.head_fields || target + bytes(bounded.headers()) > self.head_bytes {
-            return Err(Refusal::HeadTooLarge);
-        }
-        Ok((bounded, fate))
-    }
-
-    /// Bounds the body by what its route says, and refuses one that says itself that it is larger.
-    pub fn bound_body(routed: &Routed, fate: &Fate) -> Result<(), Refusal> {
-        let bounds = routed.body();
-        fate.bound(bounds);
+    /// Bounds a request's body by its route, and takes a permit.
+    pub fn admit(&self, routed: Routed) -> Result<Admitted, AdmitError> {
+        let bounds = routed.route().body;
         // hyper has seen to it that there is one number.
-        let length = routed.request().headers().get(header::CONTENT_LENGTH);
+        let length = routed.head().headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if length.is_some_and(|length| length > bounds.bytes) { Err(Refusal::BodyTooLarge) } else { Ok(()) }
+        if length.is_some_and(|length| length > bounds.bytes) {
+            return Err(AdmitError::BodyTooLarge);
+        }
+        let client = routed.client().counted();
+        // The client's own share first: an overload that it causes is told to it, and to nobody else.
+        let share = self.clients.take(client).ok_or(AdmitError::ClientShare(client))?;
+        let permit = self.permits.clone().try_acquire_owned().map_err(|_| AdmitError::Full)?;
+        let permit =
+            InFlightPermit { _permit: permit, _of_client: share, of_user: None, answer: self.answer };
+        Ok(Admitted { routed: routed.map(|body| body.bound(bounds)), permit })
     }
 }
 
-/// How much header fields are in HTTP/1.1, each with its colon, a space and its line's end.
-fn bytes(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+impl InFlightPermit {
+    /// Counts the request to a user's share, too.
+    pub(crate) fn count_to(&mut self, share: Share<UserId>) {
+        self.of_user = Some(share);
+    }
+
+    /// Holds the permit until the answer has left, or until its client has taken too little of it for too long.
+    pub(crate) fn attach_to<B>(self, response: Response<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unpin + Send + 'static,
+    {
+        let least = self.answer;
+        response.map(|body| Body::new(GuardedBody::new(body, self, least)))
+    }
+}
+
+impl Admitted {
+    /// The request on its route.
+    pub fn routed(&self) -> &Routed<BoundedBody> {
+        &self.routed
+    }
+
+    pub(crate) fn routed_mut(&mut self) -> &mut Routed<BoundedBody> {
+        &mut self.routed
+    }
+
+    pub(crate) fn permit_mut(&mut self) -> &mut InFlightPermit {
+        &mut self.permit
+    }
+
+    /// The request and its permit.
+    pub(crate) fn into_parts(self) -> (Routed<BoundedBody>, InFlightPermit) {
+        (self.routed, self.permit)
+    }
 }

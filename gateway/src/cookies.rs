@@ -1,10 +1,8 @@
-//! Which of a client's cookies go on inward? None that is a credential, whatever it is called.
+//! Which of a client's cookies go on to the service: none that is a credential, whatever its name.
 //!
-//! auth-verifier tells with its verdict which ones are; who was not judged, or by one that doesn't tell, sends none
-//! inward. Two more nets hang below: the names that this gateway's own settings list, and the looks of what Better Auth
-//! signs, for the one whose name nobody told to anybody.
-
-use std::sync::Arc;
+//! auth-verifier names the credentials with its verdict. Without a verdict, or with one that doesn't name them, no cookie goes
+//! on. Two more checks stand behind that: the names in the gateway's own settings, and the form of what Better Auth signs, for a
+//! cookie whose name nobody has told anybody.
 
 use http::HeaderValue;
 use identity::CredentialCookies;
@@ -19,20 +17,30 @@ const JOSE: &[u8] = b"eyJ";
 /// How a cookie cache of the compact form begins: `{"session":{` in base64url.
 const COMPACT_CACHE: &[u8] = b"eyJzZXNzaW9uIjp7";
 
-/// The names of cookies that stop here in any case, by how they begin.
+/// Prefixes of the names of cookies that never go on.
 #[derive(Clone, Debug)]
-pub struct CookiePrefixes(pub Arc<[String]>);
+pub struct CookiePrefixes(Vec<String>);
 
 impl CookiePrefixes {
+    /// Reads prefixes as they are set; the error says what is wrong.
+    pub fn parse(prefixes: Vec<String>) -> Result<Self, &'static str> {
+        // RFC 6265 §4.1.1: a name is a token.
+        let is_token_char = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if prefixes.iter().all(|prefix| prefix.bytes().all(is_token_char)) {
+            Ok(Self(prefixes))
+        } else {
+            Err("must be beginnings of cookies' names")
+        }
+    }
+
     fn cover(&self, name: &[u8]) -> bool {
         let bare = name.strip_prefix(b"__Secure-").or_else(|| name.strip_prefix(b"__Host-")).unwrap_or(name);
         self.0.iter().any(|prefix| bare.starts_with(prefix.as_bytes()))
     }
 }
 
-/// The cookies that go on inward, in their order, as one header (RFC 6265 §5.4); `credentials` are those that the
-/// verdict names.
-pub fn inward(
+/// The cookies that go on, in their order, as one header (RFC 6265 §5.4); `credentials` are those that the verdict names.
+pub fn forwarded(
     cookies: &[HeaderValue],
     prefixes: &CookiePrefixes,
     credentials: Option<&CredentialCookies>,
@@ -46,12 +54,13 @@ pub fn inward(
             (!name.is_empty()).then_some((pair, name, value))
         })
     };
-    // A value that was cut up shows what it is in its first piece only.
-    let by_looks: Vec<&[u8]> =
+    // Of a value in several pieces only the first shows what it is.
+    let by_form: Vec<&[u8]> =
         pairs().filter(|(_, _, value)| looks_signed(value)).map(|(_, name, _)| whole(name)).collect();
-    let stops =
-        |name: &[u8]| credentials.covers(name) || prefixes.cover(name) || by_looks.contains(&whole(name));
-    let kept: Vec<&[u8]> = pairs().filter(|(_, name, _)| !stops(name)).map(|(pair, ..)| pair).collect();
+    let is_credential =
+        |name: &[u8]| credentials.covers(name) || prefixes.cover(name) || by_form.contains(&whole(name));
+    let kept: Vec<&[u8]> =
+        pairs().filter(|(_, name, _)| !is_credential(name)).map(|(pair, ..)| pair).collect();
     HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok().filter(|value| !value.is_empty())
 }
 
@@ -68,8 +77,8 @@ fn whole(name: &[u8]) -> &[u8] {
     }
 }
 
-/// Whether a value looks like what Better Auth signs or seals: `<token>.<HMAC-SHA256>`, a JWT or a JWE, or a cookie cache;
-/// or like the first piece of one, which has its beginning and not all of its dots.
+/// Whether a value has the form of what Better Auth signs or encrypts: `<token>.<HMAC-SHA256>`, a JWT or a JWE, or a cookie
+/// cache; or of the first piece of one, which has its beginning and not all of its dots.
 fn looks_signed(value: &[u8]) -> bool {
     let value: Vec<u8> = percent_decode(value).collect();
     let value = value.strip_prefix(b"\"").unwrap_or(&value);
@@ -92,9 +101,9 @@ mod tests {
     fn check(cookies: &[&str], told: Option<&[&str]>, want: Option<&str>) {
         let cookies: Vec<_> = cookies.iter().map(|cookie| HeaderValue::from_str(cookie).unwrap()).collect();
         let told = told.map(|names| CredentialCookies::new(names).unwrap());
-        let prefixes = CookiePrefixes(["better-auth".to_owned()].into());
+        let prefixes = CookiePrefixes::parse(vec!["better-auth".to_owned()]).unwrap();
         assert_eq!(
-            inward(&cookies, &prefixes, told.as_ref()).as_ref().map(HeaderValue::as_bytes),
+            forwarded(&cookies, &prefixes, told.as_ref()).as_ref().map(HeaderValue::as_bytes),
             want.map(str::as_bytes),
             "{cookies:?}"
         );

@@ -1,16 +1,17 @@
-//! Which pages may call, and what they may read (Fetch §3.2).
+//! Cross-origin resource sharing (CORS): which pages may call, and what they may read (Fetch §3.2).
 //!
-//! The headers are tower-http's. Two things are not as it does them: it takes every `OPTIONS` for a preflight,
-//! which would let such a request by the authentication, and it tells an unknown origin what would be allowed.
+//! Origins are compared byte for byte; an unknown one learns nothing. Credentials are allowed, so that there is no wildcard
+//! anywhere (Fetch §3.2.5): the headers that a preflight asks for are the ones that it is allowed.
+//!
+//! A preflight is an `OPTIONS` with `Origin` and `Access-Control-Request-Method`. Any other `OPTIONS` is a request like all
+//! others, and authenticated; tower-http's layer would answer it.
 
-use std::{convert::Infallible, sync::Arc};
+use std::time::Duration;
 
-use chassis::{Body, layer::request_id, serve::HttpService};
-use http::{HeaderName, Method, Request, Response, header};
-use tower::{Layer, ServiceExt, service_fn};
-use tower_http::cors::{AllowHeaders, CorsLayer};
+use chassis::{Body, header::single, layer::request_id, serve::HttpService};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 
-use crate::settings::Cors;
+use crate::upstream::ExposedHeaders;
 
 /// What a page may read of an answer, besides what it always may.
 const EXPOSED: [HeaderName; 7] = [
@@ -23,104 +24,84 @@ const EXPOSED: [HeaderName; 7] = [
     header::ALLOW,
 ];
 
-const METHODS: [Method; 7] =
-    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+/// What a page may do.
+const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS");
 
-/// Answers preflights, and puts CORS headers on every answer, refusals too.
-pub fn cors<S: HttpService>(inner: S, settings: &Cors) -> impl HttpService {
-    let origins = settings.allowed_origins.iter().map(|origin| origin.0.clone());
-    let layer = CorsLayer::new()
-        .allow_origin(origins.collect::<Vec<_>>())
-        .allow_credentials(true)
-        .allow_methods(METHODS)
-        // With credentials no wildcard is allowed, so what is asked for is what is allowed.
-        .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers(EXPOSED)
-        .max_age(settings.max_age);
-    let inner = Arc::new(inner);
-    let layered = layer.layer(service_fn(move |request| unhide_options(inner.clone(), request)));
-    move |request: Request<Body>| {
-        let layered = layered.clone();
-        async move {
-            let Ok(mut response) = layered.oneshot(hide_options(request)).await;
-            if response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
-                expose(&mut response);
-            } else {
-                take_off(&mut response);
-            }
-            response
+/// What the answer to a preflight depends on.
+const VARY_PREFLIGHT: HeaderValue =
+    HeaderValue::from_static("origin, access-control-request-method, access-control-request-headers");
+
+/// Answers preflights, and puts CORS headers on every answer, refusals too: without them a browser hides it from the page.
+pub struct Cors<S> {
+    inner: S,
+    origins: Vec<HeaderValue>,
+    max_age: HeaderValue,
+    exposed: HeaderValue,
+}
+
+impl<S: HttpService> HttpService for Cors<S> {
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let origin = single(request.headers(), &header::ORIGIN).ok();
+        let allowed = origin.filter(|origin| self.origins.contains(origin)).cloned();
+        if is_preflight(&request) {
+            return self.preflight(&request, allowed);
         }
+        let mut response = self.inner.call(request).await;
+        self.apply(allowed, &mut response);
+        response
     }
 }
 
-/// The most names that a service's own list may add to ours.
-const EXPOSED_OF_SERVICE_MAX: usize = 32;
+/// Fetch §4.8.
+fn is_preflight<B>(request: &Request<B>) -> bool {
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ORIGIN)
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
 
-/// What a service says may be read of its answer, besides what always may.
-#[derive(Clone)]
-struct ExposedOfService(Vec<HeaderName>);
+impl<S> Cors<S> {
+    /// Pages of `origins` may call `inner`, and remember a preflight for `max_age`.
+    pub fn new(inner: S, origins: Vec<HeaderValue>, max_age: Duration) -> Self {
+        Self { inner, origins, max_age: max_age.as_secs().into(), exposed: list(&[]) }
+    }
 
-/// Takes over what a service says of CORS: which headers of its answer pages may read is its own to say; who may call is
-/// ours, and would stand beside what we say.
-pub fn take_over<B>(response: &mut Response<B>) {
-    let lists = response.headers().get_all(header::ACCESS_CONTROL_EXPOSE_HEADERS).iter();
-    let names = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
-    // A wildcard is none where credentials are allowed (Fetch §3.2.5), but only looks like one.
-    let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    let names = names.map(str::trim).filter(|name| plain(name));
-    let exposed: Vec<_> = names.filter_map(|name| name.parse().ok()).take(EXPOSED_OF_SERVICE_MAX).collect();
-    take_off(response);
-    if !exposed.is_empty() {
-        response.extensions_mut().insert(ExposedOfService(exposed));
+    /// The answer to a preflight, given before anybody is asked.
+    fn preflight<B>(&self, request: &Request<B>, allowed: Option<HeaderValue>) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        let headers = response.headers_mut();
+        if let Some(origin) = allowed {
+            allow(headers, origin);
+            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+            headers.insert(header::ACCESS_CONTROL_MAX_AGE, self.max_age.clone());
+            if let Ok(asked) = single(request.headers(), &header::ACCESS_CONTROL_REQUEST_HEADERS) {
+                headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+            }
+        }
+        headers.insert(header::VARY, VARY_PREFLIGHT);
+        response
+    }
+
+    fn apply(&self, allowed: Option<HeaderValue>, response: &mut Response<Body>) {
+        let further = response.extensions_mut().remove::<ExposedHeaders>();
+        let headers = response.headers_mut();
+        // Without an origin, too: a cache must not give this answer to a page.
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+        let Some(origin) = allowed else { return };
+        allow(headers, origin);
+        let exposed = further.map_or_else(|| self.exposed.clone(), |ExposedHeaders(further)| list(&further));
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
 }
 
-/// Says of both what may be read, in one list.
-fn expose(response: &mut Response<Body>) {
-    let Some(ExposedOfService(further)) = response.extensions_mut().remove() else { return };
-    let further = further.into_iter().filter(|name| !EXPOSED.contains(name));
-    let all: Vec<_> = EXPOSED.into_iter().chain(further).map(|name| name.to_string()).collect();
-    if let Ok(all) = all.join(",").parse() {
-        response.headers_mut().insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, all);
-    }
+fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
 }
 
-/// Takes every CORS header off an answer.
-fn take_off<B>(response: &mut Response<B>) {
-    let names: Vec<_> = response
-        .headers()
-        .keys()
-        .filter(|name| name.as_str().starts_with("access-control-"))
-        .cloned()
-        .collect();
-    for name in names {
-        response.headers_mut().remove(name);
-    }
-}
-
-/// Marks a request whose method is `OPTIONS` although it is no preflight.
-#[derive(Clone)]
-struct RealOptions;
-
-/// A preflight has an origin and says for which method it asks (Fetch §4.8); any other `OPTIONS` is a request
-/// like all others, and is shown to the layer as a `GET`.
-fn hide_options(mut request: Request<Body>) -> Request<Body> {
-    let headers = request.headers();
-    let preflight =
-        headers.contains_key(header::ORIGIN) && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    if request.method() == Method::OPTIONS && !preflight {
-        *request.method_mut() = Method::GET;
-        request.extensions_mut().insert(RealOptions);
-    }
-    request
-}
-
-async fn unhide_options<S: HttpService>(
-    inner: Arc<S>,
-    mut request: Request<Body>,
-) -> Result<Response<Body>, Infallible> {
-    if request.extensions_mut().remove::<RealOptions>().is_some() {
-        *request.method_mut() = Method::OPTIONS;
-    }
-    Ok(inner.call(request).await)
+/// Our own names and `further` ones, as one header.
+fn list(further: &[HeaderName]) -> HeaderValue {
+    let ours = EXPOSED;
+    let further = further.iter().filter(|name| !ours.contains(name));
+    let all: Vec<&str> = ours.iter().chain(further).map(HeaderName::as_str).collect();
+    HeaderValue::try_from(all.join(",")).expect("names and commas may stand in a header")
 }

@@ -1,267 +1,191 @@
-//! Where does this request go, and must we know who sends it?
+//! Which service a request is for, and whether its caller must be known.
 //!
-//! Decided on one canonical path and one host, and exactly those are forwarded: a request that two readers could
-//! read in two ways is refused.
+//! Decided on one canonical path and one host, and exactly those are forwarded: a request that two readers could understand
+//! differently is refused.
 
 mod host;
 mod path;
+pub mod pattern;
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc};
 
-use chassis::Body;
-use http::{Method, Request, Uri, Version, header};
+use chassis::{layer::method, serve::trusted_proxies::TrustedProxies};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request, uri::PathAndQuery};
 use serde::Deserialize;
+use thiserror::Error;
 
+use self::pattern::Pattern;
 use crate::{
-    body::bounded::BodyBounds,
-    refusal::{self, Refusal},
-    settings::{self, Settings},
+    body::bounded::{BodyBounds, PendingBody},
+    client::Client,
+    head::Checked,
+    local::Local,
+    upstream::Upstream,
 };
-
-/// One route, as it is set.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "defaults.toml explains each one")]
-pub struct RouteSettings {
-    pub path: String,
-    #[serde(default)]
-    pub answer: Option<Answer>,
-    #[serde(default)]
-    pub upstream: Option<String>,
-    /// Left out, it is [`Access::Authenticated`]; beside an answer of ours it would say nothing.
-    #[serde(default)]
-    pub access: Option<Access>,
-    #[serde(default)]
-    pub body_bytes: Option<u64>,
-    #[serde(default, rename = "body_secs")]
-    pub body_total: Option<Secs>,
-    #[serde(default)]
-    pub body_rate: Option<u32>,
-}
-
-/// A wait in whole seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secs(#[serde(deserialize_with = "chassis::settings::secs")] pub Duration);
-
-impl RouteSettings {
-    /// What a body may be on this route: what it says itself, or else what holds for all.
-    pub fn body(&self, limits: &settings::Limits) -> BodyBounds {
-        let all = limits.body();
-        BodyBounds {
-            bytes: self.body_bytes.unwrap_or(all.bytes),
-            total: self.body_total.map_or(all.total, |Secs(total)| total),
-            rate: self.body_rate.unwrap_or(all.rate),
-        }
-    }
-
-    /// Whether it says something of bodies.
-    pub fn bounds_bodies(&self) -> bool {
-        self.body_bytes.is_some() || self.body_total.is_some() || self.body_rate.is_some()
-    }
-}
-
-/// What the gateway answers by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Answer {
-    /// That it is there.
-    Health,
-}
 
 /// Who may pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
-    /// Those whom auth-verifier knows.
+    /// Callers that auth-verifier knows.
     #[default]
     Authenticated,
     /// Anybody, and as nobody.
     Public,
 }
 
-/// Which paths a route is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern {
-    base: String,
-    below: bool,
+/// A route to a service: all that holds for each request on it.
+pub struct Route {
+    /// Who may pass.
+    pub access: Access,
+    /// Where it leads.
+    pub upstream: Arc<Upstream>,
+    /// What a body may be.
+    pub body: BodyBounds,
 }
 
-impl Pattern {
-    /// Reads `/a/b` (that path, with or without a slash at its end) or `/a/**` (that path and all below it).
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let (base, below) = text.strip_suffix("/**").map_or((text, false), |base| (base, true));
-        let plain =
-            base.is_empty() && below || path::canonical(base).as_deref() == Ok(base) && base.starts_with('/');
-        if !plain || base.contains('*') {
-            return Err("must be a path such as /health, or one that ends in /** such as /api/**");
-        }
-        // Whoever writes `/users/{id}` means each user, and a later route would let their requests by.
-        if base.contains(['?', '#', '{', '}', '<', '>', '[', ']']) || base.contains("/:") {
-            return Err("has a query or a placeholder in it, which no path has; write one that ends in /**");
-        }
-        Ok(Self { base: base.trim_end_matches('/').to_owned(), below })
-    }
-
-    /// Whether whatever the other fits, this one fits too.
-    pub fn covers(&self, other: &Self) -> bool {
-        self.fits(&other.base) && (self.below || !other.below)
-    }
-
-    /// Whole segments are compared: `/api/**` is not for `/apifoo`.
-    fn fits(&self, path: &str) -> bool {
-        match path.strip_prefix(&self.base) {
-            Some("" | "/") => true,
-            Some(rest) => self.below && rest.starts_with('/'),
-            None => false,
-        }
-    }
+/// What a pattern leads to.
+pub enum Target {
+    /// An answer of the gateway's own.
+    Local(Local),
+    /// A service.
+    Upstream(Arc<Route>),
 }
 
-/// What is done with a request.
-#[derive(Clone, Debug)]
-enum Target {
-    Answer(Answer),
-    Upstream(Arc<str>, Access, BodyBounds),
+/// All routes, in their order; the first that fits is taken.
+pub struct Routes {
+    routes: Vec<(Pattern, Target)>,
+    trusted_proxies: Arc<TrustedProxies>,
 }
 
-/// All routes, in their order.
-#[derive(Clone, Debug)]
-pub struct Routes(Arc<[(Pattern, Target)]>);
-
-/// A request whose way is known. Only this file makes one.
-pub struct Routed {
-    request: Request<Body>,
-    host: String,
-    upstream: Arc<str>,
-    access: Access,
-    body: BodyBounds,
+/// A request on its route, from a known client. Only this file makes one.
+///
+/// The head is boxed: every station hands it on, and none copies it.
+pub struct Routed<B = PendingBody> {
+    routed: Box<RoutedHead>,
+    body: B,
 }
 
-/// Where a request goes.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all requests go inside, and a box would cost each of them"
-)]
-pub enum Way {
-    /// Nowhere: it is answered here.
-    Here(Answer),
-    /// Nowhere: it asks what the server as a whole can do.
-    Server,
-    /// To a service.
-    Inside(Routed),
+/// All but the body.
+struct RoutedHead {
+    head: request::Parts,
+    route: Arc<Route>,
+    client: Client,
+}
+
+/// What answers a request.
+pub enum Matched {
+    /// The gateway itself.
+    Local(Local),
+    /// The gateway: the client asks what the server as a whole can do (RFC 9110 §9.3.7).
+    ServerOptions,
+    /// A service.
+    Upstream(Routed),
+}
+
+/// Why a request has no route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum RouteError {
+    /// It can be understood in more than one way; the client is told how.
+    #[error("{0}")]
+    Ambiguous(&'static str),
+    /// The method is not served; these are.
+    #[error("the method is not one of {0}")]
+    Method(&'static str),
+    /// No pattern fits its path.
+    #[error("no route fits")]
+    NotFound,
 }
 
 impl Routes {
-    /// Builds the routes from settings that were checked.
-    pub fn new(settings: &Settings) -> Self {
-        let route = |route: &RouteSettings| {
-            let pattern = Pattern::parse(&route.path).ok()?;
-            let body = route.body(&settings.limits);
-            let access = route.access.unwrap_or_default();
-            let upstream = |name: &String| Target::Upstream(name.as_str().into(), access, body);
-            let target =
-                route.answer.map(Target::Answer).or_else(|| route.upstream.as_ref().map(upstream))?;
-            Some((pattern, target))
-        };
-        Self(settings.routes.iter().filter_map(route).collect())
+    /// The routes in their order; `trusted_proxies` are believed about their clients.
+    pub fn new(routes: Vec<(Pattern, Target)>, trusted_proxies: Arc<TrustedProxies>) -> Self {
+        Self { routes, trusted_proxies }
     }
 
-    /// Finds a request's way.
-    pub fn route(&self, mut request: Request<Body>) -> Result<Way, Refusal> {
-        let host = host::of(&request).map_err(Refusal::Ambiguous)?;
-        match request.method().as_str() {
-            "OPTIONS" if request.uri().path() == "*" => return Ok(Way::Server),
-            "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => {}
-            _ => return Err(Refusal::Method(refusal::METHODS)),
+    /// Finds what answers a request.
+    pub fn route(&self, checked: Checked) -> Result<Matched, RouteError> {
+        let mut request = checked.into_request();
+        let host = host::of(&request).map_err(RouteError::Ambiguous)?;
+        if !method::KNOWN.contains(request.method()) {
+            return Err(RouteError::Method(method::ALLOW));
         }
-        let path = path::canonical(request.uri().path()).map_err(Refusal::Ambiguous)?;
-        let (_, target) = self.0.iter().find(|(pattern, _)| pattern.fits(&path)).ok_or(Refusal::NoRoute)?;
+        if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+            return Ok(Matched::ServerOptions);
+        }
+        let path = path::canonical(request.uri().path()).map_err(RouteError::Ambiguous)?;
+        let (_, target) =
+            self.routes.iter().find(|(pattern, _)| pattern.fits(&path)).ok_or(RouteError::NotFound)?;
         match target {
-            Target::Answer(answer) if matches!(*request.method(), Method::GET | Method::HEAD) => {
-                Ok(Way::Here(*answer))
+            Target::Local(local) if matches!(*request.method(), Method::GET | Method::HEAD) => {
+                Ok(Matched::Local(*local))
             }
-            Target::Answer(_) => Err(Refusal::Method("GET, HEAD")),
-            Target::Upstream(upstream, access, body) => {
-                let host = host.ok_or(Refusal::Ambiguous(host::NONE))?;
-                let target = match request.uri().query() {
-                    Some(query) => format!("{path}?{query}"),
-                    None => path,
-                };
-                *request.uri_mut() =
-                    target.parse::<Uri>().map_err(|_| Refusal::Ambiguous("the path can't be read"))?;
-                *request.version_mut() = Version::HTTP_11;
-                request.headers_mut().remove(header::HOST);
-                let (upstream, access, body) = (upstream.clone(), *access, *body);
-                Ok(Way::Inside(Routed { request, host, upstream, access, body }))
+            Target::Local(_) => Err(RouteError::Method("GET, HEAD")),
+            Target::Upstream(route) => {
+                let host = host.ok_or(RouteError::Ambiguous(host::NONE))?;
+                let target =
+                    target_of(path, request.uri()).ok_or(RouteError::Ambiguous("the path can't be read"))?;
+                *request.uri_mut() = Uri::from(target);
+                Ok(Matched::Upstream(Routed::new(request, route.clone(), host, &self.trusted_proxies)))
             }
         }
+    }
+}
+
+/// The canonical path, with the query as it came.
+fn target_of(path: Cow<'_, str>, uri: &Uri) -> Option<PathAndQuery> {
+    match (path, uri.query()) {
+        (Cow::Borrowed(_), _) => uri.path_and_query().cloned(),
+        (Cow::Owned(path), None) => path.parse().ok(),
+        (Cow::Owned(path), Some(query)) => format!("{path}?{query}").parse().ok(),
     }
 }
 
 impl Routed {
-    /// The request, for reading.
-    pub fn request(&self) -> &Request<Body> {
-        &self.request
-    }
-
-    /// What its body may be.
-    pub fn body(&self) -> BodyBounds {
-        self.body
-    }
-
-    /// The request with its canonical target, the host it named, its upstream, and who may pass.
-    pub fn into_parts(self) -> (Request<Body>, String, Arc<str>, Access) {
-        (self.request, self.host, self.upstream, self.access)
+    fn new(
+        request: Request<PendingBody>,
+        route: Arc<Route>,
+        host: HeaderValue,
+        trusted_proxies: &TrustedProxies,
+    ) -> Self {
+        // Before anything is stripped: it reads what a trusted proxy says.
+        let client = Client::of(&request, host, trusted_proxies);
+        let (mut head, body) = request.into_parts();
+        head.version = Version::HTTP_11;
+        head.headers.remove(header::HOST);
+        Self { routed: Box::new(RoutedHead { head, route, client }), body }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl<B> Routed<B> {
+    /// The request's head, with its canonical target and without a `Host`.
+    pub fn head(&self) -> &request::Parts {
+        &self.routed.head
+    }
 
-    #[test]
-    fn a_pattern_compares_whole_segments() {
-        for (pattern, fitting, not) in [
-            (
-                "/api/**",
-                &["/api", "/api/", "/api/x", "/api/x/y/"][..],
-                &["/apifoo", "/API/x", "/", "/x/api"][..],
-            ),
-            ("/health", &["/health", "/health/"], &["/health/x", "/healthy", "/Health", "/"]),
-            ("/**", &["/", "/x", "/x/y"], &[]),
-            ("/", &["/"], &["/x"]),
-        ] {
-            let parsed = Pattern::parse(pattern).unwrap();
-            for path in fitting {
-                assert!(parsed.fits(path), "{pattern} {path}");
-            }
-            for path in not {
-                assert!(!parsed.fits(path), "{pattern} {path}");
-            }
-        }
-        for (one, other, covers) in [
-            ("/**", "/api/**", true),
-            ("/**", "/", true),
-            ("/**", "/**", true),
-            ("/api/**", "/api", true),
-            ("/api/**", "/api/", true),
-            ("/api/**", "/api/x/**", true),
-            ("/api/**", "/apifoo", false),
-            ("/api/**", "/**", false),
-            ("/api/x", "/api/**", false),
-            ("/api", "/api", true),
-            ("/api", "/api/", true),
-            ("/api", "/api/**", false),
-            ("/", "/", true),
-            ("/", "/x", false),
-            ("/", "/**", false),
-        ] {
-            let parsed = |text| Pattern::parse(text).unwrap();
-            assert_eq!(parsed(one).covers(&parsed(other)), covers, "{one} {other}");
-        }
-        for bad in ["", "api", "/a/../b", "/a//b", "/a/*", "/*/a", "/a%2fb", "/a;b"] {
-            assert!(Pattern::parse(bad).is_err(), "{bad}");
-        }
+    /// The request's headers, for stripping them.
+    pub(crate) fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.routed.head.headers
+    }
+
+    /// Its route.
+    pub fn route(&self) -> &Arc<Route> {
+        &self.routed.route
+    }
+
+    /// Who sent it.
+    pub fn client(&self) -> &Client {
+        &self.routed.client
+    }
+
+    /// The same request with another body.
+    pub(crate) fn map<C>(self, body: impl FnOnce(B) -> C) -> Routed<C> {
+        Routed { routed: self.routed, body: body(self.body) }
+    }
+
+    /// The request, its route, its client.
+    pub(crate) fn into_parts(self) -> (Request<B>, Arc<Route>, Client) {
+        let RoutedHead { head, route, client } = *self.routed;
+        (Request::from_parts(head, self.body), route, client)
     }
 }

@@ -1,22 +1,20 @@
-//! Takes off what a client must not say, in every spelling, and keeps what it is asked by: its credential.
+//! Strips headers that only we may set, in any spelling, and sets the credentials aside.
 
 pub mod names;
 
-use std::sync::Arc;
-
-use chassis::{Body, layer::request_id};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use chassis::{
+    header::{NotSingle, single},
+    layer::request_id,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use thiserror::Error;
 
 use self::names::{HOP_BY_HOP, is_forwarding, is_internal, is_odd};
-use crate::{
-    client::Client,
-    refusal::Refusal,
-    route::{Access, Routed},
-};
+use crate::admit::Admitted;
 
 /// Headers that a request can't do without; to nominate one as hop-by-hop can only be meant to make it vanish on
 /// the way (CVE-2025-48865, Traefik CVE-2024-45410).
-const ESSENTIAL: [HeaderName; 8] = [
+pub(crate) const ESSENTIAL: [HeaderName; 8] = [
     header::AUTHORIZATION,
     header::COOKIE,
     header::HOST,
@@ -27,7 +25,7 @@ const ESSENTIAL: [HeaderName; 8] = [
     request_id::HEADER,
 ];
 
-/// What a client is asked by.
+/// The credentials of a request.
 #[derive(Clone, Default)]
 pub struct Credentials {
     /// Its `Authorization`, if there is one.
@@ -36,101 +34,94 @@ pub struct Credentials {
     pub cookies: Vec<HeaderValue>,
 }
 
-/// A request with nothing on it that only we may say. Only this file makes one.
+/// A request without credentials, hop-by-hop headers, and headers that only we may set. Only this file makes one.
 pub struct Sanitized {
-    request: Request<Body>,
-    host: String,
-    upstream: Arc<str>,
-    access: Access,
-    client: Client,
+    admitted: Admitted,
     credentials: Credentials,
 }
 
-/// Takes off credentials, hop-by-hop headers, and everything that only those inside may say.
-///
-/// Who the client is was read off before: what a proxy says of it goes, too, and what is true of it is put on later.
-pub fn sanitize(routed: Routed, client: Client) -> Result<Sanitized, Refusal> {
-    let (mut request, host, upstream, access) = routed.into_parts();
-    let credentials = strip(request.headers_mut())?;
-    Ok(Sanitized { request, host, upstream, access, client, credentials })
+/// Why a request's headers can't be forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SanitizeError {
+    /// They can be understood in more than one way; the client is told how.
+    #[error("{0}")]
+    Ambiguous(&'static str),
+    /// An expectation that is not `100-continue` (RFC 9110 §10.1.1).
+    #[error("the expectation is unknown")]
+    Expectation,
+    /// A transfer coding that is not `chunked` (RFC 9112 §6.1).
+    #[error("the transfer coding is unknown")]
+    Coding,
+}
+
+/// Strips a request. What a trusted proxy says of the client was read before, and is set again by `stamp`.
+pub fn sanitize(mut admitted: Admitted) -> Result<Sanitized, SanitizeError> {
+    let credentials = strip(admitted.routed_mut().headers_mut())?;
+    Ok(Sanitized { admitted, credentials })
 }
 
 impl Sanitized {
-    /// Who may pass.
-    pub fn access(&self) -> Access {
-        self.access
+    /// The admitted request, stripped.
+    pub fn admitted(&self) -> &Admitted {
+        &self.admitted
     }
 
-    /// Who is counted as the client.
-    pub fn client(&self) -> &Client {
-        &self.client
+    pub(crate) fn admitted_mut(&mut self) -> &mut Admitted {
+        &mut self.admitted
     }
 
-    /// What the client is asked by.
+    /// What the client sent to be known by.
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
     }
 
-    /// The request, for reading.
-    pub fn request(&self) -> &Request<Body> {
-        &self.request
-    }
-
-    /// The host that the client named.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// The request, the client and the host that it named, the upstream, and the client's cookies.
-    pub fn into_parts(self) -> (Request<Body>, Client, String, Arc<str>, Vec<HeaderValue>) {
-        (self.request, self.client, self.host, self.upstream, self.credentials.cookies)
+    /// The request, and its credentials.
+    pub(crate) fn into_parts(self) -> (Admitted, Credentials) {
+        (self.admitted, self.credentials)
     }
 }
 
-fn strip(headers: &mut HeaderMap) -> Result<Credentials, Refusal> {
+fn strip(headers: &mut HeaderMap) -> Result<Credentials, SanitizeError> {
     let mut expectations = headers.get_all(header::EXPECT).into_iter();
     if !expectations.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-        return Err(Refusal::Expectation);
+        return Err(SanitizeError::Expectation);
     }
-    check_coding(headers)?;
+    if !is_coding_known(headers) {
+        return Err(SanitizeError::Coding);
+    }
     one_length(headers)?;
-    if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
-        return Err(Refusal::Ambiguous("the request has more than one Authorization header"));
+    if single(headers, &header::AUTHORIZATION) == Err(NotSingle::Repeated) {
+        return Err(SanitizeError::Ambiguous("the request has more than one Authorization header"));
     }
     let nominated = nominated(headers)?;
     let credentials = Credentials {
         authorization: headers.remove(header::AUTHORIZATION),
         cookies: headers.get_all(header::COOKIE).iter().cloned().collect(),
     };
-    // hyper has answered `Expect: 100-continue` by itself, as soon as the body is read.
+    // hyper answers `Expect: 100-continue` by itself, as soon as the body is read.
     headers.remove(header::EXPECT);
-    let gone: Vec<HeaderName> =
-        headers.keys().filter(|name| nominated.contains(name) || stops(name.as_str())).cloned().collect();
-    for name in gone {
-        headers.remove(name);
-    }
-    // Which of them go on inward, the verdict will tell.
+    // The verdict will tell which cookies go on.
     headers.remove(header::COOKIE);
+    remove_where(headers, |name| nominated.contains(name) || is_stripped(name.as_str()));
     Ok(credentials)
 }
 
-/// hyper reads `chunked` and hands on whatever else stands there, although it has not undone it: what goes on would be
-/// encoded, and no longer say so.
-fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).into_iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => Err(Refusal::Coding),
+/// hyper decodes `chunked` and hands on whatever else stands there, although it has not undone it: the body that goes on
+/// would be encoded, and no longer say so.
+pub(crate) fn is_coding_known(headers: &HeaderMap) -> bool {
+    match single(headers, &header::TRANSFER_ENCODING) {
+        Ok(coding) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        Err(NotSingle::Missing) => true,
+        Err(NotSingle::Repeated) => false,
     }
 }
 
 /// The same length said twice goes on once (RFC 9110 §8.6): hyper hands on both, and not every service reads two as one.
-fn one_length(headers: &mut HeaderMap) -> Result<(), Refusal> {
+fn one_length(headers: &mut HeaderMap) -> Result<(), SanitizeError> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).into_iter();
     let (Some(first), Some(second)) = (lengths.next(), lengths.next()) else { return Ok(()) };
     if second != first || lengths.any(|other| other != first) {
-        return Err(Refusal::Ambiguous("the request has more than one Content-Length"));
+        return Err(SanitizeError::Ambiguous("the request has more than one Content-Length"));
     }
     let length = first.clone();
     headers.insert(header::CONTENT_LENGTH, length);
@@ -138,15 +129,19 @@ fn one_length(headers: &mut HeaderMap) -> Result<(), Refusal> {
 }
 
 /// The headers that `Connection` names, which are for us alone.
-fn nominated(headers: &HeaderMap) -> Result<Vec<HeaderName>, Refusal> {
+fn nominated(headers: &HeaderMap) -> Result<Vec<HeaderName>, SanitizeError> {
     let mut names = Vec::new();
     for value in headers.get_all(header::CONNECTION) {
-        let value = value.to_str().map_err(|_| Refusal::Ambiguous("the Connection header is not text"))?;
+        let value =
+            value.to_str().map_err(|_| SanitizeError::Ambiguous("the Connection header is not text"))?;
         for name in value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            let name = HeaderName::try_from(name)
-                .map_err(|_| Refusal::Ambiguous("the Connection header names something that is no header"))?;
+            let name = HeaderName::try_from(name).map_err(|_| {
+                SanitizeError::Ambiguous("the Connection header names something that is no header")
+            })?;
             if ESSENTIAL.contains(&name) || identity::ALL.contains(&name) || is_forwarding(name.as_str()) {
-                return Err(Refusal::Ambiguous("the Connection header names a header that must not vanish"));
+                return Err(SanitizeError::Ambiguous(
+                    "the Connection header names a header that must not vanish",
+                ));
             }
             names.push(name);
         }
@@ -154,50 +149,18 @@ fn nominated(headers: &HeaderMap) -> Result<Vec<HeaderName>, Refusal> {
     Ok(names)
 }
 
-fn refuses_identity(headers: &HeaderMap) -> bool {
-    let challenge = identity::CHALLENGE.as_bytes();
-    headers.get_all(header::WWW_AUTHENTICATE).iter().any(|value| {
-        value.as_bytes().get(..challenge.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(challenge))
-    })
-}
-
-/// Whether a header stops here. Names are lower case already.
-fn stops(name: &str) -> bool {
+/// Whether a header is stripped, of requests and of answers. Names are lower case already.
+pub(crate) fn is_stripped(name: &str) -> bool {
     // Browsers send letters, digits and dashes; nothing else passes.
-    is_odd(name)
-        || HOP_BY_HOP.contains(&name)
-        || identity::ALL.iter().any(|ours| ours.as_str() == name)
-        || is_internal(name)
-        || is_forwarding(name)
+    is_odd(name) || HOP_BY_HOP.contains(&name) || is_internal(name) || is_forwarding(name)
 }
 
-/// Takes the hop-by-hop headers, and what only those inside may hear, off an answer.
-///
-/// A service that refuses the identity that we gave it has trouble with us, not with the client: an outage inside must
-/// not sign anybody out.
-pub fn strip_answer(response: &mut Response<Body>) -> Result<(), Refusal> {
-    if response.status() == StatusCode::UNAUTHORIZED && refuses_identity(response.headers()) {
-        return Err(Refusal::IdentityRefused);
-    }
-    let headers = response.headers_mut();
-    if check_coding(headers).is_err() {
-        return Err(Refusal::UpstreamBroken("it answers with an unknown transfer coding".into()));
-    }
-    let lists = headers.get_all(header::CONNECTION).iter().filter_map(|list| list.to_str().ok());
-    let nominated: Vec<String> =
-        lists.flat_map(|list| list.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect();
-    let gone = |name: &HeaderName| {
-        let name = name.as_str();
-        let essential = ESSENTIAL.iter().any(|essential| essential == name);
-        stops(name)
-            || matches!(name, "server" | "via")
-            || (!essential && nominated.iter().any(|one| one == name))
-    };
-    let gone: Vec<HeaderName> = headers.keys().filter(|name| gone(name)).cloned().collect();
-    for name in gone {
+/// Removes the headers for which `to_remove` holds.
+pub(crate) fn remove_where(headers: &mut HeaderMap, to_remove: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| to_remove(name)).cloned().collect();
+    for name in names {
         headers.remove(name);
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -213,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_we_may_say_is_taken_off_in_every_spelling() {
+    fn headers_that_only_we_may_set_are_stripped_in_any_spelling() {
         for name in [
             "x-user-id",
             "X-User-Id",
@@ -273,7 +236,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_may_say_passes() {
+    fn every_header_of_the_contract_is_internal() {
+        for ours in identity::ALL.into_iter().chain([identity::VERDICT_WAIT, identity::CREDENTIAL_COOKIES]) {
+            assert!(is_stripped(ours.as_str()), "{ours}");
+        }
+    }
+
+    #[test]
+    fn headers_that_a_client_may_send_pass() {
         let fields = [
             ("accept", "*/*"),
             ("content-type", "application/json"),
@@ -320,7 +290,7 @@ mod tests {
         ] {
             let mut map = headers(&[("connection", &format!("close, {name}"))]);
             let refused = strip(&mut map).err().unwrap();
-            assert!(matches!(refused, Refusal::Ambiguous(_)), "{name}");
+            assert!(matches!(refused, SanitizeError::Ambiguous(_)), "{name}");
         }
         assert!(strip(&mut headers(&[("connection", "a b")])).is_err());
     }
@@ -348,15 +318,15 @@ mod tests {
         }
         for said in [&["5", "6"][..], &["5", "5", "6"], &["5", "05"]] {
             let mut map = headers(&said.iter().map(|length| ("content-length", *length)).collect::<Vec<_>>());
-            assert!(matches!(strip(&mut map), Err(Refusal::Ambiguous(_))), "{said:?}");
+            assert!(matches!(strip(&mut map), Err(SanitizeError::Ambiguous(_))), "{said:?}");
         }
     }
 
     #[test]
     fn two_authorization_headers_and_unknown_expectations_are_refused() {
         let mut map = headers(&[("authorization", "Bearer a"), ("authorization", "Bearer a")]);
-        assert!(matches!(strip(&mut map), Err(Refusal::Ambiguous(_))));
-        assert_eq!(strip(&mut headers(&[("expect", "200-ok")])).err(), Some(Refusal::Expectation));
+        assert!(matches!(strip(&mut map), Err(SanitizeError::Ambiguous(_))));
+        assert_eq!(strip(&mut headers(&[("expect", "200-ok")])).err(), Some(SanitizeError::Expectation));
         let mut map = headers(&[("expect", "100-Continue")]);
         strip(&mut map).unwrap();
         assert_eq!(map, headers(&[]));

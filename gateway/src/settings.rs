@@ -1,26 +1,68 @@
-//! What can be set; each one explained in `defaults.toml`.
-
-mod routes;
+//! What can be set, each value by itself; explained in `defaults.toml`. `plan` parses what must hold between them.
 
 use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use chassis::{
     process::Service,
     serve::ServerSettings,
-    settings::{self, Bounds, Faults, ServiceUrl, SettingsError, Spec},
+    settings::{self, Bounds, ServiceUrl, SettingsError, Spec},
     telemetry::LogFormat,
 };
 use http::HeaderValue;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use crate::{body::bounded::BodyBounds, route::RouteSettings};
+use crate::{body::bounded::BodyBounds, local::Local, plan::Plan, route::Access};
 
-/// The bounds of what a body may be set to, here and on a route. What passes is streamed, so that its size is no bound of
-/// our memory: 1 TiB.
-const BODY_BYTES: RangeInclusive<u64> = 1..=1 << 40;
-const BODY_SECS: RangeInclusive<u64> = 1..=86_400;
-const RATE: RangeInclusive<u64> = 1..=1 << 30;
+/// The bounds of what a body may be set to, for all routes and for one. Bodies are streamed, so that their size (up to 1 TiB) is
+/// not a bound of our memory.
+pub(crate) const BODY_BYTES: RangeInclusive<u64> = 1..=1 << 40;
+pub(crate) const BODY_SECS: RangeInclusive<u64> = 1..=86_400;
+pub(crate) const BODY_RATE: RangeInclusive<u64> = 1..=1 << 30;
+
+/// The variables that messages name.
+pub mod variable {
+    /// The TOML file.
+    pub const CONFIG: &str = "GATEWAY_CONFIG";
+    /// `auth_verifier_url`
+    pub const AUTH_VERIFIER_URL: &str = "GATEWAY_AUTH_VERIFIER_URL";
+    /// `task_service_url`
+    pub const TASK_SERVICE_URL: &str = "GATEWAY_TASK_SERVICE_URL";
+    /// `verifier.connect_ms`
+    pub const VERIFIER_CONNECT_MS: &str = "GATEWAY_VERIFIER__CONNECT_MS";
+    /// `verifier.timeout_ms`
+    pub const VERIFIER_TIMEOUT_MS: &str = "GATEWAY_VERIFIER__TIMEOUT_MS";
+    /// `limits.target_bytes`
+    pub const TARGET_BYTES: &str = "GATEWAY_LIMITS__TARGET_BYTES";
+    /// `limits.requests_max`
+    pub const REQUESTS_MAX: &str = "GATEWAY_LIMITS__REQUESTS_MAX";
+    /// `limits.requests_per_client_max`
+    pub const REQUESTS_PER_CLIENT_MAX: &str = "GATEWAY_LIMITS__REQUESTS_PER_CLIENT_MAX";
+    /// `limits.requests_per_user_max`
+    pub const REQUESTS_PER_USER_MAX: &str = "GATEWAY_LIMITS__REQUESTS_PER_USER_MAX";
+    /// `sanitize.cookie_prefixes`
+    pub const COOKIE_PREFIXES: &str = "GATEWAY_SANITIZE__COOKIE_PREFIXES";
+    /// `server.head_bytes`
+    pub const HEAD_BYTES: &str = "GATEWAY_SERVER__HEAD_BYTES";
+    /// `server.trusted_proxies`
+    pub const TRUSTED_PROXIES: &str = "GATEWAY_SERVER__TRUSTED_PROXIES";
+
+    /// All of them.
+    pub const ALL: [&str; 12] = [
+        CONFIG,
+        AUTH_VERIFIER_URL,
+        TASK_SERVICE_URL,
+        VERIFIER_CONNECT_MS,
+        VERIFIER_TIMEOUT_MS,
+        TARGET_BYTES,
+        REQUESTS_MAX,
+        REQUESTS_PER_CLIENT_MAX,
+        REQUESTS_PER_USER_MAX,
+        COOKIE_PREFIXES,
+        HEAD_BYTES,
+        TRUSTED_PROXIES,
+    ];
+}
 
 /// The name of the upstream that `GATEWAY_TASK_SERVICE_URL` sets.
 pub const TASK_SERVICE: &str = "task-service";
@@ -41,10 +83,10 @@ const UPSTREAM: Bounds = &[
 const LIMITS: Bounds = &[
     ("body_bytes", BODY_BYTES),
     ("body_secs", BODY_SECS),
-    ("body_rate", RATE),
+    ("body_rate", BODY_RATE),
     ("body_grace_secs", 1..=600),
     ("body_idle_secs", 1..=3600),
-    ("answer_rate", RATE),
+    ("answer_rate", BODY_RATE),
     ("target_bytes", 256..=TARGET_BYTES_MAX),
     ("requests_max", 1..=1_000_000),
     ("requests_per_client_max", 1..=1_000_000),
@@ -74,10 +116,35 @@ pub struct Settings {
     pub routes: Vec<RouteSettings>,
 }
 
-/// The places of one upstream.
+/// The URLs of one upstream.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(transparent)]
 pub struct Urls(#[serde(deserialize_with = "settings::list")] pub Vec<ServiceUrl>);
+
+/// One route, as it is set.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub struct RouteSettings {
+    pub path: String,
+    #[serde(default)]
+    pub answer: Option<Local>,
+    #[serde(default)]
+    pub upstream: Option<String>,
+    #[serde(default)]
+    pub access: Option<Access>,
+    #[serde(default)]
+    pub body_bytes: Option<u64>,
+    #[serde(default, rename = "body_secs")]
+    pub body_total: Option<Secs>,
+    #[serde(default)]
+    pub body_rate: Option<u32>,
+}
+
+/// A wait in whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secs(#[serde(deserialize_with = "settings::secs")] pub Duration);
 
 /// Which pages may call.
 #[derive(Clone, Debug, Deserialize)]
@@ -97,7 +164,7 @@ pub struct Origin(pub HeaderValue);
 impl<'de> Deserialize<'de> for Origin {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        // Whoever puts a user and a password there doesn't want to read them in a log.
+        // A user and a password must not get into a log.
         let shown = if text.contains('@') { "a URL with a user" } else { &text };
         let wrong = |reason: &str| Err(serde::de::Error::custom(format!("`{shown}` {reason}")));
         if text.contains('*') {
@@ -144,7 +211,7 @@ pub struct Upstream {
     pub eject: Duration,
 }
 
-/// What a request may be.
+/// The bounds of a request.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "defaults.toml explains each one")]
@@ -165,31 +232,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What a body may be, where its route says nothing else.
+    /// The bounds of a body on a route without bounds of its own.
     pub fn body(&self) -> BodyBounds {
         BodyBounds { bytes: self.body_bytes, total: self.body_total, rate: self.body_rate }
     }
 }
 
-fn between(range: &RangeInclusive<u64>) -> String {
-    format!("must be {} to {}", range.start(), range.end())
-}
-
-/// The key that is out of its bounds, and what would be right.
-fn check_body(bounds: BodyBounds) -> Result<(), (&'static str, String)> {
-    if !BODY_BYTES.contains(&bounds.bytes) {
-        return Err(("body_bytes", between(&BODY_BYTES)));
-    }
-    if !BODY_SECS.contains(&bounds.total.as_secs()) {
-        return Err(("body_secs", between(&BODY_SECS)));
-    }
-    if !RATE.contains(&bounds.rate.into()) {
-        return Err(("body_rate", between(&RATE)));
-    }
-    Ok(())
-}
-
-/// What stops at the gateway.
+/// What is not forwarded.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "defaults.toml explains each one")]
@@ -211,14 +260,6 @@ fn serialized(url: &Url) -> Option<String> {
     Some(format!("{}://{host}{port}", url.scheme()))
 }
 
-impl Settings {
-    /// Every upstream, by name.
-    pub fn upstreams(&self) -> impl Iterator<Item = (&str, &Urls)> {
-        let further = self.upstreams.iter().map(|(name, urls)| (&**name, urls));
-        std::iter::once((TASK_SERVICE, &self.task_service_url)).chain(further)
-    }
-}
-
 impl settings::Settings for Settings {
     const SPEC: Spec = Spec {
         service: "gateway",
@@ -226,63 +267,31 @@ impl settings::Settings for Settings {
         well_known: &[("CORS_ALLOWED_ORIGINS", "cors.allowed_origins")],
         secrets: &[],
         bounds: &[("cors", CORS), ("verifier", VERIFIER), ("upstream", UPSTREAM), ("limits", LIMITS)],
-        // Whoever leaves no origin wants no page, and least of all those of localhost.
+        // An empty list allows no page, least of all those of localhost.
         emptied: &["cors.allowed_origins"],
         forgiving: &[],
         renamed: &[],
     };
 
-    type Plan = Self;
+    type Plan = Plan;
 
-    fn plan(self) -> Result<Self, SettingsError> {
-        let mut faults = Faults::default();
-        if self.auth_verifier_url.url().path() != "/" {
-            faults.add("GATEWAY_AUTH_VERIFIER_URL", "must have no path: the gateway asks /verify");
-        }
-        let plain = |url: &ServiceUrl| url.url().scheme() == "http" && url.url().path() == "/";
-        for (name, Urls(urls)) in self.upstreams() {
-            let setting = if name == TASK_SERVICE {
-                "GATEWAY_TASK_SERVICE_URL".into()
-            } else {
-                format!("upstreams.{name}")
-            };
-            if urls.is_empty() || !urls.iter().all(plain) {
-                faults.add(
-                    setting,
-                    "must be one or more of http://host:port; services inside are spoken to in plain HTTP",
-                );
-            }
-        }
-        if self.upstreams.contains_key(TASK_SERVICE) {
-            faults.add("upstreams.task-service", "is set by GATEWAY_TASK_SERVICE_URL (task_service_url)");
-        }
-        self.check_routes(&mut faults);
-        if self.limits.target_bytes > self.server.head_bytes {
-            faults.add("GATEWAY_LIMITS__TARGET_BYTES", "must fit into GATEWAY_SERVER__HEAD_BYTES");
-        }
-        if self.sanitize.cookie_prefixes.iter().any(|prefix| !prefix.bytes().all(is_of_a_cookies_name)) {
-            faults.add("GATEWAY_SANITIZE__COOKIE_PREFIXES", "must be beginnings of cookies' names");
-        }
-        faults.result().map(|()| self)
+    fn plan(self) -> Result<Plan, SettingsError> {
+        Plan::parse(&self)
     }
 
     fn remarks(&self) -> Vec<String> {
         let Verifier { connect, timeout } = self.verifier;
         let early = || {
             format!(
-                "a connection to auth-verifier may take {} ms (GATEWAY_VERIFIER__CONNECT_MS), but is given up after {} ms with \
-                 the verdict (GATEWAY_VERIFIER__TIMEOUT_MS)",
+                "a connection to auth-verifier may take {} ms ({}), but is given up after {} ms with the verdict ({})",
                 connect.as_millis(),
+                variable::VERIFIER_CONNECT_MS,
                 timeout.as_millis(),
+                variable::VERIFIER_TIMEOUT_MS,
             )
         };
         (connect >= timeout).then(early).into_iter().collect()
     }
-}
-
-/// Whether a cookie's name may have it (RFC 6265 §4.1.1: a token).
-fn is_of_a_cookies_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 impl Service for Settings {
@@ -298,8 +307,20 @@ impl Service for Settings {
 mod tests {
     use super::*;
 
+    /// The settings, and they have a plan.
     fn load(variables: &[(&str, &str)]) -> Result<Settings, String> {
-        settings::load::<Settings>(&variables.iter().copied().collect()).map_err(|error| error.to_string())
+        let read = settings::read::<Settings>(&variables.iter().copied().collect());
+        let read = read.map_err(|error| error.to_string())?;
+        Plan::parse(&read).map(|_| read).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn messages_name_variables_that_there_are() {
+        let spec = <Settings as settings::Settings>::SPEC;
+        let known: Vec<_> = spec.variables().into_iter().map(|known| known.name).collect();
+        for name in variable::ALL {
+            assert!(name == spec.file_variable() || known.iter().any(|known| known == name), "{name}");
+        }
     }
 
     #[test]
@@ -325,30 +346,6 @@ mod tests {
     #[test]
     fn every_number_has_bounds_from_both_sides() {
         settings::arbitrary::every_number_is_bounded::<Settings>(&[]);
-    }
-
-    #[test]
-    fn all_that_does_not_go_together_is_told_at_once() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let path = file.path().to_str().unwrap();
-        std::fs::write(path, "[[routes]]\npath = \"/a\"\n[[routes]]\npath = \"b\"\nanswer = \"health\"")
-            .unwrap();
-        let error = load(&[
-            ("GATEWAY_CONFIG", path),
-            ("GATEWAY_AUTH_VERIFIER_URL", "http://verifier:8001/verify"),
-            ("GATEWAY_TASK_SERVICE_URL", "https://tasks"),
-            ("GATEWAY_LIMITS__TARGET_BYTES", "40000"),
-        ])
-        .unwrap_err();
-        for name in [
-            &format!("GATEWAY_CONFIG {path}: routes[0]: "),
-            &format!("GATEWAY_CONFIG {path}: routes[1].path: "),
-            "GATEWAY_AUTH_VERIFIER_URL: ",
-            "GATEWAY_TASK_SERVICE_URL: ",
-            "GATEWAY_LIMITS__TARGET_BYTES: ",
-        ] {
-            assert!(error.lines().any(|line| line.starts_with(name)), "{name}: {error}");
-        }
     }
 
     #[test]

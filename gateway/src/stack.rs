@@ -1,84 +1,142 @@
 //! The walk of a request, on one page.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use chassis::{
     Body,
     layer::{access_log::AccessLogged, problem::Rim, request_id::Assign},
-    serve::{HttpService, trusted_proxies::TrustedProxies},
+    outbound::client::POOL_IDLE,
+    serve::HttpService,
 };
 use http::{Request, Response};
 
 use crate::{
-    admit::Limits,
-    authenticate::Authenticate,
-    client::Client,
+    admit::Admission,
+    authenticate::Authenticator,
     cookies::CookiePrefixes,
-    cors,
-    csrf::OwnPages,
-    refusal::{self, Refusal},
-    route::{Answer, Routes, Way},
-    sanitize,
-    settings::Settings,
-    stamp,
-    upstream::forward::Forward,
+    cors::Cors,
+    csrf::TrustedOrigins,
+    head::HeadBounds,
+    local,
+    plan::{Plan, TargetPlan, UpstreamPlan, VerifierPlan},
+    quota::UserQuota,
+    refusal::Refusal,
+    rim,
+    route::{Matched, Route, Routes, Target},
+    sanitize::sanitize,
+    stamp::stamp,
+    upstream::{Connector, Endpoints, Upstream, forward::forward},
 };
 
-/// Builds the whole stack from settings that were checked.
-///
-/// Id, trace and CORS stand outside the rim, so that a refusal has them too: a browser hides an answer without
-/// CORS headers from the page, and a refusal without an id can't be found in the log.
-pub fn stack(settings: &Settings) -> impl HttpService {
-    let walk = Walk {
-        trusted: settings.server.trusted_proxies.clone().into(),
-        limits: Limits::new(settings),
-        routes: Routes::new(settings),
-        cookies: CookiePrefixes(settings.sanitize.cookie_prefixes.clone().into()),
-        authenticate: Authenticate::new(
-            &settings.auth_verifier_url,
-            &settings.verifier,
-            OwnPages::new(&settings.cors.allowed_origins),
-        ),
-        forward: Forward::new(settings),
-    };
-    Assign(AccessLogged(cors::cors(Rim(walk), &settings.cors)))
-}
-
-struct Walk {
-    trusted: Arc<TrustedProxies>,
-    limits: Limits,
-    routes: Routes,
-    cookies: CookiePrefixes,
-    authenticate: Authenticate,
-    forward: Forward,
+/// Builds the whole stack; its services' names are looked up from now on.
+pub fn stack(plan: &Plan) -> impl HttpService {
+    // Outermost first. All of them stand outside of the rim, so that a refusal has them, too.
+    Assign(
+        // Inside of the id, which its lines carry.
+        AccessLogged(Cors::new(
+            // Inside of CORS: a browser hides an answer without its headers from the page.
+            Rim(Walk::new(plan)),
+            plan.origins.clone(),
+            plan.preflight_max_age,
+        )),
+    )
 }
 
 impl HttpService for Walk {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
-        self.walk(request).await.unwrap_or_else(refusal::answer)
+        rim::answer(self.walk(request).await)
     }
 }
 
+/// The stations, in their order.
+struct Walk {
+    head: HeadBounds,
+    routes: Routes,
+    admission: Admission,
+    authenticator: Authenticator,
+    csrf: TrustedOrigins,
+    quota: UserQuota,
+    cookies: CookiePrefixes,
+}
+
 impl Walk {
-    /// Each station takes what the one before it made, so that none can be left out or swapped.
-    async fn walk(&self, request: Request<Body>) -> Result<Response<Body>, Refusal> {
-        let client = Client::of(&request, &self.trusted);
-        let (request, fate) = self.limits.bound(request)?;
-        let routed = match self.routes.route(request)? {
-            Way::Here(Answer::Health) => return Ok(refusal::healthy()),
-            Way::Server => return Ok(refusal::methods()),
-            Way::Inside(routed) => routed,
-        };
-        Limits::bound_body(&routed, &fate)?;
-        // Only here: that the gateway is healthy is true when it is full, too.
-        let mut place = self.limits.enter(&client)?;
-        let sanitized = sanitize::sanitize(routed, client)?;
-        let authenticated = self.authenticate.authenticate(sanitized).await?;
-        if let Some(user) = authenticated.user() {
-            place.count_to(user)?;
+    fn new(plan: &Plan) -> Self {
+        let requests = plan.requests;
+        Self {
+            head: plan.head,
+            routes: routes(plan),
+            admission: Admission::new(requests.max, requests.per_client_max, requests.answer),
+            authenticator: authenticator(&plan.verifier),
+            csrf: TrustedOrigins::new(plan.origins.iter().cloned()),
+            quota: UserQuota::new(requests.per_user_max),
+            cookies: plan.cookie_prefixes.clone(),
         }
-        let stamped = stamp::stamp(authenticated, &self.cookies);
-        let response = self.forward.forward(stamped, &fate).await?;
-        Ok(place.hold(response))
+    }
+
+    /// Each station takes the type that only the one before it makes, so that none can be left out or swapped.
+    async fn walk(&self, request: Request<Body>) -> Result<Response<Body>, Refusal> {
+        // First: nothing else looks at a head that is too large.
+        let checked = self.head.check(request)?;
+        let routed = match self.routes.route(checked)? {
+            // Before admission: that the gateway is healthy is true when it is full, too.
+            Matched::Local(local) => return Ok(local.response()),
+            Matched::ServerOptions => return Ok(local::server_options()),
+            Matched::Upstream(routed) => routed,
+        };
+        // After the route, whose bounds hold for the body; before anything that waits or costs.
+        let admitted = self.admission.admit(routed)?;
+        // After the client is read off the headers, before anybody reads who it claims to be.
+        let sanitized = sanitize(admitted)?;
+        let authenticated = self.authenticator.authenticate(sanitized).await?;
+        // Both need to know the caller: whether by a cookie, and which user.
+        let checked = self.csrf.check(authenticated)?;
+        let counted = self.quota.count(checked)?;
+        // Last, so that nothing is set that a later station could strip, or a client could have sent.
+        Ok(forward(stamp(counted, &self.cookies)).await?)
+    }
+}
+
+/// The routes, those to one service sharing its endpoints.
+fn routes(plan: &Plan) -> Routes {
+    let mut started: HashMap<Arc<str>, Arc<Upstream>> = HashMap::new();
+    let mut start = |plan: &UpstreamPlan| {
+        started.entry(plan.name.clone()).or_insert_with(|| Upstream::start(plan)).clone()
+    };
+    let routes = plan.routes.iter().map(|route| {
+        let target = match &route.target {
+            TargetPlan::Local(local) => Target::Local(*local),
+            TargetPlan::Upstream { upstream, access, body } => {
+                Target::Upstream(Arc::new(Route { access: *access, upstream: start(upstream), body: *body }))
+            }
+        };
+        (route.pattern.clone(), target)
+    });
+    Routes::new(routes.collect(), plan.trusted_proxies.clone())
+}
+
+fn authenticator(plan: &VerifierPlan) -> Authenticator {
+    let service = "auth-verifier".into();
+    let connector =
+        Connector::plain(&service, plan.connect, POOL_IDLE).named(plan.authority.clone(), plan.tls.clone());
+    let hosts = std::slice::from_ref(&plan.host);
+    let endpoints = Endpoints::new(&service, hosts, connector, plan.resolve, plan.eject);
+    Authenticator::new(endpoints, plan.timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use chassis::settings::{self, Environment};
+
+    use super::*;
+    use crate::settings::Settings;
+
+    /// Each request moves the state of its walk to the heap, byte by byte.
+    const WALK_BYTES_MAX: usize = 3072;
+
+    #[tokio::test]
+    async fn the_state_of_a_walk_stays_small() {
+        let walk = Walk::new(&settings::load::<Settings>(&Environment::default()).unwrap());
+        let bytes = std::mem::size_of_val(&walk.walk(Request::new(Body::empty())));
+        assert!(bytes <= WALK_BYTES_MAX, "{bytes}");
     }
 }

@@ -1,4 +1,4 @@
-//! Nobody holds more than a share of the places.
+//! Nobody has more than a share of the requests in flight.
 
 use std::{
     collections::HashMap,
@@ -6,26 +6,27 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// How many places each holder has. One that has none is forgotten, so there are never more entries than places.
+/// How many requests each holder has in flight. One that has none is forgotten, so that there are never more entries than
+/// permits.
 #[derive(Clone)]
 pub(crate) struct Shares<K> {
     held: Arc<Mutex<HashMap<K, usize>>>,
     max: usize,
 }
 
-/// One place of a holder's share, until this is dropped.
+/// One request of a holder's share, until this is dropped.
 pub(crate) struct Share<K: Clone + Eq + Hash> {
     shares: Shares<K>,
     holder: K,
 }
 
 impl<K: Clone + Eq + Hash> Shares<K> {
-    /// At most `max` for each.
+    /// At most `max` for each holder.
     pub(crate) fn new(max: usize) -> Self {
         Self { held: Arc::default(), max }
     }
 
-    /// Takes one for `holder`, unless it has its share.
+    /// Takes one for `holder`, unless it has its share already.
     pub(crate) fn take(&self, holder: K) -> Option<Share<K>> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let count = held.get(&holder).copied().unwrap_or(0);
@@ -59,7 +60,7 @@ mod tests {
         let first = shares.take("a").unwrap();
         let second = shares.take("a").unwrap();
         assert!(shares.take("a").is_none());
-        assert!(shares.take("b").is_some(), "somebody else has a share of his own");
+        assert!(shares.take("b").is_some(), "somebody else has a share of its own");
         drop(first);
         let third = shares.take("a").unwrap();
         assert!(shares.take("a").is_none());

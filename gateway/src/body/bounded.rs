@@ -1,10 +1,10 @@
-//! A request's body within its bounds, and what becomes of it.
+//! A request's body within its bounds, and how reading it went.
 
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -14,166 +14,201 @@ use bytes::Bytes;
 use chassis::{Body, BoxError};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
+use thiserror::Error;
 use tokio::{
     runtime::Handle,
     time::{Instant, timeout},
 };
 
-use super::idle::{Pace, Paced, PacedError, Rate};
-use crate::refusal::Refusal;
+use super::idle::{IdleTimeoutBody, IdleTimeoutError, Pace, Rate};
 
-/// What a route lets a body be.
+/// The most that is read of a refused body, so that its client gets to the answer.
+const DRAIN_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How long that may take.
+const DRAIN_WAIT: Duration = Duration::from_secs(5);
+
+/// What a route allows a body to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyBounds {
-    /// How large.
+    /// The largest size, in bytes.
     pub bytes: u64,
-    /// How long it may take as a whole.
+    /// How long all of it may take.
     pub total: Duration,
-    /// How much of it must come a second, in bytes.
+    /// The least rate, in bytes a second.
     pub rate: u32,
 }
 
-/// How slow a body may be, whatever its route.
+/// How slow a body may be, on any route.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Slack {
+pub struct Slack {
     /// How long it may pause.
-    pub(crate) idle: Duration,
-    /// How far it may fall behind its rate.
-    pub(crate) grace: Duration,
+    pub idle: Duration,
+    /// How long it may be behind its rate.
+    pub grace: Duration,
 }
 
-/// What becomes of a request's body: what it may be, for as long as nobody has read of it, and afterwards how that went, for
-/// whoever wonders why forwarding failed or takes so long.
-#[derive(Clone)]
-pub struct Fate(Arc<FateInner>);
+/// Why a request's body could not be read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum BodyError {
+    /// It is larger than the bound.
+    #[error("the request body is too large")]
+    TooLarge,
+    /// It paused for too long, or came too slowly.
+    #[error("the request body came too slowly")]
+    TooSlow,
+    /// Its framing is broken, or the client left.
+    #[error("the request body broke off")]
+    Broken,
+}
 
-struct FateInner {
-    began: Instant,
-    bounds: Mutex<BodyBounds>,
-    end: AtomicU8,
+/// How reading a request's body went; shared with the station that forwards it, which sees here why that failed, and
+/// whether the client is still sending.
+#[derive(Clone, Default)]
+pub struct BodyOutcome(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// 0, or a [`BodyError`] and 1.
+    error: AtomicU8,
+    ended: AtomicBool,
     frames: AtomicUsize,
 }
 
-const TOO_LARGE: u8 = 1;
-const TOO_SLOW: u8 = 2;
-const BROKEN: u8 = 3;
-
-impl Fate {
-    /// The body's, within `bounds` until its route is known.
-    pub(crate) fn new(bounds: BodyBounds) -> Self {
-        Self(Arc::new(FateInner {
-            began: Instant::now(),
-            bounds: Mutex::new(bounds),
-            end: AtomicU8::new(0),
-            frames: AtomicUsize::new(0),
-        }))
-    }
-
-    /// Sets what the body may be, before it is read.
-    pub(crate) fn bound(&self, bounds: BodyBounds) {
-        *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner) = bounds;
-    }
-
-    fn bounds(&self) -> BodyBounds {
-        *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The refusal that it led to, if it went wrong.
-    pub fn refusal(&self) -> Option<Refusal> {
-        match self.0.end.load(Ordering::Acquire) {
-            TOO_LARGE => Some(Refusal::BodyTooLarge),
-            TOO_SLOW => Some(Refusal::BodyTooSlow),
-            BROKEN => Some(Refusal::BodyBroken),
+impl BodyOutcome {
+    /// The error that ended the body, if one did.
+    pub fn error(&self) -> Option<BodyError> {
+        match self.0.error.load(Ordering::Acquire) {
+            1 => Some(BodyError::TooLarge),
+            2 => Some(BodyError::TooSlow),
+            3 => Some(BodyError::Broken),
             _ => None,
         }
     }
 
-    /// A number that changes while the body is still coming.
+    /// Whether nobody will read on: all of it was read, or it is no longer wanted.
+    pub fn has_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
+    }
+
+    /// A number that grows with every frame.
     pub fn progress(&self) -> usize {
         self.0.frames.load(Ordering::Relaxed)
     }
+
+    fn fail(&self, error: BodyError) -> BodyError {
+        self.0.error.store(error as u8 + 1, Ordering::Release);
+        error
+    }
 }
 
-/// A request body within its bounds.
-pub(crate) struct Bounded {
-    inner: Reading,
-    left: u64,
+/// A body whose bounds are not known yet. Dropped (its request was refused), it is drained.
+pub struct PendingBody(Option<Box<Pending>>);
+
+struct Pending {
+    /// `None` once it was bounded.
+    inner: Option<Body>,
+    began: Instant,
     slack: Slack,
-    fate: Fate,
-    expects: bool,
+    expects_continue: bool,
 }
 
-enum Reading {
-    /// Nobody has asked for it.
-    Unread(Body),
-    Begun(Paced<Body>),
-    /// It ended, or is no longer wanted.
-    Over,
-}
-
-impl Bounded {
-    /// `expects`: its client waits to be asked for it.
-    pub(crate) fn new(inner: Body, slack: Slack, fate: Fate, expects: bool) -> Self {
-        Self { inner: Reading::Unread(inner), left: 0, slack, fate, expects }
+impl PendingBody {
+    /// `expects_continue`: the client waits for `100 Continue`, which hyper sends with the first read.
+    pub fn new(inner: Body, slack: Slack, expects_continue: bool) -> Self {
+        if http_body::Body::is_end_stream(&inner) {
+            return Self(None);
+        }
+        Self(Some(Box::new(Pending { inner: Some(inner), began: Instant::now(), slack, expects_continue })))
     }
 
-    fn begin(&mut self) {
-        match std::mem::replace(&mut self.inner, Reading::Over) {
-            Reading::Unread(body) => {
-                let bounds = self.fate.bounds();
-                let Slack { idle, grace } = self.slack;
-                let least = Some(Rate { bytes: bounds.rate, grace });
-                let end = Some(self.fate.0.began + bounds.total);
-                self.left = bounds.bytes;
-                self.inner = Reading::Begun(Paced::at(body, Pace { idle, least, end }));
-            }
-            begun => self.inner = begun,
+    /// Bounds the body. The time that it may take has run since the request came.
+    pub fn bound(mut self, bounds: BodyBounds) -> BoundedBody {
+        let bounded = self.0.take().and_then(|mut pending| {
+            let Slack { idle, grace } = pending.slack;
+            let least = Some(Rate { bytes: bounds.rate, grace });
+            let pace = Pace { idle, least, end: Some(pending.began + bounds.total) };
+            Some(Box::new(Bounded {
+                inner: Some(IdleTimeoutBody::at(pending.inner.take()?, pace)),
+                left: bounds.bytes,
+                outcome: BodyOutcome::default(),
+                expects_continue: pending.expects_continue,
+            }))
+        });
+        BoundedBody(bounded)
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // A client that waits for `100 Continue` has sent nothing yet, and reading would ask for it.
+        if let Some(inner) = self.inner.take()
+            && !self.expects_continue
+        {
+            drain(IdleTimeoutBody::new(inner, self.slack.idle));
         }
     }
+}
 
-    fn fail<T>(&self, fate: u8, error: impl Into<BoxError>) -> Poll<Option<Result<T, BoxError>>> {
-        self.fate.0.end.store(fate, Ordering::Release);
-        Poll::Ready(Some(Err(error.into())))
+/// A request body within its bounds. Dropped unfinished, the rest is drained.
+#[derive(Default)]
+pub struct BoundedBody(Option<Box<Bounded>>);
+
+struct Bounded {
+    /// `None` once it ended.
+    inner: Option<IdleTimeoutBody<Body>>,
+    left: u64,
+    outcome: BodyOutcome,
+    expects_continue: bool,
+}
+
+impl BoundedBody {
+    /// How reading it goes; `None` for a request without a body.
+    pub fn outcome(&self) -> Option<BodyOutcome> {
+        self.0.as_ref().map(|bounded| bounded.outcome.clone())
     }
 }
 
 impl Drop for Bounded {
     fn drop(&mut self) {
-        match std::mem::replace(&mut self.inner, Reading::Over) {
-            // Whoever waits for `100 Continue` has sent nothing yet, and reading on would ask for it.
-            Reading::Unread(body) if !self.expects => drain(Paced::new(body, self.slack.idle)),
-            Reading::Begun(body) if !self.expects || self.fate.progress() > 0 => drain(body),
-            _ => {}
+        self.outcome.0.ended.store(true, Ordering::Release);
+        if let Some(inner) = self.inner.take()
+            && (!self.expects_continue || self.outcome.progress() > 0)
+        {
+            drain(inner);
         }
     }
 }
 
-impl http_body::Body for Bounded {
+impl http_body::Body for BoundedBody {
     type Data = Bytes;
-    type Error = BoxError;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = &mut *self;
-        this.begin();
-        let Reading::Begun(inner) = &mut this.inner else { return Poll::Ready(None) };
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(this) = self.0.as_deref_mut() else { return Poll::Ready(None) };
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(inner).poll_frame(cx));
-        this.fate.0.frames.fetch_add(1, Ordering::Relaxed);
+        this.outcome.0.frames.fetch_add(1, Ordering::Relaxed);
         match frame {
             None => {
-                this.inner = Reading::Over;
+                this.inner = None;
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
-                this.inner = Reading::Over;
-                this.fail(if matches!(error, PacedError::Slow) { TOO_SLOW } else { BROKEN }, error)
+                this.inner = None;
+                let error = match error {
+                    IdleTimeoutError::Slow => BodyError::TooSlow,
+                    IdleTimeoutError::Broken(_) => BodyError::Broken,
+                };
+                Poll::Ready(Some(Err(this.outcome.fail(error))))
             }
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 let Some(left) = this.left.checked_sub(bytes) else {
-                    return this.fail(TOO_LARGE, "the request body is too large");
+                    return Poll::Ready(Some(Err(this.outcome.fail(BodyError::TooLarge))));
                 };
                 this.left = left;
                 Poll::Ready(Some(Ok(frame)))
@@ -182,33 +217,24 @@ impl http_body::Body for Bounded {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.inner {
-            Reading::Unread(body) => http_body::Body::is_end_stream(body),
-            Reading::Begun(body) => body.is_end_stream(),
-            Reading::Over => true,
-        }
+        let inner = self.0.as_ref().and_then(|bounded| bounded.inner.as_ref());
+        inner.is_none_or(http_body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.inner {
-            Reading::Unread(body) => http_body::Body::size_hint(body),
-            Reading::Begun(body) => body.size_hint(),
-            Reading::Over => SizeHint::with_exact(0),
-        }
+        let inner = self.0.as_ref().and_then(|bounded| bounded.inner.as_ref());
+        inner.map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
     }
 }
-
-/// The most that is read of a body that nobody wants.
-const DRAIN_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// How long that may take.
-const DRAIN_WAIT: Duration = Duration::from_secs(5);
 
 /// Reads what is left of a body, within bounds, and throws it away.
 ///
 /// A client that is still sending looks for the answer only afterwards; if the connection were closed under it, it would
 /// find a reset instead (RFC 9112 §9.6).
-fn drain(mut body: Paced<Body>) {
+fn drain<B>(mut body: IdleTimeoutBody<B>)
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unpin + Send + 'static,
+{
     let Ok(runtime) = Handle::try_current() else { return };
     runtime.spawn(timeout(DRAIN_WAIT, async move {
         let mut left = DRAIN_BYTES_MAX;

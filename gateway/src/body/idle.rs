@@ -1,4 +1,4 @@
-//! A body that must keep a pace.
+//! A body that ends with an error when its sender is too slow.
 
 use std::{
     pin::Pin,
@@ -12,51 +12,52 @@ use http_body::{Frame, SizeHint};
 use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How slow a body may be. What counts is the time that its sender is waited for; while nobody wants to read, the clock
-/// stands.
+/// How slow a body may be. The clock runs only between a `poll_frame` that returned `Pending` and the next frame, so that it
+/// measures the sender; while nobody polls, it stands.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// How long it may pause.
     pub idle: Duration,
-    /// The least of it that must come, on the average.
+    /// The least rate, on average.
     pub least: Option<Rate>,
-    /// When it must have come as a whole.
+    /// When all of it must have come.
     pub end: Option<Instant>,
 }
 
-/// A least rate, and how far behind it somebody may fall.
+/// A least rate, and how far somebody may fall behind it.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
     /// Bytes a second.
     pub bytes: u32,
-    /// How long somebody may send, or take, nothing at all. A byte earns its share of it back, and never more: who was fast once
-    /// may not be slow for ever.
+    /// How long somebody may send, or take, nothing at all. Each byte earns its share of that back, up to this and never more:
+    /// a fast start does not excuse being slow for ever.
     pub grace: Duration,
 }
 
 impl Rate {
-    /// How long `bytes` may take.
+    /// How long `bytes` may take at this rate.
     pub fn time_for(self, bytes: usize) -> Duration {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         Duration::from_millis(bytes.saturating_mul(1000) / u64::from(self.bytes.max(1)))
     }
 }
 
-/// A body on its way, in either direction, that must keep its pace. Its trailers stop here: nobody asks for them, and
-/// they could carry what was taken off the head.
-pub struct Paced<B> {
+/// A body, in either direction, that must keep its [`Pace`]. Trailers are dropped: nobody asks for them, and they could carry
+/// headers that were stripped from the head.
+pub struct IdleTimeoutBody<B> {
     inner: B,
     pace: Pace,
     /// How much longer its sender may be waited for.
-    patience: Duration,
-    /// Since when it is.
+    credit: Duration,
+    /// Since when its sender is waited for.
     waiting: Option<Instant>,
-    alarm: Pin<Box<Sleep>>,
+    /// Made with the first wait; most bodies need none.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
-/// Why a body on its way ended before its end.
+/// Why a body ended early.
 #[derive(Debug, Error)]
-pub enum PacedError {
+pub enum IdleTimeoutError {
     /// It paused for too long, or came too slowly.
     #[error("the body came too slowly")]
     Slow,
@@ -65,64 +66,66 @@ pub enum PacedError {
     Broken(#[source] BoxError),
 }
 
-impl<B> Paced<B> {
-    /// A body that may pause for `idle`.
+impl<B> IdleTimeoutBody<B> {
+    /// A body whose sender may pause for `idle`.
     pub fn new(inner: B, idle: Duration) -> Self {
         Self::at(inner, Pace { idle, least: None, end: None })
     }
 
     /// A body that must keep `pace`.
     pub fn at(inner: B, pace: Pace) -> Self {
-        let patience = pace.least.map_or(Duration::MAX, |least| least.grace);
-        Self { inner, pace, patience, waiting: None, alarm: Box::pin(sleep_until(Instant::now())) }
+        let credit = pace.least.map_or(Duration::MAX, |least| least.grace);
+        Self { inner, pace, credit, waiting: None, alarm: None }
     }
 
-    /// Until when its sender is waited for, since `waiting`.
+    /// Until when the sender is waited for, if that began at `waiting`.
     fn deadline(&self, waiting: Instant) -> Instant {
-        let deadline = waiting + self.pace.idle.min(self.patience);
+        let deadline = waiting + self.pace.idle.min(self.credit);
         self.pace.end.map_or(deadline, |end| deadline.min(end))
     }
 
-    fn came(&mut self, bytes: usize) {
+    fn received(&mut self, bytes: usize) {
         let waited = self.waiting.take().map_or(Duration::ZERO, |since| since.elapsed());
         if let Some(least) = self.pace.least {
-            let left = self.patience.saturating_sub(waited);
-            self.patience = left.saturating_add(least.time_for(bytes)).min(least.grace);
+            let left = self.credit.saturating_sub(waited);
+            self.credit = left.saturating_add(least.time_for(bytes)).min(least.grace);
         }
     }
 }
 
-impl<B> http_body::Body for Paced<B>
+impl<B> http_body::Body for IdleTimeoutBody<B>
 where
     B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
     type Data = Bytes;
-    type Error = PacedError;
+    type Error = IdleTimeoutError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, PacedError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, IdleTimeoutError>>> {
         let this = &mut *self;
         loop {
             let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
                 let waiting = *this.waiting.get_or_insert_with(Instant::now);
                 let deadline = this.deadline(waiting);
-                if this.alarm.deadline() != deadline {
-                    this.alarm.as_mut().reset(deadline);
+                let alarm = this.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+                if alarm.deadline() != deadline {
+                    alarm.as_mut().reset(deadline);
                 }
-                ready!(this.alarm.as_mut().poll(cx));
-                return Poll::Ready(Some(Err(PacedError::Slow)));
+                ready!(alarm.as_mut().poll(cx));
+                return Poll::Ready(Some(Err(IdleTimeoutError::Slow)));
             };
-            let Some(frame) = frame.transpose().map_err(|error| PacedError::Broken(error.into()))? else {
+            let Some(frame) = frame.transpose().map_err(|error| IdleTimeoutError::Broken(error.into()))?
+            else {
                 return Poll::Ready(None);
             };
-            // One that never pauses meets its end here.
+            // A sender that never pauses never meets the alarm.
             if this.pace.end.is_some_and(|end| end <= Instant::now()) {
-                return Poll::Ready(Some(Err(PacedError::Slow)));
+                return Poll::Ready(Some(Err(IdleTimeoutError::Slow)));
             }
             let data = frame.into_data().ok();
-            this.came(data.as_ref().map_or(0, Bytes::len));
+            this.received(data.as_ref().map_or(0, Bytes::len));
             if let Some(data) = data {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
@@ -147,14 +150,14 @@ mod tests {
 
     type Pieces = mpsc::UnboundedSender<Bytes>;
 
-    fn by_hand(pace: Pace) -> (Pieces, Paced<chassis::Body>) {
+    fn by_hand(pace: Pace) -> (Pieces, IdleTimeoutBody<chassis::Body>) {
         let (sender, mut pieces) = mpsc::unbounded_channel::<Bytes>();
         let stream = futures_util::stream::poll_fn(move |cx| {
             pieces
                 .poll_recv(cx)
                 .map(|piece| piece.map(|piece| Ok::<_, std::convert::Infallible>(Frame::data(piece))))
         });
-        (sender, Paced::at(chassis::Body::new(StreamBody::new(stream)), pace))
+        (sender, IdleTimeoutBody::at(chassis::Body::new(StreamBody::new(stream)), pace))
     }
 
     /// Sends `bytes` every `every` for as long as somebody reads, and says how long that was and whether it was the end.

@@ -1,37 +1,43 @@
 //! One host for one request (RFC 9112 §3.2, RFC 9113 §8.3.1).
 
-use http::{Request, Version, header, uri::Authority};
+use chassis::header::{NotSingle, single};
+use http::{HeaderValue, Request, Version, header, uri::Authority};
 
 /// What is wrong with a request that names no host.
 pub(super) const NONE: &str = "the request names no host";
 
 /// The host that a request names, or what is wrong with how it does. HTTP/1.0 need not name one, and the checks of load
 /// balancers don't.
-pub(super) fn of<B>(request: &Request<B>) -> Result<Option<String>, &'static str> {
-    let mut hosts = request.headers().get_all(header::HOST).into_iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return Err("the request has more than one Host header");
-    }
-    let host = host.map(|host| host.to_str().map_err(|_| "the Host header is not text")).transpose()?;
+pub(super) fn of<B>(request: &Request<B>) -> Result<Option<HeaderValue>, &'static str> {
+    let header = match single(request.headers(), &header::HOST) {
+        Ok(header) => Some(header),
+        Err(NotSingle::Missing) => None,
+        Err(NotSingle::Repeated) => return Err("the request has more than one Host header"),
+    };
     let target = request.uri().authority().map(Authority::as_str);
-    let name = match (host, target) {
+    let (name, value) = match (header, target) {
         (None, None) if request.version() == Version::HTTP_10 => return Ok(None),
         (None, None) => return Err(NONE),
-        (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => {
-            return Err("the request names two hosts");
+        (Some(value), target) => {
+            let name = value.to_str().map_err(|_| "the Host header is not text")?;
+            if target.is_some_and(|target| !name.eq_ignore_ascii_case(target)) {
+                return Err("the request names two hosts");
+            }
+            (name, value.clone())
         }
-        (Some(name), _) | (None, Some(name)) => name,
+        (None, Some(name)) => (name, HeaderValue::from_str(name).map_err(|_| BAD)?),
     };
-    let authority: Authority = name.parse().map_err(|_| "the Host header is not a host")?;
+    let authority: Authority = name.parse().map_err(|_| BAD)?;
     let odd_port = authority.as_str() != authority.host() && authority.port_u16().is_none();
     if odd_port || name.contains('@') || !is_host(authority.host()) {
-        return Err("the Host header is not a host");
+        return Err(BAD);
     }
-    Ok(Some(name.to_owned()))
+    Ok(Some(value))
 }
 
-/// A name as DNS has them, or an address. What else RFC 3986 allows, no client of ours sends.
+const BAD: &str = "the Host header is not a host";
+
+/// A name as DNS has them, or an address. Clients send nothing else of what RFC 3986 allows.
 fn is_host(host: &str) -> bool {
     let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     match inside {
@@ -52,7 +58,8 @@ mod tests {
         for host in hosts {
             request = request.header("host", *host);
         }
-        assert_eq!(of(&request.body(()).unwrap()).ok().flatten().as_deref(), want, "{target} {hosts:?}");
+        let host = of(&request.body(()).unwrap()).ok().flatten();
+        assert_eq!(host.as_ref().map(|host| host.to_str().unwrap()), want, "{target} {hosts:?}");
     }
 
     #[test]
@@ -65,7 +72,7 @@ mod tests {
             of(&request.body(()).unwrap())
         };
         assert_eq!(of(Version::HTTP_10, None), Ok(None));
-        assert_eq!(of(Version::HTTP_10, Some("a.test")), Ok(Some("a.test".into())));
+        assert_eq!(of(Version::HTTP_10, Some("a.test")), Ok(Some(HeaderValue::from_static("a.test"))));
         assert!(of(Version::HTTP_10, Some("a b")).is_err());
         for version in [Version::HTTP_11, Version::HTTP_2] {
             assert_eq!(of(version, None), Err(NONE));

@@ -4,9 +4,32 @@
 //! disagreement has let somebody by an authentication (Envoy CVE-2021-29492, Traefik CVE-2025-66490, Istio
 //! 2021-005, Heimdall CVE-2026-42274). We refuse what they disagree on.
 
+use std::borrow::Cow;
+
 /// The canonical spelling of a path: unreserved characters plain, escapes in capitals (RFC 3986 §6.2.2), nothing
 /// else changed. An error says what is wrong.
-pub(super) fn canonical(path: &str) -> Result<String, &'static str> {
+pub(super) fn canonical(path: &str) -> Result<Cow<'_, str>, &'static str> {
+    if !path.starts_with('/') {
+        return Err("the path does not begin with a slash");
+    }
+    let path = if path.bytes().all(is_plain) { Cow::Borrowed(path) } else { Cow::Owned(respelled(path)?) };
+    let mut segments = path[1..].split('/').peekable();
+    while let Some(segment) = segments.next() {
+        match segment {
+            "." | ".." => return Err("the path has a dot segment"),
+            "" if segments.peek().is_some() => return Err("the path has two slashes in a row"),
+            _ => {}
+        }
+    }
+    Ok(path)
+}
+
+/// Whether a byte has one spelling, and that is itself.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte)
+}
+
+fn respelled(path: &str) -> Result<String, &'static str> {
     let mut out = String::with_capacity(path.len());
     let mut decoded = Vec::with_capacity(path.len());
     let mut bytes = path.bytes();
@@ -27,8 +50,7 @@ pub(super) fn canonical(path: &str) -> Result<String, &'static str> {
             b'\\' => return Err("the path has a backslash"),
             b';' => return Err("the path has a semicolon"),
             b'/' if escaped => return Err("the path has an encoded slash"),
-            b'/' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            byte if byte.is_ascii_alphanumeric() => out.push(char::from(byte)),
+            byte if is_plain(byte) => out.push(char::from(byte)),
             byte if escaped => {
                 const HEX: &[u8; 16] = b"0123456789ABCDEF";
                 out.push('%');
@@ -42,15 +64,6 @@ pub(super) fn canonical(path: &str) -> Result<String, &'static str> {
     }
     if std::str::from_utf8(&decoded).is_err() {
         return Err("the path is not UTF-8");
-    }
-    let below_root = out.strip_prefix('/').ok_or("the path does not begin with a slash")?;
-    let mut segments = below_root.split('/').peekable();
-    while let Some(segment) = segments.next() {
-        match segment {
-            "." | ".." => return Err("the path has a dot segment"),
-            "" if segments.peek().is_some() => return Err("the path has two slashes in a row"),
-            _ => {}
-        }
     }
     Ok(out)
 }

@@ -1,4 +1,4 @@
-//! The names that a client has no say in: one list, which the gateway takes off, and each file of `deploy/proxies` too.
+//! The headers that a client may not set: one list, stripped by the gateway and by each file of `deploy/proxies`.
 //!
 //! The whole path's tests send every one of them through the gateway and through each proxy.
 
@@ -16,8 +16,8 @@ pub const HOP_BY_HOP: [&str; 10] = [
     "http2-settings",
 ];
 
-/// What proxies say of a client; from a client itself it is worth nothing. `proxy` is none of these, but to CGI it is the
-/// proxy by which the application calls others (httpoxy, CVE-2016-5385).
+/// What proxies report of a client, which from the client itself is worth nothing; three that override the method; and
+/// `proxy`, which CGI hands to the application as the proxy for its own requests (httpoxy, CVE-2016-5385).
 pub const FORWARDING: [&str; 12] = [
     "forwarded",
     "client-ip",
@@ -33,12 +33,11 @@ pub const FORWARDING: [&str; 12] = [
     "proxy",
 ];
 
-/// The same, by how their names begin.
+/// Prefixes of further such headers.
 pub const FORWARDING_PREFIXES: [&str; 4] = ["x-forwarded", "x-original-", "x-rewrite-", "x-envoy-"];
 
-/// Names under which one service or another believes who is calling, by how they begin: only those inside may use
-/// them. They cover [`identity::ALL`], and how long an asker waits for a verdict
-/// ([`identity::VERDICT_WAIT`]).
+/// Prefixes of headers by which one service or another learns who is calling; only services inside may set them. They cover
+/// [`identity::ALL`] and [`identity::VERDICT_WAIT`].
 pub const INTERNAL_PREFIXES: [&str; 10] = [
     "x-user",
     "x-identity",
@@ -52,18 +51,18 @@ pub const INTERNAL_PREFIXES: [&str; 10] = [
     "x-verdict-",
 ];
 
-/// Whether a name speaks of where a request came from. Names are lower case.
+/// Whether a header reports where a request came from. Names are lower case.
 pub fn is_forwarding(name: &str) -> bool {
     FORWARDING.contains(&name) || FORWARDING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Whether a name speaks of who is calling.
+/// Whether a header may report who is calling.
 pub fn is_internal(name: &str) -> bool {
     INTERNAL_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Whether a name has anything but letters, digits and dashes. To some readers further in `x_user_id`, `x.user.id` and
-/// `x-user-id` are one name (oauth2-proxy CVE-2025-64484, Traefik CVE-2026-39858).
+/// Whether a name has anything but letters, digits and dashes. Some servers read `x_user_id`, `x.user.id` and `x-user-id` as one
+/// name (oauth2-proxy CVE-2025-64484, Traefik CVE-2026-39858).
 pub fn is_odd(name: &str) -> bool {
     !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }

@@ -1,188 +1,197 @@
-//! Which of a service's places takes the next request?
+//! Which of a service's endpoints takes the next request?
 //!
-//! Each address behind a service's names is a place of its own, and names are looked up again and again, so that
-//! replicas that come and go are found without a restart. Of two places the one with fewer requests in flight is
-//! taken; one that refused a connection is passed over for a while.
+//! Of two endpoints the one with fewer requests in flight is picked (power of two choices); one that refused a connection is
+//! ejected for a while.
 
 use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use chassis::{
-    outbound::resolver::{self, Lookup, Name},
-    settings::ServiceUrl,
-};
-use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::time::{Instant, timeout};
+use chassis::outbound::resolver::{self, Lookup};
+use http::HeaderValue;
+use metrics::{Counter, Gauge};
+use tokio::time::Instant;
 use tracing::info;
 
-/// The most places of one service.
-const PLACES_MAX: usize = 256;
+use super::{
+    discover::{Discovery, Host},
+    pool::{Connector, Pool},
+};
 
-/// How long a request waits for the first look-up of its service. The look-up goes on.
-const FIRST_WAIT: Duration = Duration::from_secs(2);
-
-/// The places of one service.
-pub struct Places {
+/// The endpoints of one service.
+pub struct Endpoints {
     service: Arc<str>,
-    names: Vec<Name>,
+    discovery: Discovery,
+    connector: Arc<Connector>,
     eject: Duration,
     known: ArcSwap<Known>,
-    /// One at a time makes places of what the names bring.
-    changing: Mutex<()>,
+    /// One at a time makes endpoints of what discovery brings.
+    updating: Mutex<()>,
     turn: AtomicUsize,
+    count: Gauge,
+    ejections: Counter,
 }
 
-/// The places that there are, of what the names had brought by then.
+/// The endpoints, as of so many changes of discovery.
 #[derive(Default)]
 struct Known {
     changes: u64,
-    places: Vec<Arc<Place>>,
+    endpoints: Vec<Arc<Endpoint>>,
 }
 
 /// One address of a service.
-pub struct Place {
-    address: SocketAddr,
+pub(super) struct Endpoint {
+    pub(super) address: SocketAddr,
+    /// The `Host` of requests there.
+    pub(super) host: HeaderValue,
+    pub(super) pool: Pool,
     in_flight: AtomicUsize,
-    passed_over_until: ArcSwap<Option<Instant>>,
+    since: Instant,
+    /// In milliseconds after `since`.
+    ejected_until: AtomicU64,
 }
 
-/// A place that was taken; it counts as busy until this is dropped.
-pub struct Taken(Arc<Place>);
+/// An endpoint that was picked; it counts as busy until this is dropped.
+pub(super) struct InFlight(Arc<Endpoint>);
 
-impl Places {
-    /// The places behind `urls`; a name is looked up now and again after `resolve`, a refusing place passed over for `eject`.
-    pub fn new(service: &str, urls: &[ServiceUrl], resolve: Duration, eject: Duration) -> Self {
-        Self::looked_up(service, urls, resolve, eject, &resolver::system())
+impl Endpoints {
+    /// The endpoints behind `hosts`, whose names are looked up again after `resolve`. One that refuses a connection is ejected
+    /// for `eject`.
+    pub(crate) fn new(
+        service: &Arc<str>,
+        hosts: &[Host],
+        connector: Connector,
+        resolve: Duration,
+        eject: Duration,
+    ) -> Self {
+        Self::with_lookup(service, hosts, connector, resolve, eject, &resolver::system())
     }
 
-    /// The same, by a look-up of one's own.
-    fn looked_up(
-        service: &str,
-        urls: &[ServiceUrl],
+    fn with_lookup(
+        service: &Arc<str>,
+        hosts: &[Host],
+        connector: Connector,
         resolve: Duration,
         eject: Duration,
         lookup: &Lookup,
     ) -> Self {
-        let name = |url: &ServiceUrl| {
-            let host = url.url().host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-            let port = url.url().port_or_known_default().unwrap_or(80);
-            Name::keep(&host, port, resolve, lookup.clone())
-        };
+        let label = || service.to_string();
         Self {
-            service: service.into(),
-            names: urls.iter().map(name).collect(),
+            service: service.clone(),
+            discovery: Discovery::new(hosts, resolve, lookup),
+            connector: Arc::new(connector),
             eject,
             known: ArcSwap::default(),
-            changing: Mutex::new(()),
+            updating: Mutex::new(()),
             turn: AtomicUsize::new(0),
+            count: metrics::gauge!("upstream_endpoints", "service" => label()),
+            ejections: metrics::counter!("upstream_ejections_total", "service" => label()),
         }
     }
 
-    /// Takes a place that is not among `tried`; `None` if there is none.
-    pub async fn take(&self, tried: &[SocketAddr]) -> Option<Taken> {
-        let mut known = self.known();
-        if known.places.is_empty() {
-            self.first().await;
-            known = self.known();
+    /// Picks an endpoint that is not among `tried`; `None` if there is none.
+    pub(super) async fn pick(&self, tried: &[SocketAddr]) -> Option<InFlight> {
+        self.update();
+        if self.known.load().endpoints.is_empty() {
+            Box::pin(self.discovery.first()).await;
+            self.update();
         }
-        let now = Instant::now();
-        let untried: Vec<&Arc<Place>> =
-            known.places.iter().filter(|place| !tried.contains(&place.address)).collect();
-        let able: Vec<_> = untried.iter().copied().filter(|place| !place.is_passed_over(now)).collect();
-        // Where all refused, one of them may have come back; to ask is better than to give up.
-        let choice = if able.is_empty() { untried } else { able };
-        let (one, other) = two_of(self.turn.fetch_add(1, Ordering::Relaxed), choice.len())?;
-        let (one, other) = (choice.get(one)?, choice.get(other)?);
-        let busy = |place: &Arc<Place>| place.in_flight.load(Ordering::Relaxed);
-        let place = Arc::clone(if busy(other) < busy(one) { other } else { one });
-        place.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(Taken(place))
+        let known = self.known.load();
+        let untried = known.endpoints.iter().filter(|endpoint| !tried.contains(&endpoint.address));
+        let able = untried.clone().filter(|endpoint| !endpoint.is_ejected());
+        // Where all are ejected, one of them may have come back; to ask is better than to give up.
+        let endpoint = self.less_busy(able).or_else(|| self.less_busy(untried))?.clone();
+        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        Some(InFlight(endpoint))
     }
 
-    /// Waits until one of the names has brought something, or all have brought nothing.
-    async fn first(&self) {
-        let mut trying: FuturesUnordered<_> = self.names.iter().map(Name::tried).collect();
-        let some = async {
-            while trying.next().await.is_some() {
-                if !self.known().places.is_empty() {
-                    return;
-                }
-            }
-        };
-        let _ = timeout(FIRST_WAIT, some).await;
+    fn less_busy<'a>(
+        &self,
+        of: impl Iterator<Item = &'a Arc<Endpoint>> + Clone,
+    ) -> Option<&'a Arc<Endpoint>> {
+        let (one, other) = two_of(self.turn.fetch_add(1, Ordering::Relaxed), of.clone().count())?;
+        let (one, other) = (of.clone().nth(one)?, of.clone().nth(other)?);
+        let busy = |endpoint: &Arc<Endpoint>| endpoint.in_flight.load(Ordering::Relaxed);
+        Some(if busy(other) < busy(one) { other } else { one })
     }
 
-    /// The places, as the names have them by now.
-    fn known(&self) -> Arc<Known> {
-        let changes = || self.names.iter().map(|name| name.known().changes).sum::<u64>();
-        let known = self.known.load_full();
-        if known.changes == changes() {
-            return known;
+    /// Makes endpoints of what discovery has brought by now. Those that stay keep their connections.
+    fn update(&self) {
+        if self.known.load().changes == self.discovery.changes() {
+            return;
         }
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.known.load_full();
+        let _one = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.load();
         // Before the addresses: what changes in between is seen with the next request.
-        let changes = changes();
+        let changes = self.discovery.changes();
         if known.changes == changes {
-            return known;
+            return;
         }
-        let mut addresses: Vec<SocketAddr> =
-            self.names.iter().flat_map(|name| name.known().addresses.to_vec()).collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        addresses.truncate(PLACES_MAX);
-        info!(service = %self.service, places = addresses.len(), "the places have changed");
-        metrics::gauge!("upstream_places", "service" => self.service.to_string())
-            .set(f64::from(u32::try_from(addresses.len()).unwrap_or(u32::MAX)));
-        let place = |address: SocketAddr| {
-            let kept = known.places.iter().find(|place| place.address == address);
-            kept.cloned().unwrap_or_else(|| Place::new(address))
+        let addresses = self.discovery.addresses();
+        info!(service = %self.service, endpoints = addresses.len(), "the endpoints have changed");
+        self.count.set(f64::from(u32::try_from(addresses.len()).unwrap_or(u32::MAX)));
+        let endpoint = |address: SocketAddr| {
+            let kept = known.endpoints.iter().find(|endpoint| endpoint.address == address);
+            kept.cloned().unwrap_or_else(|| Endpoint::new(address, &self.connector))
         };
-        let known = Arc::new(Known { changes, places: addresses.into_iter().map(place).collect() });
-        self.known.store(known.clone());
-        known
+        let endpoints = addresses.into_iter().map(endpoint).collect();
+        self.known.store(Arc::new(Known { changes, endpoints }));
     }
 
-    /// Passes a place over for a while: it refused a connection.
-    pub fn pass_over(&self, taken: &Taken) {
-        taken.0.passed_over_until.store(Arc::new(Some(Instant::now() + self.eject)));
-        metrics::counter!("upstream_ejections_total", "service" => self.service.to_string()).increment(1);
-    }
-}
-
-/// Which two of `places` are compared: always different ones, if there are two. Each begins as often as the others, and meets each
-/// of them as often.
-fn two_of(turn: usize, places: usize) -> Option<(usize, usize)> {
-    let one = turn.checked_rem(places)?;
-    let further = (turn / places).checked_rem(places - 1).map_or(0, |step| step + 1);
-    Some((one, (one + further) % places))
-}
-
-impl Place {
-    fn new(address: SocketAddr) -> Arc<Self> {
-        Arc::new(Self { address, in_flight: AtomicUsize::new(0), passed_over_until: ArcSwap::default() })
-    }
-
-    fn is_passed_over(&self, now: Instant) -> bool {
-        self.passed_over_until.load().is_some_and(|until| now < until)
+    /// Ejects an endpoint for a while: it refused a connection.
+    pub(super) fn eject(&self, picked: &InFlight) {
+        let until = picked.0.since.elapsed() + self.eject;
+        picked.0.ejected_until.store(millis(until), Ordering::Relaxed);
+        self.ejections.increment(1);
     }
 }
 
-impl Taken {
-    /// Where to go.
-    pub fn address(&self) -> SocketAddr {
-        self.0.address
+/// Which two of `endpoints` are compared: always different ones, if there are two. Each begins as often as the others, and
+/// meets each of them as often.
+fn two_of(turn: usize, endpoints: usize) -> Option<(usize, usize)> {
+    let one = turn.checked_rem(endpoints)?;
+    let step = (turn / endpoints).checked_rem(endpoints - 1).map_or(0, |step| step + 1);
+    Some((one, (one + step) % endpoints))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Endpoint {
+    fn new(address: SocketAddr, connector: &Arc<Connector>) -> Arc<Self> {
+        Arc::new(Self {
+            address,
+            host: connector.host(address),
+            pool: Pool::new(connector.clone()),
+            in_flight: AtomicUsize::new(0),
+            since: Instant::now(),
+            ejected_until: AtomicU64::new(0),
+        })
+    }
+
+    fn is_ejected(&self) -> bool {
+        match self.ejected_until.load(Ordering::Relaxed) {
+            0 => false,
+            until => millis(self.since.elapsed()) < until,
+        }
     }
 }
 
-impl Drop for Taken {
+impl InFlight {
+    /// The endpoint.
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
@@ -192,26 +201,30 @@ impl Drop for Taken {
 mod tests {
     use std::{collections::BTreeSet, io};
 
+    use chassis::settings::ServiceUrl;
     use futures_util::future::join_all;
-    use tokio::time::sleep;
+    use tokio::time::{sleep, timeout};
 
-    use super::*;
+    use super::{super::discover::FIRST_WAIT, *};
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn places(urls: &[&str], eject: Duration) -> Places {
-        let urls: Vec<_> = urls.iter().map(|url| ServiceUrl::parse(url).unwrap()).collect();
-        Places::new("test", &urls, Duration::from_secs(5), eject)
+    fn endpoints(urls: &[&str], eject: Duration) -> Endpoints {
+        let connector = Connector::plain(&"test".into(), SECOND, SECOND);
+        Endpoints::new(&"test".into(), &hosts(urls), connector, 5 * SECOND, eject)
     }
 
-    /// Places behind names that are looked up so, and how often they were.
+    fn hosts(urls: &[&str]) -> Vec<Host> {
+        urls.iter().map(|url| Host::of(&ServiceUrl::parse(url).unwrap())).collect()
+    }
+
+    /// Endpoints behind names that `answer` looks up, and how often it was asked.
     fn named(
         names: &[&str],
         takes: Duration,
         answer: impl Fn(&str, usize) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
-    ) -> (Places, Arc<AtomicUsize>) {
-        let urls: Vec<_> =
-            names.iter().map(|name| ServiceUrl::parse(&format!("http://{name}:1")).unwrap()).collect();
+    ) -> (Endpoints, Arc<AtomicUsize>) {
+        let hosts: Vec<_> = names.iter().map(|name| Host { name: (*name).to_owned(), port: 1 }).collect();
         let asked = Arc::new(AtomicUsize::new(0));
         let (counted, answer) = (asked.clone(), Arc::new(answer));
         let lookup: Lookup = Arc::new(move |host, _| {
@@ -221,7 +234,8 @@ mod tests {
                 answer(&host, number)
             })
         });
-        (Places::looked_up("test", &urls, 5 * SECOND, SECOND, &lookup), asked)
+        let connector = Connector::plain(&"test".into(), SECOND, SECOND);
+        (Endpoints::with_lookup(&"test".into(), &hosts, connector, 5 * SECOND, SECOND, &lookup), asked)
     }
 
     const THREE: [&str; 3] = ["http://127.0.0.1:1", "http://127.0.0.2:1", "http://[::1]:1"];
@@ -231,42 +245,42 @@ mod tests {
     }
 
     #[test]
-    fn two_different_places_are_compared_and_all_pairs_alike() {
+    fn two_different_endpoints_are_compared_and_all_pairs_alike() {
         assert_eq!(two_of(7, 0), None);
         assert_eq!(two_of(7, 1), Some((0, 0)));
-        for places in 2..6 {
-            let round = places * (places - 1);
-            let pairs: BTreeSet<_> = (0..round).map(|turn| two_of(turn, places).unwrap()).collect();
+        for endpoints in 2..6 {
+            let round = endpoints * (endpoints - 1);
+            let pairs: BTreeSet<_> = (0..round).map(|turn| two_of(turn, endpoints).unwrap()).collect();
             assert_eq!(pairs.len(), round, "each pair once");
-            assert!(pairs.iter().all(|(one, other)| one != other && *other < places), "{pairs:?}");
+            assert!(pairs.iter().all(|(one, other)| one != other && *other < endpoints), "{pairs:?}");
         }
     }
 
     #[tokio::test]
-    async fn a_busy_place_gets_nothing_while_another_is_free() {
+    async fn a_busy_endpoint_gets_nothing_while_another_is_free() {
         for urls in [&THREE[..2], &THREE] {
-            let places = places(urls, SECOND);
-            let stuck = places.take(&[]).await.unwrap();
+            let endpoints = endpoints(urls, SECOND);
+            let stuck = endpoints.pick(&[]).await.unwrap();
             for _ in 0..100 {
-                assert_ne!(places.take(&[]).await.unwrap().address(), stuck.address());
+                assert_ne!(endpoints.pick(&[]).await.unwrap().endpoint().address, stuck.endpoint().address);
             }
         }
     }
 
     #[tokio::test]
     async fn requests_in_flight_are_spread_evenly_though_they_last_unevenly() {
-        let places = places(&THREE, Duration::from_secs(5));
+        let endpoints = endpoints(&THREE, Duration::from_secs(5));
         let mut taken = Vec::new();
         for n in 0..90 {
-            taken.push(places.take(&[]).await.unwrap());
-            // Of the first place all but a few go on, of the others most end at once: taking turns would pile them up there.
+            taken.push(endpoints.pick(&[]).await.unwrap());
+            // Of the first endpoint all but a few go on, of the others most end at once: taking turns would pile them up there.
             if n % 3 != 0 {
                 taken.pop();
             }
         }
         let counts = || -> Vec<usize> {
-            let known = places.known();
-            known.places.iter().map(|place| place.in_flight.load(Ordering::Relaxed)).collect()
+            let known = endpoints.known.load();
+            known.endpoints.iter().map(|endpoint| endpoint.in_flight.load(Ordering::Relaxed)).collect()
         };
         assert_eq!(counts().iter().sum::<usize>(), 30);
         let (least, most) = (*counts().iter().min().unwrap(), *counts().iter().max().unwrap());
@@ -276,78 +290,78 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_place_that_refused_is_passed_over_until_all_have() {
-        let places = places(&THREE, Duration::from_secs(3600));
-        let refusing = places.take(&[]).await.unwrap();
-        places.pass_over(&refusing);
+    async fn an_endpoint_that_refused_is_ejected_until_all_are() {
+        let endpoints = endpoints(&THREE, Duration::from_secs(3600));
+        let refusing = endpoints.pick(&[]).await.unwrap();
+        endpoints.eject(&refusing);
         for _ in 0..10 {
-            assert_ne!(places.take(&[]).await.unwrap().address(), refusing.address());
+            assert_ne!(endpoints.pick(&[]).await.unwrap().endpoint().address, refusing.endpoint().address);
         }
         for _ in 0..2 {
-            let other = places.take(&[]).await.unwrap();
-            places.pass_over(&other);
+            let other = endpoints.pick(&[]).await.unwrap();
+            endpoints.eject(&other);
         }
-        assert!(places.take(&[]).await.is_some(), "one may have come back");
+        assert!(endpoints.pick(&[]).await.is_some(), "one may have come back");
     }
 
     #[tokio::test]
     async fn a_further_try_goes_elsewhere() {
-        let two = places(&THREE[..2], Duration::ZERO);
-        let first = two.take(&[]).await.unwrap().address();
+        let two = endpoints(&THREE[..2], Duration::ZERO);
+        let first = two.pick(&[]).await.unwrap().endpoint().address;
         for _ in 0..4 {
-            assert_ne!(two.take(&[first]).await.unwrap().address(), first);
+            assert_ne!(two.pick(&[first]).await.unwrap().endpoint().address, first);
         }
-        let second = two.take(&[first]).await.unwrap().address();
-        assert!(two.take(&[first, second]).await.is_none());
+        let second = two.pick(&[first]).await.unwrap().endpoint().address;
+        assert!(two.pick(&[first, second]).await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_name_that_is_not_found_costs_one_look_up_for_all_who_wait() {
-        let (places, asked) =
+        let (endpoints, asked) =
             named(&["nowhere.test"], SECOND / 2, |_, _| Err(io::ErrorKind::NotFound.into()));
-        let found = join_all((0..20).map(|_| places.take(&[]))).await;
+        let found = join_all((0..20).map(|_| endpoints.pick(&[]))).await;
         assert!(found.iter().all(Option::is_none));
         assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_look_up_slower_than_anybody_waits_serves_those_who_come_later() {
-        let (places, asked) = named(&["slow.test"], 5 * SECOND / 2, |_, _| Ok(vec![address(1)]));
-        let leaving = join_all((0..10).map(|_| timeout(SECOND, places.take(&[])))).await;
+        let (endpoints, asked) = named(&["slow.test"], 5 * SECOND / 2, |_, _| Ok(vec![address(1)]));
+        let leaving = join_all((0..10).map(|_| timeout(SECOND, endpoints.pick(&[])))).await;
         assert!(leaving.iter().all(Result::is_err), "all have left");
         let began = Instant::now();
-        assert_eq!(places.take(&[]).await.unwrap().address(), address(1));
+        assert_eq!(endpoints.pick(&[]).await.unwrap().endpoint().address, address(1));
         assert_eq!(began.elapsed(), 3 * SECOND / 2, "what is under way goes on");
         assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_waits_no_longer_than_it_may_for_the_first_look_up() {
-        let (places, _) = named(&["slow.test"], 20 * SECOND, |_, _| Ok(vec![address(1)]));
+        let (endpoints, _) = named(&["slow.test"], 20 * SECOND, |_, _| Ok(vec![address(1)]));
         let began = Instant::now();
-        assert!(places.take(&[]).await.is_none());
+        assert!(endpoints.pick(&[]).await.is_none());
         assert_eq!(began.elapsed(), FIRST_WAIT);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_name_keeps_nobody_from_what_another_has_brought() {
-        let (places, _) = named(&["slow.test", "127.0.0.9"], 20 * SECOND, |_, _| Ok(vec![address(1)]));
+        let (endpoints, _) = named(&["slow.test", "127.0.0.9"], 20 * SECOND, |_, _| Ok(vec![address(1)]));
         let began = Instant::now();
-        assert_eq!(places.take(&[]).await.unwrap().address(), "127.0.0.9:1".parse().unwrap());
+        assert_eq!(endpoints.pick(&[]).await.unwrap().endpoint().address, "127.0.0.9:1".parse().unwrap());
         assert_eq!(began.elapsed(), Duration::ZERO);
         sleep(21 * SECOND).await;
-        let both = [places.take(&[]).await.unwrap(), places.take(&[]).await.unwrap()];
-        assert_ne!(both[0].address(), both[1].address());
+        let both = [endpoints.pick(&[]).await.unwrap(), endpoints.pick(&[]).await.unwrap()];
+        assert_ne!(both[0].endpoint().address, both[1].endpoint().address);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_name_that_can_not_be_looked_up_now_keeps_what_it_had() {
-        let (places, asked) = named(&["a.test"], Duration::ZERO, |_, number| match number {
+        let (endpoints, asked) = named(&["a.test"], Duration::ZERO, |_, number| match number {
             0 => Ok(vec![address(1)]),
             _ => Err(io::ErrorKind::TimedOut.into()),
         });
         for _ in 0..3 {
-            assert_eq!(places.take(&[]).await.unwrap().address(), address(1));
+            assert_eq!(endpoints.pick(&[]).await.unwrap().endpoint().address, address(1));
             sleep(6 * SECOND).await;
         }
         assert!(asked.load(Ordering::Relaxed) >= 3);
@@ -355,20 +369,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn replicas_that_come_and_go_are_found() {
-        let (places, _) = named(&["a.test"], Duration::ZERO, |_, number| match number {
+        let (endpoints, _) = named(&["a.test"], Duration::ZERO, |_, number| match number {
             0 => Ok(vec![address(1), address(2)]),
             _ => Ok(vec![address(2), address(3)]),
         });
-        let kept = places.take(&[address(1)]).await.unwrap();
+        let kept = endpoints.pick(&[address(1)]).await.unwrap();
         sleep(6 * SECOND).await;
-        let found: BTreeSet<_> = join_all((0..6).map(|_| places.take(&[])))
+        let found: BTreeSet<_> = join_all((0..6).map(|_| endpoints.pick(&[])))
             .await
             .into_iter()
-            .map(|taken| taken.unwrap().address())
+            .map(|taken| taken.unwrap().endpoint().address)
             .collect();
         assert_eq!(found, [address(2), address(3)].into());
-        let known = places.known();
-        let still = known.places.iter().find(|place| place.address == kept.address()).unwrap();
+        let known = endpoints.known.load();
+        let still =
+            known.endpoints.iter().find(|endpoint| endpoint.address == kept.endpoint().address).unwrap();
         assert_eq!(still.in_flight.load(Ordering::Relaxed), 1, "what is in flight there is known still");
     }
 }

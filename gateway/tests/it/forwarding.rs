@@ -298,3 +298,43 @@ async fn cookies_that_http_2_cut_up_are_put_together_for_the_verifier() {
     let cookies = asked.one("cookie").unwrap();
     assert!(cookies.starts_with("c0=0; c1=1; ") && cookies.ends_with("; c49=49"), "{cookies}");
 }
+
+#[tokio::test]
+async fn an_upload_goes_on_though_its_client_does_not_read_the_answer_that_has_begun() {
+    const LARGE: usize = 16 * 1024 * 1024;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let world = World::with(&[
+        ("GATEWAY_TASK_SERVICE_URL", &url),
+        ("GATEWAY_LIMITS__BODY_BYTES", &LARGE.to_string()),
+    ])
+    .await;
+    let (mut client, mut writing) = TcpStream::connect(world.gateway).await.unwrap().into_split();
+    let head = format!(
+        "POST /api/tasks HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\nContent-Length: {LARGE}\r\n\r\n"
+    );
+    tokio::spawn(async move {
+        writing.write_all(head.as_bytes()).await.unwrap();
+        let _ = writing.write_all(&vec![b'x'; LARGE]).await;
+        std::future::pending::<()>().await;
+    });
+    let (service, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    let (mut reading, mut answering) = service.into_split();
+    // The answer has begun, and more of it than the buffers on the way hold waits for the client.
+    tokio::spawn(async move {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n");
+        let _ = answering.write_all(head.as_bytes()).await;
+        let _ = answering.write_all(&vec![b'y'; LARGE]).await;
+        std::future::pending::<()>().await;
+    });
+    let mut start = [0; 12];
+    timeout(PATIENCE, client.read_exact(&mut start)).await.unwrap().unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+    let all = async {
+        let (mut read, mut piece) = (0, vec![0; 64 * 1024]);
+        while read < LARGE {
+            read += reading.read(&mut piece).await.unwrap();
+        }
+    };
+    timeout(PATIENCE, all).await.expect("all of the body arrives");
+}

@@ -3,7 +3,7 @@
 use chassis::Body;
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 
-use crate::world::{World, as_u1, echo, get};
+use crate::world::{World, as_u1, config, echo, get};
 
 const SPELLINGS: [&str; 15] = [
     "x-user-id",
@@ -73,10 +73,9 @@ async fn spellings_that_only_the_wire_knows_change_nothing_either() {
 
 #[tokio::test]
 async fn a_public_route_is_passed_as_nobody() {
-    let path = std::env::temp_dir().join(format!("usher-public-{}.toml", std::process::id()));
-    let routes = "[[routes]]\npath = \"/pub/**\"\nupstream = \"task-service\"\naccess = \"public\"";
-    std::fs::write(&path, routes).unwrap();
-    let world = World::with(&[("GATEWAY_CONFIG", path.to_str().unwrap())]).await;
+    let (_file, path) =
+        config("[[routes]]\npath = \"/pub/**\"\nupstream = \"task-service\"\naccess = \"public\"");
+    let world = World::with(&[("GATEWAY_CONFIG", &path)]).await;
     for credential in [None, Some("Bearer good"), Some("Bearer bad")] {
         for name in SPELLINGS {
             let mut request = Request::get("/pub/x")

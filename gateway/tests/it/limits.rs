@@ -93,7 +93,7 @@ async fn as_many_requests_are_inside_as_may_be_and_no_more() {
     let mut read = String::new();
     timeout(PATIENCE, first.read_to_string(&mut read)).await.unwrap().unwrap();
     assert!(read.starts_with("HTTP/1.1 200"), "{read}");
-    assert_eq!(world.send(get("/api/tasks")).await.status, 200, "the place was given back");
+    assert_eq!(world.send(get("/api/tasks")).await.status, 200, "the permit was given back");
 }
 
 #[tokio::test]
@@ -131,7 +131,7 @@ async fn a_client_that_sends_all_before_it_reads_hears_why_it_was_refused() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_of_its_answer_does_not_keep_its_place() {
+async fn a_client_that_takes_nothing_of_its_answer_does_not_keep_its_permit() {
     let world =
         World::with(&[("GATEWAY_LIMITS__REQUESTS_MAX", "1"), ("GATEWAY_LIMITS__BODY_IDLE_SECS", "1")]).await;
     world.service.respond(|_| Response::new(Body::from(vec![b'x'; 8 * 1024 * 1024])));
@@ -146,7 +146,7 @@ async fn a_client_that_takes_nothing_of_its_answer_does_not_keep_its_place() {
     let mut request = get("/api/tasks");
     *request.uri_mut() = "http://gateway.test/api/tasks".parse().unwrap();
     let unread = sender.send_request(request).await.unwrap();
-    assert_eq!(world.send(get("/api/tasks")).await.status, 503, "the place is taken");
+    assert_eq!(world.send(get("/api/tasks")).await.status, 503, "the permit is taken");
     assert_eq!(world.send(get("/health")).await.status, 200, "the gateway is healthy all the same");
     world.service.respond(|_| Response::new(Body::empty()));
     let free = async {
@@ -154,7 +154,7 @@ async fn a_client_that_takes_nothing_of_its_answer_does_not_keep_its_place() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, free).await.expect("the place is given back");
+    timeout(PATIENCE, free).await.expect("the permit is given back");
     drop(unread);
 }
 
@@ -206,4 +206,23 @@ async fn a_body_in_a_coding_that_we_do_not_know_is_refused() {
         );
     }
     assert!(world.service.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_small_answer_frees_its_permit_though_its_client_takes_nothing_of_it() {
+    let world = World::with(&[("GATEWAY_LIMITS__REQUESTS_MAX", "1")]).await;
+    world.service.respond(|_| Response::new(Body::from("small")));
+    let stream = hyper_util::rt::TokioIo::new(TcpStream::connect(world.gateway).await.unwrap());
+    let (mut sender, connection) =
+        hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+            .initial_stream_window_size(0)
+            .handshake(stream)
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let mut request = get("/api/tasks");
+    *request.uri_mut() = "http://gateway.test/api/tasks".parse().unwrap();
+    let unread = timeout(PATIENCE, sender.send_request(request)).await.unwrap().unwrap();
+    assert_eq!(world.send(get("/api/tasks")).await.status, 200);
+    drop(unread);
 }

@@ -10,6 +10,7 @@ mod front_door;
 mod identity;
 mod life;
 mod limits;
+mod order;
 mod pace;
 mod routing;
 mod settings;

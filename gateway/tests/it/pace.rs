@@ -147,11 +147,11 @@ async fn ask_h1(world: &World) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_its_answer_a_byte_at_a_time_does_not_keep_its_place() {
+async fn a_client_that_takes_its_answer_a_byte_at_a_time_does_not_keep_its_permit() {
     let world = large().await;
     for pause in [TENTH, 2 * PATIENCE] {
         let mut stream = ask_h1(&world).await;
-        assert_eq!(world.send(get("/api/tasks")).await.status, 503, "the place is taken");
+        assert_eq!(world.send(get("/api/tasks")).await.status, 503, "the permit is taken");
         let taking = tokio::spawn(async move {
             let mut byte = [0; 1];
             while stream.read_exact(&mut byte).await.is_ok() {
@@ -163,7 +163,7 @@ async fn a_client_that_takes_its_answer_a_byte_at_a_time_does_not_keep_its_place
                 sleep(TENTH).await;
             }
         };
-        timeout(PATIENCE, free).await.expect("the place is given back");
+        timeout(PATIENCE, free).await.expect("the permit is given back");
         taking.abort();
     }
 }

@@ -1,4 +1,4 @@
-//! Nobody holds more than a share of the places: who is counted, and what the others notice.
+//! Nobody has more than a share of the requests in flight: who is counted, and what the others notice.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ fn assert_over_its_share(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn one_client_has_its_share_of_places_and_the_others_have_theirs() {
+async fn one_client_has_its_share_of_permits_and_the_others_have_theirs() {
     let world = world(&[("GATEWAY_LIMITS__REQUESTS_PER_CLIENT_MAX", "2")]).await;
     let one = "2001:db8::1";
     let (first, second) = (inside(&world, "u1", one).await, inside(&world, "u2", "2001:db8::2").await);
@@ -79,12 +79,12 @@ async fn one_client_has_its_share_of_places_and_the_others_have_theirs() {
         assert_eq!(ask(&world, "u3", other).await.status, 200, "{other}");
     }
     finish(first).await;
-    assert_eq!(ask(&world, "u3", one).await.status, 200, "a place was given back");
+    assert_eq!(ask(&world, "u3", one).await.status, 200, "a permit was given back");
     finish(second).await;
 }
 
 #[tokio::test]
-async fn one_user_has_its_share_of_places_by_however_many_addresses() {
+async fn one_user_has_its_share_of_permits_by_however_many_addresses() {
     let world = world(&[("GATEWAY_LIMITS__REQUESTS_PER_USER_MAX", "1")]).await;
     let first = inside(&world, "u1", "203.0.113.1").await;
     let refused = async {
@@ -98,11 +98,11 @@ async fn one_user_has_its_share_of_places_by_however_many_addresses() {
     assert_over_its_share(&timeout(PATIENCE, refused).await.expect("the share is taken"));
     assert_eq!(ask(&world, "u2", "203.0.113.2").await.status, 200);
     finish(first).await;
-    assert_eq!(ask(&world, "u1", "203.0.113.1").await.status, 200, "the place was given back");
+    assert_eq!(ask(&world, "u1", "203.0.113.1").await.status, 200, "the permit was given back");
 }
 
 #[tokio::test]
-async fn a_full_house_is_nobodys_fault() {
+async fn a_full_gateway_is_nobodys_fault() {
     let world = world(&[("GATEWAY_LIMITS__REQUESTS_MAX", "1")]).await;
     let first = inside(&world, "u1", "203.0.113.1").await;
     let answer = ask(&world, "u2", "203.0.113.2").await;
@@ -177,7 +177,7 @@ async fn a_client_that_trickles_its_bodies_keeps_nobody_out() {
     }
     assert!(ends.iter().all(|end| [408, 429].contains(end)), "{ends:?}");
     assert!(ends.contains(&408) && ends.contains(&429), "{ends:?}");
-    assert_eq!(ask(&world, "evil", "203.0.113.9").await.status, 200, "all places were given back");
+    assert_eq!(ask(&world, "evil", "203.0.113.9").await.status, 200, "all permits were given back");
 }
 
 #[tokio::test]

@@ -163,3 +163,78 @@ async fn a_connection_is_kept_for_as_long_as_is_set() {
         assert_eq!(service.connections(), connections, "{idle}");
     }
 }
+
+#[tokio::test]
+async fn a_connection_that_idled_for_too_long_is_closed_though_nobody_asks() {
+    let (closed, mut told) = tokio::sync::mpsc::channel::<()>(1);
+    let (_service, url) = Service::new(move |this: Service, mut stream: TcpStream, _| {
+        let closed = closed.clone();
+        async move {
+            this.read(&mut stream).await;
+            let _ = stream.write_all(ANSWER).await;
+            let _ = stream.read(&mut [0; 1]).await;
+            let _ = closed.send(()).await;
+        }
+    })
+    .await;
+    let world =
+        World::with(&[("GATEWAY_TASK_SERVICE_URL", &url), ("GATEWAY_UPSTREAM__POOL_IDLE_SECS", "1")]).await;
+    assert_eq!(ask(&world, &Method::GET, "").await.status, 200);
+    timeout(PATIENCE, told.recv()).await.expect("it is closed");
+}
+
+#[tokio::test]
+async fn connections_that_a_restart_has_closed_cost_no_request() {
+    // Each connection answers once, and all are closed at once while they idle.
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let opened = gate.clone();
+    let (service, url) = Service::new(move |this: Service, mut stream: TcpStream, _| {
+        let gate = opened.clone();
+        async move {
+            this.read(&mut stream).await;
+            let _ = stream.write_all(ANSWER).await;
+            let _ = gate.acquire().await;
+        }
+    })
+    .await;
+    let world = Arc::new(World::with(&[("GATEWAY_TASK_SERVICE_URL", &url)]).await);
+    for round in 1..=2 {
+        let asking: Vec<_> = (0..8)
+            .map(|_| {
+                let world = world.clone();
+                tokio::spawn(async move { ask(&world, &Method::POST, BODY).await.status })
+            })
+            .collect();
+        for asked in asking {
+            assert_eq!(asked.await.unwrap(), 200, "round {round}");
+        }
+        gate.add_permits(1000);
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(service.requests(), 16, "each arrived once");
+}
+
+#[tokio::test]
+async fn an_answer_in_chunks_arrives_whole_and_its_connection_is_kept() {
+    for answer in [
+        &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n"[..],
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Trailer: 1\r\n\r\n",
+    ] {
+        let (service, url) = Service::new(move |this: Service, mut stream: TcpStream, _| async move {
+            loop {
+                this.read(&mut stream).await;
+                if stream.write_all(answer).await.is_err() {
+                    return;
+                }
+            }
+        })
+        .await;
+        let world = World::with(&[("GATEWAY_TASK_SERVICE_URL", &url)]).await;
+        for _ in 0..3 {
+            let answer = ask(&world, &Method::POST, BODY).await;
+            assert_eq!((answer.status.as_u16(), &*answer.body), (200, "ok"));
+            assert_eq!(answer.one("x-trailer"), None);
+        }
+        assert_eq!((service.requests(), service.connections()), (3, 1));
+    }
+}

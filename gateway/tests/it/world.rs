@@ -10,7 +10,6 @@ use std::{
 use bytes::Bytes;
 use chassis::{
     Body,
-    process::Service,
     serve::{self, HttpService},
     settings,
 };
@@ -193,11 +192,10 @@ impl World {
             ("GATEWAY_VERIFIER__TIMEOUT_MS", "20000"),
         ];
         all.extend_from_slice(variables);
-        let settings = settings::load::<Settings>(&all.into_iter().collect()).unwrap();
+        let plan = settings::load::<Settings>(&all.into_iter().collect()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let gateway = listener.local_addr().unwrap();
-        let server = Settings::server(settings.server.clone());
-        let stack = stack(&settings);
+        let (server, stack) = (plan.server.clone(), stack(&plan));
         tokio::spawn(async move { serve::serve(listener, stack, &server, CancellationToken::new()).await });
         Self { gateway, verifier, service }
     }
@@ -288,6 +286,6 @@ pub fn get(target: &str) -> Request<Body> {
 }
 
 pub fn serve_on(listener: TcpListener, service: impl HttpService, stop: CancellationToken) {
-    let settings = settings::load::<Settings>(&settings::Environment::default()).unwrap();
-    tokio::spawn(async move { serve::serve(listener, service, &settings.server, stop).await });
+    let plan = settings::load::<Settings>(&settings::Environment::default()).unwrap();
+    tokio::spawn(async move { serve::serve(listener, service, &plan.server, stop).await });
 }

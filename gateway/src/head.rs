@@ -1,0 +1,64 @@
+//! How large a request's head may be.
+//!
+//! hyper reads heads of up to twice these bounds: its own refusal is a bare status, which no page can read.
+
+use chassis::Body;
+use http::{HeaderMap, Request, header};
+use thiserror::Error;
+
+use crate::body::bounded::{PendingBody, Slack};
+
+/// The bounds of a request's head, and how slow the body behind it may be.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadBounds {
+    /// The longest target (path and query), in bytes.
+    pub target_bytes: usize,
+    /// The largest head, in bytes.
+    pub head_bytes: usize,
+    /// The most header fields.
+    pub head_fields: usize,
+    /// How slow its body may be.
+    pub slack: Slack,
+}
+
+/// A request whose head is within the bounds. Only this file makes one.
+pub struct Checked(Request<PendingBody>);
+
+/// A head beyond its bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum HeadError {
+    /// The target is too long.
+    #[error("the request target is too long")]
+    TargetTooLong,
+    /// There are too many header fields, or too large ones.
+    #[error("the request head is too large")]
+    TooLarge,
+}
+
+impl HeadBounds {
+    /// Checks a request's head. The body of a refused request is drained.
+    pub fn check(&self, request: Request<Body>) -> Result<Checked, HeadError> {
+        let expects_continue = request.headers().contains_key(header::EXPECT);
+        let request = request.map(|body| PendingBody::new(body, self.slack, expects_continue));
+        let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+        if target > self.target_bytes {
+            return Err(HeadError::TargetTooLong);
+        }
+        if request.headers().len() > self.head_fields || target + bytes(request.headers()) > self.head_bytes {
+            return Err(HeadError::TooLarge);
+        }
+        Ok(Checked(request))
+    }
+}
+
+impl Checked {
+    /// The request.
+    pub fn into_request(self) -> Request<PendingBody> {
+        self.0
+    }
+}
+
+/// The size of header fields in HTTP/1.1, each with its colon, a space and its line's end.
+fn bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}

@@ -1,0 +1,446 @@
+//! What the stack is built from: settings, parsed. Whatever can't be had of them is not in it.
+//!
+//! All faults are reported at once, each under the name of its variable, or of the file and the key in it.
+
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
+
+use chassis::{
+    process::Service,
+    serve::{ServerSettings, trusted_proxies::TrustedProxies},
+    settings::{Faults, ServiceUrl, SettingsError},
+};
+use http::HeaderValue;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::{
+    body::{
+        bounded::{BodyBounds, Slack},
+        idle::Rate,
+    },
+    cookies::CookiePrefixes,
+    head::HeadBounds,
+    local::Local,
+    route::{Access, pattern::Pattern},
+    settings::{
+        self, BODY_BYTES, BODY_RATE, BODY_SECS, RouteSettings, Secs, Settings, TASK_SERVICE, variable,
+    },
+    upstream::Host,
+};
+
+/// What the stack is built from.
+#[derive(Debug)]
+pub struct Plan {
+    /// The bounds of the listener.
+    pub server: ServerSettings,
+    pub(crate) trusted_proxies: Arc<TrustedProxies>,
+    pub(crate) origins: Vec<HeaderValue>,
+    pub(crate) preflight_max_age: Duration,
+    pub(crate) head: HeadBounds,
+    pub(crate) routes: Vec<RoutePlan>,
+    pub(crate) requests: RequestLimits,
+    pub(crate) cookie_prefixes: CookiePrefixes,
+    pub(crate) verifier: VerifierPlan,
+}
+
+/// How many requests may be in flight, and how fast their answers must be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestLimits {
+    pub(crate) max: usize,
+    pub(crate) per_client_max: usize,
+    pub(crate) per_user_max: usize,
+    pub(crate) answer: Rate,
+}
+
+/// A route.
+#[derive(Debug)]
+pub(crate) struct RoutePlan {
+    pub(crate) pattern: Pattern,
+    pub(crate) target: TargetPlan,
+}
+
+/// What a route leads to.
+#[derive(Debug)]
+pub(crate) enum TargetPlan {
+    Local(Local),
+    Upstream { upstream: Arc<UpstreamPlan>, access: Access, body: BodyBounds },
+}
+
+/// A service that is spoken to in plain HTTP.
+#[derive(Debug)]
+pub(crate) struct UpstreamPlan {
+    pub(crate) name: Arc<str>,
+    /// Never empty.
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) connect: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) pool_idle: Duration,
+    pub(crate) resolve: Duration,
+    pub(crate) eject: Duration,
+}
+
+/// auth-verifier.
+#[derive(Debug)]
+pub(crate) struct VerifierPlan {
+    pub(crate) host: Host,
+    /// The `Host` of what it is asked.
+    pub(crate) authority: HeaderValue,
+    /// The name that its certificate must have, where it is asked over TLS.
+    pub(crate) tls: Option<ServerName<'static>>,
+    pub(crate) connect: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) resolve: Duration,
+    pub(crate) eject: Duration,
+}
+
+impl Plan {
+    /// Parses settings.
+    pub(crate) fn parse(settings: &Settings) -> Result<Self, SettingsError> {
+        let Settings { cors, limits, server, .. } = settings;
+        let mut faults = Faults::default();
+        let upstreams = upstreams(settings, &mut faults);
+        let routes = routes(settings, &upstreams, &mut faults);
+        if limits.target_bytes > server.head_bytes {
+            faults.add(variable::TARGET_BYTES, format!("must fit into {}", variable::HEAD_BYTES));
+        }
+        let cookie_prefixes = CookiePrefixes::parse(settings.sanitize.cookie_prefixes.clone())
+            .map_err(|reason| SettingsError::new(variable::COOKIE_PREFIXES, reason));
+        let cookie_prefixes = faults.hear(cookie_prefixes);
+        let verifier = VerifierPlan::parse(settings)
+            .map_err(|reason| SettingsError::new(variable::AUTH_VERIFIER_URL, reason));
+        let verifier = faults.hear(verifier);
+        let parsed = move || {
+            Some(Self {
+                server: Settings::server(server.clone()),
+                trusted_proxies: server.trusted_proxies.clone().into(),
+                origins: cors.allowed_origins.iter().map(|origin| origin.0.clone()).collect(),
+                preflight_max_age: cors.max_age,
+                head: HeadBounds {
+                    target_bytes: limits.target_bytes,
+                    head_bytes: server.head_bytes,
+                    head_fields: server.head_fields,
+                    slack: Slack { idle: limits.body_idle, grace: limits.body_grace },
+                },
+                routes,
+                requests: RequestLimits {
+                    max: limits.requests_max,
+                    per_client_max: limits.requests_per_client_max,
+                    per_user_max: limits.requests_per_user_max,
+                    answer: Rate { bytes: limits.answer_rate, grace: limits.body_idle },
+                },
+                cookie_prefixes: cookie_prefixes?,
+                verifier: verifier?,
+            })
+        };
+        match parsed() {
+            Some(plan) if !faults.found() => Ok(plan),
+            _ => Err(faults.into()),
+        }
+    }
+}
+
+/// The upstreams by name; `None` for one with a fault.
+type Upstreams<'a> = BTreeMap<&'a str, Option<Arc<UpstreamPlan>>>;
+
+fn upstreams<'a>(settings: &'a Settings, faults: &mut Faults) -> Upstreams<'a> {
+    let mut upstreams = BTreeMap::new();
+    for (name, urls) in &settings.upstreams {
+        let key = format!("upstreams.{name}");
+        if name == TASK_SERVICE {
+            faults.add(key, format!("is set by {} (task_service_url)", variable::TASK_SERVICE_URL));
+            continue;
+        }
+        let upstream = UpstreamPlan::parse(name, &urls.0, &settings.upstream)
+            .map_err(|reason| SettingsError::new(&*key, reason));
+        upstreams.insert(&**name, faults.hear(upstream).map(Arc::new));
+        if !settings.routes.iter().any(|route| route.upstream.as_ref() == Some(name)) {
+            faults.add(key, "no route leads there; write one, or take it out");
+        }
+    }
+    let task_service = UpstreamPlan::parse(TASK_SERVICE, &settings.task_service_url.0, &settings.upstream)
+        .map_err(|reason| SettingsError::new(variable::TASK_SERVICE_URL, reason));
+    upstreams.insert(TASK_SERVICE, faults.hear(task_service).map(Arc::new));
+    upstreams
+}
+
+impl UpstreamPlan {
+    fn parse(name: &str, urls: &[ServiceUrl], settings: &settings::Upstream) -> Result<Self, &'static str> {
+        let is_plain = |url: &ServiceUrl| url.url().scheme() == "http" && url.url().path() == "/";
+        if urls.is_empty() || !urls.iter().all(is_plain) {
+            return Err(
+                "must be one or more of http://host:port; services inside are spoken to in plain HTTP",
+            );
+        }
+        let hosts = urls.iter().map(Host::of).collect();
+        let settings::Upstream { connect, timeout, idle, pool_idle, resolve, eject } = *settings;
+        Ok(Self { name: name.into(), hosts, connect, timeout, idle, pool_idle, resolve, eject })
+    }
+}
+
+impl VerifierPlan {
+    fn parse(settings: &Settings) -> Result<Self, &'static str> {
+        let url = settings.auth_verifier_url.url();
+        if url.path() != "/" {
+            return Err("must have no path: the gateway asks /verify");
+        }
+        let host = Host::of(&settings.auth_verifier_url);
+        let not_a_host = |_| "names a host that can't be asked";
+        let name = url.host_str().unwrap_or_default();
+        let authority = url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
+        let tls = (url.scheme() == "https").then(|| ServerName::try_from(host.name.clone()));
+        Ok(Self {
+            authority: HeaderValue::try_from(authority).map_err(|_| "names a host that can't be asked")?,
+            tls: tls.transpose().map_err(not_a_host)?,
+            host,
+            connect: settings.verifier.connect,
+            timeout: settings.verifier.timeout,
+            resolve: settings.upstream.resolve,
+            eject: settings.upstream.eject,
+        })
+    }
+}
+
+/// The routes in their order, without those that have a fault.
+fn routes(settings: &Settings, upstreams: &Upstreams<'_>, faults: &mut Faults) -> Vec<RoutePlan> {
+    if settings.routes.is_empty() {
+        faults.add("routes", "must be at least one; without any nothing is answered");
+    }
+    let mut earlier: Vec<(usize, Pattern)> = Vec::new();
+    let mut planned = Vec::new();
+    for (at, route) in settings.routes.iter().enumerate() {
+        let key = format!("routes[{at}]");
+        let target = target(&key, route, settings, upstreams, faults);
+        let pattern = match Pattern::parse(&route.path) {
+            Ok(pattern) => pattern,
+            Err(reason) => {
+                faults.add(format!("{key}.path"), reason);
+                continue;
+            }
+        };
+        if let Some((first, _)) = earlier.iter().find(|(_, known)| known.covers(&pattern)) {
+            let reason = unreachable(route, *first, &settings.routes[*first]);
+            faults.add(format!("{key}.path"), reason);
+        }
+        earlier.push((at, pattern.clone()));
+        planned.extend(target.map(|target| RoutePlan { pattern, target }));
+    }
+    planned
+}
+
+/// What a route leads to; `None` if that has a fault.
+fn target(
+    key: &str,
+    route: &RouteSettings,
+    settings: &Settings,
+    upstreams: &Upstreams<'_>,
+    faults: &mut Faults,
+) -> Option<TargetPlan> {
+    let bounds_bodies = route.body_bytes.is_some() || route.body_total.is_some() || route.body_rate.is_some();
+    let body = body(key, route, &settings.limits, faults);
+    match (route.answer, &route.upstream) {
+        (Some(local), None) => {
+            if route.access.is_some() {
+                let reason = "says nothing beside `answer`, which anybody may ask for; take it out";
+                faults.add(format!("{key}.access"), reason);
+            }
+            if bounds_bodies {
+                let reason = "answers by itself and reads no body; leave out body_…";
+                faults.add(key, reason);
+            }
+            Some(TargetPlan::Local(local))
+        }
+        (None, Some(name)) => match upstreams.get(name.as_str()) {
+            Some(upstream) => upstream.clone().map(|upstream| TargetPlan::Upstream {
+                upstream,
+                access: route.access.unwrap_or_default(),
+                body,
+            }),
+            None => {
+                faults.add(format!("{key}.upstream"), format!("`{name}` is not in [upstreams]"));
+                None
+            }
+        },
+        (Some(_), Some(_)) | (None, None) => {
+            faults.add(key, "must have either `answer` or `upstream`");
+            None
+        }
+    }
+}
+
+/// The bounds of bodies on a route: its own, or else those of all.
+fn body(key: &str, route: &RouteSettings, limits: &settings::Limits, faults: &mut Faults) -> BodyBounds {
+    let all = limits.body();
+    let body = BodyBounds {
+        bytes: route.body_bytes.unwrap_or(all.bytes),
+        total: route.body_total.map_or(all.total, |Secs(total)| total),
+        rate: route.body_rate.unwrap_or(all.rate),
+    };
+    let mut check = |name: &str, value: u64, range: &RangeInclusive<u64>| {
+        if !range.contains(&value) {
+            let (least, most) = (range.start(), range.end());
+            faults.add(format!("{key}.{name}"), format!("must be {least} to {most}"));
+        }
+    };
+    check("body_bytes", body.bytes, &BODY_BYTES);
+    check("body_secs", body.total.as_secs(), &BODY_SECS);
+    check("body_rate", body.rate.into(), &BODY_RATE);
+    body
+}
+
+/// What is wrong with a route that the one at `at` leaves nothing for.
+fn unreachable(route: &RouteSettings, at: usize, first: &RouteSettings) -> String {
+    let access = |route: &RouteSettings| route.upstream.as_ref().map(|_| route.access.unwrap_or_default());
+    let differs = match (access(first), access(route)) {
+        (Some(Access::Public), Some(Access::Authenticated)) => ", and lets anybody in",
+        (Some(Access::Authenticated), Some(Access::Public)) => ", and demands authentication",
+        _ => "",
+    };
+    format!(
+        "`{}` is never reached: routes[{at}], `{}`, takes all of it first{differs}; put it before that",
+        route.path, first.path
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use chassis::settings;
+
+    use super::*;
+
+    fn load(variables: &[(&str, &str)]) -> Result<Plan, String> {
+        settings::load::<Settings>(&variables.iter().copied().collect()).map_err(|error| error.to_string())
+    }
+
+    fn load_file(text: &str) -> Result<Plan, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        std::fs::write(path, text).unwrap();
+        // Each fault says in which file it is, and where there.
+        let in_file = format!("{} {path}: ", variable::CONFIG);
+        load(&[(variable::CONFIG, path)]).map_err(|error| error.replace(&in_file, ""))
+    }
+
+    #[test]
+    fn all_that_does_not_go_together_is_told_at_once() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let routes = "[[routes]]\npath = \"/a\"\n[[routes]]\npath = \"b\"\nanswer = \"health\"\n\
+                      [upstreams]\nnotes = \"https://notes\"";
+        let path = file.path().to_str().unwrap();
+        std::fs::write(path, routes).unwrap();
+        let error = load(&[
+            (variable::CONFIG, path),
+            ("GATEWAY_AUTH_VERIFIER_URL", "http://verifier:8001/verify"),
+            ("GATEWAY_TASK_SERVICE_URL", "https://tasks"),
+            ("GATEWAY_LIMITS__TARGET_BYTES", "40000"),
+            ("GATEWAY_SANITIZE__COOKIE_PREFIXES", "better auth"),
+        ])
+        .unwrap_err();
+        for name in [
+            &format!("GATEWAY_CONFIG {path}: routes[0]: "),
+            &format!("GATEWAY_CONFIG {path}: routes[1].path: "),
+            &format!("GATEWAY_CONFIG {path}: [upstreams] notes: must be one or more of"),
+            &format!("GATEWAY_CONFIG {path}: [upstreams] notes: no route leads there"),
+            "GATEWAY_AUTH_VERIFIER_URL: ",
+            "GATEWAY_TASK_SERVICE_URL: ",
+            "GATEWAY_LIMITS__TARGET_BYTES: ",
+            "GATEWAY_SANITIZE__COOKIE_PREFIXES: ",
+        ] {
+            assert!(error.lines().any(|line| line.starts_with(name)), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_no_request_has_is_told_and_hides_nothing_from_who_thinks_it_guards() {
+        for path in ["/users/{id}", "/users/:id", "/users/<id>/**", "/users/[id]", "/{x}/**", "/a?b", "/a#b"]
+        {
+            let text = format!(
+                "[[routes]]\npath = \"{path}\"\nupstream = \"task-service\"\n\
+                 [[routes]]\npath = \"/**\"\nupstream = \"task-service\"\naccess = \"public\""
+            );
+            let error = load_file(&text).unwrap_err();
+            assert!(error.starts_with("routes[0].path: has a query or a placeholder"), "{path}: {error}");
+        }
+        for path in ["/v1/tasks:complete", "/@me/**", "/a|b", "/auth0|1:x@y"] {
+            let text = format!("[[routes]]\npath = \"{path}\"\nupstream = \"task-service\"");
+            assert_eq!(load_file(&text).unwrap().routes.len(), 1, "{path}");
+        }
+    }
+
+    #[test]
+    fn routes_come_from_a_file() {
+        let good = "[upstreams]\nnotes = \"http://notes:1\"\n[[routes]]\npath = \"/n/**\"\nupstream = \"notes\"\naccess = \"public\"";
+        assert_eq!(load_file(good).unwrap().routes.len(), 1);
+        let open_before_closed = "[[routes]]\npath = \"/api/open\"\nupstream = \"task-service\"\naccess = \"public\"\n\
+                                  [[routes]]\npath = \"/api/**\"\nupstream = \"task-service\"\n\
+                                  [[routes]]\npath = \"/**\"\nupstream = \"task-service\"\naccess = \"public\"";
+        assert_eq!(load_file(open_before_closed).unwrap().routes.len(), 3);
+        for (bad, want) in [
+            ("[[routes]]\npath = \"/n\"\nupstream = \"nowhere\"", "`nowhere` is not in [upstreams]"),
+            ("[[routes]]\npath = \"/n\"", "either `answer` or `upstream`"),
+            ("[[routes]]\npath = \"n\"\nanswer = \"health\"", "routes[0].path"),
+            ("[[routes]]\npath = \"/n/*/x\"\nanswer = \"health\"", "routes[0].path"),
+            ("[[routes]]\npath = \"/n\"\nanswer = \"health\"\nacces = \"public\"", "acces"),
+            (
+                "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\naccess = \"everybody\"",
+                "routes[0].access: must be authenticated or public",
+            ),
+            (
+                "[[routes]]\npath = \"/**\"\nupstream = \"task-service\"\naccess = \"public\"\n\
+                 [[routes]]\npath = \"/api/**\"\nupstream = \"task-service\"",
+                "routes[1].path: `/api/**` is never reached: routes[0], `/**`, takes all of it first, and lets anybody in; \
+                 put it before that",
+            ),
+            (
+                "[[routes]]\npath = \"/api/**\"\nupstream = \"task-service\"\n\
+                 [[routes]]\npath = \"/api/open\"\nupstream = \"task-service\"\naccess = \"public\"",
+                "routes[1].path: `/api/open` is never reached: routes[0], `/api/**`, takes all of it first, and demands \
+                 authentication; put it before that",
+            ),
+            (
+                "[[routes]]\npath = \"/a\"\nupstream = \"task-service\"\n\
+                 [[routes]]\npath = \"/a/\"\nupstream = \"task-service\"",
+                "routes[1].path: `/a/` is never reached: routes[0], `/a`, takes all of it first; put it before that",
+            ),
+            (
+                "[[routes]]\npath = \"/a/**\"\nanswer = \"health\"\n\
+                 [[routes]]\npath = \"/a/b\"\nupstream = \"task-service\"",
+                "routes[1].path: `/a/b` is never reached: routes[0], `/a/**`, takes all of it first; put it before that",
+            ),
+            (
+                "[[routes]]\npath = \"/h\"\nanswer = \"health\"\naccess = \"authenticated\"",
+                "routes[0].access: says nothing beside `answer`, which anybody may ask for",
+            ),
+            (
+                "[[routes]]\npath = \"/h\"\nanswer = \"health\"\naccess = \"public\"",
+                "routes[0].access: says nothing",
+            ),
+            (
+                "[[routes]]\npath = \"/h\"\nanswer = \"health\"\nupstream = \"task-service\"",
+                "either `answer` or `upstream`",
+            ),
+            ("[upstreams]\nnotes = \"http://notes:1\"", "[upstreams] notes: no route leads there"),
+            (
+                "[upstreams]\nnotes = \"\"\n[[routes]]\npath = \"/n\"\nupstream = \"notes\"",
+                "[upstreams] notes: must be one or more of",
+            ),
+            ("routes = []", "routes: must be at least one"),
+            ("[[routes]]\npath = \"/n\"\nanswer = \"health\"\nbody_bytes = 1", "reads no body"),
+            ("[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\nbody_byts = 1", "body_byts"),
+            (
+                "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\nbody_secs = 0",
+                "routes[0].body_secs: must be 1 to 86400",
+            ),
+            (
+                "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\nbody_rate = 0",
+                "routes[0].body_rate: must be 1 to",
+            ),
+            (
+                "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\nbody_bytes = 1099511627777",
+                "routes[0].body_bytes: must be 1 to",
+            ),
+        ] {
+            let error = load_file(bad).unwrap_err();
+            assert!(error.contains(want), "{error}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The rim of the walk: a refusal is logged, counted, and becomes an answer.
+
+use chassis::{Body, layer::problem::Problem, outbound::client::chain};
+use http::Response;
+use tracing::{error, info, warn};
+
+use crate::{
+    admit::AdmitError,
+    authenticate::{AuthenticateError, verdict::VerdictError},
+    body::bounded::BodyError,
+    refusal::Refusal,
+    route::RouteError,
+    sanitize::SanitizeError,
+    settings::variable,
+    upstream::{SendError, forward::ForwardError},
+};
+
+/// The answer of the walk, whichever way it ended.
+pub fn answer(walked: Result<Response<Body>, Refusal>) -> Response<Body> {
+    walked.unwrap_or_else(|refusal| {
+        count(&refusal);
+        log(&refusal);
+        Problem::from(&refusal).response()
+    })
+}
+
+fn count(refusal: &Refusal) {
+    let by_load = match refusal {
+        Refusal::Admit(AdmitError::Full) => "full",
+        Refusal::Admit(AdmitError::ClientShare(_)) => "client_share",
+        Refusal::Quota(_) => "user_share",
+        Refusal::Forward(ForwardError::Body(BodyError::TooSlow)) => "body_too_slow",
+        Refusal::Csrf(error) => {
+            metrics::counter!("csrf_rejections_total", "reason" => error.label()).increment(1);
+            return;
+        }
+        _ => return,
+    };
+    metrics::counter!("requests_refused_total", "reason" => by_load).increment(1);
+}
+
+/// What went wrong behind us is told here, once; what a client did wrong is in its answer.
+fn log(refusal: &Refusal) {
+    match refusal {
+        Refusal::Admit(AdmitError::Full) => warn!("refused: {refusal} ({})", variable::REQUESTS_MAX),
+        Refusal::Admit(AdmitError::ClientShare(client)) => info!(
+            %client,
+            "refused: {refusal} ({}); a load balancer's address belongs in {}",
+            variable::REQUESTS_PER_CLIENT_MAX,
+            variable::TRUSTED_PROXIES,
+        ),
+        Refusal::Quota(_) => info!("refused: {refusal} ({})", variable::REQUESTS_PER_USER_MAX),
+        Refusal::Route(RouteError::Ambiguous(_)) | Refusal::Sanitize(SanitizeError::Ambiguous(_)) => {
+            info!("refused: {refusal}");
+        }
+        Refusal::Authenticate(error) => log_unauthenticated(error),
+        Refusal::Forward(error) => log_unserved(error),
+        Refusal::Admit(AdmitError::BodyTooLarge)
+        | Refusal::Head(_)
+        | Refusal::Route(RouteError::Method(_) | RouteError::NotFound)
+        | Refusal::Sanitize(SanitizeError::Expectation | SanitizeError::Coding)
+        | Refusal::Csrf(_) => {}
+    }
+}
+
+fn log_unauthenticated(error: &AuthenticateError) {
+    match error {
+        AuthenticateError::Verdict(VerdictError::Unauthenticated(_) | VerdictError::Forbidden) => {}
+        AuthenticateError::Verdict(VerdictError::RetryAfter(secs)) => {
+            warn!(retry_after_secs = secs, "no verdict: auth-verifier can't know now; its log says why");
+        }
+        AuthenticateError::Verdict(VerdictError::Status(_) | VerdictError::Unclear(_))
+        | AuthenticateError::Unreachable(_)
+        | AuthenticateError::Send(_)
+        | AuthenticateError::Timeout(_) => warn!("no verdict: {}", chain(error)),
+    }
+}
+
+fn log_unserved(error: &ForwardError) {
+    match error {
+        ForwardError::Body(_) => {}
+        ForwardError::IdentityRefused => {
+            error!("{error}: does it know auth-verifier's keys, and its audience?");
+        }
+        ForwardError::Unreachable(_) | ForwardError::Send(SendError::Unsent(..)) => {
+            warn!("the service can't be reached: {}", chain(error));
+        }
+        ForwardError::Send(_) | ForwardError::Informational(_) | ForwardError::Coding => {
+            warn!("the service's answer broke: {}", chain(error));
+        }
+        ForwardError::Timeout(_) => warn!("the service did not answer in time: {error}"),
+    }
+}

@@ -1,0 +1,519 @@
+//! Connections to one endpoint, HTTP/1.1, kept for the next request.
+//!
+//! A connection is driven by whoever uses it: [`Lease::send`] until the answer begins, then [`LeasedBody`] until it has ended. No
+//! task runs beside it, so that a request wakes nobody but itself, and nobody reads ahead of a slow client. An idle connection is
+//! driven by nobody; that its service has closed it is found with the next request, before anything of that is sent.
+//!
+//! The connection used last is used first (LIFO), so that surplus ones reach their idle time.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use chassis::outbound::client;
+use http::{HeaderValue, Request, Response, header};
+use http_body::{Frame, SizeHint};
+use hyper::{
+    body::{Body as _, Incoming},
+    client::conn::{TrySendError, http1},
+};
+use hyper_util::rt::TokioIo;
+use metrics::{Counter, Gauge};
+use thiserror::Error;
+use tokio::{
+    net::TcpStream,
+    task::{JoinSet, unconstrained},
+    time::{Instant, sleep, timeout},
+};
+use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
+
+use super::balance::{Endpoint, Endpoints, InFlight};
+use crate::body::bounded::BoundedBody;
+
+/// The most connections that are kept idle to one endpoint.
+const IDLE_MAX: usize = 256;
+
+/// The most endpoints that one request is taken to.
+const TRIES_MAX: usize = 4;
+
+/// The most of an answer that is taken over whole, so that its connection and its permit are free before its client has read it.
+/// hyper's buffers hold as much for a client in any case.
+const AT_HAND_BYTES_MAX: usize = 64 * 1024;
+
+/// How connections to the endpoints of one service are made and kept.
+pub(crate) struct Connector {
+    connect: Duration,
+    idle: Duration,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// The `Host` of each request, where it is not the endpoint's address.
+    authority: Option<HeaderValue>,
+    opened: Counter,
+    idling: Gauge,
+}
+
+/// There is no connection to any endpoint.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// No address is known.
+    #[error("no address is known")]
+    NoAddress,
+    /// The endpoint refused, or is out of reach.
+    #[error("connect to {0}")]
+    Failed(SocketAddr, #[source] io::Error),
+    /// It did not answer in time.
+    #[error("connect to {0}: no answer within {1:?}")]
+    Timeout(SocketAddr, Duration),
+}
+
+/// Why a request that was given to a connection has no answer.
+#[derive(Debug, Error)]
+pub enum SendError {
+    /// The connection was closed before anything of the request was sent. Here it is.
+    #[error("the connection was closed before the request was sent")]
+    Unsent(Unsent, #[source] hyper::Error),
+    /// The connection was closed without an answer: the request may have been processed.
+    #[error("the connection was closed before the answer came")]
+    Lost(#[source] hyper::Error),
+    /// What came is no answer.
+    #[error("the answer can't be read")]
+    Broken(#[source] hyper::Error),
+}
+
+/// A request that was not sent. Its headers are not for a log.
+pub struct Unsent(pub(super) Box<Request<BoundedBody>>);
+
+impl fmt::Debug for Unsent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unsent")
+    }
+}
+
+impl From<TrySendError<Request<BoundedBody>>> for SendError {
+    fn from(mut error: TrySendError<Request<BoundedBody>>) -> Self {
+        let request = error.take_message();
+        let error = error.into_error();
+        let is_io = std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<io::Error>);
+        match request {
+            Some(request) => Self::Unsent(Unsent(Box::new(request)), error),
+            None if error.is_incomplete_message() || error.is_closed() || error.is_canceled() || is_io => {
+                Self::Lost(error)
+            }
+            None => Self::Broken(error),
+        }
+    }
+}
+
+impl Connector {
+    /// Connects in plain HTTP, within `connect`; connections idle for `idle` at most.
+    pub(crate) fn plain(service: &Arc<str>, connect: Duration, idle: Duration) -> Self {
+        let label = || service.to_string();
+        Self {
+            connect,
+            idle,
+            tls: None,
+            authority: None,
+            opened: metrics::counter!("upstream_connections_opened_total", "service" => label()),
+            idling: metrics::gauge!("upstream_connections_idle", "service" => label()),
+        }
+    }
+
+    /// The same for a server that is asked by its name, over TLS if `tls` names what its certificate must.
+    pub(crate) fn named(self, authority: HeaderValue, tls: Option<ServerName<'static>>) -> Self {
+        let tls = tls.map(|name| (TlsConnector::from(Arc::new(client::tls())), name));
+        Self { authority: Some(authority), tls, ..self }
+    }
+
+    /// The `Host` of requests to the endpoint at `address`.
+    pub(super) fn host(&self, address: SocketAddr) -> HeaderValue {
+        self.authority.clone().unwrap_or_else(|| {
+            HeaderValue::try_from(address.to_string()).expect("an address may stand in a header")
+        })
+    }
+
+    async fn connect(&self, address: SocketAddr) -> Result<Connection, ConnectError> {
+        match timeout(self.connect, self.handshake(address)).await {
+            Ok(connected) => connected.map_err(|error| ConnectError::Failed(address, error)),
+            Err(_) => Err(ConnectError::Timeout(address, self.connect)),
+        }
+    }
+
+    async fn handshake(&self, address: SocketAddr) -> io::Result<Connection> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, driver) = match &self.tls {
+            None => {
+                let (sender, driver) =
+                    http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+                (sender, Driver::Plain(Box::new(driver)))
+            }
+            Some((connector, name)) => {
+                let stream = connector.connect(name.clone(), stream).await?;
+                let (sender, driver) =
+                    http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+                (sender, Driver::Tls(Box::new(driver)))
+            }
+        };
+        self.opened.increment(1);
+        Ok(Connection { sender, driver: Some(driver) })
+    }
+}
+
+/// The idle connections to one endpoint, the one used last at the end.
+pub(super) struct Pool {
+    connector: Arc<Connector>,
+    idle: Mutex<Vec<(Connection, Instant)>>,
+    /// Whether a task sees to it that they don't idle for too long.
+    reaping: AtomicBool,
+}
+
+impl Pool {
+    pub(super) fn new(connector: Arc<Connector>) -> Self {
+        Self { connector, idle: Mutex::default(), reaping: AtomicBool::new(false) }
+    }
+
+    fn take(&self) -> Option<Connection> {
+        let (connection, since) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        self.connector.idling.decrement(1);
+        (since.elapsed() < self.connector.idle).then_some(connection)
+    }
+
+    fn put(&self, of: &Arc<Endpoint>, connection: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() >= IDLE_MAX {
+            return;
+        }
+        idle.push((connection, Instant::now()));
+        drop(idle);
+        self.connector.idling.increment(1);
+        if !self.reaping.swap(true, Ordering::AcqRel) {
+            tokio::spawn(reap(Arc::downgrade(of), self.connector.idle));
+        }
+    }
+
+    /// Drops the connections that have idled for too long; whether there are any others.
+    fn reap(&self) -> bool {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = idle.len();
+        idle.retain(|(_, since)| since.elapsed() < self.connector.idle);
+        self.connector.idling.decrement(count(before - idle.len()));
+        if idle.is_empty() {
+            // Under the lock, so that whoever puts the next one sees it.
+            self.reaping.store(false, Ordering::Release);
+        }
+        !idle.is_empty()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let idle = self.idle.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.connector.idling.decrement(count(idle.len()));
+    }
+}
+
+fn count(connections: usize) -> f64 {
+    f64::from(u32::try_from(connections).unwrap_or(u32::MAX))
+}
+
+/// Reaps an endpoint's pool until it is empty, or the endpoint is gone.
+async fn reap(endpoint: Weak<Endpoint>, idle: Duration) {
+    loop {
+        sleep(idle).await;
+        if !endpoint.upgrade().is_some_and(|endpoint| endpoint.pool.reap()) {
+            return;
+        }
+    }
+}
+
+/// A connection, and what drives it.
+struct Connection {
+    sender: http1::SendRequest<BoundedBody>,
+    /// `None` when it is closed.
+    driver: Option<Driver>,
+}
+
+enum Driver {
+    Plain(Box<http1::Connection<TokioIo<TcpStream>, BoundedBody>>),
+    Tls(Box<http1::Connection<TokioIo<TlsStream<TcpStream>>, BoundedBody>>),
+}
+
+impl Connection {
+    /// Moves what can be moved, in both directions.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        let Some(driver) = &mut self.driver else { return };
+        let ended = match driver {
+            Driver::Plain(connection) => Pin::new(connection).poll(cx),
+            Driver::Tls(connection) => Pin::new(connection).poll(cx),
+        };
+        // Its error, if there is one, is in the answer's place.
+        if ended.is_ready() {
+            self.driver = None;
+        }
+    }
+
+    /// Whether it can take another request.
+    fn is_reusable(&mut self) -> bool {
+        if !self.sender.is_ready() {
+            self.drive(&mut unwoken());
+        }
+        self.driver.is_some() && self.sender.is_ready()
+    }
+}
+
+/// A request's way to an endpoint: which ones refused it, and whether kept connections are to be trusted.
+#[derive(Default)]
+pub(crate) struct Tries {
+    refused: Vec<SocketAddr>,
+    distrusts_kept: bool,
+}
+
+impl Tries {
+    /// From now on only new connections: a kept one was closed, and others may have been with it. Whether kept ones were trusted
+    /// until now.
+    pub(crate) fn distrust_kept(&mut self) -> bool {
+        !std::mem::replace(&mut self.distrusts_kept, true)
+    }
+
+    /// A connection to one of the endpoints. One that refuses is ejected, and another one asked: nothing was sent yet, so even a
+    /// write may go elsewhere.
+    pub(crate) async fn connect(&mut self, endpoints: &Endpoints) -> Result<Lease, ConnectError> {
+        let mut error = ConnectError::NoAddress;
+        while self.refused.len() < TRIES_MAX
+            && let Some(picked) = endpoints.pick(&self.refused).await
+        {
+            let endpoint = picked.endpoint();
+            let kept = if self.distrusts_kept { None } else { endpoint.pool.take() };
+            let connected = match kept {
+                Some(connection) => Ok(connection),
+                // Boxed: seldom needed, and large. Each request would hold room for it.
+                None => Box::pin(endpoint.pool.connector.connect(endpoint.address)).await,
+            };
+            match connected {
+                Ok(connection) => return Ok(Lease { connection, picked }),
+                Err(failed) => {
+                    endpoints.eject(&picked);
+                    self.refused.push(endpoint.address);
+                    error = failed;
+                }
+            }
+        }
+        Err(error)
+    }
+}
+
+/// A connection in use. It is closed when this is dropped, unless its exchange has ended well.
+pub(crate) struct Lease {
+    connection: Connection,
+    picked: InFlight,
+}
+
+impl Lease {
+    /// Sends a request, and waits until its answer begins. Dropped meanwhile, the connection is closed, which tells the service.
+    ///
+    /// The request is hyper's as soon as this is called: the future has no room for it.
+    pub(crate) fn send(
+        mut self,
+        mut request: Request<BoundedBody>,
+    ) -> impl Future<Output = Result<Response<LeasedBody>, SendError>> + Send {
+        request.headers_mut().insert(header::HOST, self.picked.endpoint().host.clone());
+        let answer = self.connection.sender.try_send_request(request);
+        async move {
+            // Without a waker, and so outside of tokio's budget: nothing but driving the connection brings the answer.
+            let mut answer = pin!(unconstrained(answer));
+            let answer = poll_fn(|cx| {
+                self.connection.drive(cx);
+                answer.as_mut().poll(&mut unwoken())
+            });
+            let response = answer.await?;
+            Ok(response.map(|incoming| LeasedBody::new(incoming, self)))
+        }
+    }
+
+    fn give_back(mut self) {
+        if self.connection.is_reusable() {
+            let endpoint = self.picked.endpoint();
+            endpoint.pool.put(endpoint, self.connection);
+        }
+    }
+}
+
+fn joined(mut whole: BytesMut, piece: Bytes) -> BytesMut {
+    whole.extend_from_slice(&piece);
+    whole
+}
+
+/// For polling what a connection moves, when nothing else may wake it.
+fn unwoken() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
+/// An answer's body, and the connection that it comes over.
+pub(crate) struct LeasedBody {
+    /// What [`LeasedBody::at_hand`] has read.
+    ahead: VecDeque<Bytes>,
+    incoming: Incoming,
+    broken: Option<Broken>,
+    /// What drives the connection instead of us, until this is dropped.
+    apart: Option<JoinSet<()>>,
+    /// `None` when the connection was given back, or is broken.
+    lease: Option<Lease>,
+}
+
+/// Why an answer ends early. It is told one poll late: hyper drops what it has not flushed, and a client should get what came.
+enum Broken {
+    Seen(hyper::Error),
+    Due(hyper::Error),
+}
+
+/// How much of an answer is there.
+pub(crate) enum AtHand {
+    /// All of it. The connection is free.
+    Whole(Bytes),
+    /// Not all, or too much to take over.
+    Begun(LeasedBody),
+}
+
+impl LeasedBody {
+    fn new(incoming: Incoming, lease: Lease) -> Self {
+        let mut body =
+            Self { ahead: VecDeque::new(), incoming, broken: None, apart: None, lease: Some(lease) };
+        if body.incoming.is_end_stream() {
+            body.end();
+        }
+        body
+    }
+
+    /// Takes over what has come with the answer's head.
+    pub(crate) fn at_hand(mut self) -> AtHand {
+        if self.incoming.is_end_stream() {
+            return AtHand::Whole(Bytes::new());
+        }
+        let mut bytes = 0;
+        while let Poll::Ready(frame) = self.receive(&mut unwoken()) {
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                None => return self.whole(),
+                Some(Ok(Ok(data))) => {
+                    bytes += data.len();
+                    if self.ahead.is_empty() && self.lease.is_none() && bytes <= AT_HAND_BYTES_MAX {
+                        return AtHand::Whole(data);
+                    }
+                    self.ahead.push_back(data);
+                    if bytes > AT_HAND_BYTES_MAX {
+                        break;
+                    }
+                    if self.lease.is_none() {
+                        return self.whole();
+                    }
+                }
+                // Nobody asks for trailers.
+                Some(Ok(Err(_))) => {}
+                Some(Err(error)) => {
+                    self.broken = Some(Broken::Seen(error));
+                    break;
+                }
+            }
+        }
+        AtHand::Begun(self)
+    }
+
+    /// Drives the connection by a task of its own from now on: the request's body is still on its way, and must not wait for
+    /// whoever reads the answer. The connection is not used again.
+    pub(crate) fn drive_apart(&mut self) {
+        if let Some(mut lease) = self.lease.take() {
+            let mut apart = JoinSet::new();
+            apart.spawn(poll_fn(move |cx| {
+                lease.connection.drive(cx);
+                if lease.connection.driver.is_some() { Poll::Pending } else { Poll::Ready(()) }
+            }));
+            self.apart = Some(apart);
+        }
+    }
+
+    fn whole(self) -> AtHand {
+        let mut pieces = self.ahead.into_iter();
+        let first = pieces.next().unwrap_or_default();
+        AtHand::Whole(match pieces.next() {
+            None => first,
+            Some(second) => [first, second].into_iter().chain(pieces).fold(BytesMut::new(), joined).freeze(),
+        })
+    }
+
+    /// The next frame that the connection brings.
+    fn receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if self.apart.is_some() {
+            return Pin::new(&mut self.incoming).poll_frame(cx);
+        }
+        let mut polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken());
+        if polled.is_pending() {
+            if let Some(lease) = &mut self.lease {
+                lease.connection.drive(cx);
+            }
+            polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken());
+        }
+        match &polled {
+            Poll::Ready(Some(Err(_))) => self.lease = None,
+            Poll::Ready(None) => self.end(),
+            Poll::Ready(Some(Ok(_))) if self.incoming.is_end_stream() => self.end(),
+            _ => {}
+        }
+        polled
+    }
+
+    fn end(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+}
+
+impl http_body::Body for LeasedBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(ahead) = self.ahead.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(ahead))));
+        }
+        let error = match self.broken.take() {
+            None => match ready!(self.receive(cx)) {
+                Some(Err(error)) => error,
+                frame => return Poll::Ready(frame),
+            },
+            Some(Broken::Seen(error)) => error,
+            Some(Broken::Due(error)) => return Poll::Ready(Some(Err(error))),
+        };
+        self.broken = Some(Broken::Due(error));
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ahead.is_empty() && self.broken.is_none() && self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let ahead = self.ahead.iter().map(Bytes::len).sum::<usize>() as u64;
+        let incoming = self.incoming.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(incoming.lower() + ahead);
+        if let Some(upper) = incoming.upper() {
+            hint.set_upper(upper + ahead);
+        }
+        hint
+    }
+}
