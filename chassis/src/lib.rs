@@ -7,6 +7,7 @@
 
 pub mod settings;
 
+pub mod metrics;
 pub mod process;
 pub mod telemetry;
 

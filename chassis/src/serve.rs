@@ -158,7 +158,7 @@ async fn serve_by<A: Acceptor>(
         };
         let connection = Arc::new(Connection::new(bounds.clone()));
         let Some(permit) = permits.issue(slot, address.ip(), &connection) else {
-            metrics::counter!("http_connections_refused_total", "reason" => "share").increment(1);
+            metrics::counter!(crate::metrics::CONNECTIONS_REFUSED.name, "reason" => "share").increment(1);
             debug!(peer = %address, "refused a connection: its address has its share");
             continue;
         };
@@ -209,7 +209,7 @@ async fn serve_connection<A: Acceptor>(
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, %peer, "connection ended"),
         Err(cause) => {
-            metrics::counter!("http_connections_closed_total", "reason" => cause.name()).increment(1);
+            metrics::counter!(crate::metrics::CONNECTIONS_CLOSED.name, "reason" => cause.name()).increment(1);
             debug!(reason = cause.name(), %peer, "closed a connection");
         }
     }

@@ -1,6 +1,7 @@
 //! Logs and metrics. Neither ever keeps a request waiting: lines go by [`Lines`], and the recorder's counters are
 //! atomics, which a scrape reads without holding anybody up.
 
+pub mod catalog;
 mod json;
 pub mod lines;
 pub(crate) mod request;
@@ -159,6 +160,9 @@ pub fn metrics() -> PrometheusHandle {
                 .expect("the list of buckets is not empty")
                 .install_recorder()
                 .expect("no other recorder is installed in this process");
+            catalog::tell(crate::metrics::EVERY_SERVICE);
+            #[cfg(feature = "database")]
+            catalog::tell(crate::metrics::DATABASE);
             // A counter that is there from the start can be watched before anything is lost.
             lines::count_dropped(0);
             handle

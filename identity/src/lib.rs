@@ -12,6 +12,8 @@ mod credential_kind;
 mod user;
 
 #[cfg(feature = "verifier")]
+pub mod metrics;
+#[cfg(feature = "verifier")]
 mod verifier;
 
 #[cfg(feature = "verifier")]

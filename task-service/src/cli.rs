@@ -5,6 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 use chassis::{
     process::{self, Process, StartError},
     settings::Switch,
+    telemetry::catalog,
 };
 use clap::Command;
 use identity::Verifier;
@@ -36,6 +37,7 @@ async fn migrate(plan: Plan) -> Result<(), StartError> {
 }
 
 async fn serve(plan: Plan, process: Process) -> Result<(), StartError> {
+    catalog::describe(identity::metrics::METRICS);
     let verifier = Verifier::new(&plan.jwks_url, &plan.audience);
     let store = Store::new(plan.store);
     tokio::spawn(verifier.clone().keep_fresh());

@@ -166,7 +166,7 @@ impl Drop for Unfinished {
         finished.seconds.record(log.took);
         if log.cut {
             CUT.fetch_add(1, Ordering::Relaxed);
-            metrics::counter!("http_requests_cut_total").increment(1);
+            metrics::counter!(crate::metrics::REQUESTS_CUT.name).increment(1);
         }
     }
 }
@@ -188,7 +188,10 @@ struct Finished {
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
     // A handle that is made before there is a recorder would count for nobody, for ever.
     telemetry::metrics();
-    Metrics { in_flight: metrics::gauge!("http_requests_in_flight"), finished: Default::default() }
+    Metrics {
+        in_flight: metrics::gauge!(crate::metrics::REQUESTS_IN_FLIGHT.name),
+        finished: Default::default(),
+    }
 });
 
 impl Metrics {
@@ -198,8 +201,8 @@ impl Metrics {
         self.finished[method][class].get_or_init(|| {
             let labels = [("method", method::label(method)), ("status", CLASSES[class])];
             Finished {
-                count: metrics::counter!("http_requests_total", &labels),
-                seconds: metrics::histogram!("http_request_duration_seconds", &labels),
+                count: metrics::counter!(crate::metrics::REQUESTS.name, &labels),
+                seconds: metrics::histogram!(crate::metrics::REQUEST_DURATION.name, &labels),
             }
         })
     }

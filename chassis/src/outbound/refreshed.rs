@@ -301,13 +301,13 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         let result = if fetched.is_ok() { "ok" } else { "error" };
         let labels = [("document", document.to_owned()), ("place", place.clone())];
         let outcome = [&labels[..], &[("result", result.to_owned())]].concat();
-        metrics::counter!("document_fetches_total", &outcome).increment(1);
+        metrics::counter!(crate::metrics::DOCUMENT_FETCHES.name, &outcome).increment(1);
         let now = Instant::now();
         match fetched {
             Ok(value) => {
                 // The age of what is in use is the current time minus this.
                 let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                metrics::gauge!("document_fetched_timestamp_seconds", &labels).set(at.as_secs_f64());
+                metrics::gauge!(crate::metrics::DOCUMENT_FETCHED.name, &labels).set(at.as_secs_f64());
                 if pacing.backoff.failures() > 0 || self.current.load().is_none() {
                     info!(document, place, "fetched");
                 }

@@ -85,7 +85,8 @@ impl Name {
                 let found = timeout(LOOKUP_WAIT, lookup(host.clone(), port)).await;
                 let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
                 let result = if found.is_ok() { "found" } else { "error" };
-                metrics::histogram!("name_lookup_seconds", "result" => result).record(started.elapsed());
+                metrics::histogram!(crate::metrics::DNS_LOOKUPS.name, "result" => result)
+                    .record(started.elapsed());
                 tell.send_modify(|known| known.learn(&host, found));
                 sleep(if tell.borrow().addresses.is_empty() { RETRY } else { fresh }).await;
             }

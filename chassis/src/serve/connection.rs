@@ -53,7 +53,7 @@ pub(super) struct Bounds {
 
 impl Bounds {
     pub fn new(settings: &ServerSettings) -> Self {
-        let gauge = |state: &'static str| metrics::gauge!("http_connections", "state" => state);
+        let gauge = |state: &'static str| metrics::gauge!(crate::metrics::CONNECTIONS.name, "state" => state);
         Self {
             head: settings.head,
             idle: settings.idle,

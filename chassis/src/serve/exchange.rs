@@ -343,7 +343,7 @@ impl http_body::Body for RequestBody {
         match &polled {
             Poll::Pending => {
                 if let Err(error) = self.exchange.awaits_body(cx.waker()) {
-                    metrics::counter!("http_bodies_cut_total").increment(1);
+                    metrics::counter!(crate::metrics::BODIES_CUT.name).increment(1);
                     self.body = None;
                     self.exchange.body_came(0);
                     return Poll::Ready(Some(Err(error.into())));

@@ -87,7 +87,7 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         if this.exchange.is_reset(cx.waker()) {
-            metrics::counter!("http_streams_reset_total", "reason" => "slow").increment(1);
+            metrics::counter!(crate::metrics::STREAMS_RESET.name, "reason" => "slow").increment(1);
             return Poll::Ready(());
         }
         ready!(this.stream.poll(cx));

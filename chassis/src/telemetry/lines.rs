@@ -166,7 +166,7 @@ fn write_all(sink: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
 
 /// The counter of lines that nobody will read.
 pub(crate) fn count_dropped(lines: u64) {
-    metrics::counter!("log_lines_dropped_total").increment(lines);
+    metrics::counter!(crate::metrics::LOG_LINES_DROPPED.name).increment(lines);
 }
 
 /// Writes to standard error what a process says last, but waits no longer than this for whoever reads it.

@@ -1,6 +1,6 @@
-//! How many verdicts a core gives in a second, over sockets, beside servers that check nothing.
+//! Verdicts per second of one core, over sockets, beside servers that check nothing.
 //!
-//! Whoever is measured has a core to itself, and wrk loads it from another one. Peers take turns, round after round, as
+//! The server under test has a core to itself, and wrk loads it from another one. Peers take turns, round after round, as
 //! in [`crate::cost`].
 
 use std::{
@@ -33,13 +33,13 @@ use crate::{
     world::{self, SECRET, USERS, World, claims, cookie},
 };
 
-/// Connections that are kept alive, each with one request under way.
+/// Connections that are kept alive, each with one request in flight.
 const CONNECTIONS: &str = "32";
 
-/// After this a request has failed. Long, because a busy machine is no failure.
+/// The longest wait for an answer. Long, because a busy machine is no failure.
 const TIMEOUT: &str = "60s";
 
-/// How many sessions the load takes turns with: few enough that nearly all are cached.
+/// Sessions that the load takes in turn: few enough that nearly all are cached.
 const SESSIONS: usize = 100;
 
 /// What this needs and this machine lacks, and how to get it.
@@ -58,12 +58,12 @@ pub fn missing() -> Option<&'static str> {
     ])
 }
 
-/// What is served without any check, as a peer.
+/// A peer that checks nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Plain {
     /// Our listener, and nothing else.
     Bare,
-    /// What every service wears around it: an id, a span, metrics, an access line.
+    /// The layers that every service has around it: an id, a span, metrics, an access line.
     Dressed,
 }
 
@@ -121,7 +121,7 @@ pub fn check_alone(alg: &str, time: Duration) -> io::Result<()> {
     writeln!(io::stdout(), "{}", used("self")? * 1e6 / f64::from(times))
 }
 
-/// Who is measured.
+/// One that is measured.
 struct Peer<'a> {
     name: &'static str,
     measured: Measured<'a>,
@@ -135,7 +135,7 @@ enum Measured<'a> {
     Check(&'static str),
 }
 
-/// What one turn under load has given.
+/// The result of one turn under load.
 pub struct Sample {
     /// Requests in a second.
     pub per_second: f64,
@@ -250,7 +250,7 @@ fn report(peers: &[Peer<'_>]) -> Table {
     table
 }
 
-/// What is measured is what is accepted.
+/// A good credential is accepted, and a forged one rejected.
 fn check(server: &Server, line: &str) -> io::Result<()> {
     let ask = |line: &str| {
         let answer = server.get("/verify", &[line])?;

@@ -1,9 +1,9 @@
-//! What one verdict costs, by kind of credential, beside the least that has to be done for it.
+//! The cost of one verdict, by kind of credential, beside the least that has to be done for it.
 //!
 //! The machine is shared, so its speed drifts. Everything is measured in turn, in short samples, round after round: a
 //! drift hits all alike, and each ratio is of samples that were taken next to one another. Benchmark harnesses
-//! finish one case before they begin the next, which is why none is used. What counts is the time that the core worked
-//! for this process, not what it did meanwhile for others, nor the wait for a database.
+//! finish one case before they begin the next, so none is used. Only CPU time of this thread counts, not what the core did
+//! for others meanwhile, nor the wait for a database.
 
 use std::{hint::black_box, io, sync::Arc, time::Duration};
 
@@ -29,7 +29,7 @@ const SAMPLE: Duration = Duration::from_millis(4);
 pub const NOTHING_CACHED: [(&str, &str); 2] =
     [("AUTH_VERIFIER_JWT__CACHE_SECS", "0"), ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "0")];
 
-/// Whose cost is measured.
+/// One of the sides that are compared.
 enum Side<'a> {
     Peer(&'a Peer, &'a World),
     Verifier(Arc<Verifier>, &'a HeaderMap),
@@ -49,7 +49,7 @@ impl Side<'_> {
         }
     }
 
-    /// How long it takes, in microseconds, on an average of so many times.
+    /// Microseconds for one run, averaged over so many.
     async fn sample(&self, times: u32) -> f64 {
         let before = worked();
         for _ in 0..times {
@@ -58,7 +58,7 @@ impl Side<'_> {
         (worked() - before) / f64::from(times)
     }
 
-    /// How many times fill a sample.
+    /// How many runs fill a sample.
     async fn times(&self) -> u32 {
         let mut times = 1;
         loop {
@@ -71,7 +71,7 @@ impl Side<'_> {
     }
 }
 
-/// How long a core has worked for this thread, in microseconds.
+/// CPU time of this thread so far, in microseconds.
 fn worked() -> f64 {
     let worked = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(worked).expect("it begins with 0").as_secs_f64() * 1e6
@@ -137,7 +137,7 @@ fn verifier(world: &World, kind: &Kind, further: &[(&str, &str)]) -> io::Result<
     Ok(settings.verifier())
 }
 
-/// What is measured is what is accepted.
+/// The good credential is accepted, and the forged one rejected.
 async fn check(verifier: &Verifier, kind: &Kind) {
     let name = &kind.name;
     for time in ["at first", "again"] {

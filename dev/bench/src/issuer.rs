@@ -1,4 +1,4 @@
-//! Somebody who signs as Better Auth does, and the raw check of what was signed: aws-lc-rs with nothing around it.
+//! An issuer that signs as Better Auth does, and the raw check of its signatures: aws-lc-rs with nothing around it.
 
 use aws_lc_rs::{
     hmac,
@@ -17,7 +17,7 @@ pub const ALGORITHMS: [&str; 7] = ["HS256", "EdDSA", "ES256", "ES384", "ES512", 
 
 /// A private key, named after its algorithm.
 pub struct Issuer {
-    /// What it signs with.
+    /// Its algorithm.
     pub alg: &'static str,
     key: Private,
 }
@@ -29,7 +29,7 @@ enum Private {
     Rsa(RsaKeyPair, &'static dyn RsaEncoding, &'static dyn VerificationAlgorithm),
 }
 
-/// A signature, what it is over, and what checks it.
+/// A signature, its message and its key.
 pub struct Signed {
     by: Checker,
     message: Vec<u8>,
@@ -146,7 +146,7 @@ impl Signed {
         Self { by: Checker::Shared(key.into()), message, signature }
     }
 
-    /// Whether the signature is good.
+    /// Whether the signature verifies.
     pub fn check(&self) -> bool {
         match &self.by {
             Checker::Shared(key) => hmac::verify(key, &self.message, &self.signature).is_ok(),

@@ -15,20 +15,20 @@ use crate::{
     world::{self, ISSUER, SECRET, World, claims, cookie},
 };
 
-/// A session whose cookie cache is all that there is of it: who is let in with it was let in by the cache.
+/// A session that stands in no table: a request that is accepted with it was accepted by its cookie cache.
 const CACHED: &str = "SessionThatIsInNoTable0000000000";
 
 /// One kind of credential.
 pub struct Kind {
-    /// What it is called in the table.
+    /// Its name in the table.
     pub name: String,
-    /// What it stands beside.
+    /// What it is compared with.
     pub peer: Peer,
-    /// Headers that are accepted, as user [`Kind::USER`]'s.
+    /// Headers that are accepted as [`Kind::USER`]'s.
     pub good: HeaderMap,
-    /// The same, with a signature that is no good, or a session that nobody has.
+    /// The same with an invalid signature, or of an unknown session.
     pub forged: HeaderMap,
-    /// What has to be set for it.
+    /// The settings that it needs.
     pub variables: Vec<(&'static str, &'static str)>,
 }
 
@@ -36,12 +36,12 @@ pub struct Kind {
 pub enum Peer {
     /// Its signature is checked by aws-lc-rs.
     Signature(Signed),
-    /// The database is asked something that it knows without looking.
+    /// The database answers a question that touches no table.
     RoundTrip(Statement),
 }
 
 impl Kind {
-    /// Whose all the good ones are.
+    /// The user of all good ones.
     pub const USER: &'static str = "u0";
 
     /// All of them.
@@ -78,7 +78,7 @@ pub fn bearer(token: &str) -> HeaderMap {
     one(header::AUTHORIZATION, &format!("Bearer {token}"))
 }
 
-/// A credential with one letter of its signature changed, some way before the end, where every bit counts.
+/// A credential with one letter of its signature changed, well before the end, where every bit counts.
 pub fn forged(credential: &str) -> String {
     let at = credential.len() - 20;
     let other = if credential.as_bytes()[at] == b'A' { "B" } else { "A" };
@@ -97,7 +97,7 @@ fn jwt(issuer: &Issuer) -> Kind {
     }
 }
 
-/// What Better Auth keeps in a cookie cache.
+/// The contents of Better Auth's cookie cache.
 fn contents() -> Value {
     let date = "2026-01-01T00:00:00.000Z";
     let far = "2100-01-01T00:00:00.000Z";
@@ -115,7 +115,7 @@ fn contents() -> Value {
     })
 }
 
-/// The same, with further members.
+/// The same, with more members.
 fn contents_with(further: Value) -> Value {
     let mut contents = contents();
     let (Value::Object(all), Value::Object(further)) = (&mut contents, further) else {

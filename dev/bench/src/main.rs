@@ -1,4 +1,4 @@
-//! The benchmark, the program; and the servers that it measures, which are this program too.
+//! The benchmark's program, which is also the servers that it measures.
 
 use std::{
     env,

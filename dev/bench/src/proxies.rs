@@ -240,25 +240,28 @@ fn jwt_rules() -> String {
     )
 }
 
+/// In the order of a `route`: by itself Caddy strips the header after it has set it.
 fn caddyfile(listen: SocketAddr, up: SocketAddr, verifier: SocketAddr) -> String {
     format!(
         "{{
 	admin off
 	auto_https off
-	persist_config off
 	log {{
 		level ERROR
 	}}
 }}
-http://{listen} {{
+http://:{} {{
 	bind 127.0.0.1
-	request_header -X-User-Id
-	forward_auth {verifier} {{
-		uri /verify
-		copy_headers X-User-Id
+	route {{
+		request_header -X-User-Id
+		forward_auth {verifier} {{
+			uri /verify
+			copy_headers X-User-Id
+		}}
+		reverse_proxy {up}
 	}}
-	reverse_proxy {up}
 }}
-"
+",
+        listen.port()
     )
 }

@@ -1,4 +1,4 @@
-//! What a verifier needs to give verdicts: keys to read, and a database with sessions.
+//! What the services need: keys to verify with, and databases of sessions and of tasks.
 
 use std::{
     io,
@@ -34,7 +34,7 @@ create index on session ("userId")"#;
 
 /// Keys, a file that publishes them, and a database.
 pub struct World {
-    /// Talks to the database, with nothing of ours in between.
+    /// A plain connection to the database of sessions.
     pub client: Client,
     /// An empty database, for task-service.
     pub tasks: TestDatabase,
@@ -44,7 +44,7 @@ pub struct World {
 }
 
 impl World {
-    /// A new one; `None` where no PostgreSQL can be had, which is said aloud.
+    /// A new one; `None`, with a message, where there is no PostgreSQL.
     pub async fn new() -> io::Result<Option<Self>> {
         let (Some(database), Some(tasks)) = (test::database(), test::database()) else { return Ok(None) };
         let (client, connection) =
@@ -67,17 +67,17 @@ impl World {
         Ok(Some(Self { client, tasks, issuers, folder, database }))
     }
 
-    /// Whoever signs with `alg`.
+    /// The issuer that signs with `alg`.
     pub fn issuer(&self, alg: &str) -> &Issuer {
         self.issuers.iter().find(|issuer| issuer.alg == alg).expect("there is one for each algorithm")
     }
 
-    /// A folder that goes with this world.
+    /// A folder that is removed with this world.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }
 
-    /// The settings of a verifier that lives in it, and whatever is set besides.
+    /// The settings of a verifier in this world, and further ones.
     pub fn variables(&self, further: &[(&str, &str)]) -> Vec<(String, String)> {
         let jwks = self.folder.path().join("jwks.json");
         let database = self.database.url();
@@ -112,7 +112,7 @@ pub fn cookie(token: &str) -> String {
     format!("better-auth.session_token={}", SigningKey::new(SECRET).sign(&token))
 }
 
-/// What Better Auth puts into an API token.
+/// The claims of Better Auth's API tokens.
 pub fn claims(user: &str) -> Value {
     let now = now();
     json!({

@@ -101,14 +101,14 @@ struct Open;
 
 impl Open {
     fn counted() -> Self {
-        metrics::gauge!("database_connections").increment(1.0);
+        metrics::gauge!(crate::metrics::DATABASE_CONNECTIONS.name).increment(1.0);
         Self
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        metrics::gauge!("database_connections").decrement(1.0);
+        metrics::gauge!(crate::metrics::DATABASE_CONNECTIONS.name).decrement(1.0);
     }
 }
 
@@ -232,7 +232,7 @@ impl Shared {
 
     fn show_named(&self, named: bool) {
         let application = self.dsn.application();
-        metrics::gauge!("database_named_statements", "application" => application)
+        metrics::gauge!(crate::metrics::DATABASE_NAMED_STATEMENTS.name, "application" => application)
             .set(f64::from(u8::from(named)));
     }
 
@@ -256,7 +256,7 @@ impl bb8::ManageConnection for Manager {
         let ended_idle = Arc::new(SetOnce::new());
         let opened = open_noting(&shared.dsn, shared.wait, ended_idle.clone()).await;
         let result = if opened.is_ok() { "ok" } else { "error" };
-        metrics::counter!("database_connects_total", "result" => result).increment(1);
+        metrics::counter!(crate::metrics::DATABASE_CONNECTS.name, "result" => result).increment(1);
         let (client, task) = opened.inspect_err(|error| shared.failed(error))?;
         shared.connected();
         let life = shared.life.mul_f64(LIFETIME_MIN + (1.0 - LIFETIME_MIN) * fastrand::f64());
@@ -357,7 +357,7 @@ impl Connection {
             }
             Ok(None) => {
                 self.line.retire();
-                metrics::counter!("database_foreign_answers_total").increment(1);
+                metrics::counter!(crate::metrics::DATABASE_FOREIGN_ANSWERS.name).increment(1);
                 if named {
                     self.line.shared.give_up_names("the answer to another statement");
                     return Answer::Misnamed;
@@ -420,7 +420,7 @@ impl Line {
         }
         let error = DatabaseError::of(error, sent);
         if error.kind == DatabaseErrorKind::Lost {
-            metrics::counter!("database_connections_lost_total", "how" => "broken").increment(1);
+            metrics::counter!(crate::metrics::DATABASE_CONNECTIONS_LOST.name, "how" => "broken").increment(1);
             self.shared.lost(self.generation);
         }
         error
@@ -451,7 +451,7 @@ impl Line {
         self.retire();
         // The driver would keep the socket open in case an answer comes after all.
         self.task.abort();
-        metrics::counter!("database_connections_lost_total", "how" => "silent").increment(1);
+        metrics::counter!(crate::metrics::DATABASE_CONNECTIONS_LOST.name, "how" => "silent").increment(1);
         warn!("a connection to the database has fallen silent; it is replaced, and those as old as it");
         self.shared.lost(self.generation);
     }

@@ -117,14 +117,14 @@ struct Abandoned;
 
 impl Abandoned {
     fn counted() -> Self {
-        metrics::gauge!("database_abandoned_statements").increment(1.0);
+        metrics::gauge!(crate::metrics::DATABASE_ABANDONED.name).increment(1.0);
         Self
     }
 }
 
 impl Drop for Abandoned {
     fn drop(&mut self) {
-        metrics::gauge!("database_abandoned_statements").decrement(1.0);
+        metrics::gauge!(crate::metrics::DATABASE_ABANDONED.name).decrement(1.0);
     }
 }
 
@@ -167,7 +167,7 @@ async fn see_through<T: Send>(
             "unknown"
         }
     };
-    metrics::counter!("database_statements_abandoned_total", "idempotency" => idempotency.name(), "outcome" => outcome)
+    metrics::counter!(crate::metrics::DATABASE_STATEMENTS_ABANDONED.name, "idempotency" => idempotency.name(), "outcome" => outcome)
         .increment(1);
     match (idempotency, outcome) {
         (Idempotency::ReadOnly, _) => debug!(statement = name, outcome, "a read that nobody waited for"),

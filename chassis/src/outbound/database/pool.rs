@@ -100,7 +100,7 @@ impl Pool {
             size: settings.pool_max,
             wait: settings.wait,
             query: settings.query,
-            waits: metrics::histogram!("database_wait_seconds"),
+            waits: metrics::histogram!(crate::metrics::DATABASE_ACQUIRE.name),
         }
     }
 
@@ -138,7 +138,7 @@ impl Pool {
             answer => return answer,
         };
         info!(cause = %first, "ask the database again");
-        metrics::counter!("database_retries_total").increment(1);
+        metrics::counter!(crate::metrics::DATABASE_RETRIES.name).increment(1);
         // Even if the second attempt was not applied, the first may have been.
         let repeated = self.attempt(owner, statement, parameters).await;
         repeated
@@ -161,7 +161,7 @@ impl Pool {
             Ok(Answer::Misnamed) => DatabaseError::foreign(statement.name),
             Ok(Answer::Error(error)) | Err(error) => error,
         };
-        metrics::counter!("database_errors_total", "kind" => error.kind.name()).increment(1);
+        metrics::counter!(crate::metrics::DATABASE_ERRORS.name, "kind" => error.kind.name()).increment(1);
         Err(DatabaseError {
             not_applied: error.not_applied || statement.idempotency == Idempotency::ReadOnly,
             ..error
@@ -254,6 +254,6 @@ async fn probed(mut connection: Pooled) -> Option<Pooled> {
     };
     let answer = Flight::probe(line, PROBE_WAIT, work).land().await;
     let there = matches!(answer, Ok((_, Answer::Rows(_))));
-    metrics::counter!("database_probes_total", "result" => if there { "ok" } else { "lost" }).increment(1);
+    metrics::counter!(crate::metrics::DATABASE_PROBES.name, "result" => if there { "ok" } else { "lost" }).increment(1);
     answer.ok().filter(|_| there).map(|(connection, _)| connection)
 }
