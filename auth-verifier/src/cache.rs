@@ -69,7 +69,7 @@ pub(crate) fn count_evictions<K, V>(
 ) -> impl Fn(Arc<K>, V, RemovalCause) + Send + Sync + 'static {
     move |_, _, cause| {
         if cause == RemovalCause::Size {
-            metrics::counter!("cache_evictions_total", "cache" => cache).increment(1);
+            metrics::counter!(crate::metrics::CACHE_EVICTIONS.name, "cache" => cache).increment(1);
         }
     }
 }
@@ -111,7 +111,7 @@ impl<T: Send + Sync + 'static> Verified<T> {
         good(&entry).then(|| {
             // The counter is looked up once, as that costs as much as the rest of a hit.
             self.hits
-                .get_or_init(|| metrics::counter!("cache_hits_total", "cache" => self.name))
+                .get_or_init(|| metrics::counter!(crate::metrics::CACHE_HITS.name, "cache" => self.name))
                 .increment(1);
             entry
         })
@@ -120,7 +120,7 @@ impl<T: Send + Sync + 'static> Verified<T> {
     /// Keeps what was read of `token`.
     pub(crate) fn insert(&self, token: &str, read: T) {
         if let Some(entries) = &self.entries {
-            metrics::counter!("cache_inserts_total", "cache" => self.name).increment(1);
+            metrics::counter!(crate::metrics::CACHE_INSERTS.name, "cache" => self.name).increment(1);
             entries.insert(self.key(token), Arc::new(read));
         }
     }

@@ -64,6 +64,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 async fn serve(plan: Plan, mut process: Process) -> Result<(), StartError> {
+    chassis::telemetry::catalog::describe(crate::metrics::METRICS);
     let verifier = plan.verifier();
     if let Some(address) = plan.settings.grpc_listen {
         process.add_listener("GRPC_LISTEN", address, grpc::stack(verifier.clone())).await?;

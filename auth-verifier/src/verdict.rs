@@ -154,8 +154,7 @@ impl Verifier {
     }
 
     fn count(&self, verdict: &Verdict) {
-        let counter =
-            |result, reason| metrics::counter!("verdicts_total", "result" => result, "reason" => reason);
+        let counter = |result, reason| metrics::counter!(crate::metrics::VERDICTS.name, "result" => result, "reason" => reason);
         match verdict {
             // Nearly every verdict: the counter is looked up once.
             Verdict::Known(Caller { credential, .. }) => match credential {

@@ -72,7 +72,7 @@ impl Authenticator {
         // It is told a tenth less, so that its answer finds us still waiting.
         let told = wait.mul_f64(0.9).as_millis();
         let told_wait = HeaderValue::from(u64::try_from(told).unwrap_or(u64::MAX));
-        let calls = |result| metrics::histogram!("verifier_call_seconds", "result" => result);
+        let calls = |result| metrics::histogram!(crate::metrics::VERIFIER_CALL.name, "result" => result);
         let (known, denied, failed) = (calls("known"), calls("denied"), calls("error"));
         Self { endpoints, wait, told_wait, known, denied, failed }
     }

@@ -3,6 +3,7 @@
 //! [`settings`] are parsed into a [`plan`], and the [`stack`] is built from that. The other modules are the stations of a request's
 //! walk, in its order.
 
+pub mod metrics;
 pub mod settings;
 
 pub mod plan;
@@ -48,6 +49,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 async fn serve(plan: Plan, process: Process) -> Result<(), StartError> {
+    chassis::telemetry::catalog::describe(crate::metrics::METRICS);
     let stack = stack::stack(&plan);
     // Whether the services behind are there shows in the answers; the front door itself is open.
     process.readiness.set(true);

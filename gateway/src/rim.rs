@@ -31,12 +31,12 @@ fn count(refusal: &Refusal) {
         Refusal::Quota(_) => "user_share",
         Refusal::Forward(ForwardError::Body(BodyError::TooSlow)) => "body_too_slow",
         Refusal::Csrf(error) => {
-            metrics::counter!("csrf_rejections_total", "reason" => error.label()).increment(1);
+            metrics::counter!(crate::metrics::CSRF_REJECTIONS.name, "reason" => error.label()).increment(1);
             return;
         }
         _ => return,
     };
-    metrics::counter!("requests_refused_total", "reason" => by_load).increment(1);
+    metrics::counter!(crate::metrics::REQUESTS_REFUSED.name, "reason" => by_load).increment(1);
 }
 
 /// What went wrong behind us is told here, once; what a client did wrong is in its answer.

@@ -40,7 +40,7 @@ impl Upstream {
             endpoints: Endpoints::new(name, hosts, connector, *resolve, *eject),
             timeout: *timeout,
             idle: *idle,
-            retries: metrics::counter!("upstream_retries_total", "service" => name.to_string()),
+            retries: metrics::counter!(crate::metrics::UPSTREAM_RETRIES.name, "service" => name.to_string()),
         })
     }
 }

@@ -3,11 +3,18 @@
 use chassis::telemetry::catalog::Metric;
 
 /// What the [`Verifier`](crate::Verifier) counts.
-pub const METRICS: &[Metric] = &[IDENTITY_CACHE, IDENTITY_CACHE_EVICTIONS];
+pub const METRICS: &[Metric] = &[CACHE_HITS, CACHE_INSERTS, CACHE_EVICTIONS];
 
-pub(crate) const IDENTITY_CACHE: Metric =
-    Metric::counter("identity_cache_total", "Assertions that were looked for among those verified before.")
-        .by(&[("result", "`hit`, `miss` (its signature is checked)")]);
+pub(crate) const CACHE_HITS: Metric = Metric::counter(
+    "cache_hits_total",
+    "Assertions that were verified before, so that no signature was checked.",
+)
+.by(&[("cache", "the cache of verified assertions")]);
 
-pub(crate) const IDENTITY_CACHE_EVICTIONS: Metric =
-    Metric::counter("identity_cache_evictions_total", "Verified assertions that made room for newer ones.");
+pub(crate) const CACHE_INSERTS: Metric =
+    Metric::counter("cache_inserts_total", "Verified assertions that were put into the cache.")
+        .by(&[("cache", "as above")]);
+
+pub(crate) const CACHE_EVICTIONS: Metric =
+    Metric::counter("cache_evictions_total", "Assertions that made room for newer ones.")
+        .by(&[("cache", "as above")]);

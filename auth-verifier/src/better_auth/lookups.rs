@@ -205,7 +205,7 @@ impl Question<'_> {
 }
 
 fn count(of: &'static str, result: &'static str) {
-    metrics::counter!("lookups_total", "of" => of, "result" => result).increment(1);
+    metrics::counter!(crate::metrics::LOOKUPS.name, "kind" => of, "result" => result).increment(1);
 }
 
 impl Lookups {
@@ -306,7 +306,8 @@ impl Lookups {
                 };
                 let begun = Instant::now();
                 let answer = desk.ask(&asked, asker.now, asker.client).await;
-                metrics::histogram!("lookup_seconds", "of" => name).record(begun.elapsed());
+                metrics::histogram!(crate::metrics::LOOKUP_DURATION.name, "kind" => name)
+                    .record(begun.elapsed());
                 count(name, told(&answer));
                 desk.compare(&asked, &answer, signed, asker.now);
                 let fresh_until = asker.now.after(desk.lag);

@@ -169,7 +169,8 @@ impl Keys {
         if let Some(key) = known() {
             return Ok(key);
         }
-        let count = |result| metrics::counter!("unknown_keys_total", "result" => result).increment(1);
+        let count =
+            |result| metrics::counter!(crate::metrics::UNKNOWN_KEYS.name, "result" => result).increment(1);
         if self.document.current().is_some() && self.missing.contains_key(kid) {
             count("cached");
             return Err(unknown().into());

@@ -81,7 +81,7 @@ impl<B: Send + 'static, G: Send + 'static> GuardedBody<B, G> {
                 let mut shared = lock(&watched);
                 if shared.deadline().is_some_and(|due| due <= Instant::now()) {
                     shared.inner = None;
-                    metrics::counter!("responses_abandoned_total").increment(1);
+                    metrics::counter!(crate::metrics::RESPONSES_ABANDONED.name).increment(1);
                     return;
                 }
             }

@@ -90,8 +90,8 @@ impl Endpoints {
             known: ArcSwap::default(),
             updating: Mutex::new(()),
             turn: AtomicUsize::new(0),
-            count: metrics::gauge!("upstream_endpoints", "service" => label()),
-            ejections: metrics::counter!("upstream_ejections_total", "service" => label()),
+            count: metrics::gauge!(crate::metrics::UPSTREAM_ENDPOINTS.name, "service" => label()),
+            ejections: metrics::counter!(crate::metrics::UPSTREAM_EJECTIONS.name, "service" => label()),
         }
     }
 

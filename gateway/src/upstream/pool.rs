@@ -124,8 +124,8 @@ impl Connector {
             idle,
             tls: None,
             authority: None,
-            opened: metrics::counter!("upstream_connections_opened_total", "service" => label()),
-            idling: metrics::gauge!("upstream_connections_idle", "service" => label()),
+            opened: metrics::counter!(crate::metrics::UPSTREAM_CONNECTIONS_OPENED.name, "service" => label()),
+            idling: metrics::gauge!(crate::metrics::UPSTREAM_CONNECTIONS_IDLE.name, "service" => label()),
         }
     }
 

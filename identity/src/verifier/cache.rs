@@ -56,9 +56,9 @@ impl Cache {
         Self {
             generations: Mutex::default(),
             entries_max,
-            hits: metrics::counter!("cache_hits_total", "cache" => NAME),
-            inserts: metrics::counter!("cache_inserts_total", "cache" => NAME),
-            evictions: metrics::counter!("cache_evictions_total", "cache" => NAME),
+            hits: metrics::counter!(crate::metrics::CACHE_HITS.name, "cache" => NAME),
+            inserts: metrics::counter!(crate::metrics::CACHE_INSERTS.name, "cache" => NAME),
+            evictions: metrics::counter!(crate::metrics::CACHE_EVICTIONS.name, "cache" => NAME),
         }
     }
 

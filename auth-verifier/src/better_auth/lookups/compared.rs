@@ -64,7 +64,7 @@ impl Compared {
                 "unknown"
             }
         };
-        metrics::counter!("sessions_compared_total", "result" => result).increment(1);
+        metrics::counter!(crate::metrics::SESSIONS_COMPARED.name, "result" => result).increment(1);
     }
 
     async fn parted(&self, token: &SessionToken, alive: bool, now: UnixSeconds) -> Result<bool, String> {

@@ -62,7 +62,8 @@ impl Ticket {
     pub(super) async fn place(self) -> Result<(Self, OwnedSemaphorePermit), Full> {
         let begun = Instant::now();
         let place = timeout(self.lane.wait, self.lane.places.clone().acquire_owned()).await;
-        metrics::histogram!("lookup_wait_seconds", "lane" => self.lane.name).record(begun.elapsed());
+        metrics::histogram!(crate::metrics::LOOKUP_WAIT.name, "lane" => self.lane.name)
+            .record(begun.elapsed());
         match place {
             Ok(Ok(place)) => Ok((self, place)),
             _ => Err(Full),

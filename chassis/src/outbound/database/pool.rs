@@ -254,6 +254,7 @@ async fn probed(mut connection: Pooled) -> Option<Pooled> {
     };
     let answer = Flight::probe(line, PROBE_WAIT, work).land().await;
     let there = matches!(answer, Ok((_, Answer::Rows(_))));
-    metrics::counter!(crate::metrics::DATABASE_PROBES.name, "result" => if there { "ok" } else { "lost" }).increment(1);
+    metrics::counter!(crate::metrics::DATABASE_PROBES.name, "result" => if there { "ok" } else { "lost" })
+        .increment(1);
     answer.ok().filter(|_| there).map(|(connection, _)| connection)
 }

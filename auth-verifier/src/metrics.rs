@@ -1,0 +1,64 @@
+//! auth-verifier's own metrics, beside those of every service.
+
+use chassis::telemetry::catalog::Metric;
+
+/// What auth-verifier counts.
+pub const METRICS: &[Metric] = &[
+    VERDICTS,
+    CACHE_HITS,
+    CACHE_INSERTS,
+    CACHE_EVICTIONS,
+    LOOKUPS,
+    LOOKUP_DURATION,
+    LOOKUP_WAIT,
+    SESSIONS_COMPARED,
+    UNKNOWN_KEYS,
+];
+
+pub(crate) const VERDICTS: Metric = Metric::counter("verdicts_total", "Verdicts, by what they say.").by(&[
+    ("result", "`known`, `rejected`, `banned`, `unavailable`"),
+    ("reason", "of a known caller the credential; otherwise the code of what was wrong, as in the log"),
+]);
+
+pub(crate) const CACHE_HITS: Metric = Metric::counter(
+    "cache_hits_total",
+    "Tokens that were found in a cache, so that no signature was checked.",
+)
+.by(&[("cache", "`tokens`, `cookie_caches`")]);
+
+pub(crate) const CACHE_INSERTS: Metric =
+    Metric::counter("cache_inserts_total", "Verified tokens that were put into a cache.")
+        .by(&[("cache", "as above")]);
+
+pub(crate) const CACHE_EVICTIONS: Metric = Metric::counter(
+    "cache_evictions_total",
+    "Entries that a full cache pushed out before their time: its bound is too low.",
+)
+.by(&[("cache", "as above, and `assertions`, `lookups`, `refused_lookups`, `missing_keys`")]);
+
+pub(crate) const LOOKUPS: Metric =
+    Metric::counter("lookups_total", "Questions to Better Auth or its tables, and those that were not put.")
+        .by(&[
+            ("kind", "`session`, `bare_session`, `session_id`, `user`, `access_token`"),
+            ("result", "what came of it; `busy`: no room to ask; `late`: no answer in time, it goes on"),
+        ]);
+
+pub(crate) const LOOKUP_DURATION: Metric =
+    Metric::histogram("lookup_seconds", "Time that a look-up took, without its wait for a place.")
+        .by(&[("kind", "as above")]);
+
+pub(crate) const LOOKUP_WAIT: Metric =
+    Metric::histogram("lookup_wait_seconds", "Time that a look-up waited for a place.")
+        .by(&[("lane", "`signed`, or `unsigned` for what anybody may make up")]);
+
+pub(crate) const SESSIONS_COMPARED: Metric = Metric::counter(
+    "sessions_compared_total",
+    "Sessions of the table that were compared with what Better Auth says.",
+)
+.by(&[("result", "`same`, `forgotten` or `missing` (the table is no longer in use), `unknown`")]);
+
+pub(crate) const UNKNOWN_KEYS: Metric =
+    Metric::counter("unknown_keys_total", "Tokens that name a key that is not known.").by(&[(
+        "result",
+        "`cached` (known to be missing), `fetched`, `held_back` (too soon for a fetch), `unreachable`",
+    )]);

@@ -1,0 +1,63 @@
+//! The gateway's own metrics, beside those of every service.
+
+use chassis::telemetry::catalog::Metric;
+
+/// What the gateway counts.
+pub const METRICS: &[Metric] = &[
+    VERIFIER_CALL,
+    REQUESTS_REFUSED,
+    RESPONSES_ABANDONED,
+    UPSTREAM_ENDPOINTS,
+    UPSTREAM_EJECTIONS,
+    UPSTREAM_RETRIES,
+    CSRF_REJECTIONS,
+    UPSTREAM_CONNECTIONS_OPENED,
+    UPSTREAM_CONNECTIONS_IDLE,
+];
+
+pub(crate) const VERIFIER_CALL: Metric = Metric::histogram(
+    "verifier_call_seconds",
+    "Time that auth-verifier took to say who is calling, connecting included.",
+)
+.by(&[("result", "`known`, `denied` (401 or 403), `error`")]);
+
+pub(crate) const REQUESTS_REFUSED: Metric =
+    Metric::counter("requests_refused_total", "Requests that were refused for the load they are.")
+        .by(&[("reason", "`full` (503), `client_share`, `user_share` (429), `body_too_slow` (408)")]);
+
+pub(crate) const RESPONSES_ABANDONED: Metric = Metric::counter(
+    "responses_abandoned_total",
+    "Answers that were given up because their client took too little of them.",
+);
+
+pub(crate) const UPSTREAM_ENDPOINTS: Metric =
+    Metric::gauge("upstream_endpoints", "Addresses that a service was last found at.")
+        .by(&[("service", "which")]);
+
+pub(crate) const UPSTREAM_EJECTIONS: Metric = Metric::counter(
+    "upstream_ejections_total",
+    "Times that an address was ejected for a while because it took no connection.",
+)
+.by(&[("service", "which")]);
+
+pub(crate) const UPSTREAM_RETRIES: Metric = Metric::counter(
+    "upstream_retries_total",
+    "Requests that were sent once more over a new connection, because a kept one broke before it was used.",
+)
+.by(&[("service", "which")]);
+
+pub(crate) const CSRF_REJECTIONS: Metric = Metric::counter(
+    "csrf_rejections_total",
+    "Requests by cookie that would change something and came from no page of a trusted origin.",
+)
+.by(&[("reason", "what was wrong with `Origin` and `Sec-Fetch-Site`")]);
+
+pub(crate) const UPSTREAM_CONNECTIONS_OPENED: Metric =
+    Metric::counter("upstream_connections_opened_total", "Connections that were opened to a service.")
+        .by(&[("service", "which")]);
+
+pub(crate) const UPSTREAM_CONNECTIONS_IDLE: Metric = Metric::gauge(
+    "upstream_connections_idle",
+    "Connections to a service that are kept for the next request.",
+)
+.by(&[("service", "which")]);
