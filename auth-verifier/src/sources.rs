@@ -12,7 +12,8 @@ use crate::settings::Settings;
 
 /// The modules from the bottom up, as in `lib.rs`: settings stand above what they configure, and what explains things
 /// to people stands above all of it.
-const LAYERS: [&str; 14] = [
+const LAYERS: [&str; 15] = [
+    "metrics",
     "loose",
     "person",
     "rejection",

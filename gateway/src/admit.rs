@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::share::{Share, Shares};
 use crate::{
-    body::{bounded::BoundedBody, guarded::GuardedBody, idle::Rate},
+    body::{bounded::BoundedBody, guarded::GuardedBody, held::HeldChunk, idle::Rate},
     route::Routed,
 };
 
@@ -83,6 +83,12 @@ impl InFlightPermit {
     /// Counts the request to a user's share, too.
     pub(crate) fn count_to(&mut self, share: Share<UserId>) {
         self.of_user = Some(share);
+    }
+
+    /// Holds the permit until the server takes the answer's only chunk: at once over HTTP/1.1, when its stream has room over
+    /// HTTP/2. A stream that never has any is reset by the server, which drops the permit.
+    pub(crate) fn hold_until_taken(self, response: Response<Bytes>) -> Response<Body> {
+        response.map(|chunk| Body::new(HeldChunk::new(chunk, self)))
     }
 
     /// Holds the permit until the answer has left, or until its client has taken too little of it for too long.

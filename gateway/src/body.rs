@@ -1,8 +1,9 @@
 //! Every body on its way through the gateway: the one home of `http_body::Body` implementations.
 //!
-//! A request's body is [`bounded`] (size, time, rate), an answer's is [`guarded`] (its reader's rate); both pass through
-//! [`idle`], which ends a body whose sender pauses for too long.
+//! A request's body is [`bounded`] (size, time, rate). An answer's is [`held`] if it is there already, in one chunk, else
+//! [`guarded`] (its reader's rate). [`idle`] ends a body whose sender pauses for too long.
 
 pub mod bounded;
 pub(crate) mod guarded;
+pub(crate) mod held;
 pub mod idle;

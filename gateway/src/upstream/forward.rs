@@ -120,7 +120,7 @@ impl Upstream {
         }
     }
 
-    /// An answer that is there as a whole frees its connection and its permit at once; any other holds them until it has left.
+    /// An answer that is there as a whole frees its connection at once; its permit is freed when it has left, as with any other.
     fn answer(
         &self,
         mut response: Response<LeasedBody>,
@@ -131,7 +131,7 @@ impl Upstream {
         let (head, body) = response.into_parts();
         Ok(match body.at_hand() {
             AtHand::Whole(bytes) if bytes.is_empty() => Response::from_parts(head, Body::empty()),
-            AtHand::Whole(bytes) => Response::from_parts(head, Body::from(bytes)),
+            AtHand::Whole(bytes) => permit.hold_until_taken(Response::from_parts(head, bytes)),
             AtHand::Begun(mut body) => {
                 if outcome.is_some_and(|outcome| !outcome.has_ended()) {
                     body.drive_apart();

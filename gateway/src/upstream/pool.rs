@@ -48,8 +48,8 @@ const IDLE_MAX: usize = 256;
 /// The most endpoints that one request is taken to.
 const TRIES_MAX: usize = 4;
 
-/// The most of an answer that is taken over whole, so that its connection and its permit are free before its client has read it.
-/// hyper's buffers hold as much for a client in any case.
+/// The most of an answer that is taken over whole, so that its connection is free before its client has read it. hyper's
+/// buffers hold as much for a client in any case.
 const AT_HAND_BYTES_MAX: usize = 64 * 1024;
 
 /// How connections to the endpoints of one service are made and kept.

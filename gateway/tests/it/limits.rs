@@ -209,7 +209,7 @@ async fn a_body_in_a_coding_that_we_do_not_know_is_refused() {
 }
 
 #[tokio::test]
-async fn a_small_answer_frees_its_permit_though_its_client_takes_nothing_of_it() {
+async fn a_small_answer_holds_its_permit_until_its_stream_has_room_for_it() {
     let world = World::with(&[("GATEWAY_LIMITS__REQUESTS_MAX", "1")]).await;
     world.service.respond(|_| Response::new(Body::from("small")));
     let stream = hyper_util::rt::TokioIo::new(TcpStream::connect(world.gateway).await.unwrap());
@@ -223,6 +223,31 @@ async fn a_small_answer_frees_its_permit_though_its_client_takes_nothing_of_it()
     let mut request = get("/api/tasks");
     *request.uri_mut() = "http://gateway.test/api/tasks".parse().unwrap();
     let unread = timeout(PATIENCE, sender.send_request(request)).await.unwrap().unwrap();
-    assert_eq!(world.send(get("/api/tasks")).await.status, 200);
+    // Else one client could hold answers in our memory without end, a stream each.
+    assert_eq!(world.send(get("/api/tasks")).await.status, 503);
+    drop(unread);
+    let freed = async {
+        while world.send(get("/api/tasks")).await.status != 200 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, freed).await.expect("the permit of a stream that was reset is free again");
+}
+
+#[tokio::test]
+async fn a_small_answer_over_http1_frees_its_permit_though_its_client_reads_nothing() {
+    let world = World::with(&[("GATEWAY_LIMITS__REQUESTS_MAX", "1")]).await;
+    world.service.respond(|_| Response::new(Body::from("small")));
+    let mut unread = TcpStream::connect(world.gateway).await.unwrap();
+    unread
+        .write_all(b"GET /api/tasks HTTP/1.1\r\nHost: gateway.test\r\nAuthorization: Bearer good\r\n\r\n")
+        .await
+        .unwrap();
+    let freed = async {
+        while world.send(get("/api/tasks")).await.status != 200 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, freed).await.expect("hyper has taken the answer");
     drop(unread);
 }
