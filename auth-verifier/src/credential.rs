@@ -1,6 +1,6 @@
 //! The credentials of a request: which there are, and what they are by their looks. Nothing is verified here.
 //!
-//! A bearer token comes before a cookie. One of three parts is checked as a JWT, any other as a session token or an
+//! A bearer token comes before a cookie. One of three parts or more is checked as a JWT, any other as a session token or an
 //! opaque access token.
 
 pub(crate) mod asker;

@@ -40,15 +40,15 @@ pub(crate) const LOOKUPS: Metric =
     Metric::counter("lookups_total", "Questions to Better Auth or its tables, and those that were not put.")
         .by(&[
             ("kind", "`session`, `bare_session`, `session_id`, `user`, `access_token`"),
-            ("result", "what came of it; `busy`: no room to ask; `late`: no answer in time, it goes on"),
+            ("result", "`alive`, `none`, `limited` (Better Auth's 429), `error`, `busy` (no room to ask), `late` (no answer in time; it goes on)"),
         ]);
 
 pub(crate) const LOOKUP_DURATION: Metric =
-    Metric::histogram("lookup_seconds", "Time that a look-up took, without its wait for a place.")
+    Metric::histogram("lookup_seconds", "Time that a look-up took, without its wait in the lane.")
         .by(&[("kind", "as above")]);
 
 pub(crate) const LOOKUP_WAIT: Metric =
-    Metric::histogram("lookup_wait_seconds", "Time that a look-up waited for a place.")
+    Metric::histogram("lookup_wait_seconds", "Time that a look-up waited in its lane.")
         .by(&[("lane", "`signed`, or `unsigned` for what anybody may make up")]);
 
 pub(crate) const SESSIONS_COMPARED: Metric = Metric::counter(

@@ -153,7 +153,7 @@ pub enum Rejection {
     Cache(&'static str),
     /// A cookie cache that may come by itself, but has ended or can't be opened.
     #[error(
-        "the cookie cache is over, of another version than AUTH_VERIFIER_COOKIE_CACHE__VERSION, or not signed with \
+        "the cookie cache has expired, of another version than AUTH_VERIFIER_COOKIE_CACHE__VERSION, or not signed with \
          BETTER_AUTH_SECRET"
     )]
     CacheOver,

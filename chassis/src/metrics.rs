@@ -38,7 +38,7 @@ pub(crate) const REQUESTS: Metric = Metric::counter(
     "http_requests_total",
     "Requests that ended, answered or not. 499 stands for a client that left first.",
 )
-.by(&[("method", "the method, or `other`"), ("status", "the class of the status: `1xx` to `5xx`")]);
+.by(&[("method", "the method, or `OTHER`"), ("status", "the class of the status: `1xx` to `5xx`")]);
 
 pub(crate) const REQUEST_DURATION: Metric = Metric::histogram(
     "http_request_duration_seconds",
@@ -72,7 +72,7 @@ pub(crate) const CONNECTIONS_CLOSED: Metric = Metric::counter(
 )
 .by(&[(
     "reason",
-    "`idle`, `head` (a head took too long), `slow` (its reader is), `evicted` (to make room), `drained`",
+    "`idle`, `head` (a head took too long), `slow` (its reader is), `evicted` (to make room), `drained`, `cut` (at the end of the drain)",
 )]);
 
 pub(crate) const STREAMS_RESET: Metric = Metric::counter(
@@ -87,13 +87,17 @@ pub(crate) const DNS_LOOKUPS: Metric =
 
 pub(crate) const DOCUMENT_FETCHES: Metric =
     Metric::counter("document_fetches_total", "Fetches of documents that are kept fresh, such as key sets.")
-        .by(&[("document", "which"), ("place", "where it was fetched"), ("result", "`ok`, `error`")]);
+        .by(&[
+            ("document", "`jwks`, `identity-jwks`"),
+            ("source", "where it was fetched"),
+            ("result", "`ok`, `error`"),
+        ]);
 
 pub(crate) const DOCUMENT_FETCHED: Metric = Metric::gauge(
     "document_fetched_timestamp_seconds",
     "When the document in use was fetched, in seconds since 1970.",
 )
-.by(&[("document", "which"), ("place", "where it was fetched")]);
+.by(&[("document", "as above"), ("source", "as above")]);
 
 pub(crate) const LOG_LINES_DROPPED: Metric =
     Metric::counter("log_lines_dropped_total", "Log lines that found no room in the buffer.");
@@ -122,7 +126,7 @@ pub(crate) const DATABASE_PROBES: Metric = Metric::counter(
 
 pub(crate) const DATABASE_ERRORS: Metric =
     Metric::counter("database_errors_total", "Statements that failed.")
-        .by(&[("kind", "what failed, by the table in `sqlstate.rs`")]);
+        .by(&[("kind", "`busy`, `unreachable`, `lost`, `transient`, `timed_out`, `fault` (a bug of ours)")]);
 
 pub(crate) const DATABASE_RETRIES: Metric =
     Metric::counter("database_retries_total", "Statements that were sent once more, where that is safe.");

@@ -27,7 +27,7 @@ use crate::{
     BoxError,
     layer::access_log,
     serve::{self, HttpService, ServerSettings, Stack, Workers},
-    settings::{self, Checked, Environment, Loaded, Settings, SettingsError},
+    settings::{self, Checked, Environment, Faults, Loaded, Settings, SettingsError},
     telemetry::{self, LogFormat, lines},
 };
 
@@ -305,21 +305,25 @@ where
         return check::<S>(&environment, matches.get_flag(command::SHOW));
     }
     let misspelt = settings::misspelt::<S>(&environment);
+    let mut faults = Faults::default();
     let loaded = Loaded::<S>::read(&environment).and_then(|loaded| {
-        let filter = environment.get(telemetry::FILTER).unwrap_or(log);
         let mut common: Common = loaded.part()?;
         common.server = S::server(common.server);
         let remarks = loaded.settings.remarks();
         let plan = loaded.plan()?;
-        telemetry::log(service, common.log, filter)
-            .map_err(|error| SettingsError::new(telemetry::FILTER, error))?;
         Ok((plan, common, remarks))
     });
+    let loaded = faults.hear(loaded);
+    faults.hear(settings::check_log(&environment));
     let (plan, common, remarks) = match loaded {
-        Ok(loaded) => loaded,
+        Some(loaded) if !faults.found() => loaded,
         // A slip in a name is perhaps why something is missing.
-        Err(error) => return refuse_with(service, misspelt, &error),
+        _ => return refuse_with(service, misspelt, &SettingsError::from(faults)),
     };
+    let filter = environment.get(telemetry::FILTER).unwrap_or(log);
+    if let Err(error) = telemetry::log(service, common.log, filter) {
+        return refuse(service, &SettingsError::new(telemetry::FILTER, error));
+    }
     if matches.get_flag(command::PROBE) {
         return match ops::probe(common.ops_listen) {
             Ok(()) => ExitCode::SUCCESS,

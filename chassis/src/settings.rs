@@ -22,6 +22,7 @@ mod values;
 #[cfg(feature = "arbitrary")]
 pub mod arbitrary;
 
+pub(crate) use self::load::check_log;
 pub use self::{
     environment::Environment,
     error::{Faults, SettingsError},

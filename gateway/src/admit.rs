@@ -85,8 +85,8 @@ impl InFlightPermit {
         self.of_user = Some(share);
     }
 
-    /// Holds the permit until the server takes the answer's only chunk: at once over HTTP/1.1, when its stream has room over
-    /// HTTP/2. A stream that never has any is reset by the server, which drops the permit.
+    /// Holds the permit until the server drops the answer's body: over HTTP/1.1 when it has taken the only chunk, over HTTP/2 when
+    /// the stream had room for it. A stream that has none for too long is reset by the server (`server.write_secs`).
     pub(crate) fn hold_until_taken(self, response: Response<Bytes>) -> Response<Body> {
         response.map(|chunk| Body::new(HeldChunk::new(chunk, self)))
     }

@@ -1,7 +1,7 @@
 //! The front door: the one origin that the browser sees.
 //!
-//! [`settings`] are parsed into a [`plan`], and the [`stack`] is built from that. The other modules are the stations of a request's
-//! walk, in its order.
+//! [`settings`] are parsed into a [`plan`], and the [`stack`] is built from that. The modules after it are the stations of a
+//! request's walk, in its order; [`refusal`] and `rim` make answers of what they refuse, and [`body`] has the bodies.
 
 pub mod metrics;
 pub mod settings;

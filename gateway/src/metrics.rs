@@ -21,9 +21,11 @@ pub(crate) const VERIFIER_CALL: Metric = Metric::histogram(
 )
 .by(&[("result", "`known`, `denied` (401 or 403), `error`")]);
 
-pub(crate) const REQUESTS_REFUSED: Metric =
-    Metric::counter("requests_refused_total", "Requests that were refused for the load they are.")
-        .by(&[("reason", "`full` (503), `client_share`, `user_share` (429), `body_too_slow` (408)")]);
+pub(crate) const REQUESTS_REFUSED: Metric = Metric::counter(
+    "requests_refused_total",
+    "Requests that were refused to shed load, or because they came too slowly.",
+)
+.by(&[("reason", "`full` (503), `client_share`, `user_share` (429), `body_too_slow` (408)")]);
 
 pub(crate) const RESPONSES_ABANDONED: Metric = Metric::counter(
     "responses_abandoned_total",
@@ -42,7 +44,7 @@ pub(crate) const UPSTREAM_EJECTIONS: Metric = Metric::counter(
 
 pub(crate) const UPSTREAM_RETRIES: Metric = Metric::counter(
     "upstream_retries_total",
-    "Requests that were sent once more over a new connection, because a kept one broke before it was used.",
+    "Requests that were sent once more, because their connection broke: before anything was sent, or in a request that only reads.",
 )
 .by(&[("service", "which")]);
 
@@ -50,7 +52,7 @@ pub(crate) const CSRF_REJECTIONS: Metric = Metric::counter(
     "csrf_rejections_total",
     "Requests by cookie that would change something and came from no page of a trusted origin.",
 )
-.by(&[("reason", "what was wrong with `Origin` and `Sec-Fetch-Site`")]);
+.by(&[("reason", "`foreign_origin`, `many_origins`, `no_origin`")]);
 
 pub(crate) const UPSTREAM_CONNECTIONS_OPENED: Metric =
     Metric::counter("upstream_connections_opened_total", "Connections that were opened to a service.")

@@ -1,4 +1,4 @@
-//! What the stack is built from: settings, parsed. Whatever can't be had of them is not in it.
+//! What the stack is built from: settings, parsed. It has nothing that could still be wrong.
 //!
 //! All faults are reported at once, each under the name of its variable, or of the file and the key in it.
 
@@ -332,6 +332,8 @@ mod tests {
             ("GATEWAY_AUTH_VERIFIER_URL", "http://verifier:8001/verify"),
             ("GATEWAY_TASK_SERVICE_URL", "https://tasks"),
             ("GATEWAY_LIMITS__TARGET_BYTES", "40000"),
+            // One that can't be read does not hide those that don't go together.
+            ("GATEWAY_LIMITS__REQUESTS_MAX", "0"),
             ("GATEWAY_SANITIZE__COOKIE_PREFIXES", "better auth"),
         ])
         .unwrap_err();
@@ -343,6 +345,7 @@ mod tests {
             "GATEWAY_AUTH_VERIFIER_URL: ",
             "GATEWAY_TASK_SERVICE_URL: ",
             "GATEWAY_LIMITS__TARGET_BYTES: ",
+            "GATEWAY_LIMITS__REQUESTS_MAX: ",
             "GATEWAY_SANITIZE__COOKIE_PREFIXES: ",
         ] {
             assert!(error.lines().any(|line| line.starts_with(name)), "{name}: {error}");

@@ -9,7 +9,7 @@ pub(crate) const CACHE_HITS: Metric = Metric::counter(
     "cache_hits_total",
     "Assertions that were verified before, so that no signature was checked.",
 )
-.by(&[("cache", "the cache of verified assertions")]);
+.by(&[("cache", "`verified_assertions`")]);
 
 pub(crate) const CACHE_INSERTS: Metric =
     Metric::counter("cache_inserts_total", "Verified assertions that were put into the cache.")

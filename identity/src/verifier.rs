@@ -122,7 +122,11 @@ impl Verifier {
         // The key itself is compared, not its id: a fetch that brings the same keys forgets nothing, while a key that
         // is gone, or another under its id, ends all its assertions at once.
         let published = keys.get(kid).is_some_and(|published| published == key);
-        published.then(|| life.check(now).map(|()| user.clone()))
+        published.then(|| {
+            life.check(now)?;
+            self.verified.hit();
+            Ok(user.clone())
+        })
     }
 
     async fn proved(&self, assertion: &str, now: UnixSeconds) -> Result<UserId, VerifyError> {

@@ -101,7 +101,7 @@ impl<'a> CallersTasks<'a> {
         let body = body.read().await?;
         let new = NewTask::parse(&body.required()?).map_err(Refusal::Invalid)?;
         let id = TaskId::make();
-        // In the form of path that the client uses. Before the task is made: afterwards nothing may fail.
+        // In the form of path that the client uses. Before the task is made: an address that can't be written must not hide that it was.
         let location = format!("{}/{}", parts.uri.path().trim_end_matches('/'), id.uuid());
         let location = HeaderValue::try_from(location).map_err(|_| Refusal::NoSuchPath)?;
         let mut response = one(&self.0.create(id, &new).await?)?;

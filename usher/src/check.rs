@@ -14,6 +14,9 @@ use crate::{
     secret,
 };
 
+/// What `USHER_DATA_DIR` was called: passed over, somebody's tasks would seem lost.
+const FORMER_DATA_DIR: &str = "LOCAL_DATA_DIR";
+
 /// What stands for our own database while nothing is started yet, and for our own secret while none is made.
 const OWN_DATABASE: &str = "postgresql://postgres@localhost/tasks";
 const OWN_SECRET: &str = "the-launcher-makes-one-of-64-digits-when-it-starts";
@@ -32,6 +35,9 @@ pub(crate) struct Checked {
 pub(crate) fn all(environment: &Environment) -> Checked {
     let mut faults = Faults::default();
     faults.hear(environment.check(plan::is_ours));
+    if environment.get(FORMER_DATA_DIR).is_some() {
+        faults.add(FORMER_DATA_DIR, "is now USHER_DATA_DIR");
+    }
     let plan = Plan::of(environment, &mut faults);
     let gateway = plan.gateway.environment(environment);
     let mut auth_verifier = plan.auth_verifier.environment(environment);
@@ -43,7 +49,9 @@ pub(crate) fn all(environment: &Environment) -> Checked {
         task_service = task_service.with("DATABASE_URL", OWN_DATABASE, "usher");
     }
     let data = folder::path(environment);
-    let mut shown = format!("USHER_DATA_DIR={}\n{}", data.display(), shown_log(environment));
+    let source =
+        environment.get("USHER_DATA_DIR").map_or("default", |_| environment.source("USHER_DATA_DIR"));
+    let mut shown = format!("USHER_DATA_DIR={}  # {source}\n{}", data.display(), shown_log(environment));
     let mut remarks: Vec<String> = Vec::new();
     for (name, checked) in [
         (plan::GATEWAY, settings::check::<gateway::settings::Settings>(&gateway)),

@@ -1,7 +1,8 @@
 //! Development tokens: what a frontend that signs with the shared secret would send.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use chassis::clock::UnixSeconds;
 use jsonwebtoken::{EncodingKey, Header};
 use serde::Serialize;
 
@@ -23,8 +24,8 @@ pub fn mint(secret: &str, sub: &str, lifetime: Duration) -> String {
 
 /// Makes an HS256 token for `sub` that names issuer and audience where they are given.
 pub fn mint_for(secret: &str, sub: &str, lifetime: Duration, iss: Option<&str>, aud: Option<&str>) -> String {
-    let iat = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let claims = Claims { sub, iat, exp: iat + lifetime.as_secs(), iss, aud };
+    let now = UnixSeconds::now();
+    let claims = Claims { sub, iat: now.0, exp: now.after(lifetime).0, iss, aud };
     jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes()))
         .expect("text and numbers are JSON, and any bytes are an HMAC key")
 }

@@ -1,4 +1,4 @@
-//! How keys are come by.
+//! Where keys come from.
 
 use std::sync::Arc;
 

@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, header::Entry};
+use http_body::Body as _;
 use serde::Serialize;
 
 use crate::{Body, layer::request_id::RequestId, serve::HttpService};
@@ -110,12 +111,14 @@ impl axum::response::IntoResponse for Problem {
     }
 }
 
-/// The rim: whatever problem comes out of the inner service is written as `application/problem+json`.
+/// The rim: whatever problem comes out of the inner service is written as `application/problem+json`, and an answer to HEAD
+/// has no body (RFC 9110 §9.3.2). hyper sees to that over HTTP/1 alone.
 pub struct Rim<S>(pub S);
 
 impl<S: HttpService> HttpService for Rim<S> {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let id = request.extensions().get::<RequestId>().cloned();
+        let is_head = request.method() == Method::HEAD;
         let mut response = self.0.call(request).await;
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             let (written, body) = problem.write(id.as_ref()).into_parts();
@@ -123,6 +126,15 @@ impl<S: HttpService> HttpService for Rim<S> {
             response.headers_mut().remove(header::CONTENT_LENGTH);
             response.headers_mut().extend(written.headers);
             *response.body_mut() = body.into();
+        }
+        if is_head && !response.body().is_end_stream() {
+            let length = response.body().size_hint().exact();
+            if let (Some(length), Entry::Vacant(vacant)) =
+                (length, response.headers_mut().entry(header::CONTENT_LENGTH))
+            {
+                vacant.insert(length.into());
+            }
+            *response.body_mut() = Body::empty();
         }
         response
     }
@@ -133,6 +145,26 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+
+    #[tokio::test]
+    async fn an_answer_to_head_has_the_length_and_no_body() {
+        for problem in [false, true] {
+            let inner = move |_: Request<Body>| async move {
+                if problem {
+                    return Problem::new(StatusCode::NOT_FOUND, "not-found", "there is nothing here")
+                        .response();
+                }
+                Response::new(Body::from("0123456789"))
+            };
+            let get = Rim(inner).call(Request::new(Body::empty())).await;
+            let body = get.into_body().collect().await.unwrap().to_bytes();
+            let mut request = Request::new(Body::empty());
+            *request.method_mut() = Method::HEAD;
+            let head = Rim(inner).call(request).await;
+            assert_eq!(head.headers()["content-length"], body.len().to_string());
+            assert!(head.into_body().is_end_stream());
+        }
+    }
 
     #[tokio::test]
     async fn a_problem_is_written_with_its_id_and_headers() {

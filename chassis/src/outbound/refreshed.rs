@@ -299,7 +299,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     fn note(&self, pacing: &mut Pacing, cause: Cause, fetched: Result<T, String>) {
         let (document, place) = (self.name, &self.source.place);
         let result = if fetched.is_ok() { "ok" } else { "error" };
-        let labels = [("document", document.to_owned()), ("place", place.clone())];
+        let labels = [("document", document.to_owned()), ("source", place.clone())];
         let outcome = [&labels[..], &[("result", result.to_owned())]].concat();
         metrics::counter!(crate::metrics::DOCUMENT_FETCHES.name, &outcome).increment(1);
         let now = Instant::now();

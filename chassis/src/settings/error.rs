@@ -54,6 +54,15 @@ impl Faults {
         result.map_err(|error| self.extend(error)).ok()
     }
 
+    /// Adds the faults of the error that have nothing to do with those that were found before.
+    pub(super) fn hear_unrelated(&mut self, SettingsError(faults): SettingsError) {
+        let related = |fault: &Fault| {
+            self.0.iter().any(|known| known.name == fault.name || fault.reason.contains(&known.name))
+        };
+        let unrelated = faults.into_iter().filter(|fault| !related(fault)).collect();
+        self.extend(SettingsError(unrelated));
+    }
+
     /// Whether any was added.
     pub fn found(&self) -> bool {
         !self.0.is_empty()

@@ -35,14 +35,17 @@ pub(super) struct Layers {
     by_variable: BTreeMap<String, String>,
     /// All of them, one over the other.
     pub(super) layered: Table,
+    /// Whether a part of the file is missing, for which no default stands.
+    partial: bool,
 }
 
 impl Layers {
-    /// Reads the settings of one service, each by itself.
+    /// Reads the settings of one service, each by itself. Defaults stand for those that can't be read; if some have none,
+    /// there are no settings.
     pub(super) fn read<S: DeserializeOwned>(
         spec: Spec,
         environment: &Environment,
-    ) -> Result<(S, Self), SettingsError> {
+    ) -> (Option<S>, Self, Faults) {
         let mut layers = Self {
             spec,
             variables: spec.variables(),
@@ -51,6 +54,7 @@ impl Layers {
             in_file: Table::new(),
             by_variable: BTreeMap::new(),
             layered: Table::new(),
+            partial: false,
         };
         let mut faults = Faults::default();
         // The log's is every service's.
@@ -58,12 +62,15 @@ impl Layers {
         spec.refuse_unknown(environment, &layers.variables, &mut faults);
         let file = layers.file(&mut faults);
         let set = layers.set(environment, &mut faults);
-        layers.layered = layers.over_each_other(&file, set)?;
-        layers.hold_bounds(&mut faults);
-        let settings: Option<S> = layers.deserialized(&mut faults);
-        faults.result()?;
-        let settings = settings.ok_or_else(|| SettingsError::new(spec.file_variable(), "can't be read"))?;
-        Ok((settings, layers))
+        if let Some(layered) = faults.hear(layers.over_each_other(&file, set)) {
+            layers.layered = layered;
+            layers.hold_bounds(&mut faults);
+        }
+        let settings = layers.deserialized(&mut faults).filter(|_| !layers.partial);
+        if settings.is_none() && !faults.found() {
+            faults.add(spec.file_variable(), "can't be read");
+        }
+        (settings, layers, faults)
     }
 
     /// What the operator wrote to set what a variable or a key names: `GATEWAY_LIMITS__BODY_BYTES`, or
@@ -110,6 +117,7 @@ impl Layers {
     /// The TOML file's layer, without what has the wrong type.
     fn file(&mut self, faults: &mut Faults) -> Table {
         let Some(path) = &self.path else { return Table::new() };
+        self.partial = true;
         let name = format!("{} {path}", self.spec.file_variable());
         let text = match file::read(Path::new(path)).map(String::from_utf8) {
             Ok(Ok(text)) => text,
@@ -124,6 +132,7 @@ impl Layers {
         };
         match toml::from_str::<Table>(&text) {
             Ok(table) => {
+                self.partial = false;
                 self.in_file = table.clone();
                 let mut table = table;
                 self.shape("", &self.defaults, &mut table, faults);
@@ -239,7 +248,7 @@ impl Layers {
     }
 
     /// Reads the settings. Where one can't be read its default takes its place, so that the next fault is found, too.
-    fn deserialized<S: DeserializeOwned>(&self, faults: &mut Faults) -> Option<S> {
+    fn deserialized<S: DeserializeOwned>(&mut self, faults: &mut Faults) -> Option<S> {
         let mut layered = self.layered.clone();
         let mut replaced = BTreeSet::new();
         loop {
@@ -253,6 +262,7 @@ impl Layers {
             let reason =
                 if is_secret { "must be text".into() } else { self.in_words(&key, error.inner().message()) };
             faults.add(self.named(&key), self.with_default(&key, &reason));
+            self.partial |= !self.variables.iter().any(|variable| variable.key == key);
             // Of a list of tables, the whole list.
             let key = key.split('[').next().unwrap_or_default().to_owned();
             if !self.replace(&mut layered, &key) || !replaced.insert(key) {

@@ -9,7 +9,7 @@ use crate::telemetry;
 ///
 /// # Errors
 ///
-/// All settings that can't be read; or, if there are none, all that don't go together.
+/// All settings that can't be read, and all that don't go together.
 pub fn load<S: Settings>(environment: &Environment) -> Result<S::Plan, SettingsError> {
     Loaded::<S>::read(environment)?.plan()
 }
@@ -18,7 +18,7 @@ pub fn load<S: Settings>(environment: &Environment) -> Result<S::Plan, SettingsE
 ///
 /// # Errors
 ///
-/// All settings that can't be read.
+/// All settings that can't be read, and then also those that don't go together.
 pub fn read<S: Settings>(environment: &Environment) -> Result<S, SettingsError> {
     Loaded::<S>::read(environment).map(|loaded| loaded.settings)
 }
@@ -35,10 +35,20 @@ impl<S: Settings> Loaded<S> {
     ///
     /// # Errors
     ///
-    /// All settings that can't be read.
+    /// All settings that can't be read, and then also those that don't go together, as far as that can be known.
     pub fn read(environment: &Environment) -> Result<Self, SettingsError> {
-        let (settings, layers) = Layers::read(S::SPEC, environment)?;
-        Ok(Self { settings, layers })
+        let (settings, layers, mut faults): (Option<S>, _, _) = Layers::read(S::SPEC, environment);
+        match settings {
+            Some(settings) if !faults.found() => Ok(Self { settings, layers }),
+            Some(settings) => {
+                // Defaults stand for what can't be read, so that the next start doesn't bring the next faults.
+                if let Err(error) = settings.plan() {
+                    faults.hear_unrelated(error.renamed(|name| layers.named(name)));
+                }
+                Err(faults.into())
+            }
+            None => Err(faults.into()),
+        }
     }
 
     /// Parses them into the plan.
@@ -88,7 +98,8 @@ pub fn check<S: Settings>(environment: &Environment) -> Checked {
     Checked { remarks, outcome: faults.result().map(|()| shown) }
 }
 
-fn check_log(environment: &Environment) -> Result<(), SettingsError> {
+/// Checks the filter of the log, which is every service's.
+pub(crate) fn check_log(environment: &Environment) -> Result<(), SettingsError> {
     let filter = environment.get(telemetry::FILTER).unwrap_or_default();
     telemetry::filter(filter).map(drop).map_err(|error| SettingsError::new(telemetry::FILTER, error))
 }

@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use chassis::Body;
-use http::{Request, Response, StatusCode, request};
+use http::{Request, Response, StatusCode, Version, request};
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -120,7 +120,7 @@ impl Upstream {
         }
     }
 
-    /// An answer that is there as a whole frees its connection at once; its permit is freed when it has left, as with any other.
+    /// An answer that is there as a whole frees its connection at once; its permit goes with its only chunk.
     fn answer(
         &self,
         mut response: Response<LeasedBody>,
@@ -128,7 +128,9 @@ impl Upstream {
         outcome: Option<&BodyOutcome>,
     ) -> Result<Response<Body>, ForwardError> {
         response::strip(&mut response)?;
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
+        // The service's version is its own; ours is what the client hears (RFC 9110 §2.5).
+        head.version = Version::HTTP_11;
         Ok(match body.at_hand() {
             AtHand::Whole(bytes) if bytes.is_empty() => Response::from_parts(head, Body::empty()),
             AtHand::Whole(bytes) => permit.hold_until_taken(Response::from_parts(head, bytes)),

@@ -2,9 +2,11 @@
 //!
 //! A connection is driven by whoever uses it: [`Lease::send`] until the answer begins, then [`LeasedBody`] until it has ended. No
 //! task runs beside it, so that a request wakes nobody but itself, and nobody reads ahead of a slow client. An idle connection is
-//! driven by nobody; that its service has closed it is found with the next request, before anything of that is sent.
+//! driven by nobody; that its service has closed it is found with the next request, before anything of that is sent, if the
+//! runtime has heard of it by then.
 //!
-//! The connection used last is used first (LIFO), so that surplus ones reach their idle time.
+//! The connection used last is used first (LIFO), so that surplus ones reach their idle time, and one that the same thread used
+//! before any other: its runtime is the one that hears of it.
 
 use std::{
     collections::VecDeque,
@@ -18,12 +20,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker, ready},
+    thread::{self, ThreadId},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use chassis::outbound::client;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::{
     body::{Body as _, Incoming},
@@ -40,7 +43,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
 
 use super::balance::{Endpoint, Endpoints, InFlight};
-use crate::body::bounded::BoundedBody;
+use crate::body::bounded::{BodyOutcome, BoundedBody};
 
 /// The most connections that are kept idle to one endpoint.
 const IDLE_MAX: usize = 256;
@@ -51,6 +54,12 @@ const TRIES_MAX: usize = 4;
 /// The most of an answer that is taken over whole, so that its connection is free before its client has read it. hyper's
 /// buffers hold as much for a client in any case.
 const AT_HAND_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a service may go on reading a request that it has answered.
+const UPLOAD_WAIT: Duration = Duration::from_mins(10);
+
+/// How long a TLS handshake may take. Whoever waits for it has a shorter time of their own.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 
 /// How connections to the endpoints of one service are made and kept.
 pub(crate) struct Connector {
@@ -143,14 +152,14 @@ impl Connector {
     }
 
     async fn connect(&self, address: SocketAddr) -> Result<Connection, ConnectError> {
-        match timeout(self.connect, self.handshake(address)).await {
-            Ok(connected) => connected.map_err(|error| ConnectError::Failed(address, error)),
-            Err(_) => Err(ConnectError::Timeout(address, self.connect)),
-        }
+        let failed = |error| ConnectError::Failed(address, error);
+        let late = |after| move |_| ConnectError::Timeout(address, after);
+        let stream = timeout(self.connect, TcpStream::connect(address)).await.map_err(late(self.connect))?;
+        let handshake = self.handshake(stream.map_err(failed)?);
+        timeout(HANDSHAKE_WAIT, handshake).await.map_err(late(HANDSHAKE_WAIT))?.map_err(failed)
     }
 
-    async fn handshake(&self, address: SocketAddr) -> io::Result<Connection> {
-        let stream = TcpStream::connect(address).await?;
+    async fn handshake(&self, stream: TcpStream) -> io::Result<Connection> {
         stream.set_nodelay(true)?;
         let (sender, driver) = match &self.tls {
             None => {
@@ -170,10 +179,18 @@ impl Connector {
     }
 }
 
+/// A connection that waits for its next request.
+struct Idle {
+    connection: Connection,
+    since: Instant,
+    /// The thread that used it last.
+    thread: ThreadId,
+}
+
 /// The idle connections to one endpoint, the one used last at the end.
 pub(super) struct Pool {
     connector: Arc<Connector>,
-    idle: Mutex<Vec<(Connection, Instant)>>,
+    idle: Mutex<Vec<Idle>>,
     /// Whether a task sees to it that they don't idle for too long.
     reaping: AtomicBool,
 }
@@ -183,8 +200,13 @@ impl Pool {
         Self { connector, idle: Mutex::default(), reaping: AtomicBool::new(false) }
     }
 
+    /// The connection that this thread used last, or else any other.
     fn take(&self) -> Option<Connection> {
-        let (connection, since) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = thread::current().id();
+        let at = idle.iter().rposition(|idle| idle.thread == here).or(idle.len().checked_sub(1))?;
+        let Idle { connection, since, .. } = idle.remove(at);
+        drop(idle);
         self.connector.idling.decrement(1);
         (since.elapsed() < self.connector.idle).then_some(connection)
     }
@@ -194,7 +216,7 @@ impl Pool {
         if idle.len() >= IDLE_MAX {
             return;
         }
-        idle.push((connection, Instant::now()));
+        idle.push(Idle { connection, since: Instant::now(), thread: thread::current().id() });
         drop(idle);
         self.connector.idling.increment(1);
         if !self.reaping.swap(true, Ordering::AcqRel) {
@@ -206,7 +228,7 @@ impl Pool {
     fn reap(&self) -> bool {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let before = idle.len();
-        idle.retain(|(_, since)| since.elapsed() < self.connector.idle);
+        idle.retain(|idle| idle.since.elapsed() < self.connector.idle);
         self.connector.idling.decrement(count(before - idle.len()));
         if idle.is_empty() {
             // Under the lock, so that whoever puts the next one sees it.
@@ -301,7 +323,7 @@ impl Tries {
                 None => Box::pin(endpoint.pool.connector.connect(endpoint.address)).await,
             };
             match connected {
-                Ok(connection) => return Ok(Lease { connection, picked }),
+                Ok(connection) => return Ok(Lease { connection, picked, upload: None, reusable: true }),
                 Err(failed) => {
                     endpoints.eject(&picked);
                     self.refused.push(endpoint.address);
@@ -317,6 +339,9 @@ impl Tries {
 pub(crate) struct Lease {
     connection: Connection,
     picked: InFlight,
+    /// How the request's body is read, unless what is left of it is not wanted.
+    upload: Option<BodyOutcome>,
+    reusable: bool,
 }
 
 impl Lease {
@@ -328,6 +353,7 @@ impl Lease {
         mut request: Request<BoundedBody>,
     ) -> impl Future<Output = Result<Response<LeasedBody>, SendError>> + Send {
         request.headers_mut().insert(header::HOST, self.picked.endpoint().host.clone());
+        self.upload = request.body().outcome();
         let answer = self.connection.sender.try_send_request(request);
         async move {
             // Without a waker, and so outside of tokio's budget: nothing but driving the connection brings the answer.
@@ -337,15 +363,36 @@ impl Lease {
                 answer.as_mut().poll(&mut unwoken())
             });
             let response = answer.await?;
+            // hyper would speak HTTP/1.0 from then on, and drop bodies of unknown length.
+            self.reusable = response.version() >= Version::HTTP_11;
+            if !response.status().is_success() {
+                self.upload = None;
+            }
             Ok(response.map(|incoming| LeasedBody::new(incoming, self)))
         }
     }
 
+    /// Keeps the connection for the next request. A service that has answered well may still be reading this one: then when it
+    /// has read all.
     fn give_back(mut self) {
-        if self.connection.is_reusable() {
+        if self.upload.take().is_some_and(|upload| !upload.has_ended()) {
+            tokio::spawn(timeout(UPLOAD_WAIT, self.finish()));
+        } else if self.reusable && self.connection.is_reusable() {
             let endpoint = self.picked.endpoint();
             endpoint.pool.put(endpoint, self.connection);
         }
+    }
+
+    /// Drives the connection until the request is sent and the answer is read, whoever takes that; then gives it back.
+    async fn finish(mut self) {
+        poll_fn(|cx| {
+            self.connection.drive(cx);
+            let is_idle = self.connection.driver.is_none() || self.connection.sender.is_ready();
+            if is_idle { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        self.upload = None;
+        self.give_back();
     }
 }
 
@@ -365,7 +412,7 @@ pub(crate) struct LeasedBody {
     ahead: VecDeque<Bytes>,
     incoming: Incoming,
     broken: Option<Broken>,
-    /// What drives the connection instead of us, until this is dropped.
+    /// What drives the connection instead of us, until the answer has ended or this is dropped.
     apart: Option<JoinSet<()>>,
     /// `None` when the connection was given back, or is broken.
     lease: Option<Lease>,
@@ -429,14 +476,11 @@ impl LeasedBody {
     }
 
     /// Drives the connection by a task of its own from now on: the request's body is still on its way, and must not wait for
-    /// whoever reads the answer. The connection is not used again.
+    /// whoever reads the answer.
     pub(crate) fn drive_apart(&mut self) {
-        if let Some(mut lease) = self.lease.take() {
+        if let Some(lease) = self.lease.take() {
             let mut apart = JoinSet::new();
-            apart.spawn(poll_fn(move |cx| {
-                lease.connection.drive(cx);
-                if lease.connection.driver.is_some() { Poll::Pending } else { Poll::Ready(()) }
-            }));
+            apart.spawn(lease.finish());
             self.apart = Some(apart);
         }
     }
@@ -453,7 +497,11 @@ impl LeasedBody {
     /// The next frame that the connection brings.
     fn receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         if self.apart.is_some() {
-            return Pin::new(&mut self.incoming).poll_frame(cx);
+            let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+            if matches!(polled, Poll::Ready(None)) || self.incoming.is_end_stream() {
+                self.end();
+            }
+            return polled;
         }
         let mut polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken());
         if polled.is_pending() {
@@ -474,6 +522,12 @@ impl LeasedBody {
     fn end(&mut self) {
         if let Some(lease) = self.lease.take() {
             lease.give_back();
+        }
+        // The upload outlives the answer.
+        if let Some(mut apart) = self.apart.take() {
+            tokio::spawn(async move {
+                let _ = timeout(UPLOAD_WAIT, apart.join_next()).await;
+            });
         }
     }
 }

@@ -300,6 +300,86 @@ async fn cookies_that_http_2_cut_up_are_put_together_for_the_verifier() {
 }
 
 #[tokio::test]
+async fn an_upload_goes_on_though_its_service_has_answered() {
+    const LARGE: usize = 16 * 1024 * 1024;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let world = World::with(&[
+        ("GATEWAY_TASK_SERVICE_URL", &url),
+        ("GATEWAY_LIMITS__BODY_BYTES", &LARGE.to_string()),
+    ])
+    .await;
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    ] {
+        let (mut client, mut writing) = TcpStream::connect(world.gateway).await.unwrap().into_split();
+        let head = format!(
+            "POST /api/tasks HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\nContent-Length: {LARGE}\r\n\r\n"
+        );
+        writing.write_all(head.as_bytes()).await.unwrap();
+        writing.write_all(b"x").await.unwrap();
+        let (mut service, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+        let mut start = [0; 4];
+        timeout(PATIENCE, service.read_exact(&mut start)).await.unwrap().unwrap();
+        service.write_all(answer.as_bytes()).await.unwrap();
+        let mut start = [0; 10];
+        timeout(PATIENCE, client.read_exact(&mut start)).await.unwrap().unwrap();
+        assert_eq!(&start, b"HTTP/1.1 2");
+        // Only now: the client knows that its request was taken.
+        tokio::spawn(async move {
+            let _ = writing.write_all(&vec![b'x'; LARGE - 1]).await;
+            std::future::pending::<()>().await;
+        });
+        let all = async {
+            let (mut read, mut piece) = (0, vec![0; 64 * 1024]);
+            while read < LARGE {
+                let more = service.read(&mut piece).await.unwrap();
+                assert!(more > 0, "it was cut off after {read} bytes: {answer:?}");
+                read += more;
+            }
+        };
+        timeout(PATIENCE, all).await.expect("all of the body arrives");
+    }
+}
+
+#[tokio::test]
+async fn a_service_of_http_1_0_gets_whole_bodies_over_connections_of_their_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let world = World::with(&[("GATEWAY_TASK_SERVICE_URL", &url)]).await;
+    tokio::spawn(async move {
+        loop {
+            let (mut service, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut seen = Vec::new();
+                loop {
+                    let mut piece = [0; 4096];
+                    let more = service.read(&mut piece).await.unwrap_or(0);
+                    if more == 0 {
+                        return;
+                    }
+                    seen.extend_from_slice(&piece[..more]);
+                    let text = String::from_utf8_lossy(&seen).into_owned();
+                    if text.starts_with("GET") || text.contains("whole") {
+                        let answer =
+                            "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
+                        service.write_all(answer.as_bytes()).await.unwrap();
+                        seen.clear();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(world.send(get("/api/tasks")).await.status, 200);
+    let request = "POST /api/tasks HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\nConnection: close\r\n\
+                   Transfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n";
+    let answer = timeout(PATIENCE, world.raw(request.as_bytes())).await.expect("the body arrives");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
 async fn an_upload_goes_on_though_its_client_does_not_read_the_answer_that_has_begun() {
     const LARGE: usize = 16 * 1024 * 1024;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

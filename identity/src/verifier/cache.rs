@@ -17,7 +17,7 @@ use metrics::Counter;
 use super::{keys::Key, proof::Life};
 use crate::UserId;
 
-/// The most assertions that are cached, about 5 MB of them. One more drops the half that was used least recently.
+/// The most assertions that are cached, about 5 MB of them. At least half as many are kept, those used last.
 pub(super) const ENTRIES_MAX: usize = 8192;
 
 /// Its name among the caches of a process, in metrics.
@@ -64,18 +64,19 @@ impl Cache {
 
     /// The entry of this assertion. Whether it still counts is for the caller to check.
     pub(super) fn get(&self, assertion: &str) -> Option<Arc<Entry>> {
-        let entry = self.with(|generations| {
+        self.with(|generations| {
             if let Some(entry) = generations.young.get(assertion) {
                 return Some(entry.clone());
             }
             let (text, entry) = generations.old.remove_entry(assertion)?;
             self.put(generations, text, entry.clone());
             Some(entry)
-        });
-        if entry.is_some() {
-            self.hits.increment(1);
-        }
-        entry
+        })
+    }
+
+    /// Counts an entry that still counted.
+    pub(super) fn hit(&self) {
+        self.hits.increment(1);
     }
 
     /// Adds an assertion that was verified.

@@ -1,4 +1,4 @@
-//! Can a credential of some kind be accepted at all, as everything is set?
+//! Can a credential of some kind be accepted at all by the current settings?
 
 use chassis::settings::Switch;
 

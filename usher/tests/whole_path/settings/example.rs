@@ -15,12 +15,12 @@ const HEAD: &str = "\
 #
 # The file is read as Next.js reads its own (@next/env), so that one file can serve both: a value with a # or spaces at its
 # ends stands in quotes, $NAME is replaced wherever it stands, \\$ is a $. Of the files that Next.js reads, only `.env` is:
-# what stands in `.env.local` or `.env.production` is the frontend's alone. Lines that are none of ours are passed over.
+# what stands in `.env.local` or `.env.production` is the frontend's alone. Other lines are ignored.
 #
 # Numbers are digits alone, switches as they stand here: true and false, on and off. `--check` of `usher` or of a service says
 # what is wrong with the settings, `--check --show` what is in force.
 #
-# This file is made of the defaults.toml of each service and that of the chassis, which it explains nothing beside:
+# This file is generated from the defaults.toml of each service and of the chassis. Explain a setting there, then run:
 #
 #     UPDATE=1 cargo test -p usher --test whole_path settings
 ";
@@ -36,7 +36,7 @@ const FIRST: [(&str, &str); 4] = [
 const OF_ALL: &str = "\
 # Which log lines are written, in the syntax of tracing-subscriber: info, or debug,access=off. Below info only the services
 # themselves write: libraries would log credentials there.
-# RUST_LOG=info
+# RUST_LOG=info,h2=warn,hyper=warn
 
 # Where `cargo run` keeps its data. Unset: .data in this folder.
 # USHER_DATA_DIR=
