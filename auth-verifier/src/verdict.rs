@@ -70,7 +70,7 @@ pub(crate) enum Emails {
     Any,
     /// Those that Better Auth has verified.
     Verified,
-    /// None.
+    /// No address is passed on.
     Off,
 }
 

@@ -20,14 +20,14 @@ use crate::{
     upstream::{ConnectError, Endpoints, SendError, Tries},
 };
 
-/// How often a question goes again whose connection was closed: an auth-verifier that ends closes all of ours at once, and
+/// How often a request for a verdict goes again whose connection was closed: an auth-verifier that ends closes all of ours at once, and
 /// the address behind its name may lead to another one that ends.
 const RETRIES_MAX: usize = 4;
 
 /// The most of a verdict's body that is read, only so that its connection can be used again.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// How many headers a question has.
+/// How many headers a request for a verdict has.
 const FIELDS: usize = 12;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -100,7 +100,7 @@ impl Authenticator {
         let (mut tries, mut retries) = (Tries::default(), 0);
         loop {
             let lease = tries.connect(&self.endpoints).await.map_err(AuthenticateError::Unreachable)?;
-            match lease.send(question(&sanitized, &self.told_wait)).await {
+            match lease.send(verify_request(&sanitized, &self.told_wait)).await {
                 Ok(answer) => {
                     let (head, body) = answer.into_parts();
                     if !http_body::Body::is_end_stream(&body) {
@@ -121,12 +121,12 @@ impl Authenticator {
 }
 
 /// What auth-verifier is asked.
-fn question(sanitized: &Sanitized, told_wait: &HeaderValue) -> Request<BoundedBody> {
+fn verify_request(sanitized: &Sanitized, told_wait: &HeaderValue) -> Request<BoundedBody> {
     let routed = sanitized.admitted().routed();
     let request = routed.head();
-    let mut question = Request::new(BoundedBody::default());
-    *question.uri_mut() = Uri::from(PathAndQuery::from_static(identity::VERIFY_PATH));
-    let headers = question.headers_mut();
+    let mut asked = Request::new(BoundedBody::default());
+    *asked.uri_mut() = Uri::from(PathAndQuery::from_static(identity::VERIFY_PATH));
+    let headers = asked.headers_mut();
     headers.reserve(FIELDS);
     routed.client().forward_to_verifier(request, headers);
     for name in [request_id::HEADER, TRACEPARENT] {
@@ -151,7 +151,7 @@ fn question(sanitized: &Sanitized, told_wait: &HeaderValue) -> Request<BoundedBo
         headers.insert(header::COOKIE, cookies);
     }
     headers.insert(identity::VERDICT_WAIT, told_wait.clone());
-    question
+    asked
 }
 
 impl Authenticated {

@@ -114,7 +114,7 @@ impl CsrfChecked {
         &mut self.0
     }
 
-    /// The request.
+    /// The request, and who is calling.
     pub(crate) fn into_inner(self) -> Authenticated {
         self.0
     }

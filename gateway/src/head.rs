@@ -52,7 +52,7 @@ impl HeadBounds {
 }
 
 impl Checked {
-    /// The request.
+    /// The request, whose head is within its bounds.
     pub fn into_request(self) -> Request<PendingBody> {
         self.0
     }

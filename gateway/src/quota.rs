@@ -36,7 +36,7 @@ impl UserQuota {
 }
 
 impl Counted {
-    /// The request.
+    /// The request, and the permit that it holds.
     pub(crate) fn into_inner(self) -> CsrfChecked {
         self.0
     }

@@ -47,18 +47,18 @@ pub(crate) struct Service {
 struct Life {
     process: Child,
     /// Its standard input. Kept apart, since waiting for a process closes what is left in it.
-    leash: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
     began: Instant,
 }
 
 impl Service {
-    /// Starts `program` as the service of `plan`, with `further` variables.
+    /// Starts `program` as the service of `plan`, with `extra` variables.
     pub(crate) fn start(
         program: &Path,
         plan: &ServicePlan,
-        further: Vec<(&'static str, String)>,
+        extra: Vec<(&'static str, String)>,
     ) -> Result<Self, StartError> {
-        let variables = plan.variables.iter().cloned().chain(further).collect();
+        let variables = plan.variables.iter().cloned().chain(extra).collect();
         let ready_url = format!("{}/readyz", plan.ops.url());
         let mut service =
             Self { name: plan.name, program: program.to_owned(), variables, ready_url, life: None };
@@ -71,13 +71,13 @@ impl Service {
         let mut process = Command::new(&self.program)
             .args([self.name, "--until-stdin-closes"])
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            // The leash: it ends with us, in whichever way we end.
+            // When we end, in whichever way, its standard input does, and so does it.
             .stdin(Stdio::piped())
             // Ctrl-C is for us; we stop the services in their order.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
-        self.life = Some(Life { leash: process.stdin.take(), process, began: Instant::now() });
+        self.life = Some(Life { stdin: process.stdin.take(), process, began: Instant::now() });
         Ok(())
     }
 
@@ -118,6 +118,7 @@ impl Service {
                 self.life = None;
                 let how =
                     ended.map_or_else(|error| error.to_string(), |status: ExitStatus| status.to_string());
+                // Each end is said, also where it is no news: it is what the developer waits for.
                 backoff.fail(&how);
                 let wait = backoff.wait().as_millis();
                 say(self.name, format_args!("ended ({how}); starting it again in {wait} ms"));
@@ -132,9 +133,9 @@ impl Service {
 
     /// Stops the service: it finishes what is in flight, or is killed after [`STOP_WAIT`].
     pub(crate) async fn stop(&mut self) {
-        if let Some(Life { mut process, leash, .. }) = self.life.take() {
-            // Letting go of the leash asks it to stop, as SIGTERM would.
-            drop(leash);
+        if let Some(Life { mut process, stdin, .. }) = self.life.take() {
+            // The end of its standard input asks it to stop, as SIGTERM would.
+            drop(stdin);
             if timeout(STOP_WAIT, process.wait()).await.is_err() {
                 let _ = process.kill().await;
                 say(self.name, "killed: it did not stop in time");

@@ -66,7 +66,7 @@ pub(crate) enum SessionsAt {
     BetterAuth(http::Config),
 }
 
-/// Look-ups under way at one time, how many wait for one of their places, and for how long.
+/// Look-ups under way at one time, how many wait for one of their permits, and for how long.
 const LOOKUPS_MAX: usize = 64;
 const WAITING_MAX: usize = 1024;
 const ROOM_WAIT: Duration = Duration::from_secs(5);
@@ -153,7 +153,7 @@ struct Desk {
     bound: Duration,
 }
 
-/// An answer.
+/// What a look-up found.
 #[derive(Clone)]
 struct Known {
     grant: Option<Grant>,
@@ -224,7 +224,7 @@ impl Lookups {
             Cache::builder().max_capacity(max).time_to_live(life).eviction_listener(count_evictions(name))
         };
         let proven = Cache::builder().max_capacity(PROVEN_MAX).time_to_live(PROVEN_LIFE).build();
-        let lane = |name, places, waiting| Lane::new(name, Bounds { places, waiting, wait: ROOM_WAIT });
+        let lane = |name, permits, waiting| Lane::new(name, Bounds { permits, waiting, wait: ROOM_WAIT });
         Self {
             flights: Flights::new(lag),
             signed: lane("signed", LOOKUPS_MAX, WAITING_MAX),
@@ -300,7 +300,7 @@ impl Lookups {
             let ticket = if known { &self.signed } else { &self.unsigned }.enter()?;
             let (desk, asked, signed) = (self.desk.clone(), question.to_owned(), question.is_signed());
             Ok(Box::pin(async move {
-                let Ok(_place) = ticket.place().await else {
+                let Ok(_permit) = ticket.acquire().await else {
                     count(name, "busy");
                     return Err(Unavailable::Sessions);
                 };

@@ -58,7 +58,7 @@ impl Drop for Catalog {
 }
 
 impl Catalog {
-    /// Connects.
+    /// Connects as the service would.
     pub(crate) async fn open(config: &Config) -> Result<Self, ConnectError> {
         let (client, task) = open(&config.dsn, config.pool.connect).await?;
         Ok(Self {

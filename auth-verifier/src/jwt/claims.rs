@@ -67,9 +67,9 @@ pub struct Expected {
 /// Whether a token must name its issuer and audience. Those that it names must match in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
-    /// It must.
+    /// It must name both.
     Required,
-    /// It may leave them out.
+    /// It may leave either out.
     IfPresent,
 }
 

@@ -107,13 +107,13 @@ pub(crate) struct LeftOut {
     pub(crate) reason: &'static str,
 }
 
-/// How long a key id that a fetch did not bring is taken for missing, at least, and how many of them are remembered.
+/// How long a key id that a fetch did not bring is taken for missing, at least, and how many of them are cached.
 /// Longer than a cool-down, whatever that is set to, so that an old key's tokens leave every other fetch to a new one;
 /// not much longer, because a cache before Better Auth may bring a new key late.
 const MISSING_LIFE: Duration = Duration::from_mins(1);
 const MISSING_MAX: u64 = 1024;
 
-/// The longest key id that is remembered as missing; Better Auth's have 32 characters.
+/// The longest key id that is cached as missing; Better Auth's have 32 characters.
 const KID_BYTES_MAX: usize = 128;
 
 /// How a key set is kept.

@@ -206,7 +206,7 @@ impl Settings {
                 timeout.as_millis(),
             ));
         }
-        let database = self.database.wait + self.database.query;
+        let database = self.database.acquire_timeout + self.database.query;
         if reads.any() && database > timeout + overtime {
             remarks.push(format!(
                 "a look-up may take {} ms (AUTH_VERIFIER_SESSION__TIMEOUT_MS and …__OVERTIME_MS), and is cut short before the \

@@ -17,7 +17,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Revocation {
-    /// Nothing.
+    /// JWTs are not looked up.
     Off,
     /// A ban, or the deletion of its user.
     User,

@@ -140,7 +140,7 @@ async fn an_older_secret_is_good_for_as_long_as_its_grace() {
 }
 
 #[tokio::test]
-async fn a_remembered_cache_ends_with_its_key_and_is_still_for_one_session() {
+async fn a_cached_cookie_cache_ends_with_its_key_and_is_still_for_one_session() {
     let world = World::impatient_with(&[
         ("AUTH_VERIFIER_COOKIE_CACHE__STRATEGY", "jwt-jwks"),
         ("AUTH_VERIFIER_SESSION__URL", "http://127.0.0.1:1"),

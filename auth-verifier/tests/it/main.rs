@@ -6,6 +6,7 @@
 mod access_tokens;
 mod authorities;
 mod authority_of_ones_own;
+mod cached_tokens;
 mod cookie_cache;
 mod doctor;
 mod grpc;
@@ -19,7 +20,6 @@ mod nested;
 mod parted;
 mod poolers;
 mod recorded;
-mod remembered;
 mod revocation;
 mod sessions;
 mod sessions_database;

@@ -45,15 +45,15 @@ pub struct DatabaseSettings {
     pub dangerous_plaintext: Switch,
     pub pool_max: u32,
     #[serde(rename = "acquire_timeout_ms", deserialize_with = "settings::millis")]
-    pub wait: Duration,
+    pub acquire_timeout: Duration,
     #[serde(rename = "connect_ms", deserialize_with = "settings::millis")]
     pub connect: Duration,
     #[serde(rename = "query_ms", deserialize_with = "settings::millis")]
     pub query: Duration,
     #[serde(rename = "idle_timeout_secs", deserialize_with = "settings::secs")]
-    pub idle: Duration,
+    pub idle_timeout: Duration,
     #[serde(rename = "max_lifetime_secs", deserialize_with = "settings::secs")]
-    pub life: Duration,
+    pub max_lifetime: Duration,
     pub named_statements: Switch,
 }
 

@@ -31,7 +31,7 @@ pub struct Loaded<S> {
 }
 
 impl<S: Settings> Loaded<S> {
-    /// Reads them.
+    /// Reads each value, and keeps where it came from.
     ///
     /// # Errors
     ///

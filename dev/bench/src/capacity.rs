@@ -64,7 +64,7 @@ pub enum Plain {
     /// Our listener, and nothing else.
     Bare,
     /// The layers that every service has around it: an id, a span, metrics, an access line.
-    Dressed,
+    Layered,
 }
 
 /// Answers 200 to everything, with the headers of a verdict, until the process ends.
@@ -86,7 +86,7 @@ pub async fn serve_plain(what: Plain, address: SocketAddr) -> io::Result<()> {
     let stop = CancellationToken::new();
     match what {
         Plain::Bare => serve::serve(listener, answer, &plan.settings().server, stop).await,
-        Plain::Dressed => {
+        Plain::Layered => {
             serve::serve(listener, Assign(AccessLogged(answer)), &plan.settings().server, stop).await;
         }
     }
@@ -159,7 +159,7 @@ pub fn measure(world: &World, exe: &OsStr, rounds: usize, time: Duration) -> io:
         Server::start(Under::Core(CORE), exe, &arguments, Vec::new(), folder, address)
     };
     let (verifier, uncached) = (start_verifier(&[])?, start_verifier(&NOTHING_CACHED)?);
-    let (bare, dressed) = (start_plain("bare")?, start_plain("dressed")?);
+    let (bare, layered) = (start_plain("bare")?, start_plain("layered")?);
     let nginx = {
         let address = free()?;
         fs::write(folder.join("nginx.conf"), nginx(address))?;
@@ -197,7 +197,7 @@ pub fn measure(world: &World, exe: &OsStr, rounds: usize, time: Duration) -> io:
     let alone = |name, alg| Peer { name, measured: Measured::Check(alg), samples: Vec::new() };
     let mut peers = [
         server("hyper: 200 to everything", &bare, "eddsa"),
-        server("the same, with an id, a span, metrics and an access line", &dressed, "eddsa"),
+        server("the same, with an id, metrics and an access line", &layered, "eddsa"),
         server("nginx: `return 200`", &nginx, "eddsa"),
         server("auth-verifier: EdDSA, cached", &verifier, "eddsa"),
         server("auth-verifier: EdDSA, never cached", &uncached, "eddsa"),

@@ -12,18 +12,18 @@ use tokio::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     /// Look-ups at one time.
-    pub(super) places: usize,
-    /// Look-ups that wait for one of these places.
+    pub(super) permits: usize,
+    /// Look-ups that wait for one of these permits.
     pub(super) waiting: usize,
     /// How long each waits.
     pub(super) wait: Duration,
 }
 
-/// The places, first come, first served.
+/// The permits, first come, first served.
 #[derive(Clone)]
 pub(super) struct Lane {
     name: &'static str,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// Those who have a place, and those who wait for one.
     inside: Arc<Semaphore>,
     wait: Duration,
@@ -44,8 +44,8 @@ impl Lane {
     pub(super) fn new(name: &'static str, bounds: Bounds) -> Self {
         Self {
             name,
-            places: Arc::new(Semaphore::new(bounds.places)),
-            inside: Arc::new(Semaphore::new(bounds.places + bounds.waiting)),
+            permits: Arc::new(Semaphore::new(bounds.permits)),
+            inside: Arc::new(Semaphore::new(bounds.permits + bounds.waiting)),
             wait: bounds.wait,
         }
     }
@@ -58,14 +58,14 @@ impl Lane {
 }
 
 impl Ticket {
-    /// Waits for a place; it is held for as long as what is returned.
-    pub(super) async fn place(self) -> Result<(Self, OwnedSemaphorePermit), Full> {
+    /// Waits for a permit; it is held for as long as what is returned.
+    pub(super) async fn acquire(self) -> Result<(Self, OwnedSemaphorePermit), Full> {
         let begun = Instant::now();
-        let place = timeout(self.lane.wait, self.lane.places.clone().acquire_owned()).await;
+        let permit = timeout(self.lane.wait, self.lane.permits.clone().acquire_owned()).await;
         metrics::histogram!(crate::metrics::LOOKUP_WAIT.name, "lane" => self.lane.name)
             .record(begun.elapsed());
-        match place {
-            Ok(Ok(place)) => Ok((self, place)),
+        match permit {
+            Ok(Ok(permit)) => Ok((self, permit)),
             _ => Err(Full),
         }
     }
@@ -75,17 +75,17 @@ impl Ticket {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { places: 2, waiting: 1, wait: Duration::from_secs(1) };
+    const BOUNDS: Bounds = Bounds { permits: 2, waiting: 1, wait: Duration::from_secs(1) };
 
     #[tokio::test(start_paused = true)]
-    async fn so_many_have_a_place_so_many_wait_and_the_next_is_turned_away_at_once() {
+    async fn so_many_have_a_permit_so_many_wait_and_the_next_is_turned_away_at_once() {
         let lane = Lane::new("test", BOUNDS);
         let (first, second) = (lane.enter().unwrap(), lane.enter().unwrap());
-        let (first, _second) = (first.place().await.ok().unwrap(), second.place().await.ok().unwrap());
+        let (first, _second) = (first.acquire().await.ok().unwrap(), second.acquire().await.ok().unwrap());
         let third = lane.enter().unwrap();
         assert!(lane.enter().is_err(), "two inside, one waits");
         drop(first);
-        assert!(third.place().await.is_ok());
+        assert!(third.acquire().await.is_ok());
         assert!(lane.enter().is_ok());
     }
 
@@ -94,10 +94,10 @@ mod tests {
         let lane = Lane::new("test", BOUNDS);
         let mut held = Vec::new();
         for _ in 0..2 {
-            held.push(lane.enter().unwrap().place().await.ok().unwrap());
+            held.push(lane.enter().unwrap().acquire().await.ok().unwrap());
         }
         let begun = Instant::now();
-        assert!(lane.enter().unwrap().place().await.is_err());
+        assert!(lane.enter().unwrap().acquire().await.is_err());
         assert_eq!(begun.elapsed(), BOUNDS.wait);
         assert!(lane.enter().is_ok(), "whoever gave up leaves their room to others");
     }

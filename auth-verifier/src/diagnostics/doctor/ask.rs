@@ -71,7 +71,7 @@ impl fmt::Display for NoAnswer {
     }
 }
 
-/// Asks.
+/// Asks a URL, and reads the answer within its bounds.
 async fn ask(client: &Client, request: Builder, body: &'static str) -> Result<Answer, NoAnswer> {
     let other = |why: String| NoAnswer { why, distrust: false };
     let asked = Instant::now();

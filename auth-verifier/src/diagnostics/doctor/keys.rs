@@ -38,7 +38,7 @@ pub(super) struct Known {
 }
 
 /// Where a set is, and what says so.
-struct Place {
+struct KeysAt {
     name: String,
     trusted: Option<usize>,
     /// What to set to put the keys elsewhere.
@@ -60,7 +60,7 @@ pub(super) async fn check(
     }
     let trusted = plan.trusted.iter().enumerate().map(|(at, issuer)| (Some(at), issuer));
     for (trusted, issuer) in own.into_iter().chain(trusted) {
-        let place = |name: String, own: &str, of_trusted: &str| Place {
+        let place = |name: String, own: &str, of_trusted: &str| KeysAt {
             name,
             trusted,
             variable: match trusted {
@@ -112,7 +112,7 @@ fn without(plan: &Plan) -> Finding {
     Finding::Good("Public keys are not used (AUTH_VERIFIER_JWKS__ENABLED=false).".to_owned())
 }
 
-async fn file(plan: &Plan, path: &Path, place: Place, report: &mut Report) -> Option<Known> {
+async fn file(plan: &Plan, path: &Path, place: KeysAt, report: &mut Report) -> Option<Known> {
     match key_source::read(path.to_owned()).await {
         Ok(bytes) => Some(set(plan, &bytes, place, report)),
         Err(error) => {
@@ -129,7 +129,7 @@ async fn endpoint(
     doctor: &Doctor<'_>,
     client: &Client,
     url: &str,
-    place: Place,
+    place: KeysAt,
     reached: bool,
     report: &mut Report,
 ) -> Option<Known> {
@@ -221,8 +221,8 @@ async fn elsewhere(doctor: &Doctor<'_>, url: &str) -> Option<String> {
 }
 
 /// Looks at the keys of a set, one by one.
-fn set(plan: &Plan, bytes: &Bytes, place: Place, report: &mut Report) -> Known {
-    let Place { name, trusted, variable } = place;
+fn set(plan: &Plan, bytes: &Bytes, place: KeysAt, report: &mut Report) -> Known {
+    let KeysAt { name, trusted, variable } = place;
     let mut known = Known { place: name, trusted, keys: Vec::new() };
     let (set, left_out) = match KeySet::read(bytes, plan.settings.jwks.rsa_algorithm) {
         Ok(read) => read,

@@ -31,7 +31,7 @@ use tracing::{debug, info, warn};
 use super::{
     dsn::Dsn,
     error::{DatabaseError, DatabaseErrorKind, described},
-    sqlstate::{self, Fate},
+    sqlstate::{self, ConnectionAfter},
     statement::{Encoded, Statement},
 };
 
@@ -261,9 +261,9 @@ impl bb8::ManageConnection for Manager {
         shared.connected();
         let life = shared.life.mul_f64(LIFETIME_MIN + (1.0 - LIFETIME_MIN) * fastrand::f64());
         let retired = AtomicBool::new(false);
-        let line = Line { client, task, retired, ended_idle, generation, shared: shared.clone() };
+        let link = Link { client, task, retired, ended_idle, generation, shared: shared.clone() };
         Ok(Connection {
-            line: Arc::new(line),
+            link: Arc::new(link),
             statements: HashMap::new(),
             expires: Instant::now() + life,
             doubts,
@@ -271,21 +271,21 @@ impl bb8::ManageConnection for Manager {
     }
 
     async fn is_valid(&self, connection: &mut Connection) -> Result<(), ConnectError> {
-        let line = &connection.line;
-        let good = !line.is_unusable()
+        let link = &connection.link;
+        let good = !link.is_unusable()
             && connection.expires > Instant::now()
-            && line.generation == self.0.generation();
+            && link.generation == self.0.generation();
         if good { Ok(()) } else { Err(ConnectError::Closed) }
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.line.is_unusable()
+        connection.link.is_unusable()
     }
 }
 
 /// A connection and what it has prepared.
 pub(super) struct Connection {
-    line: Arc<Line>,
+    link: Arc<Link>,
     statements: HashMap<&'static str, tokio_postgres::Statement>,
     expires: Instant,
     /// The last doubt that this connection has been proved after.
@@ -293,7 +293,7 @@ pub(super) struct Connection {
 }
 
 /// The part of a connection that a waiting request shares with it.
-pub(super) struct Line {
+pub(super) struct Link {
     client: Client,
     task: AbortHandle,
     /// Nobody else must use it any more.
@@ -313,65 +313,65 @@ pub(super) enum Answer {
 }
 
 impl Connection {
-    pub(super) fn line(&self) -> &Arc<Line> {
-        &self.line
+    pub(super) fn link(&self) -> &Arc<Link> {
+        &self.link
     }
 
     /// Whether it must be probed before it is used.
     pub(super) fn is_doubted(&self) -> bool {
-        self.doubts < self.line.shared.doubts()
+        self.doubts < self.link.shared.doubts()
     }
 
     /// Sends an empty query.
     pub(super) async fn probe(&mut self) -> Answer {
-        let doubts = self.line.shared.doubts();
-        match self.line.client.simple_query("").await {
+        let doubts = self.link.shared.doubts();
+        match self.link.client.simple_query("").await {
             Ok(_) => {
-                self.line.shared.note_answer();
+                self.link.shared.note_answer();
                 self.doubts = doubts;
                 Answer::Rows(Vec::new())
             }
-            Err(error) => Answer::Error(self.line.failed(&error, true)),
+            Err(error) => Answer::Error(self.link.failed(&error, true)),
         }
     }
 
     /// Sends a statement and waits for its answer.
     pub(super) async fn ask(&mut self, statement: &Statement, parameters: Vec<Encoded>) -> Answer {
-        let named = self.line.shared.is_named();
+        let named = self.link.shared.is_named();
         let mut sent = false;
         let answer = if named {
             self.ask_by_name(statement, parameters, &mut sent).await
         } else {
             // Over a closed connection nothing is sent.
-            sent = !self.line.client.is_closed();
+            sent = !self.link.client.is_closed();
             let parameters = parameters.into_iter().zip(statement.all_types());
-            match self.line.client.query_typed_raw(&statement.sql, parameters).await {
+            match self.link.client.query_typed_raw(&statement.sql, parameters).await {
                 Ok(rows) => rows.try_collect().await,
                 Err(error) => Err(error),
             }
         };
         match answer.map(|rows| statement.own(rows)) {
             Ok(Some(rows)) => {
-                self.line.shared.note_answer();
+                self.link.shared.note_answer();
                 Answer::Rows(rows)
             }
             Ok(None) => {
-                self.line.retire();
+                self.link.retire();
                 metrics::counter!(crate::metrics::DATABASE_FOREIGN_ANSWERS.name).increment(1);
                 if named {
-                    self.line.shared.give_up_names("the answer to another statement");
+                    self.link.shared.give_up_names("the answer to another statement");
                     return Answer::Misnamed;
                 }
                 Answer::Error(DatabaseError::foreign(statement.name))
             }
             Err(error) if named && is_misnamed(&error) => {
-                self.line.retire();
-                self.line.shared.give_up_names(&described(&error));
+                self.link.retire();
+                self.link.shared.give_up_names(&described(&error));
                 Answer::Misnamed
             }
             Err(error) => {
-                let sent = sent && !(error.is_closed() && self.line.ended_idle().await);
-                Answer::Error(self.line.failed(&error, sent))
+                let sent = sent && !(error.is_closed() && self.link.ended_idle().await);
+                Answer::Error(self.link.failed(&error, sent))
             }
         }
     }
@@ -382,7 +382,7 @@ impl Connection {
         parameters: Vec<Encoded>,
         sent: &mut bool,
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        let client = &self.line.client;
+        let client = &self.link.client;
         let prepared = if let Some(prepared) = self.statements.get(statement.name) {
             prepared.clone()
         } else {
@@ -411,12 +411,12 @@ fn is_misnamed(error: &tokio_postgres::Error) -> bool {
     telling.contains(said.code()) && said.parsed_severity() == Some(Severity::Error)
 }
 
-impl Line {
+impl Link {
     /// Takes in an error on this connection.
     fn failed(&self, error: &tokio_postgres::Error, sent: bool) -> DatabaseError {
-        match error.code().map(|code| sqlstate::meaning(code).fate) {
-            Some(Fate::Kept) => self.shared.note_answer(),
-            Some(Fate::Closed) | None => self.retire(),
+        match error.code().map(|code| sqlstate::meaning(code).connection) {
+            Some(ConnectionAfter::Kept) => self.shared.note_answer(),
+            Some(ConnectionAfter::Closed) | None => self.retire(),
         }
         let error = DatabaseError::of(error, sent);
         if error.kind == DatabaseErrorKind::Lost {

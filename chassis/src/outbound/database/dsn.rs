@@ -259,11 +259,11 @@ pub(super) mod tests {
             ca_file: None,
             dangerous_plaintext: Switch::Off,
             pool_max: 1,
-            wait: second,
+            acquire_timeout: second,
             connect: second,
             query: second,
-            idle: second,
-            life: second,
+            idle_timeout: second,
+            max_lifetime: second,
             named_statements: Switch::Off,
         }
     }

@@ -15,7 +15,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    connection::{Answer, Line},
+    connection::{Answer, Link},
     error::DatabaseError,
     statement::Idempotency,
 };
@@ -33,7 +33,7 @@ type Work<T> = Pin<Box<dyn Future<Output = (T, Answer)> + Send>>;
 /// A statement in flight, for as long as a request waits for its answer.
 pub(super) struct Flight<T: Send + 'static> {
     work: Option<Work<T>>,
-    line: Arc<Line>,
+    link: Arc<Link>,
     what: What,
     /// When the request stops waiting.
     deadline: Instant,
@@ -50,22 +50,22 @@ enum What {
 impl<T: Send + 'static> Flight<T> {
     /// `work` is the wait for the answer of this statement; [`Flight::land`] begins it.
     pub(super) fn new(
-        line: Arc<Line>,
+        link: Arc<Link>,
         (name, idempotency): (&'static str, Idempotency),
         wait: Duration,
         work: impl Future<Output = (T, Answer)> + Send + 'static,
     ) -> Self {
         let what = What::Statement(name, idempotency);
-        Self { work: Some(Box::pin(work)), line, what, deadline: Instant::now() + wait }
+        Self { work: Some(Box::pin(work)), link, what, deadline: Instant::now() + wait }
     }
 
     /// The same, for a probe of the connection.
     pub(super) fn probe(
-        line: Arc<Line>,
+        link: Arc<Link>,
         wait: Duration,
         work: impl Future<Output = (T, Answer)> + Send + 'static,
     ) -> Self {
-        Self { work: Some(Box::pin(work)), line, what: What::Probe, deadline: Instant::now() + wait }
+        Self { work: Some(Box::pin(work)), link, what: What::Probe, deadline: Instant::now() + wait }
     }
 
     /// Waits for the answer, until the deadline. Dropping the future abandons the statement.
@@ -79,12 +79,12 @@ impl<T: Send + 'static> Flight<T> {
         let name = match self.what {
             // It goes on without us.
             What::Statement(name, _) => {
-                self.line.doubt();
+                self.link.doubt();
                 name
             }
             What::Probe => {
                 self.work = None;
-                self.line.fell_silent();
+                self.link.fell_silent();
                 "whether it is there"
             }
         };
@@ -95,16 +95,16 @@ impl<T: Send + 'static> Flight<T> {
 impl<T: Send + 'static> Drop for Flight<T> {
     fn drop(&mut self) {
         let Some(work) = self.work.take() else { return };
-        let (line, deadline) = (self.line.clone(), self.deadline);
-        let Ok(runtime) = Handle::try_current() else { return line.retire() };
+        let (link, deadline) = (self.link.clone(), self.deadline);
+        let Ok(runtime) = Handle::try_current() else { return link.retire() };
         match self.what {
             What::Statement(name, idempotency) => {
-                runtime.spawn(see_through(work, line, name, idempotency, deadline));
+                runtime.spawn(see_through(work, link, name, idempotency, deadline));
             }
             What::Probe => {
                 runtime.spawn(async move {
                     if timeout_at(deadline, work).await.is_err() {
-                        line.fell_silent();
+                        link.fell_silent();
                     }
                 });
             }
@@ -131,7 +131,7 @@ impl Drop for Abandoned {
 /// Waits for the end of an abandoned statement, then releases what it held.
 async fn see_through<T: Send>(
     mut work: Work<T>,
-    line: Arc<Line>,
+    link: Arc<Link>,
     name: &'static str,
     idempotency: Idempotency,
     deadline: Instant,
@@ -146,11 +146,11 @@ async fn see_through<T: Send>(
         Ok(answer) => Some((answer, false)),
         Err(_) => {
             // It may just be slow; but if the connection is broken, the idle ones most likely are too.
-            line.doubt();
-            let cancelled = async { tokio::join!(line.cancel(), &mut work).1 };
+            link.doubt();
+            let cancelled = async { tokio::join!(link.cancel(), &mut work).1 };
             let answer = timeout(CANCELLED_WAIT, cancelled).await.ok();
             // The cancellation may yet arrive, and must not meet another's statement.
-            line.retire();
+            link.retire();
             answer.map(|answer| (answer, true))
         }
     };
@@ -163,7 +163,7 @@ async fn see_through<T: Send>(
             (false, _) => "unknown",
         },
         None => {
-            line.fell_silent();
+            link.fell_silent();
             "unknown"
         }
     };

@@ -30,7 +30,7 @@ use crate::settings::Switch;
 const OUTAGE_WAIT: Duration = Duration::from_millis(250);
 
 /// How often a request that waits for a connection looks whether an outage has begun.
-const DOOR_LOOK: Duration = Duration::from_millis(100);
+const OUTAGE_LOOK: Duration = Duration::from_millis(100);
 
 /// How long a connection in doubt may take to answer a probe.
 const PROBE_WAIT: Duration = Duration::from_millis(500);
@@ -56,7 +56,7 @@ pub struct Pool {
     connections: bb8::Pool<Manager>,
     queue: Arc<Semaphore>,
     /// The queue during an outage, when there are fewer connections than permits.
-    door: Arc<Mutex<()>>,
+    outage_queue: Arc<Mutex<()>>,
     shares: Option<Arc<Shares>>,
     manager: Manager,
     size: u32,
@@ -72,7 +72,7 @@ type Pooled = bb8::PooledConnection<'static, Manager>;
 /// gets the permit.
 struct Lease {
     connection: Pooled,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
     _share: Option<Share>,
 }
 
@@ -82,23 +82,23 @@ impl Pool {
     pub fn new(dsn: Dsn, settings: &DatabaseSettings) -> Self {
         dsn.warn();
         let named = settings.named_statements == Switch::On && !dsn.forbids_names();
-        let manager = Manager::new(dsn, settings.connect, settings.life, named);
+        let manager = Manager::new(dsn, settings.connect, settings.max_lifetime, named);
         let connections = bb8::Pool::builder()
             .max_size(settings.pool_max)
             // The one used last is used next, so that surplus ones idle and are closed.
             .queue_strategy(QueueStrategy::Lifo)
-            .idle_timeout(settings.idle)
-            .max_lifetime(settings.life)
-            .connection_timeout(settings.wait)
+            .idle_timeout(settings.idle_timeout)
+            .max_lifetime(settings.max_lifetime)
+            .connection_timeout(settings.acquire_timeout)
             .build_unchecked(manager.clone());
         Self {
             connections,
             queue: Arc::new(Semaphore::new(settings.pool_max as usize)),
-            door: Arc::default(),
+            outage_queue: Arc::default(),
             shares: None,
             manager,
             size: settings.pool_max,
-            wait: settings.wait,
+            wait: settings.acquire_timeout,
             query: settings.query,
             waits: metrics::histogram!(crate::metrics::DATABASE_ACQUIRE.name),
         }
@@ -176,13 +176,13 @@ impl Pool {
     ) -> Result<Answer, DatabaseError> {
         let parameters = statement.encoded(parameters).map_err(DatabaseError::fault)?;
         let mut lease = self.take(owner).await?;
-        let line = lease.connection.line().clone();
+        let link = lease.connection.link().clone();
         let asked = statement.clone();
         let work = async move {
             let answer = lease.connection.ask(&asked, parameters).await;
             (lease, answer)
         };
-        let flight = Flight::new(line, (statement.name, statement.idempotency), self.query, work);
+        let flight = Flight::new(link, (statement.name, statement.idempotency), self.query, work);
         flight.land().await.map(|(_turn, answer)| answer)
     }
 
@@ -215,14 +215,15 @@ impl Pool {
             }
             _ => None,
         };
-        let place = timeout_at(deadline, self.queue.clone().acquire_owned()).await;
-        let place = place.map_err(|_| late("no connection"))?.map_err(|_| (Unreachable, "no connection"))?;
+        let permit = timeout_at(deadline, self.queue.clone().acquire_owned()).await;
+        let permit =
+            permit.map_err(|_| late("no connection"))?.map_err(|_| (Unreachable, "no connection"))?;
         loop {
             let connection = self.connection(deadline).await.ok_or((Unreachable, "no connection"))?;
             let connection =
                 if connection.is_doubted() { probed(connection).await } else { Some(connection) };
             if let Some(connection) = connection {
-                return Ok(Lease { connection, _place: place, _share: share });
+                return Ok(Lease { connection, _permit: permit, _share: share });
             }
         }
     }
@@ -232,10 +233,10 @@ impl Pool {
         loop {
             // While no connection can be made, one that comes back must go to the first in the queue.
             let first = match self.manager.outage() {
-                Some(_) => Some(timeout_at(deadline, self.door.lock()).await.ok()?),
+                Some(_) => Some(timeout_at(deadline, self.outage_queue.lock()).await.ok()?),
                 None => None,
             };
-            let until = if first.is_some() { deadline } else { deadline.min(Instant::now() + DOOR_LOOK) };
+            let until = if first.is_some() { deadline } else { deadline.min(Instant::now() + OUTAGE_LOOK) };
             match timeout_at(until, self.connections.get_owned()).await {
                 Ok(connection) => return connection.ok(),
                 Err(_) if until == deadline => return None,
@@ -247,12 +248,12 @@ impl Pool {
 
 /// The connection, if it answers a probe.
 async fn probed(mut connection: Pooled) -> Option<Pooled> {
-    let line = connection.line().clone();
+    let link = connection.link().clone();
     let work = async move {
         let answer = connection.probe().await;
         (connection, answer)
     };
-    let answer = Flight::probe(line, PROBE_WAIT, work).land().await;
+    let answer = Flight::probe(link, PROBE_WAIT, work).land().await;
     let there = matches!(answer, Ok((_, Answer::Rows(_))));
     metrics::counter!(crate::metrics::DATABASE_PROBES.name, "result" => if there { "ok" } else { "lost" })
         .increment(1);

@@ -10,7 +10,7 @@ use super::error::DatabaseErrorKind::{self, Fault, Lost, TimedOut, Transient};
 
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum ConnectionAfter {
     /// It is as good as before.
     Kept,
     /// It is closed.
@@ -23,16 +23,16 @@ pub(super) struct Meaning {
     pub(super) kind: DatabaseErrorKind,
     /// Whether it proves that nothing was changed.
     pub(super) not_applied: bool,
-    pub(super) fate: Fate,
+    pub(super) connection: ConnectionAfter,
 }
 
 /// A code or a class; what it means; why, and the source.
-type Line = (&'static str, DatabaseErrorKind, bool, Fate, &'static str, &'static str);
+type Row = (&'static str, DatabaseErrorKind, bool, ConnectionAfter, &'static str, &'static str);
 
-use Fate::{Closed, Kept};
+use ConnectionAfter::{Closed, Kept};
 
 #[rustfmt::skip]
-const TABLE: &[Line] = &[
+const TABLE: &[Row] = &[
     // The statement took too long, or lost against another.
     ("57014", TimedOut, true, Kept, "cancelled by an operator or a statement_timeout; the session goes on", "A, postgres.c"),
     ("55P03", Transient, true, Kept, "a lock_timeout: the lock may be free now", "A, proc.c"),
@@ -68,9 +68,11 @@ pub(super) fn meaning(code: &SqlState) -> Meaning {
         .iter()
         .find(|line| line.0 == code)
         .or_else(|| TABLE.iter().find(|line| code.get(..2) == Some(line.0)));
-    let (kind, not_applied, fate) =
-        line.map_or((Fault, true, Kept), |&(_, kind, not_applied, fate, ..)| (kind, not_applied, fate));
-    Meaning { kind, not_applied, fate }
+    let (kind, not_applied, connection) = line
+        .map_or((Fault, true, Kept), |&(_, kind, not_applied, connection, ..)| {
+            (kind, not_applied, connection)
+        });
+    Meaning { kind, not_applied, connection }
 }
 
 #[cfg(test)]
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_code_says_whether_to_ask_again_whether_something_was_changed_and_what_becomes_of_the_connection() {
-        for (code, kind, not_applied, fate) in [
+        for (code, kind, not_applied, connection) in [
             ("57014", TimedOut, true, Kept),
             ("0A000", Transient, true, Closed),
             ("26000", Transient, true, Closed),
@@ -115,7 +117,11 @@ mod tests {
             ("XX000", Fault, true, Kept),
             ("?", Fault, true, Kept),
         ] {
-            assert_eq!(meaning(&SqlState::from_code(code)), Meaning { kind, not_applied, fate }, "{code}");
+            assert_eq!(
+                meaning(&SqlState::from_code(code)),
+                Meaning { kind, not_applied, connection },
+                "{code}"
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! Tokens that were verified are remembered, and never for too long.
+//! Tokens that were verified are cached, and never for too long.
 
 use std::sync::{
     Arc,
@@ -22,7 +22,7 @@ async fn refetch(world: &World, any: &Signing) {
 }
 
 #[tokio::test]
-async fn a_remembered_token_ends_with_its_key() {
+async fn a_cached_token_ends_with_its_key() {
     let (world, key) = impatient_with_key().await;
     let token = key.token(&claims());
     assert_eq!(world.bearer(&token).await.status, 200);
@@ -40,7 +40,7 @@ async fn a_remembered_token_ends_with_its_key() {
 }
 
 #[tokio::test]
-async fn a_remembered_token_outlives_a_fetch_that_brings_the_same_key() {
+async fn a_cached_token_outlives_a_fetch_that_brings_the_same_key() {
     let (world, key) = impatient_with_key().await;
     let token = key.token(&claims());
     assert_eq!(world.bearer(&token).await.status, 200);
@@ -49,7 +49,7 @@ async fn a_remembered_token_outlives_a_fetch_that_brings_the_same_key() {
 }
 
 #[tokio::test]
-async fn a_remembered_token_ends_when_it_ends() {
+async fn a_cached_token_ends_when_it_ends() {
     let time = Arc::new(AtomicU64::new(now()));
     let clock = Clock::of({
         let time = time.clone();
@@ -68,7 +68,7 @@ async fn a_remembered_token_ends_when_it_ends() {
 }
 
 #[tokio::test]
-async fn what_is_remembered_of_one_token_says_nothing_of_another() {
+async fn what_is_cached_of_one_token_says_nothing_of_another() {
     let (world, key) = impatient_with_key().await;
     let (ada, bob) = (key.token(&claims()), key.token(&claims_with(json!({"sub": "u2"}))));
     for _ in 0..2 {
