@@ -41,9 +41,6 @@ impl<'a> Path<'a> {
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (mut segments, mut count) = ([""; SEGMENTS_MAX], 0);
         for segment in rest.split('/') {
-            if segment.is_empty() {
-                return None;
-            }
             *segments.get_mut(count)? = segment;
             count += 1;
         }
