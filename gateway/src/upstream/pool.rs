@@ -1,9 +1,11 @@
 //! Connections to one endpoint, HTTP/1.1, kept for the next request.
 //!
 //! A connection is driven by whoever uses it: [`Lease::send`] until the answer begins, then [`LeasedBody`] until it has ended. No
-//! task runs beside it, so that a request wakes nobody but itself, and nobody reads ahead of a slow client. An idle connection is
-//! driven by nobody; that its service has closed it is found with the next request, before anything of that is sent, if the
-//! runtime has heard of it by then.
+//! task runs beside it, so that a request wakes nobody but itself, and nobody reads ahead of a slow client. There is one
+//! exception: what is left of a request that was answered before its end is sent by a task ([`Lease::finish`]).
+//!
+//! An idle connection is driven by nobody; that its service has closed it is found with the next request, before anything of that
+//! is sent, if the runtime has heard of it by then.
 //!
 //! The connection used last is used first (LIFO), so that surplus ones reach their idle time, and one that the same thread used
 //! before any other: its runtime is the one that hears of it.
