@@ -12,6 +12,7 @@ pub const EVERY_SERVICE: &[Metric] = &[
     CONNECTIONS,
     CONNECTIONS_REFUSED,
     CONNECTIONS_CLOSED,
+    CONNECTIONS_LINGERED,
     STREAMS_RESET,
     DNS_LOOKUPS,
     DOCUMENT_FETCHES,
@@ -74,6 +75,11 @@ pub(crate) const CONNECTIONS_CLOSED: Metric = Metric::counter(
     "reason",
     "`idle`, `head` (a head took too long), `slow` (its reader is), `evicted` (to make room), `drained`, `cut` (at the end of the drain)",
 )]);
+
+pub(crate) const CONNECTIONS_LINGERED: Metric = Metric::counter(
+    "http_connections_lingered_total",
+    "Connections that were read on for a moment after their last answer, since their client was still sending.",
+);
 
 pub(crate) const STREAMS_RESET: Metric = Metric::counter(
     "http_streams_reset_total",

@@ -101,7 +101,8 @@ impl Acceptor for Plaintext {
 ///    closes what idles, what sends no whole head in time, and what takes or sends less than the least rate.
 /// 5. Each request begins an [`exchange`] and is answered by the [`Stack`]. An HTTP/2 stream that is too slow is reset alone.
 /// 6. A drain, an idle time or an eviction tells it to go: it finishes what is in flight. At the end of the drain it is cut.
-/// 7. The permit goes back when the connection is closed.
+/// 7. Whoever still sends is read on for a moment ([`io`]), so that it hears the last answer.
+/// 8. The permit goes back when the connection is closed.
 ///
 /// An upgrade (WebSocket) ends 4 and 5, and must keep the others: what carries the tunnel on takes the connection's permit along,
 /// and ends when its connection is told to go ([`Connection::leave`], [`Connection::cut`]), so that tunnels are bounded and

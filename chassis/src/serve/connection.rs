@@ -90,6 +90,8 @@ struct State {
     begun: Option<Arc<Exchange>>,
     /// When the exchanges are checked next.
     next_check: Instant,
+    /// Whether somebody answered over HTTP/1 without reading the whole request.
+    body_unread: bool,
     /// Streams that were reset.
     slow_streams: usize,
     /// Since when the peer has been told to go.
@@ -146,6 +148,7 @@ impl Connection {
             in_flight: Vec::new(),
             begun: None,
             next_check: now,
+            body_unread: false,
             slow_streams: 0,
             leaving: None,
             end: None,
@@ -211,6 +214,17 @@ impl Connection {
         if state.in_flight.is_empty() {
             state.head_since.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// The body of an HTTP/1 request was given up before its end.
+    pub fn leaves_body_unread(&self) {
+        self.state().body_unread = true;
+    }
+
+    /// Whether the peer may be sending what nobody will read: the rest of a head that was refused, or of a body.
+    pub fn has_unread_input(&self) -> bool {
+        let state = self.state();
+        state.body_unread || (state.head_since.is_some() && !state.http2)
     }
 
     /// The peer takes nothing just now.

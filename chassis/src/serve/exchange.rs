@@ -317,6 +317,8 @@ impl http_body::Body for ResponseBody {
 /// A request's body, as hyper gives it.
 pub(crate) struct RequestBody {
     body: Option<Incoming>,
+    /// Whether it was read to its end.
+    ended: bool,
     exchange: Arc<Exchange>,
 }
 
@@ -326,7 +328,7 @@ impl RequestBody {
         if body.is_end_stream() {
             return Body::empty();
         }
-        Body::arriving(Self { body: Some(body), exchange: exchange.clone() })
+        Body::arriving(Self { body: Some(body), ended: false, exchange: exchange.clone() })
     }
 }
 
@@ -352,7 +354,10 @@ impl http_body::Body for RequestBody {
             Poll::Ready(Some(Ok(frame))) => {
                 self.exchange.body_came(frame.data_ref().map_or(0, Bytes::len));
             }
-            Poll::Ready(_) => self.exchange.body_came(0),
+            Poll::Ready(end) => {
+                self.ended = end.is_none();
+                self.exchange.body_came(0);
+            }
         }
         polled.map_err(Into::into)
     }
@@ -368,6 +373,9 @@ impl http_body::Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
+        if !self.exchange.http2 && !self.ended && !self.is_end_stream() {
+            self.exchange.connection.leaves_body_unread();
+        }
         self.exchange.body_came(0);
     }
 }

@@ -2,14 +2,17 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    time::{Sleep, sleep},
 };
 use tracing::debug;
 
@@ -22,6 +25,15 @@ const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// moves when the peer has acknowledged some ten thousand bytes, not a third of a send buffer of megabytes.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT_BYTES: u32 = 64 * 1024;
+
+/// How long, and for how many bytes, a connection is read after its last answer, while its peer still sends. A socket that
+/// is closed with bytes unread is reset, and a reset takes the answer with it: the peer would learn that its request failed,
+/// but not that its head was too large (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How much of that is read at once.
+const LINGER_READ_BYTES: usize = 8 * 1024;
 
 /// What the socket of a new connection is told.
 pub(super) fn prepare(stream: &TcpStream) {
@@ -52,11 +64,19 @@ pub(super) struct TrackedIo<T> {
     taken: bool,
     /// How the stream is closed so that nothing of it lingers.
     abort: fn(&T),
+    /// Set once it is closed for writing, while the peer still sends.
+    linger: Option<Linger>,
+}
+
+/// What is still read of a peer that is heard no more.
+struct Linger {
+    end: Pin<Box<Sleep>>,
+    bytes: usize,
 }
 
 impl<T> TrackedIo<T> {
     pub fn new(stream: T, connection: Arc<Connection>, abort: fn(&T)) -> Self {
-        Self { stream, connection, protocol: Protocol::Unknown(0), taken: true, abort }
+        Self { stream, connection, protocol: Protocol::Unknown(0), taken: true, abort, linger: None }
     }
 
     fn came(&mut self, new: &[u8]) {
@@ -91,6 +111,36 @@ impl<T> TrackedIo<T> {
     }
 }
 
+impl<T: AsyncRead + Unpin> TrackedIo<T> {
+    /// Reads, and forgets, what the peer still sends, until it closes, or for as long as [`LINGER`] allows. Who has nothing
+    /// left to send is not waited for.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let mut unread = [MaybeUninit::uninit(); LINGER_READ_BYTES];
+            let mut unread = ReadBuf::uninit(&mut unread);
+            let polled = Pin::new(&mut self.stream).poll_read(cx, &mut unread);
+            let bytes = unread.filled().len();
+            match polled {
+                Poll::Ready(Ok(())) if bytes > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending if self.linger.is_none() && !self.connection.has_unread_input() => {
+                    return Poll::Ready(());
+                }
+                Poll::Pending => {}
+            }
+            let linger = self.linger.get_or_insert_with(|| {
+                metrics::counter!(crate::metrics::CONNECTIONS_LINGERED.name).increment(1);
+                Linger { end: Box::pin(sleep(LINGER)), bytes: 0 }
+            });
+            linger.bytes += bytes;
+            if linger.bytes > LINGER_BYTES_MAX || linger.end.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            ready!(polled.map(drop));
+        }
+    }
+}
+
 impl<T> Drop for TrackedIo<T> {
     fn drop(&mut self) {
         if self.connection.is_aborted() {
@@ -115,7 +165,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, data);
         self.went(&polled);
@@ -132,11 +182,14 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
-        if polled.is_pending() {
-            self.went(&Poll::Pending);
+        if self.linger.is_none() {
+            let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
+            if polled.is_pending() {
+                self.went(&Poll::Pending);
+            }
+            ready!(polled)?;
         }
-        polled
+        self.poll_linger(cx).map(Ok)
     }
 
     fn poll_write_vectored(

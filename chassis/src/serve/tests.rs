@@ -15,6 +15,7 @@ use crate::{Body, serve::trusted_proxies::TrustedProxies};
 mod bounds;
 mod h2;
 mod idle;
+mod linger;
 mod permits;
 mod slow;
 
