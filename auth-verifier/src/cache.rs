@@ -1,34 +1,13 @@
-//! Caches of what was found out about credentials: bounded, and looked up by a keyed hash, never by the credential, so
-//! that a core dump holds nothing that lets anybody in.
-//!
-//! The hash decides whose entry a caller gets, so it must be impossible to make two credentials with one key. That
-//! takes a pseudorandom function: BLAKE3 with a random key (the specification's §2.3 and §6.1) is one, at a quarter of
-//! the instructions of HMAC-SHA256. A hash for hash tables (SipHash-1-3, aHash) would be cheaper still, but an entry
-//! found by one has to be compared with the credential itself, which would then have to be kept.
+//! Caches of what was found out about credentials: bounded, and looked up by a keyed hash ([`chassis::cache_key`]).
 
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use aws_lc_rs::rand;
+use chassis::cache_key::{CacheKey, CacheKeyer};
 use metrics::Counter;
 use moka::{notification::RemovalCause, sync::Cache};
-
-/// Finds an entry: a keyed hash of a credential.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct CacheKey([u8; 32]);
-
-#[cfg(test)]
-impl CacheKey {
-    /// One that is not a hash of anything.
-    pub(crate) fn of(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
-
-/// Makes cache keys, with a random key of its own.
-pub(crate) struct CacheKeyer([u8; blake3::KEY_LEN]);
 
 /// What a credential is taken for: the same text of another kind has another cache key.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,21 +24,11 @@ pub(crate) enum Keyed {
     AccessToken,
 }
 
-impl CacheKeyer {
-    /// With a new key.
-    pub(crate) fn new() -> Self {
-        let mut key = [0; blake3::KEY_LEN];
-        rand::fill(&mut key).expect("the system has random numbers");
-        Self(key)
-    }
-
-    /// The cache key of `text`, taken for that `kind`.
-    pub(crate) fn key(&self, kind: Keyed, text: &str) -> CacheKey {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(text.as_bytes());
+impl Keyed {
+    /// The cache key of `text`, taken for that.
+    pub(crate) fn key(self, keyer: &CacheKeyer, text: &str) -> CacheKey {
         // Behind the text, so that the hasher need not copy it: one byte, always there, tells kinds apart as well.
-        hasher.update(&[kind as u8]);
-        CacheKey(hasher.finalize().into())
+        keyer.key([text.as_bytes(), &[self as u8]])
     }
 }
 
@@ -126,7 +95,7 @@ impl<T: Send + Sync + 'static> Verified<T> {
     }
 
     fn key(&self, token: &str) -> CacheKey {
-        self.keyer.key(Keyed::Verified, token)
+        Keyed::Verified.key(&self.keyer, token)
     }
 }
 
@@ -135,12 +104,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cache_key_is_of_one_text_of_one_kind_in_one_process() {
-        let (keyer, other) = (CacheKeyer::new(), CacheKeyer::new());
-        let key = |keyer: &CacheKeyer, kind, text| keyer.key(kind, text).0;
-        assert_eq!(key(&keyer, Keyed::User, "a"), key(&keyer, Keyed::User, "a"));
-        assert_ne!(key(&keyer, Keyed::User, "a"), key(&keyer, Keyed::SessionId, "a"));
-        assert_ne!(key(&keyer, Keyed::User, "a"), key(&keyer, Keyed::User, "b"));
-        assert_ne!(key(&keyer, Keyed::User, "a"), key(&other, Keyed::User, "a"));
+    fn the_same_text_of_another_kind_has_another_key() {
+        let keyer = CacheKeyer::new();
+        assert!(Keyed::User.key(&keyer, "a") == Keyed::User.key(&keyer, "a"));
+        assert!(Keyed::User.key(&keyer, "a") != Keyed::SessionId.key(&keyer, "a"));
+        assert!(Keyed::User.key(&keyer, "a") != Keyed::User.key(&keyer, "b"));
     }
 }

@@ -18,6 +18,8 @@ pub mod outbound;
 
 pub mod backoff;
 
+pub mod cache_key;
+
 pub mod json;
 
 pub mod header;

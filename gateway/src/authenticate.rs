@@ -1,80 +1,42 @@
-//! Asks auth-verifier who is calling; without a clear verdict nothing goes on.
+//! Finds out who is calling; without a clear verdict of auth-verifier nothing goes on.
+//!
+//! A verdict comes from the [`cache`], if auth-verifier allowed that; from a call that is under way for the same
+//! credentials; or from a call of its own ([`ask`]).
 
+mod ask;
+mod cache;
 pub mod verdict;
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use chassis::layer::{access_log, request_id};
-use http::{HeaderName, HeaderValue, Request, Uri, header, uri::PathAndQuery};
-use http_body_util::{BodyExt, Limited};
-use metrics::Histogram;
-use thiserror::Error;
-use tokio::time::timeout;
+use chassis::layer::access_log;
 
-pub use self::verdict::Caller;
-use self::verdict::{VerdictError, parse_verdict};
-use crate::{
-    body::bounded::BoundedBody,
-    route::Access,
-    sanitize::Sanitized,
-    upstream::{ConnectError, Endpoints, SendError, Tries},
+pub(crate) use self::ask::VerifierClient;
+pub use self::{ask::AuthenticateError, verdict::Caller};
+use self::{
+    ask::Question,
+    cache::{Cached, VerdictCache},
 };
+use crate::{route::Access, sanitize::Sanitized};
 
-/// How often a request for a verdict goes again whose connection was closed: an auth-verifier that ends closes all of ours at once, and
-/// the address behind its name may lead to another one that ends.
-const RETRIES_MAX: usize = 4;
-
-/// The most of a verdict's body that is read, only so that its connection can be used again.
-const BODY_BYTES_MAX: usize = 16 * 1024;
-
-/// How many headers a request for a verdict has.
-const FIELDS: usize = 12;
-
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
-/// Asks for verdicts, over connections of its own.
+/// Authenticates requests.
 pub struct Authenticator {
-    endpoints: Endpoints,
-    wait: Duration,
-    /// The wait that auth-verifier is told.
-    told_wait: HeaderValue,
-    known: Histogram,
-    denied: Histogram,
-    failed: Histogram,
+    verifier: Arc<VerifierClient>,
+    cache: Option<VerdictCache>,
 }
 
 /// A request of a known caller, or one that may pass without. Only this file makes one.
 pub struct Authenticated {
     sanitized: Sanitized,
-    caller: Option<Caller>,
-}
-
-/// Why nobody is known to be calling.
-#[derive(Debug, Error)]
-pub enum AuthenticateError {
-    /// auth-verifier was asked, and gave no good verdict.
-    #[error(transparent)]
-    Verdict(#[from] VerdictError),
-    /// It takes no connections.
-    #[error("reach auth-verifier")]
-    Unreachable(#[source] ConnectError),
-    /// It was asked, and broke off.
-    #[error("ask auth-verifier")]
-    Send(#[source] SendError),
-    /// No verdict came in time.
-    #[error("no verdict came within {0:?}")]
-    Timeout(Duration),
+    caller: Option<Arc<Caller>>,
 }
 
 impl Authenticator {
-    /// Asks at `endpoints`, and waits for `wait`.
-    pub fn new(endpoints: Endpoints, wait: Duration) -> Self {
-        // It is told a tenth less, so that its answer finds us still waiting.
-        let told = wait.mul_f64(0.9).as_millis();
-        let told_wait = HeaderValue::from(u64::try_from(told).unwrap_or(u64::MAX));
-        let calls = |result| metrics::histogram!(crate::metrics::VERIFIER_CALL.name, "result" => result);
-        let (known, denied, failed) = (calls("known"), calls("denied"), calls("error"));
-        Self { endpoints, wait, told_wait, known, denied, failed }
+    /// Asks `verifier`, and keeps as many verdicts as that; with 0, none.
+    pub fn new(verifier: VerifierClient, cache_entries_max: u64) -> Self {
+        let verifier = Arc::new(verifier);
+        let cache = (cache_entries_max > 0).then(|| VerdictCache::new(verifier.clone(), cache_entries_max));
+        Self { verifier, cache }
     }
 
     /// Finds out who is calling. On a public route nobody is asked, and the request passes as nobody's.
@@ -82,76 +44,26 @@ impl Authenticator {
         if sanitized.admitted().routed().route().access == Access::Public {
             return Ok(Authenticated { sanitized, caller: None });
         }
-        let started = Instant::now();
-        let asked = timeout(self.wait, self.ask(sanitized)).await;
-        let asked = asked.unwrap_or(Err(AuthenticateError::Timeout(self.wait)));
-        let calls = match &asked {
-            Ok(_) => &self.known,
-            Err(AuthenticateError::Verdict(error)) if error.is_denial() => &self.denied,
-            Err(_) => &self.failed,
+        let caller = match &self.cache {
+            Some(cache) => {
+                let cached = cache.get(sanitized.credentials(), &|| self.question(&sanitized));
+                match cached {
+                    Cached::Fresh(caller) => caller,
+                    Cached::UnderWay(call) => call.await?,
+                }
+            }
+            None => {
+                let question = self.question(&sanitized);
+                Arc::new(self.verifier.ask(question).await?.caller)
+            }
         };
-        calls.record(started.elapsed());
-        let (sanitized, caller) = asked?;
         access_log::user(caller.user().as_str());
         Ok(Authenticated { sanitized, caller: Some(caller) })
     }
 
-    async fn ask(&self, sanitized: Sanitized) -> Result<(Sanitized, Caller), AuthenticateError> {
-        let (mut tries, mut retries) = (Tries::default(), 0);
-        loop {
-            let lease = tries.connect(&self.endpoints).await.map_err(AuthenticateError::Unreachable)?;
-            match lease.send(verify_request(&sanitized, &self.told_wait)).await {
-                Ok(answer) => {
-                    let (head, body) = answer.into_parts();
-                    if !http_body::Body::is_end_stream(&body) {
-                        // A body that is too large or breaks costs the connection, not the verdict.
-                        let _ = Box::pin(Limited::new(body, BODY_BYTES_MAX).collect()).await;
-                    }
-                    return Ok((sanitized, parse_verdict(&head)?));
-                }
-                // The connection was closed as we wrote into it. To ask again changes nothing.
-                Err(_) if retries < RETRIES_MAX => {
-                    tries.distrust_kept();
-                    retries += 1;
-                }
-                Err(error) => return Err(AuthenticateError::Send(error)),
-            }
-        }
+    fn question(&self, sanitized: &Sanitized) -> Question {
+        Question::of(sanitized, self.verifier.told_wait())
     }
-}
-
-/// What auth-verifier is asked.
-fn verify_request(sanitized: &Sanitized, told_wait: &HeaderValue) -> Request<BoundedBody> {
-    let routed = sanitized.admitted().routed();
-    let request = routed.head();
-    let mut asked = Request::new(BoundedBody::default());
-    *asked.uri_mut() = Uri::from(PathAndQuery::from_static(identity::VERIFY_PATH));
-    let headers = asked.headers_mut();
-    headers.reserve(FIELDS);
-    routed.client().forward_to_verifier(request, headers);
-    for name in [request_id::HEADER, TRACEPARENT] {
-        if let Some(value) = request.headers.get(&name) {
-            headers.insert(name, value.clone());
-        }
-    }
-    let credentials = sanitized.credentials();
-    if let Some(authorization) = &credentials.authorization {
-        headers.insert(header::AUTHORIZATION, authorization.clone());
-    }
-    // HTTP/2 may cut them up; HTTP/1.1 has one header (RFC 9113 §8.2.3).
-    let cookies = match &credentials.cookies[..] {
-        [] => None,
-        [one] => Some(one.clone()),
-        several => {
-            let several: Vec<&[u8]> = several.iter().map(HeaderValue::as_bytes).collect();
-            HeaderValue::from_bytes(&several.join(&b"; "[..])).ok()
-        }
-    };
-    if let Some(cookies) = cookies.filter(|cookies| !cookies.is_empty()) {
-        headers.insert(header::COOKIE, cookies);
-    }
-    headers.insert(identity::VERDICT_WAIT, told_wait.clone());
-    asked
 }
 
 impl Authenticated {
@@ -166,11 +78,11 @@ impl Authenticated {
 
     /// Who sent it, if we know.
     pub fn caller(&self) -> Option<&Caller> {
-        self.caller.as_ref()
+        self.caller.as_deref()
     }
 
     /// The request, and who sent it.
-    pub(crate) fn into_parts(self) -> (Sanitized, Option<Caller>) {
+    pub(crate) fn into_parts(self) -> (Sanitized, Option<Arc<Caller>>) {
         (self.sanitized, self.caller)
     }
 }

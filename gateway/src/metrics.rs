@@ -5,6 +5,11 @@ use chassis::telemetry::catalog::Metric;
 /// What the gateway counts.
 pub const METRICS: &[Metric] = &[
     VERIFIER_CALL,
+    VERIFIER_CALLS_SHARED,
+    CACHE_HITS,
+    CACHE_INSERTS,
+    CACHE_EVICTIONS,
+    CACHE_ENTRIES,
     REQUESTS_REFUSED,
     RESPONSES_ABANDONED,
     UPSTREAM_ENDPOINTS,
@@ -20,6 +25,30 @@ pub(crate) const VERIFIER_CALL: Metric = Metric::histogram(
     "Time that auth-verifier took to say who is calling, connecting included.",
 )
 .by(&[("result", "`known`, `denied` (401 or 403), `error`")]);
+
+pub(crate) const VERIFIER_CALLS_SHARED: Metric = Metric::counter(
+    "verifier_calls_shared_total",
+    "Requests that waited for a verdict on their credentials that another one had asked for.",
+);
+
+pub(crate) const CACHE_HITS: Metric = Metric::counter(
+    "cache_hits_total",
+    "Requests whose credentials had a verdict that still held, so that auth-verifier was not asked.",
+)
+.by(&[("cache", "`verdicts`")]);
+
+pub(crate) const CACHE_INSERTS: Metric =
+    Metric::counter("cache_inserts_total", "Verdicts that were put into the cache.")
+        .by(&[("cache", "as above")]);
+
+pub(crate) const CACHE_EVICTIONS: Metric = Metric::counter(
+    "cache_evictions_total",
+    "Verdicts that a full cache pushed out before their time: its bound is too low.",
+)
+.by(&[("cache", "as above")]);
+
+pub(crate) const CACHE_ENTRIES: Metric =
+    Metric::gauge("cache_entries", "Verdicts in the cache.").by(&[("cache", "as above")]);
 
 pub(crate) const REQUESTS_REFUSED: Metric = Metric::counter(
     "requests_refused_total",

@@ -89,6 +89,8 @@ pub(crate) struct VerifierPlan {
     pub(crate) tls: Option<ServerName<'static>>,
     pub(crate) connect: Duration,
     pub(crate) timeout: Duration,
+    /// How many verdicts are kept.
+    pub(crate) cache_entries_max: u64,
     pub(crate) resolve: Duration,
     pub(crate) eject: Duration,
 }
@@ -194,6 +196,7 @@ impl VerifierPlan {
             host,
             connect: settings.verifier.connect,
             timeout: settings.verifier.timeout,
+            cache_entries_max: settings.verifier.cache_entries_max,
             resolve: settings.upstream.resolve,
             eject: settings.upstream.eject,
         })

@@ -71,7 +71,8 @@ pub const TASK_SERVICE: &str = "task-service";
 const TARGET_BYTES_MAX: u64 = 65_534;
 
 const CORS: Bounds = &[("max_age_secs", 0..=86_400)];
-const VERIFIER: Bounds = &[("connect_ms", 1..=60_000), ("timeout_ms", 1..=300_000)];
+const VERIFIER: Bounds =
+    &[("connect_ms", 1..=60_000), ("timeout_ms", 1..=300_000), ("cache_entries_max", 0..=10_000_000)];
 const UPSTREAM: Bounds = &[
     ("connect_ms", 1..=60_000),
     ("timeout_secs", 1..=3600),
@@ -190,6 +191,7 @@ pub struct Verifier {
     pub connect: Duration,
     #[serde(rename = "timeout_ms", deserialize_with = "settings::millis")]
     pub timeout: Duration,
+    pub cache_entries_max: u64,
 }
 
 /// The way to a service and back.
@@ -280,7 +282,7 @@ impl settings::Settings for Settings {
     }
 
     fn remarks(&self) -> Vec<String> {
-        let Verifier { connect, timeout } = self.verifier;
+        let Verifier { connect, timeout, .. } = self.verifier;
         let early = || {
             format!(
                 "a connection to auth-verifier may take {} ms ({}), but is given up after {} ms with the verdict ({})",

@@ -12,7 +12,7 @@ use http::{Request, Response};
 
 use crate::{
     admit::Admission,
-    authenticate::Authenticator,
+    authenticate::{Authenticator, VerifierClient},
     cookies::CookiePrefixes,
     cors::Cors,
     csrf::TrustedOrigins,
@@ -120,7 +120,7 @@ fn authenticator(plan: &VerifierPlan) -> Authenticator {
         Connector::plain(&service, plan.connect, POOL_IDLE).named(plan.authority.clone(), plan.tls.clone());
     let hosts = std::slice::from_ref(&plan.host);
     let endpoints = Endpoints::new(&service, hosts, connector, plan.resolve, plan.eject);
-    Authenticator::new(endpoints, plan.timeout)
+    Authenticator::new(VerifierClient::new(endpoints, plan.timeout), plan.cache_entries_max)
 }
 
 #[cfg(test)]

@@ -29,12 +29,12 @@ pub fn stamp(counted: Counted, prefixes: &CookiePrefixes) -> Stamped {
     let headers = request.headers_mut();
     client.forward(headers);
     if !credentials.cookies.is_empty() {
-        let named = caller.as_ref().and_then(Caller::credential_cookies);
-        let cookies = cookies::forwarded(&credentials.cookies, prefixes, named.as_ref());
+        let named = caller.as_deref().and_then(Caller::credential_cookies);
+        let cookies = cookies::forwarded(&credentials.cookies, prefixes, named);
         headers.extend(cookies.map(|cookies| (header::COOKIE, cookies)));
     }
     // `insert`, not `append`: whatever went before, each stands there once.
-    for (name, value) in caller.into_iter().flat_map(Caller::headers) {
+    for (name, value) in caller.iter().flat_map(|caller| caller.headers()) {
         headers.insert(name, value);
     }
     Stamped { request, route, permit }

@@ -17,7 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chassis::clock::UnixSeconds;
+use chassis::{
+    cache_key::{CacheKey, CacheKeyer},
+    clock::UnixSeconds,
+};
 use identity::UserId;
 use moka::sync::Cache;
 use tokio::time::timeout;
@@ -30,7 +33,7 @@ use self::{
 };
 use crate::{
     better_auth::database::{Access, Database, Grant},
-    cache::{CacheKey, CacheKeyer, Keyed, count_evictions},
+    cache::{Keyed, count_evictions},
     credential::asker::Asker,
     person::{Expiry, Person},
     rejection::Unavailable,
@@ -169,10 +172,10 @@ type Answer = Result<Known, Unavailable>;
 impl Question<'_> {
     fn key(self, keyer: &CacheKeyer) -> CacheKey {
         match self {
-            Self::Session(token) | Self::Bare(token) => keyer.key(Keyed::SessionToken, token.expose()),
-            Self::SessionById(id) => keyer.key(Keyed::SessionId, id),
-            Self::User(user) => keyer.key(Keyed::User, user.as_str()),
-            Self::AccessToken(hash) => keyer.key(Keyed::AccessToken, hash),
+            Self::Session(token) | Self::Bare(token) => Keyed::SessionToken.key(keyer, token.expose()),
+            Self::SessionById(id) => Keyed::SessionId.key(keyer, id),
+            Self::User(user) => Keyed::User.key(keyer, user.as_str()),
+            Self::AccessToken(hash) => Keyed::AccessToken.key(keyer, hash),
         }
     }
 

@@ -1,6 +1,8 @@
 //! The verdict of auth-verifier: who is calling, or why nobody is. Anything that is not exactly one is none (CVE-2026-25748,
 //! GHSA-7r4p-vjf4-gxv4).
 
+use std::time::Duration;
+
 use chassis::header::{NotSingle, single};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response};
 use identity::{CredentialCookies, CredentialKind, Email, UserId};
@@ -11,6 +13,9 @@ const ASSERTION_BYTES_MAX: usize = 4 * 1024;
 
 /// The longest that auth-verifier may ask clients to wait.
 const RETRY_AFTER_SECS_MAX: u32 = 300;
+
+/// The longest that a verdict is used again, whatever auth-verifier allows: as long as it may set.
+pub(super) const LIFE_MAX: Duration = Duration::from_secs(120);
 
 /// The challenge for a verdict that brought none.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"api\"");
@@ -38,11 +43,11 @@ pub enum VerdictError {
     Unclear(Unclear),
 }
 
-impl VerdictError {
-    /// Whether it is a verdict: nobody is let in, and nothing is broken.
-    pub(crate) fn is_denial(&self) -> bool {
-        matches!(self, Self::Unauthenticated(_) | Self::Forbidden)
-    }
+/// Who is calling, and for how long that may be believed.
+pub(super) struct Verdict {
+    pub(super) caller: Caller,
+    /// Counted from when auth-verifier was asked; nothing at all, unless it says otherwise.
+    pub(super) life: Duration,
 }
 
 /// Somebody whom auth-verifier knows.
@@ -53,11 +58,11 @@ pub struct Caller {
     email_verified: Option<HeaderValue>,
     credential: Option<CredentialKind>,
     assertion: HeaderValue,
-    credential_cookies: Option<HeaderValue>,
+    credential_cookies: Option<CredentialCookies>,
 }
 
 /// Reads a verdict.
-pub(super) fn parse_verdict(answer: &response::Parts) -> Result<Caller, VerdictError> {
+pub(super) fn parse_verdict(answer: &response::Parts) -> Result<Verdict, VerdictError> {
     let headers = &answer.headers;
     match answer.status {
         StatusCode::OK => {}
@@ -88,8 +93,34 @@ pub(super) fn parse_verdict(answer: &response::Parts) -> Result<Caller, VerdictE
     let email_verified = once(headers, &identity::USER_EMAIL_VERIFIED)?
         .filter(|told| email.is_some() && (told == "true" || told == "false"));
     let credential = once(headers, &identity::CREDENTIAL)?.as_ref().and_then(CredentialKind::parse);
-    let credential_cookies = once(headers, &identity::CREDENTIAL_COOKIES)?;
-    Ok(Caller { user, user_header, email, email_verified, credential, assertion, credential_cookies })
+    let credential_cookies =
+        once(headers, &identity::CREDENTIAL_COOKIES)?.as_ref().and_then(CredentialCookies::parse);
+    let caller =
+        Caller { user, user_header, email, email_verified, credential, assertion, credential_cookies };
+    Ok(Verdict { caller, life: life(headers) })
+}
+
+/// How long a verdict may be used again (RFC 9111 §5.2.2). Whatever is not clear, or has passed another cache, forbids it.
+fn life(headers: &HeaderMap) -> Duration {
+    let max_age = || {
+        if headers.contains_key(header::AGE) || headers.contains_key(header::VARY) {
+            return None;
+        }
+        let mut max_age = None;
+        for directive in single(headers, &header::CACHE_CONTROL).ok()?.to_str().ok()?.split(',') {
+            match directive.trim().split_once('=') {
+                Some(("max-age", secs))
+                    if max_age.is_none() && secs.bytes().all(|byte| byte.is_ascii_digit()) =>
+                {
+                    max_age = Some(secs.parse().ok()?);
+                }
+                None if directive.trim() == "private" => {}
+                _ => return None,
+            }
+        }
+        max_age
+    };
+    Duration::from_secs(max_age().unwrap_or(0))
 }
 
 fn once(headers: &HeaderMap, name: &HeaderName) -> Result<Option<HeaderValue>, VerdictError> {
@@ -136,17 +167,17 @@ impl Caller {
     }
 
     /// Which cookies are credentials, if the verdict says so clearly.
-    pub fn credential_cookies(&self) -> Option<CredentialCookies> {
-        self.credential_cookies.as_ref().and_then(CredentialCookies::parse)
+    pub fn credential_cookies(&self) -> Option<&CredentialCookies> {
+        self.credential_cookies.as_ref()
     }
 
     /// The headers that say who it is.
-    pub fn headers(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         [
-            (identity::USER_ID, Some(self.user_header)),
-            (identity::ASSERTION, Some(self.assertion)),
-            (identity::USER_EMAIL, self.email),
-            (identity::USER_EMAIL_VERIFIED, self.email_verified),
+            (identity::USER_ID, Some(self.user_header.clone())),
+            (identity::ASSERTION, Some(self.assertion.clone())),
+            (identity::USER_EMAIL, self.email.clone()),
+            (identity::USER_EMAIL_VERIFIED, self.email_verified.clone()),
             (identity::CREDENTIAL, self.credential.map(CredentialKind::value)),
         ]
         .into_iter()
@@ -161,6 +192,10 @@ mod tests {
     use super::*;
 
     fn verdict(status: u16, fields: &[(&str, &str)]) -> Result<Caller, VerdictError> {
+        parsed(status, fields).map(|verdict| verdict.caller)
+    }
+
+    fn parsed(status: u16, fields: &[(&str, &str)]) -> Result<Verdict, VerdictError> {
         let mut answer = Response::builder().status(status);
         for (name, value) in fields {
             answer = answer.header(*name, *value);
@@ -219,6 +254,32 @@ mod tests {
         }
         assert!(matches!(verdict(401, &good), Err(VerdictError::Unauthenticated(_))));
         assert!(matches!(verdict(403, &good), Err(VerdictError::Forbidden)));
+    }
+
+    #[test]
+    fn a_verdict_is_used_again_only_as_long_as_it_clearly_says() {
+        for (fields, secs) in [
+            (&[("cache-control", "private, max-age=5")][..], 5),
+            (&[("cache-control", "max-age=119")], 119),
+            (&[("cache-control", "private,max-age=0")], 0),
+            (&[], 0),
+            (&[("cache-control", "")], 0),
+            (&[("cache-control", "private")], 0),
+            (&[("cache-control", "no-store, max-age=5")], 0),
+            (&[("cache-control", "max-age=5, no-cache")], 0),
+            (&[("cache-control", "max-age=5, max-age=6")], 0),
+            (&[("cache-control", "max-age=-5")], 0),
+            (&[("cache-control", "max-age=")], 0),
+            (&[("cache-control", "max-age=99999999999999999999")], 0),
+            (&[("cache-control", "s-maxage=5")], 0),
+            (&[("cache-control", "max-age=5"), ("cache-control", "max-age=5")], 0),
+            (&[("cache-control", "max-age=5"), ("age", "3")], 0),
+            (&[("cache-control", "max-age=5"), ("vary", "*")], 0),
+        ] {
+            let good = [("x-user-id", "u1"), ("x-identity-assertion", "a.b.c")];
+            let verdict = parsed(200, &[&good[..], fields].concat()).unwrap();
+            assert_eq!(verdict.life, Duration::from_secs(secs), "{fields:?}");
+        }
     }
 
     #[test]

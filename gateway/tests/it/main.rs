@@ -16,4 +16,5 @@ mod routing;
 mod settings;
 mod shares;
 mod stale;
+mod verdict_cache;
 mod world;

@@ -103,12 +103,18 @@ async fn without_a_verifier_nobody_gets_in_and_with_one_again_everybody() {
     let Some(mut world) = World::start(&[]).await else { return };
     world.user("ada").make("before").await;
     world.verifier.kill();
-    let answer = world.user("ada").call(Method::GET, "/api/tasks", None).await;
+    let answer = world.user("eve").call(Method::GET, "/api/tasks", None).await;
     assert_eq!(
         (answer.status.as_u16(), &answer.body["type"]),
         (503, &json!("urn:usher:problem:verifier-unavailable"))
     );
     assert_eq!(answer.headers["retry-after"], "1");
+    // Whom it knew a moment ago the gateway knows for that moment, and no longer.
+    let deadline = Instant::now() + PATIENCE;
+    while world.user("ada").call(Method::GET, "/api/tasks", None).await.status != 503 {
+        assert!(Instant::now() < deadline, "the verdict ends");
+        sleep(Duration::from_millis(100)).await;
+    }
 
     let listen = world.verifier.traffic.to_string();
     world.verifier =

@@ -17,7 +17,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::cache::CacheKey;
+use chassis::cache_key::CacheKey;
 
 /// How long a look-up may take before it is no longer joined or waited for: its connection may be dead.
 const HANGS: Duration = Duration::from_secs(5);
