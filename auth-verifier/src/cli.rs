@@ -25,6 +25,12 @@ use crate::{
     transport::{grpc, http::stack},
 };
 
+/// The most that is read of what is pasted, in bytes: more than any header may have.
+const PASTED_BYTES_MAX: u64 = 256 * 1024;
+
+/// How long what is piped in may take to come.
+const PASTED_WAIT: Duration = Duration::from_secs(10);
+
 #[derive(Subcommand)]
 enum Command {
     /// Make a development token, signed with `BETTER_AUTH_SECRET`
@@ -76,12 +82,6 @@ async fn serve(plan: Plan, mut process: Process) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The most that is read of what is pasted, in bytes: more than any header may have.
-const PASTED_BYTES_MAX: u64 = 256 * 1024;
-
-/// How long what is piped in may take to come.
-const PASTED: Duration = Duration::from_secs(10);
-
 fn pasted() -> std::io::Result<String> {
     let mut pasted = String::new();
     std::io::stdin().lock().take(PASTED_BYTES_MAX).read_to_string(&mut pasted)?;
@@ -93,11 +93,11 @@ async fn examine(plan: Plan) -> Result<(), StartError> {
     let reading = (!std::io::stdin().is_terminal()).then(|| tokio::task::spawn_blocking(pasted));
     let given = async {
         let Some(reading) = reading else { return Given::Terminal };
-        match tokio::time::timeout(PASTED, reading).await {
+        match tokio::time::timeout(PASTED_WAIT, reading).await {
             Ok(Ok(Ok(text))) => Given::Text(text),
             Ok(Ok(Err(error))) => Given::Unread(error.to_string()),
             Ok(Err(error)) => Given::Unread(error.to_string()),
-            Err(_) => Given::Unread(format!("it did not end within {PASTED:?}")),
+            Err(_) => Given::Unread(format!("it did not end within {PASTED_WAIT:?}")),
         }
     };
     let report = doctor::examine(&plan, given).await;

@@ -10,7 +10,7 @@ export CARGO_TARGET_DIR=$PWD/../../target/fuzz RUST_BACKTRACE=0
 RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module \
 -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
 -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares" \
-    cargo build --quiet --bins --target "$host"
+    cargo build --quiet --locked --bins --target "$host"
 bin=$CARGO_TARGET_DIR/$host/debug
 
 fuzz() {

@@ -9,6 +9,7 @@ pub mod names;
 mod assertion;
 mod credential_cookies;
 mod credential_kind;
+mod small_order;
 mod user;
 
 #[cfg(feature = "verifier")]
@@ -23,5 +24,6 @@ pub use self::{
     credential_cookies::CredentialCookies,
     credential_kind::CredentialKind,
     names::*,
+    small_order::is_of_small_order,
     user::{Email, UserId},
 };

@@ -40,6 +40,26 @@ use crate::{
     session::token::SessionToken,
 };
 
+/// Look-ups under way at one time, how many wait for one of their permits, and for how long.
+const LOOKUPS_MAX: usize = 64;
+const WAITING_MAX: usize = 1024;
+const ROOM_WAIT: Duration = Duration::from_secs(5);
+
+/// The same bounds for unsigned credentials, which anybody can make up: fewer than a pool has connections.
+const UNSIGNED_MAX: usize = 2;
+const UNSIGNED_WAITING_MAX: usize = 64;
+
+/// The unsigned credentials that are known to have been good, and for how long: they skip the lane of the unsigned.
+const PROVEN_MAX: u64 = 10_000;
+const PROVEN_LIFE: Duration = Duration::from_hours(1);
+
+/// The most ended sessions in the cache; only signed credentials are, because there is no end of unsigned ones.
+const REFUSED_MAX: u64 = 1_000;
+
+/// A look-up that takes as long is slow: its answer, if it is in use, is looked up again before it may no longer be
+/// relied on, so that the next request need not wait.
+const SLOW: Duration = Duration::from_millis(100);
+
 /// How look-ups are made, and how long their answers are relied on.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -68,26 +88,6 @@ pub(crate) enum SessionsAt {
     /// By asking Better Auth.
     BetterAuth(http::Config),
 }
-
-/// Look-ups under way at one time, how many wait for one of their permits, and for how long.
-const LOOKUPS_MAX: usize = 64;
-const WAITING_MAX: usize = 1024;
-const ROOM_WAIT: Duration = Duration::from_secs(5);
-
-/// The same bounds for unsigned credentials, which anybody can make up: fewer than a pool has connections.
-const UNSIGNED_MAX: usize = 2;
-const UNSIGNED_WAITING_MAX: usize = 64;
-
-/// The unsigned credentials that are known to have been good, and for how long: they skip the lane of the unsigned.
-const PROVEN_MAX: u64 = 10_000;
-const PROVEN_LIFE: Duration = Duration::from_hours(1);
-
-/// The most ended sessions in the cache; only signed credentials are, because there is no end of unsigned ones.
-const REFUSED_MAX: u64 = 1_000;
-
-/// A look-up that takes as long is slow: its answer, if it is in use, is looked up again before it may no longer be
-/// relied on, so that the next request need not wait.
-const SLOW: Duration = Duration::from_millis(100);
 
 /// A question about a session, a user or an access token.
 #[derive(Clone, Copy)]

@@ -28,6 +28,15 @@ use crate::{
 /// month (better-auth/better-auth#6215 tells of a server that made one per request).
 pub(crate) const KEYS_MAX: usize = 64;
 
+/// How long a key id that a fetch did not bring is taken for missing, at least, and how many of them are cached.
+/// Longer than a cool-down, whatever that is set to, so that an old key's tokens leave every other fetch to a new one;
+/// not much longer, because a cache before Better Auth may bring a new key late.
+const MISSING_LIFE: Duration = Duration::from_mins(1);
+const MISSING_MAX: u64 = 1024;
+
+/// The longest key id that is cached as missing; Better Auth's have 32 characters.
+const KID_BYTES_MAX: usize = 128;
+
 /// A key set, by key id.
 pub struct KeySet(HashMap<String, Arc<Key>>);
 
@@ -106,15 +115,6 @@ pub(crate) struct LeftOut {
     /// Why it is left out.
     pub(crate) reason: &'static str,
 }
-
-/// How long a key id that a fetch did not bring is taken for missing, at least, and how many of them are cached.
-/// Longer than a cool-down, whatever that is set to, so that an old key's tokens leave every other fetch to a new one;
-/// not much longer, because a cache before Better Auth may bring a new key late.
-const MISSING_LIFE: Duration = Duration::from_mins(1);
-const MISSING_MAX: u64 = 1024;
-
-/// The longest key id that is cached as missing; Better Auth's have 32 characters.
-const KID_BYTES_MAX: usize = 128;
 
 /// How a key set is kept.
 #[derive(Clone, Debug)]

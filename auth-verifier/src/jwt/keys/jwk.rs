@@ -6,6 +6,7 @@ use aws_lc_rs::{
     signature::{ECDSA_P521_SHA512_FIXED, UnparsedPublicKey},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use identity::is_of_small_order;
 use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 
@@ -178,11 +179,8 @@ impl Jwk {
     fn library_key(&self) -> Result<DecodingKey, &'static str> {
         let made = match &*self.kty {
             "OKP" => {
-                let x = part(self.x.as_ref())?;
-                if x.len() != 32 {
-                    return Err("its `x` is not 32 bytes");
-                }
-                if small_order(&x) {
+                let x: [u8; 32] = part(self.x.as_ref())?.try_into().map_err(|_| "its `x` is not 32 bytes")?;
+                if is_of_small_order(&x) {
                     return Err("its point is of small order");
                 }
                 return Ok(DecodingKey::from_ed_der(&x));
@@ -230,26 +228,6 @@ impl Jwk {
 /// An exponent as a number; everybody uses 65537, and 1 would sign anything.
 fn exponent(bytes: &[u8]) -> Option<u64> {
     (bytes.len() <= 8).then(|| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
-}
-
-/// The Ed25519 points of an order up to 8, in all spellings, but for the sign in the last bit.
-const SMALL_ORDER: [&str; 7] = [
-    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
-    "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
-    "7P_______________________________________38",
-    "7f_______________________________________38",
-    "7v_______________________________________38",
-    "JuiVj8KyJ7BFw_SJ8u-Y8NXfrAXTxjM5sTgCiG1T_AU",
-    "xxdqcD1N2E-6PAt2DRBnDyogU_osOczGTsf9d5KsA3o",
-];
-
-/// Whether an Ed25519 key is one for which anybody can sign: like an exponent of 1, it is never made by accident.
-fn small_order(x: &[u8]) -> bool {
-    let mut x = x.to_vec();
-    if let Some(last) = x.last_mut() {
-        *last &= 0x7f;
-    }
-    SMALL_ORDER.contains(&&*BASE64_URL_SAFE_NO_PAD.encode(x))
 }
 
 /// Whether a modulus is of the kind that broken smart cards made (ROCA): modulo every small prime it is a power of
