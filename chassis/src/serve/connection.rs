@@ -271,6 +271,20 @@ impl Connection {
         self.task.wake();
     }
 
+    /// Whether it was told to go, so that each answer has to say that it is the last.
+    pub fn is_leaving(&self) -> bool {
+        self.is_told(LEAVE)
+    }
+
+    /// Notes when it was told to go; whether it begins to go now. An HTTP/1 connection that idles when a drain begins stays for
+    /// [`CLOSE_GRACE`]: its client may be sending a request just now, and would take the end of the connection for a failure
+    /// (RFC 9112 §9.5). Over HTTP/2, GOAWAY says which requests were taken.
+    fn takes_leave(&self) -> bool {
+        let mut state = self.state();
+        state.leaving.get_or_insert_with(Instant::now);
+        state.http2 || state.cause.is_some() || !state.in_flight.is_empty()
+    }
+
     fn is_told(&self, order: u8) -> bool {
         self.order.load(Ordering::Acquire) >= order
     }
@@ -421,10 +435,9 @@ pub(super) async fn watch<C: Graceful>(served: C, connection: &Connection) -> Re
             if let Poll::Ready(end) = served.as_mut().poll(cx) {
                 return Poll::Ready(connection.state().cause.map_or(Ok(end), Err));
             }
-            if !left && connection.is_told(LEAVE) {
+            if !left && connection.is_told(LEAVE) && connection.takes_leave() {
                 left = true;
                 served.as_mut().graceful_shutdown();
-                connection.state().leaving = Some(Instant::now());
                 continue;
             }
             let due = connection.due();

@@ -128,6 +128,11 @@ impl Exchange {
         self.flow().reset_at.is_some()
     }
 
+    /// Whether nothing may follow it on its connection, which has been told to go.
+    pub fn is_last(&self) -> bool {
+        !self.http2 && self.connection.is_leaving()
+    }
+
     /// hyper is done with the stream; what it has queued can't be taken back.
     pub fn done(&self) {
         self.flow().done = true;

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::{body::Incoming, rt::Executor, service::Service};
 use pin_project_lite::pin_project;
 
@@ -52,7 +52,11 @@ impl Future for ResponseFuture {
         let Some(answer) = &mut self.answer else { return Poll::Pending };
         let response = ready!(answer.as_mut().poll(cx));
         self.answer = None;
-        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, self.exchange.clone()))))
+        let mut response = response.map(|body| ResponseBody::new(body, self.exchange.clone()));
+        if self.exchange.is_last() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(Ok(response))
     }
 }
 

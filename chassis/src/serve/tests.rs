@@ -107,6 +107,44 @@ async fn a_request_in_flight_survives_the_drain() {
 }
 
 #[tokio::test]
+async fn a_request_that_comes_as_the_drain_begins_is_answered_as_the_last() {
+    let (address, stop, end) = serving(settings(), |_| async { Response::new(Body::from("done")) }).await;
+    let mut kept = TcpStream::connect(address).await.unwrap();
+    let mut fresh = TcpStream::connect(address).await.unwrap();
+    kept.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let mut first = Vec::new();
+    while !first.ends_with(b"done") {
+        assert!(timeout(PATIENCE, kept.read_buf(&mut first)).await.unwrap().unwrap() > 0);
+    }
+    assert!(!String::from_utf8_lossy(&first).contains("connection: close"));
+    // Both are accepted by now.
+    bystander(address).await;
+    stop.cancel();
+    while TcpStream::connect(address).await.is_ok() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    for stream in [&mut kept, &mut fresh] {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let answer = String::from_utf8(closed(stream).await).unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.contains("\r\nconnection: close\r\n"),
+            "{answer}"
+        );
+    }
+    timeout(PATIENCE, end).await.expect("the drain ends").unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_stays_idle_does_not_hold_the_drain() {
+    let (address, stop, end) = serving(settings(), |_| async { Response::new(Body::from("done")) }).await;
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    bystander(address).await;
+    stop.cancel();
+    timeout(PATIENCE, end).await.expect("the drain ends").unwrap();
+    assert!(closed(&mut idle).await.is_empty());
+}
+
+#[tokio::test]
 async fn a_drain_does_not_wait_for_ever() {
     let settings = ServerSettings { drain: Duration::from_millis(50), ..settings() };
     let gate = Arc::new(Gate::default());
