@@ -29,7 +29,10 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,POST,PUT,PATCH,D
 
 /// What the answer to a preflight depends on.
 const VARY_PREFLIGHT: HeaderValue =
-    HeaderValue::from_static("origin, access-control-request-method, access-control-request-headers");
+    HeaderValue::from_static("Origin, Access-Control-Request-Method, Access-Control-Request-Headers");
+
+/// The longest list of headers that a preflight is allowed: it is said back, and no page needs more.
+const ASKED_BYTES_MAX: usize = 2048;
 
 /// Answers preflights, and puts CORS headers on every answer, refusals too: without them a browser hides it from the page.
 pub struct Cors<S> {
@@ -52,10 +55,10 @@ impl<S: HttpService> HttpService for Cors<S> {
     }
 }
 
-/// Fetch §4.8.
+/// Fetch §4.8. With two origins it is none, and refused with all others that have two.
 fn is_preflight<B>(request: &Request<B>) -> bool {
     request.method() == Method::OPTIONS
-        && request.headers().contains_key(header::ORIGIN)
+        && single(request.headers(), &header::ORIGIN).is_ok()
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
@@ -73,7 +76,9 @@ impl<S> Cors<S> {
             allow(headers, origin);
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, self.max_age.clone());
-            if let Ok(asked) = single(request.headers(), &header::ACCESS_CONTROL_REQUEST_HEADERS) {
+            if let Ok(asked) = single(request.headers(), &header::ACCESS_CONTROL_REQUEST_HEADERS)
+                && is_list_of_names(asked)
+            {
                 headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
             }
         }
@@ -85,7 +90,7 @@ impl<S> Cors<S> {
         let further = response.extensions_mut().remove::<ExposedHeaders>();
         let headers = response.headers_mut();
         // Without an origin, too: a cache must not give this answer to a page.
-        headers.append(header::VARY, HeaderValue::from_static("origin"));
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
         let Some(origin) = allowed else { return };
         allow(headers, origin);
         let exposed = further.map_or_else(|| self.exposed.clone(), |ExposedHeaders(further)| list(&further));
@@ -96,6 +101,15 @@ impl<S> Cors<S> {
 fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+}
+
+/// Whether a preflight asks for headers as browsers do (Fetch §4.8): names, separated by commas.
+fn is_list_of_names(asked: &HeaderValue) -> bool {
+    asked.len() <= ASKED_BYTES_MAX
+        && asked
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .all(|name| HeaderName::from_bytes(name.trim_ascii()).is_ok())
 }
 
 /// Our own names and `further` ones, as one header.

@@ -9,7 +9,11 @@ pub mod pattern;
 
 use std::{borrow::Cow, sync::Arc};
 
-use chassis::{layer::method, serve::trusted_proxies::TrustedProxies};
+use chassis::{
+    header::{NotSingle, single},
+    layer::method,
+    serve::trusted_proxies::TrustedProxies,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request, uri::PathAndQuery};
 use serde::Deserialize;
 use thiserror::Error;
@@ -107,6 +111,9 @@ impl Routes {
     pub fn route(&self, checked: Checked) -> Result<Matched, RouteError> {
         let mut request = checked.into_request();
         let host = host::of(&request).map_err(RouteError::Ambiguous)?;
+        if single(request.headers(), &header::ORIGIN) == Err(NotSingle::Repeated) {
+            return Err(RouteError::Ambiguous("the request has more than one Origin header"));
+        }
         if !method::KNOWN.contains(request.method()) {
             return Err(RouteError::Method(method::ALLOW));
         }

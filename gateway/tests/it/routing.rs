@@ -3,7 +3,7 @@
 use chassis::Body;
 use http::{Method, Request};
 
-use crate::world::{World, as_u1, get};
+use crate::world::{World, as_u1, config, get};
 
 #[tokio::test]
 async fn health_is_answered_here_without_a_credential() {
@@ -35,6 +35,7 @@ async fn one_canonical_path_is_decided_on_and_forwarded() {
         ("/api/tasks?status=all&x=/../", "/api/tasks?status=all&x=/../"),
         ("/%61pi/%74asks/", "/api/tasks/"),
         ("/api/a%c3%a9/tasks", "/api/a%C3%A9/tasks"),
+        ("/api/a%20b/%40c%2cd", "/api/a%20b/@c,d"),
         ("/api/tasks?x=%2e%2e%2f;", "/api/tasks?x=%2e%2e%2f;"),
     ] {
         assert_eq!(world.send(get(target)).await.status, 200, "{target}");
@@ -153,4 +154,18 @@ async fn the_check_of_a_load_balancer_need_not_name_a_host() {
         assert_eq!(answer.split(' ').nth(1), Some(want), "{request:?}: {answer}");
     }
     assert!(world.service.seen().is_empty());
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_path_gets_by_the_route_that_is_for_it() {
+    let (_file, path) = config(
+        "[[routes]]\npath = \"/@me/**\"\nupstream = \"task-service\"\n\
+         [[routes]]\npath = \"/**\"\nupstream = \"task-service\"\naccess = \"public\"\n",
+    );
+    let world = World::with(&[("GATEWAY_CONFIG", &path)]).await;
+    for target in ["/@me/x", "/%40me/x", "/%40m%65/x", "/%40me", "/@me/"] {
+        let request = Request::get(target).body(Body::empty()).unwrap();
+        assert_eq!(world.send(request).await.status, 401, "{target}");
+    }
+    assert_eq!(world.send(Request::get("/me/x").body(Body::empty()).unwrap()).await.status, 200);
 }
