@@ -9,7 +9,7 @@ pub mod verdict;
 
 use std::sync::Arc;
 
-use chassis::layer::access_log;
+use chassis::{cache_key::CacheKey, layer::access_log};
 
 pub(crate) use self::ask::VerifierClient;
 pub use self::{ask::AuthenticateError, verdict::Caller};
@@ -29,7 +29,12 @@ pub struct Authenticator {
 pub struct Authenticated {
     sanitized: Sanitized,
     caller: Option<Arc<Caller>>,
+    verdict: Option<CacheKey>,
 }
+
+/// Names the verdict on a request in the cache.
+#[derive(Clone, Copy)]
+pub struct VerdictKey(CacheKey);
 
 impl Authenticator {
     /// Asks `verifier`, and keeps as many verdicts as that; with 0, none.
@@ -42,23 +47,34 @@ impl Authenticator {
     /// Finds out who is calling. On a public route nobody is asked, and the request passes as nobody's.
     pub async fn authenticate(&self, sanitized: Sanitized) -> Result<Authenticated, AuthenticateError> {
         if sanitized.admitted().routed().route().access == Access::Public {
-            return Ok(Authenticated { sanitized, caller: None });
+            return Ok(Authenticated { sanitized, caller: None, verdict: None });
         }
-        let caller = match &self.cache {
+        let (caller, verdict) = match &self.cache {
             Some(cache) => {
-                let cached = cache.get(sanitized.credentials(), &|| self.question(&sanitized));
-                match cached {
+                let key = cache.key(sanitized.credentials());
+                let caller = match cache.get(&key, || self.question(&sanitized)) {
                     Cached::Fresh(caller) => caller,
-                    Cached::UnderWay(call) => call.await?,
-                }
+                    Cached::Nothing(arrival) => {
+                        let question = self.question(&sanitized);
+                        Box::pin(cache.ask(key, arrival, question)).await?
+                    }
+                };
+                (caller, Some(key))
             }
             None => {
                 let question = self.question(&sanitized);
-                Arc::new(self.verifier.ask(question).await?.caller)
+                (Arc::new(self.verifier.ask(question).await?.caller), None)
             }
         };
         access_log::user(caller.user().as_str());
-        Ok(Authenticated { sanitized, caller: Some(caller) })
+        Ok(Authenticated { sanitized, caller: Some(caller), verdict })
+    }
+
+    /// Forgets a verdict that a service does not believe, so that the next request brings another one.
+    pub fn forget(&self, verdict: Option<VerdictKey>) {
+        if let (Some(cache), Some(VerdictKey(key))) = (&self.cache, verdict) {
+            cache.forget(&key);
+        }
     }
 
     fn question(&self, sanitized: &Sanitized) -> Question {
@@ -79,6 +95,11 @@ impl Authenticated {
     /// Who sent it, if we know.
     pub fn caller(&self) -> Option<&Caller> {
         self.caller.as_deref()
+    }
+
+    /// The verdict by which that is known, if it is kept.
+    pub fn verdict(&self) -> Option<VerdictKey> {
+        self.verdict.map(VerdictKey)
     }
 
     /// The request, and who sent it.

@@ -48,7 +48,8 @@ pub(crate) const CACHE_EVICTIONS: Metric = Metric::counter(
 .by(&[("cache", "as above")]);
 
 pub(crate) const CACHE_ENTRIES: Metric =
-    Metric::gauge("cache_entries", "Verdicts in the cache.").by(&[("cache", "as above")]);
+    Metric::gauge("cache_entries", "Verdicts in the cache, about, when the last one was put in.")
+        .by(&[("cache", "as above")]);
 
 pub(crate) const REQUESTS_REFUSED: Metric = Metric::counter(
     "requests_refused_total",

@@ -25,7 +25,10 @@ use crate::{
     route::{Matched, Route, Routes, Target},
     sanitize::sanitize,
     stamp::stamp,
-    upstream::{Connector, Endpoints, Upstream, forward::forward},
+    upstream::{
+        Connector, Endpoints, Upstream,
+        forward::{ForwardError, forward},
+    },
 };
 
 /// Builds the whole stack; its services' names are looked up from now on.
@@ -88,11 +91,16 @@ impl Walk {
         // After the client is read off the headers, before anybody reads who it claims to be.
         let sanitized = sanitize(admitted)?;
         let authenticated = self.authenticator.authenticate(sanitized).await?;
+        let verdict = authenticated.verdict();
         // Both need to know the caller: whether by a cookie, and which user.
         let checked = self.csrf.check(authenticated)?;
         let counted = self.quota.count(checked)?;
         // Last, so that nothing is set that a later station could strip, or a client could have sent.
-        Ok(forward(stamp(counted, &self.cookies)).await?)
+        let forwarded = forward(stamp(counted, &self.cookies)).await;
+        if let Err(ForwardError::IdentityRefused) = forwarded {
+            self.authenticator.forget(verdict);
+        }
+        Ok(forwarded?)
     }
 }
 

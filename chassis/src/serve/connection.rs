@@ -171,6 +171,8 @@ impl Connection {
         let mut state = self.state();
         debug_assert!(state.begun.is_none(), "the executor takes each one");
         state.head_since = None;
+        // hyper has read what was left of the body before, or there would be no further request.
+        state.body_unread = false;
         if state.in_flight.is_empty() {
             self.idle_since.store(BUSY, Ordering::Relaxed);
             state.next_check = now + self.bounds.measure.longest / CHECKS_PER_WAIT;

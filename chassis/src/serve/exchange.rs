@@ -335,6 +335,15 @@ impl RequestBody {
         }
         Body::arriving(Self { body: Some(body), ended: false, exchange: exchange.clone() })
     }
+
+    /// Reads no further. What is left of an HTTP/1 body stands between its connection and the next request.
+    fn give_up(&mut self) {
+        let unread =
+            !self.ended && self.body.take().is_some_and(|body| !http_body::Body::is_end_stream(&body));
+        if unread && !self.exchange.http2 {
+            self.exchange.connection.leaves_body_unread();
+        }
+    }
 }
 
 impl http_body::Body for RequestBody {
@@ -351,7 +360,7 @@ impl http_body::Body for RequestBody {
             Poll::Pending => {
                 if let Err(error) = self.exchange.awaits_body(cx.waker()) {
                     metrics::counter!(crate::metrics::BODIES_CUT.name).increment(1);
-                    self.body = None;
+                    self.give_up();
                     self.exchange.body_came(0);
                     return Poll::Ready(Some(Err(error.into())));
                 }
@@ -378,9 +387,7 @@ impl http_body::Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if !self.exchange.http2 && !self.ended && !self.is_end_stream() {
-            self.exchange.connection.leaves_body_unread();
-        }
+        self.give_up();
         self.exchange.body_came(0);
     }
 }

@@ -67,6 +67,7 @@ impl AuthenticateError {
 }
 
 /// What auth-verifier is asked about a request: the headers of a call.
+#[derive(Clone)]
 pub(super) struct Question(HeaderMap);
 
 impl Question {
@@ -118,6 +119,11 @@ impl VerifierClient {
         let calls = |result| metrics::histogram!(crate::metrics::VERIFIER_CALL.name, "result" => result);
         let (known, denied, failed) = (calls("known"), calls("denied"), calls("error"));
         Self { endpoints, wait, told_wait, known, denied, failed }
+    }
+
+    /// How long a verdict is waited for.
+    pub(super) fn wait(&self) -> Duration {
+        self.wait
     }
 
     /// The wait that auth-verifier is told.

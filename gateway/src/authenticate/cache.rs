@@ -5,31 +5,38 @@
 //! max-age`), which already leaves out what a revocation may not outlast; that time is counted from when it was asked, and
 //! nothing prolongs it, whatever becomes of auth-verifier. Only verdicts that know somebody are kept.
 //!
-//! Requests with the same credentials that come while one asks wait for its verdict, unless the last verdict was for one
-//! request only. Each takes it only if it holds for a request as late as itself.
+//! There is one call at a time for the same credentials. A request that comes while one asks waits for that verdict, and takes
+//! it if it holds for a request as late as itself. Else it joins the next call, which began after it came: so no request waits
+//! for more than two. An auth-verifier that lets no verdict be used again is asked by each request at once.
 
 use std::{
     collections::HashMap,
-    future::ready,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use chassis::cache_key::{CacheKey, CacheKeyer};
+use chassis::{
+    cache_key::{CacheKey, CacheKeyer},
+    clock::UnixSeconds,
+};
 use futures_util::{
     FutureExt,
-    future::{BoxFuture, Either, Shared, WeakShared},
+    future::{BoxFuture, Shared, WeakShared},
 };
 use http::HeaderValue;
 use metrics::{Counter, Gauge};
-use moka::{notification::RemovalCause, sync::Cache};
-use tokio::time::Instant;
+use moka::{Expiry, notification::RemovalCause, sync::Cache};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     ask::{AuthenticateError, Question, VerifierClient},
-    verdict::{Caller, LIFE_MAX},
+    verdict::{Caller, LIFE_MAX, Verdict},
 };
 use crate::sanitize::Credentials;
 
@@ -39,12 +46,12 @@ const NAME: &str = "verdicts";
 /// The part of a verdict's life after which a request that uses it has it refreshed for those to come: 3 of 4.
 const REFRESH: (u32, u32) = (3, 4);
 
+/// The most refreshes at a time; a verdict that finds no room ends, and the next request asks.
+const REFRESHES_MAX: usize = 256;
+
 /// What ends a header in a key, and what stands there for a missing one: neither can stand in a header (RFC 9110 §5.5).
 const END: &[u8] = b"\0";
 const ABSENT: &[u8] = b"\x01";
-
-/// The most refreshes at a time; a verdict that finds no room ends, and the next request asks.
-const REFRESHES_MAX: usize = 256;
 
 /// Verdicts, found by the credentials that they are of.
 pub(super) struct VerdictCache {
@@ -55,40 +62,51 @@ pub(super) struct VerdictCache {
 }
 
 /// What there is for a request.
-pub(super) enum Cached<C> {
+pub(super) enum Cached {
     /// A verdict that still holds.
     Fresh(Arc<Caller>),
-    /// A call whose verdict will do.
-    UnderWay(C),
+    /// Nothing, for a request that came then.
+    Nothing(Instant),
 }
 
 /// A verdict, and from when to when it holds.
 #[derive(Clone)]
 struct Granted {
     caller: Arc<Caller>,
-    refresh_at: Instant,
-    until: Instant,
+    asked: Instant,
+    life: Duration,
+    /// The same by the system's clock, which goes on while the machine is suspended.
+    asked_at: UnixSeconds,
     /// Whether a request has had it refreshed already: once, also if that failed.
     refreshed: Arc<AtomicBool>,
 }
 
 type Answer = Result<Granted, AuthenticateError>;
-type Call = Shared<BoxFuture<'static, Answer>>;
-
-/// Each with its number. Those who wait for a call hold it, and nobody else: it ends with the last of them.
-type UnderWay = HashMap<CacheKey, (u64, WeakShared<BoxFuture<'static, Answer>>)>;
 
 /// The calls under way, and what comes of them.
 struct Calls {
     verifier: Arc<VerifierClient>,
     granted: Cache<CacheKey, Granted>,
-    under_way: Mutex<UnderWay>,
+    under_way: Mutex<HashMap<CacheKey, UnderWay>>,
     begun: AtomicU64,
-    /// Whether the last verdict may be used again: if none may, to wait for another's is a wait for nothing.
-    reusable: AtomicBool,
-    refreshes: Arc<tokio::sync::Semaphore>,
+    /// Whether auth-verifier has let a verdict be used again, ever.
+    shares: AtomicBool,
+    refreshes: Arc<Semaphore>,
     inserts: Counter,
     entries: Gauge,
+}
+
+/// A call under way. Those who wait for it hold it, and nobody else: it ends with the last of them.
+struct UnderWay {
+    number: u64,
+    asked: Instant,
+    call: WeakShared<BoxFuture<'static, Answer>>,
+}
+
+/// A call, and when it began.
+struct Call {
+    asked: Instant,
+    answer: Shared<BoxFuture<'static, Answer>>,
 }
 
 impl VerdictCache {
@@ -97,7 +115,7 @@ impl VerdictCache {
         let evictions = metrics::counter!(crate::metrics::CACHE_EVICTIONS.name, "cache" => NAME);
         let granted = Cache::builder()
             .max_capacity(entries_max)
-            .time_to_live(LIFE_MAX)
+            .expire_after(ByLife)
             .eviction_listener(move |_, _, cause| {
                 if cause == RemovalCause::Size {
                     evictions.increment(1);
@@ -109,8 +127,8 @@ impl VerdictCache {
             granted,
             under_way: Mutex::default(),
             begun: AtomicU64::new(0),
-            reusable: AtomicBool::new(false),
-            refreshes: Arc::new(tokio::sync::Semaphore::new(REFRESHES_MAX)),
+            shares: AtomicBool::new(false),
+            refreshes: Arc::new(Semaphore::new(REFRESHES_MAX)),
             inserts: metrics::counter!(crate::metrics::CACHE_INSERTS.name, "cache" => NAME),
             entries: metrics::gauge!(crate::metrics::CACHE_ENTRIES.name, "cache" => NAME),
         });
@@ -119,73 +137,133 @@ impl VerdictCache {
         Self { calls, keyer: CacheKeyer::new(), hits, shared }
     }
 
-    /// The verdict on these credentials, or the call for it; `question` is what auth-verifier would be asked.
-    pub(super) fn get(
-        &self,
-        credentials: &Credentials,
-        question: &dyn Fn() -> Question,
-    ) -> Cached<impl Future<Output = Result<Arc<Caller>, AuthenticateError>> + Send + use<>> {
-        let now = Instant::now();
-        let key = self.key(credentials);
-        if let Some(granted) = self.calls.granted.get(&key).filter(|granted| now < granted.until) {
-            self.hits.increment(1);
-            if granted.refresh_at <= now && !granted.refreshed.swap(true, Ordering::Relaxed) {
-                self.calls.refresh(key, question());
-            }
-            return Cached::Fresh(granted.caller);
-        }
-        let (call, is_anothers) = self.calls.join(key, question);
-        if !is_anothers {
-            return Cached::UnderWay(Either::Left(call.map(|answer| answer.map(|granted| granted.caller))));
-        }
-        self.shared.increment(1);
-        let (verifier, question) = (self.calls.verifier.clone(), question());
-        Cached::UnderWay(Either::Right(call.then(move |answer| match answer {
-            Ok(granted) if granted.until <= now => {
-                let asked = async move { Ok(Arc::new(verifier.ask(question).await?.caller)) };
-                Either::Left(Box::pin(asked))
-            }
-            answer => Either::Right(ready(answer.map(|granted| granted.caller))),
-        })))
-    }
-
-    fn key(&self, credentials: &Credentials) -> CacheKey {
+    /// The key of these credentials.
+    pub(super) fn key(&self, credentials: &Credentials) -> CacheKey {
         let authorization = credentials.authorization.as_ref().map_or(ABSENT, HeaderValue::as_bytes);
         let cookies = credentials.cookies.iter().flat_map(|cookie| [cookie.as_bytes(), END]);
         self.keyer.key([authorization, END].into_iter().chain(cookies))
     }
+
+    /// The verdict of that key, for a request that comes now; `question` is what auth-verifier would be asked.
+    pub(super) fn get(&self, key: &CacheKey, question: impl FnOnce() -> Question) -> Cached {
+        let now = Instant::now();
+        let granted = self.calls.granted.get(key);
+        let Some(granted) = granted.filter(|granted| granted.holds(now, UnixSeconds::now())) else {
+            return Cached::Nothing(now);
+        };
+        self.hits.increment(1);
+        let refresh_at = granted.asked + granted.life * REFRESH.0 / REFRESH.1;
+        if refresh_at <= now && !granted.refreshed.swap(true, Ordering::Relaxed) {
+            self.calls.refresh(*key, question());
+        }
+        Cached::Fresh(granted.caller)
+    }
+
+    /// The verdict of that key by a call that is under way or a new one, for a request that came at `arrival`.
+    pub(super) async fn ask(
+        &self,
+        key: CacheKey,
+        arrival: Instant,
+        question: Question,
+    ) -> Result<Arc<Caller>, AuthenticateError> {
+        let wait = self.calls.verifier.wait();
+        let asking = async {
+            let mut call = self.calls.join(key, &question);
+            if call.asked < arrival {
+                self.shared.increment(1);
+                let answer = call.answer.await;
+                if let Ok(granted) = answer.as_ref()
+                    && granted.holds(arrival, granted.asked_at)
+                {
+                    return answer;
+                }
+                call = self.calls.join(key, &question);
+            }
+            call.answer.await
+        };
+        let answer = timeout_at(arrival + wait, asking).await;
+        answer.unwrap_or(Err(AuthenticateError::Timeout(wait))).map(|granted| granted.caller)
+    }
+
+    /// Forgets the verdict of that key: a service does not believe it.
+    pub(super) fn forget(&self, key: &CacheKey) {
+        self.calls.granted.invalidate(key);
+    }
+}
+
+impl Granted {
+    /// Whether a request may rely on it that came at `arrival`, when the system's clock was at `now`.
+    fn holds(&self, arrival: Instant, now: UnixSeconds) -> bool {
+        arrival < self.asked + self.life && (self.asked_at..=self.asked_at.after(self.life)).contains(&now)
+    }
+}
+
+/// An entry goes when its verdict is over.
+struct ByLife;
+
+impl Expiry<CacheKey, Granted> for ByLife {
+    fn expire_after_create(
+        &self,
+        _: &CacheKey,
+        granted: &Granted,
+        _: std::time::Instant,
+    ) -> Option<Duration> {
+        Some(granted.life)
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &CacheKey,
+        granted: &Granted,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(granted.life)
+    }
 }
 
 impl Calls {
-    /// The call under way for this key, or a new one, and whether it was there.
-    fn join(self: &Arc<Self>, key: CacheKey, question: impl FnOnce() -> Question) -> (Call, bool) {
-        let mut under_way = self.under_way();
-        if self.reusable.load(Ordering::Relaxed)
-            && let Some(call) = under_way.get(&key).and_then(|(_, call)| call.upgrade())
-        {
-            return (call, true);
+    /// The call under way for this key, or a new one.
+    fn join(self: &Arc<Self>, key: CacheKey, question: &Question) -> Call {
+        let shares = self.shares.load(Ordering::Relaxed);
+        let find = |under_way: &HashMap<_, UnderWay>| under_way.get(&key).filter(|_| shares)?.join();
+        if let Some(call) = find(&self.under_way()) {
+            return call;
         }
+        // Made before the lock is taken: if it is dropped, it takes the lock itself.
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        let asked = Instant::now();
         let landing = Landing { calls: self.clone(), number, key };
-        let call = landing.call(question()).boxed().shared();
-        if let Some(weak) = call.downgrade() {
-            under_way.insert(key, (number, weak));
+        let answer = landing.call(asked, question.clone()).boxed().shared();
+        let call = answer.downgrade();
+        let mut under_way = self.under_way();
+        if let Some(others) = find(&under_way) {
+            drop(under_way);
+            return others;
         }
-        (call, false)
+        under_way.extend(call.map(|call| (key, UnderWay { number, asked, call })));
+        drop(under_way);
+        Call { asked, answer }
     }
 
     /// Asks again for a verdict that is about to end.
     fn refresh(self: &Arc<Self>, key: CacheKey, question: Question) {
         let Ok(permit) = self.refreshes.clone().try_acquire_owned() else { return };
-        let (call, _) = self.join(key, || question);
+        let call = self.join(key, &question);
         tokio::spawn(async move {
-            let _ = call.await;
+            let _ = call.answer.await;
             drop(permit);
         });
     }
 
-    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+    fn under_way(&self) -> MutexGuard<'_, HashMap<CacheKey, UnderWay>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl UnderWay {
+    fn join(&self) -> Option<Call> {
+        Some(Call { asked: self.asked, answer: self.call.upgrade()? })
     }
 }
 
@@ -198,10 +276,10 @@ struct Landing {
 
 impl Landing {
     /// Asks, and keeps what may be kept.
-    async fn call(self, question: Question) -> Answer {
+    async fn call(self, asked: Instant, question: Question) -> Answer {
         let Self { calls, key, .. } = &self;
-        let asked = Instant::now();
-        let verdict = match calls.verifier.ask(question).await {
+        let asked_at = UnixSeconds::now();
+        let Verdict { caller, life } = match calls.verifier.ask(question).await {
             Ok(verdict) => verdict,
             Err(error) => {
                 if error.is_denial() {
@@ -210,16 +288,12 @@ impl Landing {
                 return Err(error);
             }
         };
-        let life = verdict.life.min(LIFE_MAX);
-        let granted = Granted {
-            caller: Arc::new(verdict.caller),
-            refresh_at: asked + life * REFRESH.0 / REFRESH.1,
-            until: asked + life,
-            refreshed: Arc::default(),
-        };
-        let reusable = Instant::now() < granted.until;
-        calls.reusable.store(reusable, Ordering::Relaxed);
-        if reusable {
+        let life = life.min(LIFE_MAX);
+        let is_kept = asked.elapsed() < life;
+        let caller = Arc::new(if is_kept { caller.detached() } else { caller });
+        let granted = Granted { caller, asked, life, asked_at, refreshed: Arc::default() };
+        if is_kept {
+            calls.shares.store(true, Ordering::Relaxed);
             calls.granted.insert(*key, granted.clone());
             calls.inserts.increment(1);
             #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
@@ -232,7 +306,7 @@ impl Landing {
 impl Drop for Landing {
     fn drop(&mut self) {
         let mut under_way = self.calls.under_way();
-        if under_way.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
+        if under_way.get(&self.key).is_some_and(|call| call.number == self.number) {
             under_way.remove(&self.key);
         }
     }

@@ -156,6 +156,18 @@ const BASE64URL: [bool; 256] = {
 };
 
 impl Caller {
+    /// The same in memory of its own: what was read off an answer holds all of the buffer that the answer was in.
+    pub(super) fn detached(self) -> Self {
+        let own = |value: HeaderValue| HeaderValue::from_bytes(value.as_bytes()).unwrap_or(value);
+        Self {
+            user_header: own(self.user_header),
+            email: self.email.map(own),
+            email_verified: self.email_verified.map(own),
+            assertion: own(self.assertion),
+            ..self
+        }
+    }
+
     /// The user.
     pub fn user(&self) -> &UserId {
         &self.user

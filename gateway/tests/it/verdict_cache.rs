@@ -9,8 +9,8 @@ use std::{
 };
 
 use chassis::Body;
-use http::{Method, Request, Response};
-use tokio::{net::TcpListener, sync::Semaphore, time::sleep};
+use http::{Method, Request, Response, StatusCode};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{Peer, Seen, World, as_u1, get, known, knows_by_name, knows_u1, serve_on};
@@ -230,12 +230,7 @@ impl Held {
 async fn requests_that_come_together_ask_once() {
     let held = Held::new(|| lasting(60, known("u1"))).await;
     let world = held.world().await;
-    let asking: Vec<_> = (0..20)
-        .map(|_| {
-            let world = world.clone();
-            tokio::spawn(async move { world.send(get("/api/tasks")).await.status })
-        })
-        .collect();
+    let asking = ask(&world, 20);
     held.until_asked().await;
     sleep(Duration::from_millis(200)).await;
     held.go.add_permits(1);
@@ -245,37 +240,42 @@ async fn requests_that_come_together_ask_once() {
     assert_eq!(held.asked.available_permits(), 0, "nobody else asked");
 }
 
-#[tokio::test]
-async fn who_came_after_a_verdict_that_may_not_be_used_again_asks_for_another() {
-    let lives = Arc::new(AtomicU64::new(60));
-    let life = lives.clone();
-    let held = Held::new(move || lasting(life.swap(0, Ordering::Relaxed), known("u1"))).await;
-    let world = held.world().await;
-    let ask = || {
+/// So many requests, of one user.
+fn ask(world: &Arc<World>, times: usize) -> Vec<JoinHandle<StatusCode>> {
+    let ask = |_| {
         let world = world.clone();
         tokio::spawn(async move { world.send(get("/api/tasks")).await.status })
     };
-    let first = ask();
+    (0..times).map(ask).collect()
+}
+
+#[tokio::test]
+async fn who_came_after_a_verdict_that_may_not_be_used_again_waits_for_the_next_one() {
+    // The first one may, so that there is something to wait for.
+    let life = Arc::new(AtomicU64::new(60));
+    let held = Held::new(move || lasting(life.swap(0, Ordering::Relaxed), known("u1"))).await;
+    let world = held.world().await;
+    let mut first = ask(&world, 1);
     held.until_asked().await;
-    let second = ask();
+    let later = ask(&world, 10);
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(held.asked.available_permits(), 0);
+    held.go.add_permits(1);
+    assert_eq!(first.remove(0).await.unwrap(), 200);
+    held.until_asked().await;
     sleep(Duration::from_millis(200)).await;
     held.go.add_permits(1);
-    assert_eq!(first.await.unwrap(), 200);
-    held.until_asked().await;
-    held.go.add_permits(1);
-    assert_eq!(second.await.unwrap(), 200);
+    for asking in later {
+        assert_eq!(asking.await.unwrap(), 200);
+    }
+    assert_eq!(held.asked.available_permits(), 0, "two calls for all of them");
 }
 
 #[tokio::test]
 async fn where_no_verdict_may_be_used_again_nobody_waits_for_anothers() {
     let held = Held::new(|| lasting(0, known("u1"))).await;
     let world = held.world().await;
-    let asking: Vec<_> = (0..5)
-        .map(|_| {
-            let world = world.clone();
-            tokio::spawn(async move { world.send(get("/api/tasks")).await.status })
-        })
-        .collect();
+    let asking = ask(&world, 5);
     for _ in 0..5 {
         held.until_asked().await;
     }
@@ -286,16 +286,44 @@ async fn where_no_verdict_may_be_used_again_nobody_waits_for_anothers() {
 }
 
 #[tokio::test]
+async fn what_failed_for_an_earlier_request_is_asked_again() {
+    let answers = Arc::new(AtomicU64::new(0));
+    let held = Held::new(move || match answers.fetch_add(1, Ordering::Relaxed) {
+        1 => Response::builder().status(503).header("retry-after", "1").body(Body::empty()).unwrap(),
+        _ => lasting(60, known("u1")),
+    })
+    .await;
+    let world = held.world().await;
+    let mut first = ask(&world, 1);
+    held.until_asked().await;
+    let mut second = ask(&world, 1);
+    sleep(Duration::from_millis(200)).await;
+    held.go.add_permits(2);
+    assert_eq!(first.remove(0).await.unwrap(), 503);
+    assert_eq!(second.remove(0).await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn a_verdict_that_a_service_does_not_believe_is_not_used_again() {
+    let world = World::new().await;
+    world.verifier.respond(|seen: &Seen| lasting(60, knows_u1(seen)));
+    world.service.respond(|_| {
+        let refused = Response::builder().status(401).header("www-authenticate", "Identity-Assertion");
+        refused.body(Body::empty()).unwrap()
+    });
+    for calls in 1..=2 {
+        assert_eq!(world.send(get("/api/tasks")).await.status, 503);
+        assert_eq!(world.verifier.seen().len(), calls);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_leaves_those_behind_it_their_verdict() {
     let held = Held::new(|| lasting(60, known("u1"))).await;
     let world = held.world().await;
-    let ask = || {
-        let world = world.clone();
-        tokio::spawn(async move { world.send(get("/api/tasks")).await.status })
-    };
-    let first = ask();
+    let first = ask(&world, 1).remove(0);
     held.until_asked().await;
-    let second = ask();
+    let second = ask(&world, 1).remove(0);
     sleep(Duration::from_millis(200)).await;
     first.abort();
     sleep(Duration::from_millis(100)).await;
