@@ -6,8 +6,10 @@ use std::{
     fs,
     io::{self, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    ops::Range,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{self, Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -18,6 +20,9 @@ use crate::wire::{self, Answer};
 pub const CORE: &str = "1";
 /// See [`CORE`].
 pub const LOAD_CORE: &str = "0";
+
+/// Ports below those that the system hands out by itself: one of those may be a connection's before a server has it.
+const PORTS: Range<u16> = 20_000..32_000;
 
 /// How long a server may take to listen. Under valgrind everything is slow.
 const START: Duration = Duration::from_mins(2);
@@ -137,7 +142,16 @@ pub fn used(pid: &str) -> io::Result<f64> {
 
 /// An address that nobody listens on.
 pub fn free() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(process::id() % 1000).unwrap_or(0) * 12;
+    let mut tried = 0;
+    loop {
+        let port = PORTS.start + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % (PORTS.end - PORTS.start);
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Err(_) if tried < PORTS.len() => tried += 1,
+            bound => return bound?.local_addr(),
+        }
+    }
 }
 
 /// Where programs are looked for: also where Debian keeps servers, which is not on everybody's path.
