@@ -3,72 +3,126 @@
 use std::{
     env,
     ffi::OsStr,
-    fs::{self, DirBuilder, Permissions},
-    io,
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown},
-        process::CommandExt,
-    },
+    os::unix::{ffi::OsStrExt, process::CommandExt},
     path::Path,
     process::{Command, Stdio},
 };
 
-use rustix::process::geteuid;
+use rustix::{
+    fs::Mode,
+    process::{getegid, geteuid},
+};
 
-use crate::StartError;
+use crate::{StartError, folder::Folder};
+
+/// The account that distributions have for PostgreSQL.
+const NAMES: &[&str] = if cfg!(target_os = "macos") { &["postgres", "_postgres"] } else { &["postgres"] };
+
+/// How to make it as the distribution's package would, only that nobody can log in: with the tools of most systems, or else with
+/// those of `BusyBox`.
+const MAKE: [&str; 3] = [
+    "useradd --system --user-group --no-create-home --home-dir /var/lib/postgresql --shell /usr/sbin/nologin postgres",
+    // The group is there.
+    "useradd --system --gid postgres --no-create-home --home-dir /var/lib/postgresql --shell /usr/sbin/nologin postgres",
+    "adduser -S -D -H -h /var/lib/postgresql -s /sbin/nologin postgres",
+];
+
+/// Root's variables that the server's programs may need: where programs and libraries are, and how to speak of time.
+const SEEN: [&str; 6] = ["PATH", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"];
 
 /// A user that may run PostgreSQL.
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
     uid: u32,
-    /// Whom to become first; `None` where that is us.
-    become_user: Option<User>,
-}
-
-#[derive(Clone, Debug)]
-struct User {
-    name: &'static str,
-    uid: u32,
     gid: u32,
+    /// Whom to become first; `None` where that is us.
+    name: Option<&'static str>,
 }
 
 impl Account {
-    /// The user that runs this process, unless that is root.
-    pub(crate) fn of_process() -> Result<Self, StartError> {
+    /// The user that runs this process, unless that is root; then it is `postgres`, which is made if need be.
+    ///
+    /// It is never `nobody`: that is everybody's account, and whoever else runs as it could read and change the data.
+    pub(crate) fn of_process(say: &mut dyn FnMut(&str)) -> Result<Self, StartError> {
         let uid = geteuid();
         if !uid.is_root() {
-            return Ok(Self { uid: uid.as_raw(), become_user: None });
+            return Ok(Self { uid: uid.as_raw(), gid: getegid().as_raw(), name: None });
         }
         // initdb wants a user with a name, so that a bare number won't do.
-        let user = ["postgres", "nobody"].into_iter().find_map(User::named).ok_or(StartError::NoAccount)?;
-        Ok(Self { uid: user.uid, become_user: Some(user) })
+        if let Some(account) = NAMES.iter().find_map(|name| Self::named(name)) {
+            return Ok(account);
+        }
+        let make = |command: &&str| {
+            let command = format!("exec {command}");
+            let made = Command::new("sh").args(["-c", &command]).stdin(Stdio::null()).output();
+            made.is_ok_and(|output| output.status.success())
+        };
+        if MAKE.iter().any(make)
+            && let Some(account) = Self::named(NAMES[0])
+        {
+            say("made the system account `postgres`, because PostgreSQL does not run as root");
+            return Ok(account);
+        }
+        Err(StartError::NoAccount)
+    }
+
+    /// Looks a user up with `id`, which knows every directory that the system asks, not only `/etc/passwd`.
+    fn named(name: &'static str) -> Option<Self> {
+        let id = |which| id(&[which, name])?.parse().ok();
+        let account = Self { uid: id("-u")?, gid: id("-g")?, name: Some(name) };
+        // Somebody's idea of a joke.
+        (account.uid != 0).then_some(account)
+    }
+
+    /// The account that root's servers ran as where there was no other, before.
+    pub(crate) fn former() -> Option<u32> {
+        id(&["-u", "nobody"])?.parse().ok()
     }
 
     /// What to call this user in a sentence.
     pub(crate) fn name(&self) -> &'static str {
-        self.become_user.as_ref().map_or("this user", |user| user.name)
+        self.name.unwrap_or("this user")
+    }
+
+    /// The number of this user.
+    pub(crate) fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// The number of this user's group.
+    pub(crate) fn gid(&self) -> u32 {
+        self.gid
     }
 
     /// Whether this is somebody with fewer rights than ours.
     pub(crate) fn is_other(&self) -> bool {
-        self.become_user.is_some()
+        self.name.is_some()
     }
 
-    /// A command run by this user. It sees no `PG…` variable: one of those would move the server's socket.
+    /// A command run by this user. It sees no `PG…` variable: one of those would move the server's socket. Of root's it sees next
+    /// to none: there may be secrets among them, and each user can read the variables of all of their processes.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         for (name, _) in env::vars_os() {
-            if name.as_bytes().starts_with(b"PG") {
+            if !self.sees(&name) {
                 command.env_remove(name);
             }
         }
-        if let Some(user) = &self.become_user {
+        if self.is_other() {
             // With this the standard library also gives up root's supplementary groups.
-            command.uid(user.uid).gid(user.gid);
+            command.uid(self.uid).gid(self.gid);
         }
         command.current_dir("/").stdin(Stdio::null());
         command
+    }
+
+    fn sees(&self, variable: &OsStr) -> bool {
+        let starts_with = |prefix: &[u8]| variable.as_bytes().starts_with(prefix);
+        if self.is_other() {
+            starts_with(b"LC_") || SEEN.iter().any(|seen| variable == *seen)
+        } else {
+            !starts_with(b"PG")
+        }
     }
 
     /// Whether this user can reach a folder. The system is asked, because it also knows of access lists and of
@@ -78,47 +132,42 @@ impl Account {
         entered.is_ok_and(|status| status.success())
     }
 
-    /// Makes a folder that is this user's alone; one that is there must be theirs already.
-    ///
-    /// Whoever can reach the server's socket is let in without a password, so this is what keeps others out.
-    pub(crate) fn make_private(&self, folder: &Path) -> Result<(), StartError> {
-        if self.make_new_private(folder)? {
-            return Ok(());
-        }
-        // Not followed: in a folder that everybody may write to, a link is somebody's trap.
-        let found = fs::symlink_metadata(folder).map_err(StartError::io("look at", folder))?;
-        let ours = found.uid() == self.uid || found.uid() == geteuid().as_raw();
-        if !(found.is_dir() && ours) {
-            return Err(StartError::Foreign(folder.to_owned()));
-        }
-        fs::set_permissions(folder, Permissions::from_mode(0o700))
-            .map_err(StartError::io("close", folder))?;
-        self.chown_to(folder)
-    }
-
-    /// Makes a folder that is this user's alone, unless the name is taken: then it says `false`.
-    pub(crate) fn make_new_private(&self, folder: &Path) -> Result<bool, StartError> {
-        match DirBuilder::new().mode(0o700).create(folder) {
-            Ok(()) => self.chown_to(folder).map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(StartError::io("create", folder)(error)),
-        }
-    }
-
-    fn chown_to(&self, folder: &Path) -> Result<(), StartError> {
-        self.become_user.as_ref().map_or(Ok(()), |user| {
-            chown(folder, Some(user.uid), Some(user.gid)).map_err(StartError::io("give away", folder))
-        })
+    /// Gives this user a folder, or what the folder has been before: theirs.
+    pub(crate) fn give(&self, folder: &Folder, mode: Mode) -> Result<(), StartError> {
+        folder.must_belong_to(&[self.uid, geteuid().as_raw()])?;
+        folder.set_mode(mode)?;
+        if self.is_other() { folder.give(self.uid, self.gid) } else { Ok(()) }
     }
 }
 
-impl User {
-    /// Looks a user up with `id`, which knows every directory that the system asks, not only `/etc/passwd`.
-    fn named(name: &'static str) -> Option<Self> {
-        let id = |which| {
-            let output = Command::new("id").args([which, name]).stderr(Stdio::null()).output().ok()?;
-            String::from_utf8(output.stdout).ok()?.trim().parse().ok()
-        };
-        Some(Self { name, uid: id("-u")?, gid: id("-g")? })
+/// What our own user is called, as the server will see it.
+pub(crate) fn own_name() -> Option<String> {
+    id(&["-un"])
+}
+
+fn id(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("id").args(arguments).stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_sees_no_secret_of_roots_and_nothing_that_moves_its_socket() {
+        for (variable, of_others, of_ours) in [
+            ("BETTER_AUTH_SECRET", false, true),
+            ("DATABASE_URL", false, true),
+            ("PGPORT", false, false),
+            ("PATH", true, true),
+            ("LC_ALL", true, true),
+        ] {
+            for (name, is_seen) in [(Some("postgres"), of_others), (None, of_ours)] {
+                let account = Account { uid: 1, gid: 1, name };
+                assert_eq!(account.sees(OsStr::new(variable)), is_seen, "{variable}");
+            }
+        }
     }
 }

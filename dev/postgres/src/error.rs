@@ -20,16 +20,60 @@ pub enum StartError {
          postgresql`; macOS: `brew install postgresql`) or set DATABASE_URL to a server of your own"
     )]
     Fetch(String),
+    /// The data need another major version than those that can be had.
+    #[error(
+        "the data in {} were made by PostgreSQL {made_by}, which is not installed here, and no other version can read them: \
+         install it (Debian, Ubuntu: `apt install postgresql-{made_by}`; macOS: `brew install postgresql@{made_by}`) or put its \
+         programs on the PATH; with both versions there, `pg_upgrade` or `pg_dump` takes the data along; or move that folder away, \
+         and an empty database is made",
+        .data.display()
+    )]
+    OtherMajor {
+        /// Where the data are.
+        data: PathBuf,
+        /// The version that can read them.
+        made_by: u32,
+    },
     /// PostgreSQL refuses to run as root, and there is nobody else.
     #[error(
-        "PostgreSQL does not run as root: create a user named `postgres` for it, or start this as another user"
+        "PostgreSQL does not run as root, and the account `postgres` is missing and could not be made: make it (`useradd \
+         --system postgres`) or install PostgreSQL, which brings it, or start this as another user"
     )]
     NoAccount,
-    /// Somebody else's folder.
-    #[error("{} belongs to another user: remove it, or run this as that user", .0.display())]
+    /// The server could not tell who we are.
+    #[error(
+        "this user has no name on this system, and PostgreSQL wants one: start this as a user of `/etc/passwd`"
+    )]
+    NoName,
+    /// Somebody else's, or a trap.
+    #[error(
+        "{} is a link, is not what it should be, or belongs to another user: remove it, or run this as that user",
+        .0.display()
+    )]
     Foreign(PathBuf),
+    /// Programs that others may have changed.
+    #[error(
+        "others can write to {}, where the programs of PostgreSQL are kept: remove it, or set XDG_CACHE_HOME to a folder of your own",
+        .0.display()
+    )]
+    Unsafe(PathBuf),
+    /// Data of an earlier version of this that can't be moved to where they last.
+    #[error(
+        "there are data in {}, which could not be moved: move that folder to {}, or away, and an empty database is made",
+        .from.display(),
+        .to.display()
+    )]
+    Stuck {
+        /// Where they are.
+        from: PathBuf,
+        /// Where they should be.
+        to: PathBuf,
+    },
     /// No folder that the server's user could enter.
-    #[error("the user that runs PostgreSQL can enter none of {}", list(.0))]
+    #[error(
+        "none of {} will do: the user that runs PostgreSQL must be able to enter it, and only root to rename what is root's",
+        list(.0)
+    )]
     NoFolder(Vec<PathBuf>),
     /// `initdb` failed.
     #[error("initdb failed; the end of its log:\n{0}")]

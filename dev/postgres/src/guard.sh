@@ -13,16 +13,19 @@ exec 3<&0 </dev/null
 server=$!
 
 # INT is a fast shutdown, QUIT an immediate one. INT is repeated, for a server so young that it doesn't listen yet.
+# Ends with the server, also when the guard itself was killed; and doesn't hold the server's log, by which the next
+# start knows that the server is gone.
 {
     cat
     for second in 1 2 3 4 5 6 7 8 9 10; do
         kill -INT 0
         sleep 1
+        kill -0 "$server" || exit
     done
     kill -QUIT 0
     sleep 10
     kill -KILL 0
-} <&3 3<&- >/dev/null &
+} <&3 3<&- >/dev/null 2>&1 &
 exec 3<&-
 
 wait "$server"

@@ -6,7 +6,11 @@ use std::{
     process::Command,
 };
 
-use crate::{StartError, folders::Folders, wait::wait_for};
+use crate::{
+    StartError,
+    folders::{Folders, LOG},
+    wait::wait_for,
+};
 
 /// How many lines of a log a person is shown.
 const LINES: usize = 12;
@@ -23,20 +27,16 @@ impl Log {
     /// It is locked for as long as anybody has it open, and that is every process of a server: once we have it, a
     /// server that ran here before, and whose owner was killed, is gone.
     pub(crate) fn open(folders: &Folders) -> Result<Self, StartError> {
-        let path = folders.log();
-        let file = File::options()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(&path)
-            .map_err(StartError::io("open", &path))?;
+        let file = folders.home.appended(LOG)?;
         let look = || match file.try_lock() {
             Ok(()) => Ok(Some(())),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(StartError::io("lock", &path)(error)),
+            Err(TryLockError::Error(error)) => {
+                Err(StartError::io("lock", folders.home.path().join(LOG))(error))
+            }
         };
-        wait_for(look, || StartError::Busy(folders.home.clone()))?;
-        file.set_len(0).map_err(StartError::io("empty", &path))?;
+        wait_for(look, || StartError::Busy(folders.home.path().to_owned()))?;
+        file.set_len(0).map_err(StartError::io("empty", folders.home.path().join(LOG)))?;
         Ok(Self { file })
     }
 
@@ -49,12 +49,21 @@ impl Log {
 
     /// Its last lines, in which the reason stands. They can be read even when the file has been removed.
     pub(crate) fn end(&self) -> String {
+        let text = self.text();
+        let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
+    }
+
+    /// Whether it says so.
+    pub(crate) fn says(&self, words: &str) -> bool {
+        self.text().contains(words)
+    }
+
+    fn text(&self) -> String {
         let mut bytes = Vec::new();
         let mut file = &self.file;
         // What can be read is shown; there is nobody to tell of the rest.
         let _ = file.rewind().and_then(|()| file.read_to_end(&mut bytes));
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(LINES)..].join("\n")
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }

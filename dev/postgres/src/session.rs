@@ -1,4 +1,4 @@
-//! Talks to the server: is it there, and a statement at a time.
+//! Talks to the server, as its superuser.
 
 use std::{
     os::unix::ffi::OsStrExt,
@@ -8,12 +8,12 @@ use std::{
 };
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use postgres::{Client, Config, Error, NoTls, error::SqlState};
-
-use crate::DatabaseError;
+use postgres::{Client, Config, Error, NoTls};
 
 /// The server's superuser, whose name everybody expects.
-pub(crate) const USER: &str = "postgres";
+pub(crate) const SUPERUSER: &str = "postgres";
+/// The database that every server has.
+pub(crate) const MAINTENANCE: &str = "postgres";
 /// The port in the socket's name; no port is opened.
 pub(crate) const PORT: u16 = 5432;
 
@@ -37,63 +37,48 @@ impl Session {
         &self.socket_dir
     }
 
-    pub(crate) fn url(&self, database: &str) -> String {
+    /// Where a database is for the superuser, who has no password.
+    pub(crate) fn superuser_url(&self, database: &str) -> String {
+        self.url(SUPERUSER, database)
+    }
+
+    /// Where a database is for `login`: a role and, behind a colon, its password, both as a URL has them.
+    pub(crate) fn url(&self, login: &str, database: &str) -> String {
         let host = percent_encode(self.socket_dir.as_os_str().as_bytes(), ESCAPED);
-        let database = percent_encode(database.as_bytes(), ESCAPED);
-        format!("postgresql://{USER}@{host}:{PORT}/{database}")
+        format!("postgresql://{login}@{host}:{PORT}/{}", escaped(database))
     }
 
     /// Whether the server takes connections. While it starts, recovers or stops it says no.
     pub(crate) fn answers(&self) -> bool {
-        self.execute("").is_ok()
+        self.run(MAINTENANCE, |client| client.batch_execute("")).is_ok()
     }
 
-    pub(crate) fn create_database(&self, name: &str) -> Result<(), DatabaseError> {
-        match self.execute(&format!("create database {}", quoted(name))) {
-            // Of two at once, one finds the name in the server's own index.
-            Err(error)
-                if [&SqlState::DUPLICATE_DATABASE, &SqlState::UNIQUE_VIOLATION]
-                    .iter()
-                    .any(|state| error.code() == Some(*state)) =>
-            {
-                Ok(())
-            }
-            done => done.map_err(failed("create", name)),
-        }
-    }
-
-    pub(crate) fn drop_database(&self, name: &str) -> Result<(), DatabaseError> {
-        let statement = format!("drop database if exists {} with (force)", quoted(name));
-        self.execute(&statement).map_err(failed("drop", name))
-    }
-
-    /// Runs one statement, on a thread of its own: the caller may be inside of an asynchronous runtime, where
+    /// Works on a database, on a thread of its own: the caller may be inside of an asynchronous runtime, where
     /// the blocking client can't bring up the one that it is made of.
-    fn execute(&self, statement: &str) -> Result<(), Error> {
+    pub(crate) fn run<T: Send>(
+        &self,
+        database: &str,
+        work: impl FnOnce(&mut Client) -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
         let mut config = Config::new();
         config
             .host_path(&self.socket_dir)
             .port(PORT)
-            .user(USER)
-            .dbname("postgres")
+            .user(SUPERUSER)
+            .dbname(database)
+            // A database's owner may have set another path, with functions of their own for a superuser to fall for.
+            .options("-c search_path=pg_catalog")
             .connect_timeout(CONNECT_WAIT);
         thread::scope(|scope| {
-            let run = || config.connect(NoTls).and_then(|mut client: Client| client.batch_execute(statement));
+            let run = || config.connect(NoTls).and_then(|mut client| work(&mut client));
             scope.spawn(run).join().expect("the client does not panic outside of a runtime")
         })
     }
 }
 
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn failed(attempt: &'static str, name: &str) -> impl FnOnce(Error) -> DatabaseError {
-    let name = name.to_owned();
-    move |error| {
-        let reason = error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().to_owned());
-        DatabaseError { attempt, name, reason }
-    }
+/// A part of a URL.
+pub(crate) fn escaped(text: &str) -> String {
+    percent_encode(text.as_bytes(), ESCAPED).to_string()
 }
 
 #[cfg(test)]
@@ -103,15 +88,10 @@ mod tests {
     #[test]
     fn a_url_names_the_socket_and_the_database() {
         let session = Session::at(Path::new("/tmp/a b/ü"));
-        let url = session.url("tasks-1");
+        let url = session.superuser_url("tasks-1");
         assert_eq!(url, "postgresql://postgres@%2Ftmp%2Fa%20b%2F%C3%BC:5432/tasks-1");
         let config: Config = url.parse().unwrap();
         assert_eq!(config.get_hosts(), [postgres::config::Host::Unix("/tmp/a b/ü".into())]);
         assert_eq!(config.get_dbname(), Some("tasks-1"));
-    }
-
-    #[test]
-    fn a_name_is_quoted() {
-        assert_eq!(quoted(r#"a"b"#), r#""a""b""#);
     }
 }

@@ -38,14 +38,14 @@ pub fn database() -> Option<TestDatabase> {
         Err(error) => panic!("{error}"),
     };
     let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-    server.create_database(&name).expect("a fresh server makes databases");
+    server.create_test_database(&name).expect("a fresh server makes databases");
     Some(TestDatabase { server, name })
 }
 
 impl TestDatabase {
-    /// Where the database is.
+    /// Where the database is, for the server's superuser: a test may make roles and end the connections of others.
     pub fn url(&self) -> String {
-        self.server.url(&self.name)
+        self.server.superuser_url(&self.name)
     }
 
     /// What it is called on its server.

@@ -56,9 +56,11 @@ create table if not exists task_service.migrations (
 
 const APPLIED: &str = "select version, checksum from task_service.migrations";
 
-/// Whether acknowledged writes would survive a crash of the server.
-const DURABILITY: &str =
-    "select current_setting('synchronous_commit') = 'off' as late, current_setting('fsync') = 'off' as never";
+/// Whether acknowledged writes would survive a crash of the server; and whether there is a table of applied migrations: a
+/// statement that fails in a new database would stand in the server's log as an error.
+const FIRST_LOOK: &str = "
+select current_setting('synchronous_commit') = 'off' as late, current_setting('fsync') = 'off' as never,
+    to_regclass('task_service.migrations') is null as new";
 
 const RECORD: &str = "insert into task_service.migrations (version, name, checksum) values ($1, $2, $3)";
 
@@ -91,8 +93,8 @@ pub enum PrepareError {
 pub(super) async fn run(dsn: &Dsn, connect: Duration, migrate: Switch) -> Result<(), PrepareError> {
     let work = async {
         let (mut client, _) = open(dsn, connect).await?;
-        tell_of_durability(&client).await?;
-        let missing = missing(&applied(&client).await?)?;
+        let applied = if first_look(&client).await? { Vec::new() } else { applied(&client).await? };
+        let missing = missing(&applied)?;
         match migrate {
             _ if missing.is_empty() => Ok(()),
             Switch::Off => Err(PrepareError::Behind),
@@ -104,9 +106,9 @@ pub(super) async fn run(dsn: &Dsn, connect: Duration, migrate: Switch) -> Result
     })
 }
 
-/// Warns if the server acknowledges writes before they are on its disk.
-async fn tell_of_durability(client: &impl GenericClient) -> Result<(), PrepareError> {
-    let row = client.query_typed_one(DURABILITY, &[]).await?;
+/// Warns if the server acknowledges writes before they are on its disk, and tells whether nothing was applied ever.
+async fn first_look(client: &impl GenericClient) -> Result<bool, PrepareError> {
+    let row = client.query_typed_one(FIRST_LOOK, &[]).await?;
     if row.try_get("late")? {
         warn!(
             "synchronous_commit is off for this role or database; our own writes are on the disk all the same"
@@ -117,7 +119,7 @@ async fn tell_of_durability(client: &impl GenericClient) -> Result<(), PrepareEr
             "the database runs with fsync=off: a crash of its machine loses what was acknowledged, or all of it"
         );
     }
-    Ok(())
+    Ok(row.try_get("new")?)
 }
 
 async fn apply(client: &mut tokio_postgres::Client) -> Result<(), PrepareError> {
@@ -143,13 +145,9 @@ async fn apply(client: &mut tokio_postgres::Client) -> Result<(), PrepareError> 
     Ok(())
 }
 
-/// The versions and checksums of the applied migrations; none in a new database.
+/// The versions and checksums of the applied migrations.
 async fn applied(client: &impl GenericClient) -> Result<Vec<(i64, String)>, PrepareError> {
-    let rows = match client.query_typed(APPLIED, &[]).await {
-        Ok(rows) => rows,
-        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
+    let rows = client.query_typed(APPLIED, &[]).await?;
     Ok(rows
         .iter()
         .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))

@@ -1,7 +1,12 @@
 //! The tables, brought up to date by whoever comes.
 
+use std::{fs, os::unix::fs::PermissionsExt};
+
 use chassis::settings::Switch;
-use dev_postgres::test::{self, TestDatabase};
+use dev_postgres::{
+    Postgres, StartError,
+    test::{self, TestDatabase},
+};
 use serde_json::json;
 use task_service::store::{PrepareError, Store};
 
@@ -35,6 +40,25 @@ async fn any_number_of_replicas_may_start_at_once() {
         }
         assert_eq!(applied(&database).await, [1]);
     }
+}
+
+#[tokio::test]
+async fn a_first_start_leaves_no_error_in_the_servers_log() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let postgres = match Postgres::start(folder.path(), &mut |_| {}) {
+        Err(error @ (StartError::NotFound | StartError::Fetch(_))) => return test::skip(&error.to_string()),
+        started => started.unwrap(),
+    };
+    postgres.create_database("tasks").unwrap();
+    // As a role that owns its database and may do nothing else.
+    store(&postgres.url("tasks")).prepare(Switch::On).await.unwrap();
+    let entries = fs::read_dir(folder.path()).unwrap();
+    let logs: Vec<_> = entries
+        .filter_map(|entry| fs::read_to_string(entry.unwrap().path().join("server.log")).ok())
+        .collect();
+    assert_eq!(logs.len(), 1);
+    assert!(logs[0].contains("ready to accept connections") && !logs[0].contains("ERROR"), "{}", logs[0]);
 }
 
 #[tokio::test]

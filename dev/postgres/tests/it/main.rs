@@ -1,6 +1,10 @@
 //! The real thing: a server of whatever PostgreSQL this machine has.
 #![expect(clippy::unwrap_used, reason = "a test fails where it can't go on")]
 
+mod earlier;
+mod roles;
+mod root;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
@@ -94,9 +98,15 @@ impl Holder {
     }
 }
 
+/// The folder of the one server in `root`.
+fn home(root: &Path) -> PathBuf {
+    let mut entries = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    entries.find(|path| path.is_dir()).unwrap()
+}
+
 /// The number that the server wrote down for itself.
-fn server_pid(postgres: &Postgres) -> i32 {
-    let file = postgres.socket_dir().join("data/postmaster.pid");
+fn server_pid(root: &Path) -> i32 {
+    let file = home(root).join("data/postmaster.pid");
     fs::read_to_string(file).unwrap().lines().next().unwrap().parse().unwrap()
 }
 
@@ -130,7 +140,7 @@ fn stopping_leaves_no_process() {
     // The guard, its watcher, and the server itself at least.
     assert!(processes_with(name).len() >= 3);
     // A client that stays connected does not hold it up.
-    let _idle = Client::connect(&postgres.url("postgres"), NoTls).unwrap();
+    let _idle = Client::connect(&postgres.superuser_url("postgres"), NoTls).unwrap();
     postgres.stop();
     assert_eq!(processes_with(name), [""; 0]);
 }
@@ -139,8 +149,11 @@ fn stopping_leaves_no_process() {
 fn nobody_else_can_reach_it() {
     let root = folder();
     let Some(postgres) = start(root.path()) else { return };
-    assert_eq!(postgres.socket_dir().metadata().unwrap().permissions().mode() & 0o777, 0o700);
-    let addresses = query(&postgres.url("postgres"), "select current_setting('listen_addresses')");
+    // Root's services run as users of their own, who must get to the socket; what they can do there is shown below.
+    let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
+    assert_eq!(postgres.socket_dir().metadata().unwrap().permissions().mode() & 0o777, mode);
+    assert_eq!(home(root.path()).join("data").metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    let addresses = query(&postgres.superuser_url("postgres"), "select current_setting('listen_addresses')");
     assert_eq!(addresses, [""]);
 }
 
@@ -148,7 +161,7 @@ fn nobody_else_can_reach_it() {
 fn text_is_utf8_and_sorts_by_code_point() {
     let root = folder();
     let Some(postgres) = start(root.path()) else { return };
-    let url = postgres.url("postgres");
+    let url = postgres.superuser_url("postgres");
     assert_eq!(query(&url, "select current_setting('server_encoding')"), ["UTF8"]);
     assert_eq!(query(&url, "select v from (values ('a'), ('B'), ('é')) t (v) order by v"), ["B", "a", "é"]);
 }
@@ -176,7 +189,7 @@ fn two_that_start_at_once_share_one_server() {
         return;
     }
     for postgres in started.iter().flatten() {
-        assert!(answers(&postgres.url("postgres")));
+        assert!(answers(&postgres.superuser_url("postgres")));
     }
 }
 
@@ -197,28 +210,92 @@ fn a_parent_that_is_killed_takes_its_server_along_and_a_new_one_starts_at_once()
 
     again.kill();
     eventually("no process is left", || processes_with(&name).is_empty());
-    let log = fs::read_to_string(log_path(root.path())).unwrap();
+    let log = fs::read_to_string(home(root.path()).join("server.log")).unwrap();
     assert!(log.contains("received fast shutdown request"), "{log}");
     assert!(log.contains("database system is shut down"), "{log}");
-}
-
-fn log_path(root: &Path) -> PathBuf {
-    let mut entries = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
-    entries.find(|path| path.is_dir()).unwrap().join("server.log")
 }
 
 #[test]
 fn a_server_that_is_killed_is_noticed_and_starts_again_with_its_data() {
     let root = folder();
     let Some(mut postgres) = start(root.path()) else { return };
-    execute(&postgres.url("postgres"), "create table t (v text); insert into t values ('kept')");
-    let pid = rustix::process::Pid::from_raw(server_pid(&postgres)).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    execute(&postgres.superuser_url("postgres"), "create table t (v text); insert into t values ('kept')");
+    kill(server_pid(root.path()));
     eventually("the end is noticed", || !postgres.is_running());
     postgres.stop();
 
     let postgres = start(root.path()).unwrap();
-    assert_eq!(query(&postgres.url("postgres"), "select v from t"), ["kept"]);
+    assert_eq!(query(&postgres.superuser_url("postgres"), "select v from t"), ["kept"]);
+}
+
+#[test]
+fn a_guard_that_is_killed_takes_its_server_along_and_the_next_one_does_not_wait() {
+    let root = folder();
+    let Some(mut postgres) = start(root.path()) else { return };
+    execute(&postgres.superuser_url("postgres"), "create table t (v text); insert into t values ('kept')");
+    let old = server_pid(root.path());
+    let guard = parent_of(old);
+    kill(guard);
+    eventually("the end is noticed", || !postgres.is_running());
+    let began = Instant::now();
+    postgres.stop();
+
+    let postgres = start(root.path()).unwrap();
+    // Half of what the guard's watcher would have taken.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(query(&postgres.superuser_url("postgres"), "select v from t"), ["kept"]);
+    assert!(!is_there(old), "two servers on the same data");
+}
+
+#[test]
+fn a_server_stops_though_nobody_watches_its_leash() {
+    let root = folder();
+    let Some(postgres) = start(root.path()) else { return };
+    let server = server_pid(root.path());
+    let guard = parent_of(server);
+    let watchers: Vec<_> =
+        pids_and_parents().into_iter().filter(|(pid, parent)| *parent == guard && *pid != server).collect();
+    assert_eq!(watchers.len(), 1);
+    kill(watchers[0].0);
+    postgres.stop();
+    assert!(!is_there(server));
+}
+
+fn kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+/// Of all that live: some systems' first process takes its time to bury others.
+fn pids_and_parents() -> Vec<(i32, i32)> {
+    let output = Command::new("ps").args(["-A", "-o", "pid=,ppid=,stat="]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let numbers =
+        |line: &str| -> Vec<i32> { line.split_whitespace().take(2).map(|n| n.parse().unwrap()).collect() };
+    text.lines().filter(|line| !line.contains('Z')).map(numbers).map(|pair| (pair[0], pair[1])).collect()
+}
+
+fn parent_of(child: i32) -> i32 {
+    pids_and_parents().into_iter().find(|(pid, _)| *pid == child).unwrap().1
+}
+
+fn is_there(pid: i32) -> bool {
+    pids_and_parents().iter().any(|(one, _)| *one == pid)
+}
+
+#[test]
+fn a_healthy_start_logs_no_error() {
+    let root = folder();
+    for _ in 0..2 {
+        let Some(postgres) = start(root.path()) else { return };
+        postgres.create_database("tasks").unwrap();
+        postgres.create_database("tasks").unwrap();
+        assert!(answers(&postgres.url("tasks")));
+        let log = fs::read_to_string(home(root.path()).join("server.log")).unwrap();
+        for word in ["ERROR", "FATAL", "PANIC", "WARNING"] {
+            assert!(!log.contains(word), "{log}");
+        }
+    }
 }
 
 #[test]
@@ -244,18 +321,19 @@ fn the_variables_of_a_client_do_not_lead_the_server_astray() {
 fn what_is_left_of_an_interrupted_start_is_no_obstacle() {
     let root = folder();
     let Some(postgres) = start(root.path()) else { return };
-    let home = postgres.socket_dir().to_owned();
+    let home = home(root.path());
     postgres.stop();
     fs::rename(home.join("data"), home.join("data.new")).unwrap();
     fs::remove_file(home.join("data.new/PG_VERSION")).unwrap();
 
     let postgres = start(root.path()).unwrap();
-    assert!(answers(&postgres.url("postgres")));
+    assert!(answers(&postgres.superuser_url("postgres")));
 }
 
 #[test]
 fn a_start_that_is_killed_half_way_is_no_obstacle() {
-    let Some(home) = start(folder().path()).map(|postgres| postgres.socket_dir().to_owned()) else { return };
+    let other = folder();
+    let Some(home) = start(other.path()).map(|_| home(other.path())) else { return };
     let root = folder();
     let mut killed = Holder::spawn(root.path(), &[]);
     let fresh = root.path().join(home.file_name().unwrap()).join("data.new");
@@ -264,14 +342,14 @@ fn a_start_that_is_killed_half_way_is_no_obstacle() {
     killed.wait().unwrap();
 
     let postgres = start(root.path()).unwrap();
-    assert!(answers(&postgres.url("postgres")));
+    assert!(answers(&postgres.superuser_url("postgres")));
 }
 
 #[test]
 fn a_lock_file_from_before_a_crash_is_no_obstacle() {
     let root = folder();
     let Some(postgres) = start(root.path()) else { return };
-    let home = postgres.socket_dir().to_owned();
+    let home = home(root.path());
     postgres.stop();
     // A process that has been and gone.
     let mut gone = Command::new("true").spawn().unwrap();
@@ -282,14 +360,14 @@ fn a_lock_file_from_before_a_crash_is_no_obstacle() {
     fs::set_permissions(home.join("data/postmaster.pid"), fs::Permissions::from_mode(0o666)).unwrap();
 
     let postgres = start(root.path()).unwrap();
-    assert!(answers(&postgres.url("postgres")));
+    assert!(answers(&postgres.superuser_url("postgres")));
 }
 
 #[test]
 fn a_server_that_can_not_start_shows_its_log() {
     let root = folder();
     let Some(postgres) = start(root.path()) else { return };
-    let configuration = postgres.socket_dir().join("data/postgresql.conf");
+    let configuration = home(root.path()).join("data/postgresql.conf");
     postgres.stop();
     fs::write(configuration, "shared_buffers = none\n").unwrap();
 
@@ -305,7 +383,7 @@ fn a_temporary_server_leaves_nothing_behind() {
         started => started.unwrap(),
     };
     let home = postgres.socket_dir().to_owned();
-    assert!(answers(&postgres.url("postgres")));
+    assert!(answers(&postgres.superuser_url("postgres")));
     postgres.stop();
     assert!(!home.exists());
 }
