@@ -57,7 +57,12 @@ const PUBLIC: Kind =
     Kind { key: Some("gateway-public"), name: "gateway: a public route", goal: Some(60_000) };
 const AUTHENTICATED: Kind = Kind {
     key: Some("gateway-authenticated"),
-    name: "gateway: an authenticated route, the verdict asked for each time",
+    name: "gateway: an authenticated route, the verdict in the cache",
+    goal: Some(65_000),
+};
+const ASKED: Kind = Kind {
+    key: Some("gateway-asked"),
+    name: "gateway: the same, auth-verifier asked each time",
     goal: Some(100_000),
 };
 const HS256: Kind =
@@ -98,8 +103,10 @@ pub fn measure(world: &World, exe: &OsStr, programs: Option<&Path>, top: usize) 
     let services = Services { world, exe, programs };
     let out = |name: &str| world.folder().join(format!("{name}.callgrind"));
     let upstream = wire::upstream()?;
-    // So that the assertions for task-service outlive the count.
-    let verifier = services.auth_verifier(Under::Nothing, &[("AUTH_VERIFIER_IDENTITY__LIFE_SECS", "120")])?;
+    // So that the assertions for task-service, and the gateway's verdicts, outlive the count.
+    let lasting =
+        [("AUTH_VERIFIER_IDENTITY__LIFE_SECS", "120"), ("AUTH_VERIFIER_VERDICT_MAX_AGE_SECS", "100")];
+    let verifier = services.auth_verifier(Under::Nothing, &lasting)?;
     let callers = || (0..CALLERS).map(world::user);
     let bearer = |alg: &str| -> Vec<_> {
         let issuer = world.issuer(alg);
@@ -112,7 +119,7 @@ pub fn measure(world: &World, exe: &OsStr, programs: Option<&Path>, top: usize) 
 
     say("counting gateway");
     let counted = out("gateway");
-    let gateway = services.gateway(Under::Callgrind(&counted), verifier.address, upstream)?;
+    let gateway = services.gateway(Under::Callgrind(&counted), verifier.address, upstream, &[])?;
     refuses(&gateway, "/api/tasks", &hs256[0])?;
     let mut counted = Counted::new(&gateway, counted, top)?;
     // Nobody's identity goes inside from a public route.
@@ -120,10 +127,15 @@ pub fn measure(world: &World, exe: &OsStr, programs: Option<&Path>, top: usize) 
     counted.count(&[wire::get("/pub/x", &[&forger[0]])], |_, answer| seen(answer) == Some(""), 1)?;
     rows.push((PUBLIC, counted.measure(&[wire::get("/pub/x", &[])], |_, answer| seen(answer) == Some(""))?));
     let requests = all(&hs256, |_| "/api/tasks".into());
-    rows.push((
-        AUTHENTICATED,
-        counted.measure(&requests, |n, answer| seen(answer) == Some(&world::user(n)))?,
-    ));
+    let right = |n, answer: &Answer| seen(answer) == Some(&world::user(n));
+    rows.push((AUTHENTICATED, counted.measure(&requests, right)?));
+    drop(gateway);
+
+    say("counting gateway, without its cache of verdicts");
+    let counted = out("gateway-asked");
+    let uncached = [("GATEWAY_VERIFIER__CACHE_ENTRIES_MAX", "0")];
+    let gateway = services.gateway(Under::Callgrind(&counted), verifier.address, upstream, &uncached)?;
+    rows.push((ASKED, Counted::new(&gateway, counted, top)?.measure(&requests, right)?));
     drop(gateway);
 
     say("counting auth-verifier");

@@ -70,7 +70,7 @@ pub fn measure(world: &World, exe: &OsStr, rounds: usize, time: Duration) -> io:
 
     let up = nginx(Under::Core(LOAD_CORE), "upstream.conf", &upstream)?;
     let verifier = services.auth_verifier(core, &[])?;
-    let gateway = services.gateway(core, verifier.address, up.address)?;
+    let gateway = services.gateway(core, verifier.address, up.address, &[])?;
     let with_jwt = haproxy("haproxy-jwt.cfg", &jwt_rules(), up.address)?;
     let plain_haproxy = haproxy("haproxy.cfg", "", up.address)?;
     let plain_nginx = nginx(core, "plain.conf", &|address| plain(address, up.address))?;

@@ -34,21 +34,23 @@ impl Services<'_> {
         under: Under<'_>,
         verifier: SocketAddr,
         upstream: SocketAddr,
+        further: &[(&str, &str)],
     ) -> io::Result<Server> {
         let file = self.world.folder().join("gateway.toml");
         let route = |path: &str, access: &str| {
             format!("[[routes]]\npath = \"{path}/**\"\nupstream = \"task-service\"\naccess = \"{access}\"\n")
         };
         fs::write(&file, route("/pub", "public") + &route("/api", "authenticated"))?;
-        let variables = [
+        let mut variables = owned([
             ("GATEWAY_CONFIG", file.to_string_lossy().into_owned()),
             ("GATEWAY_AUTH_VERIFIER_URL", format!("http://{verifier}")),
             ("GATEWAY_TASK_SERVICE_URL", format!("http://{upstream}")),
             // A busy machine is no failure.
             ("GATEWAY_VERIFIER__CONNECT_MS", "20000".into()),
             ("GATEWAY_VERIFIER__TIMEOUT_MS", "20000".into()),
-        ];
-        self.start(under, "gateway", "GATEWAY", owned(variables))
+        ]);
+        variables.extend(further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self.start(under, "gateway", "GATEWAY", variables)
     }
 
     /// Starts task-service on an empty database.
