@@ -26,7 +26,7 @@ cargo build --quiet
 start() {
     : >"$log"
     # A session of its own: signals meant for it reach nobody else. Unset what the surrounding machine may have set.
-    env -u DATABASE_URL -u BETTER_AUTH_SECRET -u BETTER_AUTH_URL setsid cargo run >"$log" 2>&1 &
+    env -u DATABASE_URL -u BETTER_AUTH_SECRET -u BETTER_AUTH_URL -u PORT setsid cargo run >"$log" 2>&1 &
     run=$!
     for _ in $(seq 600); do
         grep --quiet '^curl http' "$log" && return
@@ -45,6 +45,15 @@ curls() {
         answers+="$answer"$'\n'
     done <"$work/curls"
 }
+rights() {
+    # All of them are in the session that was made above.
+    services=$(ps -s "$run" -o uid=,args= | grep -e '--until-stdin-closes') || fail 'there are no services'
+    [ "$(wc -l <<<"$services")" = 3 ] || fail "there are not three services: $services"
+    [ "$(id -u)" != 0 ] || ! grep --quiet '^ *0 ' <<<"$services" || fail "a service runs as root: $services"
+}
+calm() {
+    ! grep --extended-regexp '"level":"(WARN|ERROR)"|^[^{]*(WARN|ERROR)' "$log" || fail 'a healthy first start warns of something'
+}
 interrupt() {
     # As a terminal does: to the whole foreground group.
     kill -INT -- "-$(ps -o pgid= -p "$run" | tr -d ' ')"
@@ -58,9 +67,11 @@ interrupt() {
 start
 answers=
 curls
+rights
 grep --quiet '"title":"Buy milk"' <<<"$answers" || fail 'the task is not in the answers'
 grep --quiet '"status":"healthy"' <<<"$answers" || fail 'it is not healthy'
 interrupt
+calm
 
 start
 answers=

@@ -5,6 +5,7 @@ mod command;
 mod memory;
 mod open_files;
 pub mod ops;
+mod rights;
 pub mod signals;
 
 use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode, time::Duration};
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use self::command::{command, usage};
-use self::{ops::Readiness, signals::INTERRUPTED};
+use self::{ops::Readiness, rights::RightsError, signals::INTERRUPTED};
 use crate::{
     BoxError,
     layer::access_log,
@@ -89,10 +90,10 @@ pub enum StartError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// An address can't be listened on.
-    #[error("{variable}: listen on {address}: {source}")]
+    #[error("{place}: listen on {address}: {source}")]
     Bind {
-        /// The variable to change.
-        variable: String,
+        /// What the operator wrote, or would write, to set the address: a variable, or a file and the place in it.
+        place: String,
         /// The address it names.
         address: SocketAddr,
         /// What the system says.
@@ -106,6 +107,9 @@ pub enum StartError {
         /// How many must.
         least: usize,
     },
+    /// It must not go on as root, and can't be anybody else.
+    #[error(transparent)]
+    Rights(#[from] RightsError),
     /// Anything else.
     #[error("{0}")]
     Other(#[from] BoxError),
@@ -126,20 +130,22 @@ pub struct Process {
 }
 
 impl Process {
-    /// Binds both addresses.
-    pub async fn bind(
+    /// Binds both addresses; `places` are where they are set.
+    async fn bind(
         prefix: String,
         common: Common,
+        places: [String; 2],
         workers: Workers,
         stop: CancellationToken,
     ) -> Result<Self, StartError> {
         let Common { listen, ops_listen, server, .. } = common;
+        let [listen_place, ops_place] = places;
         let files = open_files::limit();
         if files < serve::FILES_MIN {
             return Err(StartError::Files { files, least: serve::FILES_MIN });
         }
-        let traffic = bind(&prefix, "LISTEN", listen).await?;
-        let ops = bind(&prefix, "OPS_LISTEN", ops_listen).await?;
+        let traffic = bind(listen_place, listen).await?;
+        let ops = bind(ops_place, ops_listen).await?;
         let readiness = Readiness::default();
         Ok(Self { stop, readiness, traffic, ops, extra: Vec::new(), workers, prefix, server })
     }
@@ -152,7 +158,7 @@ impl Process {
         address: SocketAddr,
         service: impl HttpService,
     ) -> Result<(), StartError> {
-        let listener = bind(&self.prefix, key, address).await?;
+        let listener = bind(format!("{}{key}", self.prefix), address).await?;
         info!(key, address = local(&listener), "one more address");
         self.extra.push((listener, Stack::new(service)));
         Ok(())
@@ -217,9 +223,8 @@ impl Process {
     }
 }
 
-async fn bind(prefix: &str, key: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    let variable = format!("{prefix}{key}");
-    TcpListener::bind(address).await.map_err(|source| StartError::Bind { variable, address, source })
+async fn bind(place: String, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind { place, address, source })
 }
 
 fn local(listener: &TcpListener) -> String {
@@ -246,12 +251,12 @@ where
 {
     open_files::raise_limit();
     let stop_on_stdin_eof = matches.get_flag(command::UNTIL_STDIN_CLOSES);
-    run_logging::<S, _>(LOGGED, matches, async move |plan, common, workers| {
+    run_logging::<S, _>(LOGGED, matches, async move |plan, common, places, workers| {
         telemetry::log_panics();
         telemetry::metrics();
         let (stop, at_once) =
             signals::tokens(stop_on_stdin_eof).map_err(|error| StartError::Other(error.into()))?;
-        let process = Process::bind(S::SPEC.prefix(), common, workers, stop).await?;
+        let process = Process::bind(S::SPEC.prefix(), common, places, workers, stop).await?;
         select! {
             biased;
             () = at_once.cancelled() => Ok(End::AtOnce),
@@ -266,7 +271,7 @@ where
     S: Service,
     F: AsyncFnOnce(S::Plan) -> Result<(), StartError>,
 {
-    run_logging::<S, _>(LOGGED, matches, async |plan, _, _| job(plan).await.map(|()| End::Done))
+    run_logging::<S, _>(LOGGED, matches, async |plan, _, _, _| job(plan).await.map(|()| End::Done))
 }
 
 /// Runs a job that writes a report to standard output: nothing is logged there unless `RUST_LOG` asks for it.
@@ -275,7 +280,7 @@ where
     S: Service,
     F: AsyncFnOnce(S::Plan) -> Result<(), StartError>,
 {
-    run_logging::<S, _>("off", matches, async |plan, _, _| job(plan).await.map(|()| End::Done))
+    run_logging::<S, _>("off", matches, async |plan, _, _, _| job(plan).await.map(|()| End::Done))
 }
 
 /// The default of `RUST_LOG`.
@@ -294,7 +299,7 @@ enum End {
 fn run_logging<S, F>(log: &str, matches: &ArgMatches, job: F) -> ExitCode
 where
     S: Service,
-    F: AsyncFnOnce(S::Plan, Common, Workers) -> Result<End, StartError>,
+    F: AsyncFnOnce(S::Plan, Common, [String; 2], Workers) -> Result<End, StartError>,
 {
     let service = S::SPEC.service;
     let environment = match Environment::of_process() {
@@ -310,16 +315,23 @@ where
         let mut common: Common = loaded.part()?;
         common.server = S::server(common.server);
         let remarks = loaded.settings.remarks();
+        let places = ["listen", "ops_listen"].map(|key| loaded.named(key));
         let plan = loaded.plan()?;
-        Ok((plan, common, remarks))
+        Ok((plan, common, places, remarks))
     });
     let loaded = faults.hear(loaded);
     faults.hear(settings::check_log(&environment));
-    let (plan, common, remarks) = match loaded {
+    let (plan, common, places, remarks) = match loaded {
         Some(loaded) if !faults.found() => loaded,
         // A slip in a name is perhaps why something is missing.
         _ => return refuse_with(service, misspelt, &SettingsError::from(faults)),
     };
+    // All files are read, and this is the only thread: logging starts another one.
+    if let Some(user) = matches.get_one::<u32>(command::AS_USER)
+        && let Err(error) = rights::give_up(*user)
+    {
+        return refuse(service, &error);
+    }
     let filter = environment.get(telemetry::FILTER).unwrap_or(log);
     if let Err(error) = telemetry::log(service, common.log, filter) {
         return refuse(service, &SettingsError::new(telemetry::FILTER, error));
@@ -340,7 +352,7 @@ where
         Err(error) => return refuse(service, &error),
     };
     let mut flushed = Flushed(FLUSH_WAIT);
-    let end = runtime.block_on(job(plan, common, running.workers.clone()));
+    let end = runtime.block_on(job(plan, common, places, running.workers.clone()));
     let wait = match &end {
         Ok(End::Done) => Duration::ZERO,
         Ok(End::AtOnce) => AT_ONCE_WAIT,

@@ -12,6 +12,7 @@ mod file;
 mod kubernetes;
 mod layers;
 mod load;
+mod port;
 mod secret;
 mod service_url;
 mod show;
@@ -26,7 +27,8 @@ pub(crate) use self::load::check_log;
 pub use self::{
     environment::Environment,
     error::{Faults, SettingsError},
-    load::{Checked, Loaded, check, load, misspelt, read},
+    load::{Checked, Loaded, Stated, check, load, misspelt, read},
+    port::PORT,
     secret::{Secret, brought_along},
     service_url::{ServiceUrl, is_host},
     spec::{Bounds, SHARED_DEFAULTS, Settings, Spec, Variable},
@@ -156,6 +158,60 @@ mod tests {
         assert_eq!(settings.names, ["f"]);
         assert_eq!(settings.limits.body_bytes, 8);
         assert_eq!(settings.limits.wait_ms, Duration::from_millis(9));
+    }
+
+    #[test]
+    fn a_platforms_port_counts_where_the_service_is_told_no_address_of_its_own() {
+        let file = file("listen = \"127.0.0.2:1\"");
+        for (variables, want) in [
+            (&[("PORT", "8080")][..], "0.0.0.0:8080"),
+            (&[("PORT", "")], "127.0.0.1:80"),
+            (&[("PORT", "8080"), ("TWO_WORDS_CONFIG", &file)], "127.0.0.2:1"),
+            (&[("PORT", "8080"), ("TWO_WORDS_LISTEN", "127.0.0.3:1")], "127.0.0.3:1"),
+            // What nobody follows is nobody's fault.
+            (&[("PORT", "http"), ("TWO_WORDS_LISTEN", "127.0.0.3:1")], "127.0.0.3:1"),
+            (&[("PORT", "8080"), ("TWO_WORDS_LISTEN", "")], "0.0.0.0:8080"),
+        ] {
+            assert_eq!(example(variables).unwrap().listen, want.parse().unwrap(), "{variables:?}");
+        }
+        let error = example(&[("PORT", "http")]).unwrap_err();
+        assert_eq!(
+            error,
+            "PORT: must be 1 to 65535, in digits alone; TWO_WORDS_LISTEN takes an address instead"
+        );
+        // Another fault of that address names what set it.
+        let error = example(&[("PORT", "8080"), ("TWO_WORDS_LIMITS__PARTS", "13")]).unwrap_err();
+        assert!(error.starts_with("PORT: 13\n"), "{error}");
+        let shown = check::<Example>(&[("PORT", "8080")].into_iter().collect()).outcome.unwrap();
+        assert!(shown.contains("TWO_WORDS_LISTEN=0.0.0.0:8080  # PORT, environment\n"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_stated_is_known_by_its_place_though_it_be_wrong() {
+        let path = file("secret = \"s\"\nnames = \"\"\nlisten = 5\n[limits]\nparts = \"x\"");
+        let missing = ("THE_SECRET_FILE", "/nowhere");
+        let in_file = |place: &str| Some(format!("TWO_WORDS_CONFIG {}: {place}", &*path));
+        let of = |variables: &[(&str, &str)], key| {
+            Stated::of::<Example>(&variables.iter().copied().collect()).place(key)
+        };
+        let by_file = ("TWO_WORDS_CONFIG", &*path);
+        for (variables, key, want) in [
+            (&[][..], "secret", None),
+            (&[("THE_SECRET", "")], "secret", None),
+            (&[("THE_SECRET", "s")], "secret", Some("THE_SECRET".into())),
+            (&[missing], "secret", Some("THE_SECRET".into())),
+            (&[by_file], "secret", in_file("secret")),
+            (&[by_file, missing], "secret", Some("THE_SECRET".into())),
+            (&[by_file], "names", None),
+            (&[by_file], "listen", in_file("listen")),
+            (&[by_file], "limits.parts", in_file("[limits] parts")),
+            (&[by_file], "limits.wait_ms", None),
+            (&[("PORT", "1")], "listen", Some("PORT".into())),
+        ] {
+            assert_eq!(of(variables, key), want, "{variables:?} {key}");
+        }
+        let stated = Stated::of::<Example>(&[by_file].into_iter().collect());
+        assert_eq!((stated.text("secret"), stated.text("listen")), (Some("s"), Some("127.0.0.1:80")));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use chassis::{
     backoff::{Backoff, News},
-    process::ops::Readiness,
+    process::ops::{Hindrance, Readiness},
     settings::Switch,
 };
 use identity::Verifier;
@@ -34,7 +34,9 @@ pub(crate) async fn prepare(
     migrate: Switch,
     readiness: Readiness,
 ) -> Result<(), PrepareError> {
-    prepare_tables(&store, migrate).await?;
+    readiness.hinder(Hindrance::Wait("the database has not answered yet".into()));
+    prepare_tables(&store, migrate, &readiness).await?;
+    readiness.hinder(Hindrance::Wait("auth-verifier's keys (TASK_SERVICE_IDENTITY_JWKS_URL)".into()));
     while !verifier.is_ready() {
         sleep(KEYS_POLL).await;
     }
@@ -43,19 +45,32 @@ pub(crate) async fn prepare(
     Ok(())
 }
 
-async fn prepare_tables(store: &Store, migrate: Switch) -> Result<(), PrepareError> {
-    let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
+async fn prepare_tables(store: &Store, migrate: Switch, readiness: &Readiness) -> Result<(), PrepareError> {
+    let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX).from_start();
     loop {
         let error = match store.prepare(migrate).await {
             Ok(()) => return Ok(()),
             Err(error @ PrepareError::Changed { .. }) => return Err(error),
             Err(error) => error,
         };
-        match (backoff.fail(&error), &error) {
-            (News::Known, _) => debug!(%error, "not ready yet"),
-            (News::New, PrepareError::Refused(_)) => error!(%error, "not ready, and trying again"),
-            (News::New, _) => warn!(%error, "not ready yet; trying again"),
+        readiness.hinder(hindrance(&error));
+        let is_answer = matches!(error, PrepareError::Refused { .. } | PrepareError::Failed(_));
+        match backoff.fail(&error) {
+            News::Known => debug!(%error, "not ready yet"),
+            _ if is_answer => error!(%error, "not ready, and trying again"),
+            News::Early => info!(%error, "not ready yet; trying again"),
+            News::New => warn!(%error, "not ready yet; trying again"),
         }
         sleep(backoff.jittered_wait()).await;
+    }
+}
+
+/// What the operator's listener says of an error: what to do, without what the database said.
+fn hindrance(error: &PrepareError) -> Hindrance {
+    match error {
+        PrepareError::Refused { advice, .. } => Hindrance::Change((*advice).to_owned()),
+        PrepareError::Unreachable(_) => Hindrance::Wait("the database is out of reach".into()),
+        PrepareError::Failed(_) => Hindrance::Wait("the database refuses a migration".into()),
+        PrepareError::Behind | PrepareError::Changed { .. } => Hindrance::Wait(error.to_string()),
     }
 }

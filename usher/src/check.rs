@@ -1,4 +1,4 @@
-//! The settings of all services at once, checked before anything is fetched, bound or started.
+//! Checks the settings of all services at once, before anything is fetched, bound or started.
 
 use std::{fmt::Write, process::ExitCode};
 
@@ -14,11 +14,12 @@ use crate::{
     secret,
 };
 
-/// What `USHER_DATA_DIR` was called: passed over, somebody's tasks would seem lost.
+/// What `USHER_DATA_DIR` was called before. If it were ignored, somebody's tasks would seem lost.
 const FORMER_DATA_DIR: &str = "LOCAL_DATA_DIR";
 
-/// What stands for our own database while nothing is started yet, and for our own secret while none is made.
-const OWN_DATABASE: &str = "postgresql://postgres@localhost/tasks";
+/// What stands for our own database while none is started.
+const OWN_DATABASE: &str = "postgresql://tasks@localhost/tasks";
+/// What stands for our own secret while none is made.
 const OWN_SECRET: &str = "the-launcher-makes-one-of-64-digits-when-it-starts";
 
 /// What is found out about the settings of all services.
@@ -41,12 +42,12 @@ pub(crate) fn all(environment: &Environment) -> Checked {
     let plan = Plan::of(environment, &mut faults);
     let gateway = plan.gateway.environment(environment);
     let mut auth_verifier = plan.auth_verifier.environment(environment);
-    if !secret::is_given(environment) {
-        auth_verifier = auth_verifier.with("BETTER_AUTH_SECRET", OWN_SECRET, "usher");
+    if plan.secret.is_none() {
+        auth_verifier = auth_verifier.with(secret::VARIABLE, OWN_SECRET, "usher");
     }
     let mut task_service = plan.task_service.environment(environment);
-    if !database::is_given(environment) {
-        task_service = task_service.with("DATABASE_URL", OWN_DATABASE, "usher");
+    if plan.database.is_none() {
+        task_service = task_service.with(database::VARIABLE, OWN_DATABASE, "usher");
     }
     let data = folder::path(environment);
     let source =

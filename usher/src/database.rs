@@ -1,26 +1,24 @@
-//! The database: the one that `DATABASE_URL` names, or a PostgreSQL of our own.
+//! The database: the one that the settings name, or a PostgreSQL of our own.
 
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use chassis::settings::Environment;
+use chassis::settings::{Environment, Secret};
 use dev_postgres::Postgres;
 use tokio::{task::spawn_blocking, time::sleep};
 
 use crate::{error::StartError, say::say};
+
+/// The variable by which task-service is told of a database.
+pub(crate) const VARIABLE: &str = "DATABASE_URL";
 
 /// The name of the database on our own server.
 const NAME: &str = "tasks";
 
 /// How often our server is looked after.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Whether the environment names a database.
-pub(crate) fn is_given(environment: &Environment) -> bool {
-    ["DATABASE_URL", "DATABASE_URL_FILE"].iter().any(|name| environment.get(name).is_some())
-}
 
 /// Refuses where our own server would be taken for the real one, and lost with the machine.
 pub(crate) fn refuse_in_production(environment: &Environment) -> Result<(), StartError> {
@@ -37,7 +35,7 @@ pub(crate) fn refuse_in_production(environment: &Environment) -> Result<(), Star
 #[derive(Debug)]
 pub(crate) struct OwnDatabase {
     folder: PathBuf,
-    url: String,
+    url: Secret,
     /// `None` while it is started again.
     postgres: Option<Postgres>,
 }
@@ -51,11 +49,11 @@ impl OwnDatabase {
             "PostgreSQL",
             format_args!("{} runs, on a socket in {}", postgres.major(), postgres.socket_dir().display()),
         );
-        Ok(Self { folder, url: postgres.url(NAME), postgres: Some(postgres) })
+        Ok(Self { folder, url: Secret::new(postgres.url(NAME)), postgres: Some(postgres) })
     }
 
     /// Where the database is; the same after every start.
-    pub(crate) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &Secret {
         &self.url
     }
 
@@ -85,7 +83,7 @@ impl OwnDatabase {
     }
 }
 
-/// On a thread of its own, so that Ctrl-C is heard meanwhile. If nobody waits for it any more, it stops again.
+/// Starts the server on a thread of its own, so that Ctrl-C is heard meanwhile. If nobody waits for it any more, it stops again.
 async fn start(folder: PathBuf) -> Result<Postgres, StartError> {
     let start = move || -> Result<Postgres, StartError> {
         let postgres = Postgres::start(&folder, &mut |note| say("PostgreSQL", note))?;

@@ -1,4 +1,4 @@
-//! Why it does not start, each in a sentence that a person can act on.
+//! Why the launcher does not start, each cause in a sentence that a person can act on.
 
 use std::{io, net::SocketAddr, path::PathBuf, process::ExitStatus};
 
@@ -12,21 +12,29 @@ pub(crate) enum StartError {
     #[error("another copy runs with the data in {}: stop it first, or give this one a USHER_DATA_DIR and ports of its own", .0.display())]
     AnotherCopy(PathBuf),
     #[error("port {} is in use: stop what listens there, or set {variable}={instead}", .at.port())]
-    PortInUse { variable: &'static str, at: SocketAddr, instead: SocketAddr },
-    #[error("{variable}: listen on {at}: {source}")]
-    Listen { variable: &'static str, at: SocketAddr, source: io::Error },
+    PortInUse { variable: String, at: SocketAddr, instead: SocketAddr },
+    #[error("{place}: listen on {at}: {source}")]
+    Listen { place: String, at: SocketAddr, source: io::Error },
+    #[error(
+        "{place}: port {} is for root alone, and the services don't run as root: take one from {least} on", .at.port()
+    )]
+    RootsPort { place: String, at: SocketAddr, least: u16 },
     #[error("no development PostgreSQL is started where {0} is set: set DATABASE_URL to the database to use")]
     NotForProduction(&'static str),
     #[error(transparent)]
     Postgres(#[from] dev_postgres::StartError),
     #[error(transparent)]
     Database(#[from] dev_postgres::DatabaseError),
+    #[error("{} is a link of another user's: remove it, or set USHER_DATA_DIR to where it leads", .0.display())]
+    OthersLink(PathBuf),
     #[error("{} holds no secret of at least 32 bytes: remove it, and another one is made", .0.display())]
     NoSecret(PathBuf),
     #[error("{service} ended before it was ready ({status}); it says why above")]
     Ended { service: &'static str, status: ExitStatus },
-    #[error("{service} was not ready within {secs} s; its log is above")]
-    NotReady { service: &'static str, secs: u64 },
+    #[error("{service} can't get ready: {what}")]
+    NeedsChange { service: &'static str, what: String },
+    #[error("{service} was not ready within {secs} s ({why}); its log is above")]
+    NotReady { service: &'static str, secs: u64, why: String },
     #[error("{what} {}: {source}", .path.display())]
     Io { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{what}: {source}")]

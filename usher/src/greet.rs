@@ -11,11 +11,11 @@ pub(crate) const DEMO_USER: &str = "demo-user";
 pub(crate) enum Access<'a> {
     /// Here is one, signed with the secret in a file.
     Token { token: &'a str, secret: &'a Path },
-    /// The secret is theirs, so only how to make one is shown.
-    Command,
+    /// The secret is theirs, and set there: so only how to make one is shown.
+    Command { place: &'a str },
 }
 
-/// The text, for a stack of `plan` that `program` runs.
+/// The text for a person whose services run by `plan`, and by `program`.
 pub(crate) fn greeting(plan: &Plan, access: &Access<'_>, program: &Path) -> String {
     let gateway = browser_url(&plan.gateway.traffic);
     let make = format!("{} auth-verifier token --sub", quoted(program));
@@ -39,9 +39,9 @@ pub(crate) fn greeting(plan: &Plan, access: &Access<'_>, program: &Path) -> Stri
             ));
             (*token).to_owned()
         }
-        Access::Command => {
+        Access::Command { place } => {
             line(format_args!(
-                "\nTokens are signed with your BETTER_AUTH_SECRET. One for development:\n\n  {make} {DEMO_USER}"
+                "\nTokens are signed with your {place}. One for development:\n\n  {make} {DEMO_USER}"
             ));
             format!("$({make} {DEMO_USER})")
         }
@@ -56,12 +56,12 @@ pub(crate) fn greeting(plan: &Plan, access: &Access<'_>, program: &Path) -> Stri
     text
 }
 
-/// As a browser on this machine should write it: cookies of a page on `localhost` go to `localhost` alone.
+/// A URL as a browser on this machine should write it: cookies of a page on `localhost` go to `localhost` alone.
 fn browser_url(listen: &Listen) -> String {
     listen.url().replace("//127.0.0.1:", "//localhost:")
 }
 
-/// For a shell.
+/// A path as a shell takes it.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
@@ -99,9 +99,10 @@ mod tests {
 
     #[test]
     fn a_given_secret_signs_nothing_unasked() {
-        let text = greeting_of(&Access::Command);
+        let text = greeting_of(&Access::Command { place: "BETTER_AUTH_SECRETS" });
         let make = "'/a b/usher' auth-verifier token --sub demo-user";
         assert!(text.contains(&format!("\n  {make}\n")), "{text}");
         assert!(curls(&text)[1].contains(&format!("Bearer $({make})\"")), "{text}");
+        assert!(text.contains("signed with your BETTER_AUTH_SECRETS."), "{text}");
     }
 }

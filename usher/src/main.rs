@@ -5,7 +5,7 @@
 //! processes of their own, each of which is started again when it ends.
 //!
 //! The modules in the order of a start: [`plan`], [`check`], [`folder`], [`ports`], [`database`], [`secret`], then the services
-//! as [`supervise`] keeps them, and what [`greet`] says. [`run`] is that order on one page.
+//! as [`supervise`] keeps them and [`rights`] has them run, and what [`greet`] says. [`run`] is that order on one page.
 
 mod check;
 mod database;
@@ -14,6 +14,7 @@ mod folder;
 mod greet;
 mod plan;
 mod ports;
+mod rights;
 mod run;
 mod say;
 mod secret;

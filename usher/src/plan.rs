@@ -1,8 +1,11 @@
 //! Which services there are, where each listens, and what each is told of the others.
+//!
+//! A service reads its settings by itself, in all of their layers: the defaults, its TOML file, the environment. The plan reads the
+//! same layers, follows what they say, and adds only what none of them sets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use chassis::settings::{Environment, Faults, Settings, Spec};
+use chassis::settings::{Environment, Faults, PORT, Settings, Spec, Stated};
 
 pub(crate) const AUTH_VERIFIER: &str = "auth-verifier";
 pub(crate) const TASK_SERVICE: &str = "task-service";
@@ -30,6 +33,10 @@ pub(crate) struct Plan {
     pub(crate) auth_verifier: ServicePlan,
     pub(crate) task_service: ServicePlan,
     pub(crate) gateway: ServicePlan,
+    /// Where the operator names a database; `None` where we have to start one.
+    pub(crate) database: Option<String>,
+    /// Where the operator gives the secret that Better Auth has, too; `None` where we have to make one.
+    pub(crate) secret: Option<String>,
 }
 
 /// One service.
@@ -40,51 +47,63 @@ pub(crate) struct ServicePlan {
     pub(crate) traffic: Listen,
     /// Where the operator asks.
     pub(crate) ops: Listen,
+    /// Where it listens besides.
+    further: Option<Listen>,
     /// What its environment has in addition to ours.
     pub(crate) variables: Vec<(&'static str, String)>,
 }
 
-/// An address, and the variable that sets it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An address, and what sets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listen {
-    pub(crate) variable: &'static str,
+    /// The variable that wins over whatever sets it now.
+    pub(crate) variable: String,
+    /// What the operator wrote, or would write, to set it: a variable, or a file and the place in it.
+    pub(crate) place: String,
     pub(crate) at: SocketAddr,
 }
 
 impl Plan {
-    /// The plan that the environment asks for: addresses by their own variables, and the services' URLs of one
-    /// another by those addresses, unless they are set too. An address that can't be read is a fault, and the default here.
+    /// The plan that the settings ask for. An address that can't be read is a fault that the service's own check tells; the
+    /// default stands for it here.
     pub(crate) fn of(environment: &Environment, faults: &mut Faults) -> Self {
-        let mut listen = |variable: &'static str, port| Listen::of(environment, variable, port, faults);
+        let inner = environment_of(AUTH_VERIFIER, environment);
+        let auth_verifier = Stated::of::<auth_verifier::settings::Settings>(&inner);
+        let task_service = Stated::of::<task_service::settings::Settings>(&inner);
+        let gateway = Stated::of::<gateway::settings::Settings>(environment);
+
+        let better_auth_secrets = ["better_auth.secret", "better_auth.secrets"];
         let mut plan = Self {
+            database: task_service.place("database.url"),
+            secret: better_auth_secrets.iter().find_map(|key| auth_verifier.place(key)),
             auth_verifier: ServicePlan::new(
-                AUTH_VERIFIER,
-                listen("AUTH_VERIFIER_LISTEN", 8001),
-                listen("AUTH_VERIFIER_OPS_LISTEN", 9001),
+                auth_verifier::settings::Settings::SPEC,
+                &auth_verifier,
+                Some("grpc_listen"),
+                faults,
             ),
             task_service: ServicePlan::new(
-                TASK_SERVICE,
-                listen("TASK_SERVICE_LISTEN", 8002),
-                listen("TASK_SERVICE_OPS_LISTEN", 9002),
+                task_service::settings::Settings::SPEC,
+                &task_service,
+                None,
+                faults,
             ),
-            gateway: ServicePlan::new(
-                GATEWAY,
-                listen("GATEWAY_LISTEN", 8000),
-                listen("GATEWAY_OPS_LISTEN", 9000),
-            ),
+            gateway: ServicePlan::new(gateway::settings::Settings::SPEC, &gateway, None, faults),
         };
         plan.refuse_sharing(faults);
 
         let verifier_url = plan.auth_verifier.traffic.url();
         let tasks_url = plan.task_service.traffic.url();
-        plan.auth_verifier.tell(environment, "BETTER_AUTH_URL", BETTER_AUTH_URL.to_owned());
+        let url = BETTER_AUTH_URL.to_owned();
+        plan.auth_verifier.tell(&auth_verifier, "better_auth.url", "BETTER_AUTH_URL", url);
         plan.task_service.tell(
-            environment,
+            &task_service,
+            "identity_jwks_url",
             "TASK_SERVICE_IDENTITY_JWKS_URL",
             format!("{verifier_url}/.well-known/jwks.json"),
         );
-        plan.gateway.tell(environment, "GATEWAY_AUTH_VERIFIER_URL", verifier_url);
-        plan.gateway.tell(environment, "GATEWAY_TASK_SERVICE_URL", tasks_url);
+        plan.gateway.tell(&gateway, "auth_verifier_url", "GATEWAY_AUTH_VERIFIER_URL", verifier_url);
+        plan.gateway.tell(&gateway, "task_service_url", "GATEWAY_TASK_SERVICE_URL", tasks_url);
         plan
     }
 
@@ -94,63 +113,84 @@ impl Plan {
     }
 
     /// All addresses, traffic first.
-    pub(crate) fn addresses(&self) -> [Listen; 6] {
-        let [a, b, c] = [&self.gateway, &self.auth_verifier, &self.task_service];
-        [a.traffic, b.traffic, c.traffic, a.ops, b.ops, c.ops]
+    pub(crate) fn addresses(&self) -> Vec<&Listen> {
+        let services = [&self.gateway, &self.auth_verifier, &self.task_service];
+        let traffic = services.iter().map(|service| &service.traffic);
+        let further = services.iter().filter_map(|service| service.further.as_ref());
+        traffic.chain(services.iter().map(|service| &service.ops)).chain(further).collect()
     }
 
     fn refuse_sharing(&self, faults: &mut Faults) {
         let addresses = self.addresses();
         for (n, one) in addresses.iter().enumerate() {
-            if let Some(other) = addresses[..n].iter().find(|other| other.at == one.at) {
-                let reason =
-                    format!("is {}, as is {}; give each an address of its own", one.at, other.variable);
-                faults.add(one.variable, reason);
+            if let Some(other) = addresses[..n].iter().find(|other| other.overlaps(one)) {
+                let reason = format!(
+                    "is {}, and {} is {}; give each an address of its own",
+                    one.at, other.place, other.at
+                );
+                faults.add(&one.place, reason);
             }
         }
     }
 }
 
+/// What a service sees of our environment. The gateway alone follows a platform's `PORT`: the others would take the same one.
+fn environment_of(service: &str, ours: &Environment) -> Environment {
+    if follows_port(service) { ours.clone() } else { ours.clone().without(PORT) }
+}
+
+/// Whether a service sees a platform's `PORT`.
+pub(crate) fn follows_port(service: &str) -> bool {
+    service == GATEWAY
+}
+
 impl ServicePlan {
-    fn new(name: &'static str, traffic: Listen, ops: Listen) -> Self {
-        // Told explicitly, so that a TOML file of the service can't move it away from where it is expected.
-        let variables = [traffic, ops].map(|listen| (listen.variable, listen.at.to_string()));
-        Self { name, traffic, ops, variables: variables.into() }
+    fn new(spec: Spec, stated: &Stated, further: Option<&str>, faults: &mut Faults) -> Self {
+        let mut listen = |key| Listen::of(&spec, stated, key, faults);
+        Self {
+            name: spec.service,
+            traffic: listen("listen").expect("every service listens"),
+            ops: listen("ops_listen").expect("every service listens for the operator"),
+            further: further.and_then(listen),
+            variables: Vec::new(),
+        }
+    }
+
+    /// Sets a variable, unless a layer sets its key already.
+    fn tell(&mut self, stated: &Stated, key: &str, variable: &'static str, value: String) {
+        if stated.place(key).is_none() {
+            self.variables.push((variable, value));
+        }
     }
 
     /// The environment that the service will see.
     pub(crate) fn environment(&self, ours: &Environment) -> Environment {
-        let set = |environment: Environment, (name, value): &(&'static str, String)| {
-            // What only repeats the environment is not of our making.
-            if environment.get(name) == Some(value) {
-                environment
-            } else {
-                environment.with(*name, value, "usher")
-            }
+        let add = |environment: Environment, (name, value): &(&'static str, String)| {
+            environment.with(*name, value, "usher")
         };
-        self.variables.iter().fold(ours.clone(), set)
-    }
-
-    /// Sets a variable, unless it is set already.
-    fn tell(&mut self, environment: &Environment, variable: &'static str, value: String) {
-        if environment.get(variable).is_none() {
-            self.variables.push((variable, value));
-        }
+        self.variables.iter().fold(environment_of(self.name, ours), add)
     }
 }
 
 impl Listen {
-    fn of(environment: &Environment, variable: &'static str, port: u16, faults: &mut Faults) -> Self {
-        let default = Self { variable, at: (Ipv4Addr::LOCALHOST, port).into() };
-        let Some(text) = environment.get(variable) else { return default };
-        match text.trim().parse::<SocketAddr>() {
-            Ok(at) if at.port() != 0 => Self { variable, at },
-            _ => {
-                let reason = format!("`{text}` is not an address with a port, such as 127.0.0.1:{port}");
-                faults.add(variable, reason);
-                default
-            }
+    /// The address of a key; `None` where it is empty.
+    fn of(spec: &Spec, stated: &Stated, key: &str, faults: &mut Faults) -> Option<Self> {
+        let setting = spec.variables().into_iter().find(|variable| variable.key == key)?;
+        let place = stated.place(key).unwrap_or_else(|| setting.name.clone());
+        let default = || setting.default.as_str()?.parse().ok();
+        let text = stated.text(key).unwrap_or_default();
+        let at: SocketAddr = text.parse().ok().or_else(default)?;
+        if at.port() == 0 {
+            faults.add(&place, format!("`{text}` leaves the port to the system; the others have to know it"));
         }
+        Some(Self { variable: setting.name, place, at })
+    }
+
+    /// Whether two services can't have both.
+    fn overlaps(&self, other: &Self) -> bool {
+        let (one, other) = (self.at, other.at);
+        let is_of_all = one.ip().is_unspecified() || other.ip().is_unspecified();
+        one.port() == other.port() && (is_of_all || one.ip() == other.ip())
     }
 
     /// How to reach it from this machine.
@@ -166,6 +206,10 @@ impl Listen {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use tempfile::NamedTempFile;
+
     use super::*;
 
     fn plan(variables: &[(&str, &str)]) -> Result<Plan, String> {
@@ -178,44 +222,130 @@ mod tests {
         service.variables.iter().find(|(name, _)| *name == variable).map(|(_, value)| value.clone())
     }
 
+    /// A file of settings, and its path.
+    fn file(text: &str) -> (NamedTempFile, String) {
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let path = file.path().to_str().unwrap().to_owned();
+        (file, path)
+    }
+
     #[test]
     fn the_ports_are_those_that_the_services_have_by_themselves() {
         let plan = plan(&[]).unwrap();
-        for (service, defaults) in [
-            (&plan.gateway, gateway::settings::Settings::SPEC.defaults),
-            (&plan.auth_verifier, auth_verifier::settings::Settings::SPEC.defaults),
-            (&plan.task_service, task_service::settings::Settings::SPEC.defaults),
+        for (service, traffic, ops) in [
+            (&plan.gateway, "127.0.0.1:8000", "127.0.0.1:9000"),
+            (&plan.auth_verifier, "127.0.0.1:8001", "127.0.0.1:9001"),
+            (&plan.task_service, "127.0.0.1:8002", "127.0.0.1:9002"),
         ] {
-            assert!(defaults.contains(&format!("\nlisten = \"{}\"", service.traffic.at)), "{}", service.name);
-            assert!(defaults.contains(&format!("\nops_listen = \"{}\"", service.ops.at)), "{}", service.name);
+            assert_eq!(service.traffic.at, traffic.parse().unwrap(), "{}", service.name);
+            assert_eq!(service.ops.at, ops.parse().unwrap(), "{}", service.name);
+            assert_eq!(service.further, None, "{}", service.name);
         }
+        assert_eq!(plan.addresses().len(), 6);
     }
 
     #[test]
     fn whoever_moves_is_followed_by_those_who_ask_them() {
-        let plan =
-            plan(&[("AUTH_VERIFIER_LISTEN", "0.0.0.0:8101"), ("TASK_SERVICE_LISTEN", "[::1]:8102")]).unwrap();
+        let (_file, path) = file("listen = \"[::1]:8102\"\nops_listen = \"127.0.0.1:9102\"");
+        let plan = plan(&[
+            ("AUTH_VERIFIER_LISTEN", "0.0.0.0:8101"),
+            ("AUTH_VERIFIER_GRPC_LISTEN", "127.0.0.1:8103"),
+            ("TASK_SERVICE_CONFIG", &path),
+        ])
+        .unwrap();
         assert_eq!(told(&plan.gateway, "GATEWAY_AUTH_VERIFIER_URL").unwrap(), "http://127.0.0.1:8101");
         assert_eq!(told(&plan.gateway, "GATEWAY_TASK_SERVICE_URL").unwrap(), "http://[::1]:8102");
         assert_eq!(
             told(&plan.task_service, "TASK_SERVICE_IDENTITY_JWKS_URL").unwrap(),
             "http://127.0.0.1:8101/.well-known/jwks.json"
         );
-        assert_eq!(told(&plan.auth_verifier, "AUTH_VERIFIER_LISTEN").unwrap(), "0.0.0.0:8101");
+        assert_eq!(plan.task_service.ops.url(), "http://127.0.0.1:9102");
+        assert_eq!(plan.task_service.ops.place, format!("TASK_SERVICE_CONFIG {path}: ops_listen"));
+        assert_eq!(plan.task_service.ops.variable, "TASK_SERVICE_OPS_LISTEN");
+        let grpc = plan.addresses()[6];
+        assert_eq!((&*grpc.variable, grpc.at.port()), ("AUTH_VERIFIER_GRPC_LISTEN", 8103));
+        // The services read the rest where we have read it.
+        assert_eq!(told(&plan.auth_verifier, "AUTH_VERIFIER_LISTEN"), None);
     }
 
     #[test]
-    fn what_is_set_is_left_alone() {
-        let plan = plan(&[
-            ("GATEWAY_TASK_SERVICE_URL", "http://elsewhere:1"),
+    fn what_is_set_in_any_layer_is_left_alone() {
+        let (_tasks, tasks) = file(
+            "identity_jwks_url = \"http://elsewhere:3/jwks\"\n[database]\nurl = \"postgresql://db/tasks\"",
+        );
+        let (_verifier, verifier) = file(
+            "[better_auth]\nurl = \"https://app.example.com\"\nsecret = \"k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn\"",
+        );
+        let (_gateway, gateway) =
+            file("auth_verifier_url = \"http://elsewhere:1\"\ntask_service_url = [\"http://elsewhere:2\"]");
+        let by_files = [
+            ("TASK_SERVICE_CONFIG", &*tasks),
+            ("AUTH_VERIFIER_CONFIG", &*verifier),
+            ("GATEWAY_CONFIG", &*gateway),
+        ];
+        let by_variables = [
+            ("TASK_SERVICE_IDENTITY_JWKS_URL", "http://elsewhere:3/jwks"),
+            ("DATABASE_URL", "postgresql://db/tasks"),
             ("BETTER_AUTH_URL", "https://app.example.com"),
-            ("GATEWAY_AUTH_VERIFIER_URL", ""),
-        ])
-        .unwrap();
-        assert_eq!(told(&plan.gateway, "GATEWAY_TASK_SERVICE_URL"), None);
-        assert_eq!(told(&plan.auth_verifier, "BETTER_AUTH_URL"), None);
-        let empty_counts_as_unset = told(&plan.gateway, "GATEWAY_AUTH_VERIFIER_URL");
-        assert_eq!(empty_counts_as_unset.unwrap(), "http://127.0.0.1:8001");
+            ("BETTER_AUTH_SECRETS", "2:k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn"),
+            ("GATEWAY_AUTH_VERIFIER_URL", "http://elsewhere:1"),
+            ("GATEWAY_TASK_SERVICE_URL", "http://elsewhere:2"),
+        ];
+        for (variables, database, secret) in [
+            (
+                &by_files[..],
+                format!("TASK_SERVICE_CONFIG {tasks}: [database] url"),
+                format!("AUTH_VERIFIER_CONFIG {verifier}: [better_auth] secret"),
+            ),
+            (&by_variables[..], "DATABASE_URL".into(), "BETTER_AUTH_SECRETS".into()),
+        ] {
+            let plan = plan(variables).unwrap();
+            for service in plan.services() {
+                assert_eq!(service.variables, [], "{}", service.name);
+            }
+            assert_eq!((plan.database, plan.secret), (Some(database), Some(secret)));
+        }
+    }
+
+    #[test]
+    fn what_nobody_sets_is_filled_in() {
+        let (_file, path) = file("[better_auth]\nurl = \"\"\n[database]\npool_max = 2");
+        for variables in [
+            &[][..],
+            &[
+                ("GATEWAY_AUTH_VERIFIER_URL", ""),
+                ("DATABASE_URL", ""),
+                ("BETTER_AUTH_SECRET", ""),
+                ("BETTER_AUTH_URL", ""),
+            ],
+            &[("AUTH_VERIFIER_CONFIG", &path)],
+        ] {
+            let plan = plan(variables).unwrap();
+            assert_eq!((&plan.database, &plan.secret), (&None, &None));
+            assert_eq!(told(&plan.gateway, "GATEWAY_AUTH_VERIFIER_URL").unwrap(), "http://127.0.0.1:8001");
+            assert_eq!(told(&plan.auth_verifier, "BETTER_AUTH_URL").unwrap(), BETTER_AUTH_URL);
+        }
+    }
+
+    #[test]
+    fn a_platforms_port_is_the_gateways_alone() {
+        let set = [("PORT", "8080")];
+        let followed = plan(&set).unwrap();
+        assert_eq!(followed.gateway.traffic.at, "0.0.0.0:8080".parse().unwrap());
+        assert_eq!(followed.gateway.traffic.place, "PORT");
+        assert_eq!(followed.auth_verifier.traffic.at, "127.0.0.1:8001".parse().unwrap());
+        assert_eq!(followed.task_service.traffic.at, "127.0.0.1:8002".parse().unwrap());
+        let environment: Environment = set.into_iter().collect();
+        for service in followed.services() {
+            let seen = service.environment(&environment).get("PORT").is_some();
+            assert_eq!(seen, service.name == GATEWAY, "{}", service.name);
+        }
+        let error = plan(&[("PORT", "8001")]).unwrap_err();
+        assert_eq!(
+            error,
+            "AUTH_VERIFIER_LISTEN: is 127.0.0.1:8001, and PORT is 0.0.0.0:8001; give each an address of its own"
+        );
     }
 
     #[test]
@@ -228,18 +358,39 @@ mod tests {
         for others in ["PATH", "NEXT_PUBLIC_API_URL", "BETTER_AUTH_TELEMETRY", "KUBERNETES_SERVICE_HOST"] {
             assert!(!is_ours(others), "{others}");
         }
+        let plan =
+            plan(&[("DATABASE_URL_FILE", "/nowhere"), ("BETTER_AUTH_SECRET_FILE", "/nowhere")]).unwrap();
+        assert!(plan.database.is_some() && plan.secret.is_some(), "their own check tells what is wrong");
     }
 
     #[test]
     fn an_address_that_can_not_work_is_named() {
-        for (value, want) in [
-            ("8000", "GATEWAY_LISTEN: `8000` is not an address with a port, such as 127.0.0.1:8000"),
-            ("localhost:8000", "GATEWAY_LISTEN: `localhost:8000` is not an address"),
-            ("127.0.0.1:0", "GATEWAY_LISTEN: `127.0.0.1:0` is not an address"),
-            ("127.0.0.1:9000", "GATEWAY_OPS_LISTEN: is 127.0.0.1:9000, as is GATEWAY_LISTEN; give each"),
+        let (_file, path) = file("ops_listen = \"127.0.0.1:8001\"");
+        let shared = format!(
+            "GATEWAY_CONFIG {path}: ops_listen: is 127.0.0.1:8001, and AUTH_VERIFIER_LISTEN is 127.0.0.1:8001; give each"
+        );
+        for (variables, want) in [
+            (
+                &[("GATEWAY_LISTEN", "127.0.0.1:0")][..],
+                "GATEWAY_LISTEN: `127.0.0.1:0` leaves the port to the system; the others have to know it",
+            ),
+            (
+                &[("GATEWAY_LISTEN", "127.0.0.1:9000")],
+                "GATEWAY_OPS_LISTEN: is 127.0.0.1:9000, and GATEWAY_LISTEN is 127.0.0.1:9000; give each",
+            ),
+            (
+                &[("GATEWAY_LISTEN", "[::]:8002")],
+                "TASK_SERVICE_LISTEN: is 127.0.0.1:8002, and GATEWAY_LISTEN is [::]:8002; give each",
+            ),
+            (
+                &[("AUTH_VERIFIER_GRPC_LISTEN", "127.0.0.1:8000")],
+                "AUTH_VERIFIER_GRPC_LISTEN: is 127.0.0.1:8000, and GATEWAY_LISTEN is 127.0.0.1:8000; give each",
+            ),
+            (&[("GATEWAY_CONFIG", &path)], &*shared),
         ] {
-            let error = plan(&[("GATEWAY_LISTEN", value)]).unwrap_err();
+            let error = plan(variables).unwrap_err();
             assert!(error.starts_with(want), "{error}");
         }
+        plan(&[("GATEWAY_LISTEN", "127.0.0.2:8001")]).unwrap();
     }
 }

@@ -9,7 +9,6 @@ use std::{
 };
 
 use chassis::{
-    outbound::client,
     process::signals::{INTERRUPTED, Signals},
     settings::Environment,
 };
@@ -23,9 +22,9 @@ use crate::{
     folder::{self, Folder},
     greet::{self, Access, DEMO_USER},
     plan::Plan,
-    ports,
+    ports, rights,
     say::{self, say},
-    secret::{self, Secret},
+    secret::{self, Made},
     supervise::{READY_WAIT, Service},
 };
 
@@ -101,45 +100,46 @@ impl Stack {
         outcome?;
         let program = env::current_exe().map_err(StartError::system("find this program"))?;
 
-        let folder = Folder::lock(&folder::path(&environment))?;
-        let path = folder.path.clone();
-        self.folder = Some(folder);
-        say("data", format_args!("in {}", path.display()));
+        let folder = self.folder.insert(Folder::lock(&folder::path(&environment))?);
+        say("data", format_args!("in {}", folder.files.path().display()));
 
         let addresses = plan.addresses();
         ports::check(&addresses)?;
-        say("ports", format_args!("{} are free", addresses.map(|one| one.at.port().to_string()).join(", ")));
+        let ports: Vec<_> = addresses.iter().map(|one| one.at.port().to_string()).collect();
+        say("ports", format_args!("{} are free", ports.join(", ")));
 
-        let mut for_task_service = Vec::new();
-        if database::is_given(&environment) {
-            say("database", "using DATABASE_URL");
-        } else {
-            database::refuse_in_production(&environment)?;
-            let database = self.database.insert(OwnDatabase::start(&path).await?);
-            for_task_service.push(("DATABASE_URL", database.url().to_owned()));
-        }
-
-        let secret = secret::find_or_make(&environment, &path)?;
-        let mut for_auth_verifier = Vec::new();
-        match &secret {
-            Secret::Given => say("secret", "using BETTER_AUTH_SECRET"),
-            Secret::Made { file, .. } => {
-                say("secret", format_args!("our own, in {}", file.display()));
-                for_auth_verifier.push(("BETTER_AUTH_SECRET_FILE", file.display().to_string()));
+        let mut own_url = None;
+        match &plan.database {
+            Some(place) => say("database", format_args!("using {place}")),
+            None => {
+                database::refuse_in_production(&environment)?;
+                let database = self.database.insert(OwnDatabase::start(&folder.path).await?);
+                own_url = Some((database::VARIABLE, database.url().clone()));
             }
         }
 
-        for (plan, further) in
-            plan.services().into_iter().zip([for_auth_verifier, for_task_service, Vec::new()])
-        {
-            self.services.push(Service::start(&program, plan, further)?);
+        let mut made = None;
+        match &plan.secret {
+            Some(place) => say("secret", format_args!("using {place}")),
+            None => {
+                let made = made.insert(secret::find_or_make(&folder.files)?);
+                say("secret", format_args!("our own, in {}", made.file.display()));
+            }
         }
-        let client = client::client(Duration::from_secs(1));
+        let own_secret = made.as_ref().map(|made| (secret::VARIABLE, made.value.clone()));
+
+        if let Some(told) = rights::told() {
+            say("rights", told);
+        }
         let deadline = Instant::now() + READY_WAIT;
-        for service in &mut self.services {
-            service.await_ready(&client, deadline).await?;
+        for (plan, further) in plan.services().into_iter().zip([own_secret, own_url, None]) {
+            // Kept before it is waited for, so that it is stopped whatever comes.
+            self.services.push(Service::start(&program, plan, further)?);
+            if let Some(service) = self.services.last_mut() {
+                service.await_ready(deadline).await?;
+            }
         }
-        greet(&plan, &secret, &program);
+        greet(&plan, made.as_ref(), &program);
         Ok(())
     }
 
@@ -169,14 +169,14 @@ impl Stack {
     }
 }
 
-fn greet(plan: &Plan, secret: &Secret, program: &Path) {
+fn greet(plan: &Plan, made: Option<&Made>, program: &Path) {
     let token;
-    let access = match secret {
-        Secret::Given => Access::Command,
-        Secret::Made { file, value } => {
-            token = auth_verifier::diagnostics::dev_token::mint(value, DEMO_USER, DEMO_TOKEN_LIFE);
+    let access = match made {
+        Some(Made { file, value }) => {
+            token = auth_verifier::diagnostics::dev_token::mint(value.expose(), DEMO_USER, DEMO_TOKEN_LIFE);
             Access::Token { token: &token, secret: file }
         }
+        None => Access::Command { place: plan.secret.as_deref().unwrap_or(secret::VARIABLE) },
     };
     say::tell(&(greet::greeting(plan, &access, program) + "\n"));
 }

@@ -1,4 +1,4 @@
-//! What a person sees of the launcher, among the log lines of the services: who, and then what.
+//! Prints what a person sees of the launcher among the log lines of the services: who, and then what.
 
 use std::{fmt::Display, time::Duration};
 
@@ -19,7 +19,7 @@ pub(crate) fn tell(text: &str) {
     }
 }
 
-/// Says what went wrong, on standard error, each line by itself. It is the last that a person sees.
+/// Says what went wrong, on standard error, each line by itself: the last that a person sees.
 pub(crate) fn complain(what: impl Display) {
     let lines: Vec<_> = what.to_string().lines().map(|line| format!("usher: {line}\n")).collect();
     last_words(lines.concat(), LAST);

@@ -1,108 +1,114 @@
 //! The secret that tokens are signed with: given, or else made once and kept with the data.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
-use chassis::settings::Environment;
+use chassis::settings::Secret;
+use dev_postgres::Folder;
 
 use crate::error::StartError;
+
+/// The variable by which auth-verifier is told of it.
+pub(crate) const VARIABLE: &str = "BETTER_AUTH_SECRET";
+
+/// The file that ours is kept in.
+const FILE: &str = "better-auth-secret";
 
 /// As long as the output of HMAC-SHA256 (RFC 7518 §3.2).
 const BYTES: usize = 32;
 
-/// Where the secret comes from.
-pub(crate) enum Secret {
-    /// It is set; Better Auth has the same one.
-    Given,
-    /// It is ours.
-    Made {
-        /// The file that it is kept in.
-        file: PathBuf,
-        /// The secret itself.
-        value: String,
-    },
+/// The most that is read of the file, in bytes: more than any secret that people make.
+const FILE_BYTES_MAX: u64 = 4096;
+
+/// A secret of ours.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// The file that it is kept in.
+    pub(crate) file: PathBuf,
+    pub(crate) value: Secret,
 }
 
-/// Whether the environment sets a secret.
-pub(crate) fn is_given(environment: &Environment) -> bool {
-    let names =
-        ["BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_FILE", "BETTER_AUTH_SECRETS", "BETTER_AUTH_SECRETS_FILE"];
-    names.iter().any(|name| environment.get(name).is_some())
-}
-
-/// Finds out whether a secret is set, else reads ours from `folder`, making it where there is none.
-pub(crate) fn find_or_make(environment: &Environment, folder: &Path) -> Result<Secret, StartError> {
-    if is_given(environment) {
-        return Ok(Secret::Given);
+/// Reads the secret in `folder`, where nobody else looks at it now, and makes it where there is none.
+pub(crate) fn find_or_make(folder: &Folder) -> Result<Made, StartError> {
+    let file = folder.path().join(FILE);
+    // For our eyes only, if it is new.
+    let mut opened = folder.file(FILE)?;
+    let mut text = String::new();
+    let read = (&opened).take(FILE_BYTES_MAX).read_to_string(&mut text);
+    read.map_err(StartError::io("read", &file))?;
+    if text.is_empty() {
+        text = make()?;
+        let written = opened.write_all(text.as_bytes()).and_then(|()| opened.sync_all());
+        written.map_err(StartError::io("write", &file))?;
     }
-    let file = folder.join("better-auth-secret");
-    if !file.exists() {
-        make(&file)?;
+    let value = text.trim_end();
+    if value.len() < BYTES {
+        return Err(StartError::NoSecret(file));
     }
-    let text = fs::read_to_string(&file).map_err(StartError::io("read", &file))?;
-    let value = text.trim_end().to_owned();
-    if value.len() < BYTES { Err(StartError::NoSecret(file)) } else { Ok(Secret::Made { file, value }) }
+    Ok(Made { value: Secret::new(value), file })
 }
 
-fn make(file: &Path) -> Result<(), StartError> {
+fn make() -> Result<String, StartError> {
     let mut bytes = [0; BYTES];
-    File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut bytes))
-        .map_err(StartError::io("read", "/dev/urandom"))?;
-    let text = bytes.map(|byte| format!("{byte:02x}")).concat();
-    // Complete or not there, and never readable by others.
-    let fresh = file.with_extension("new");
-    let write = || -> io::Result<()> {
-        let mut options = File::options();
-        writeln!(options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?, "{text}")?;
-        fs::rename(&fresh, file)
-    };
-    write().map_err(StartError::io("write", file))
+    let drawn: io::Result<()> =
+        File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
+    drawn.map_err(StartError::io("read", "/dev/urandom"))?;
+    Ok(bytes.map(|byte| format!("{byte:02x}")).concat() + "\n")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+    };
 
     use super::*;
 
-    fn made(folder: &Path) -> (PathBuf, String) {
-        match find_or_make(&Environment::default(), folder).unwrap() {
-            Secret::Made { file, value } => (file, value),
-            Secret::Given => panic!("nothing was given"),
-        }
+    fn made(folder: &tempfile::TempDir) -> Result<Made, StartError> {
+        find_or_make(&Folder::of(folder.path()).unwrap())
     }
 
     #[test]
     fn a_secret_is_made_once_and_is_for_our_eyes_only() {
         let folder = tempfile::tempdir().unwrap();
-        let (file, value) = made(folder.path());
-        assert_eq!(value.len(), 2 * BYTES);
-        assert_eq!(made(folder.path()).1, value);
+        let Made { file, value } = made(&folder).unwrap();
+        assert_eq!(value.expose().len(), 2 * BYTES);
+        assert_eq!(made(&folder).unwrap().value, value);
         assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
 
         let another = tempfile::tempdir().unwrap();
-        assert_ne!(made(another.path()).1, value);
+        assert_ne!(made(&another).unwrap().value, value);
     }
 
     #[test]
-    fn a_given_secret_is_enough() {
+    fn a_start_that_ended_before_it_was_written_leaves_nothing_to_clean_up() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_FILE"] {
-            let environment = [(name, "x")].into_iter().collect();
-            assert!(matches!(find_or_make(&environment, folder.path()), Ok(Secret::Given)));
-        }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        fs::write(folder.path().join(FILE), "").unwrap();
+        assert_eq!(made(&folder).unwrap().value.expose().len(), 2 * BYTES);
     }
 
     #[test]
     fn a_file_without_a_secret_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("better-auth-secret"), "short\n").unwrap();
-        assert!(matches!(find_or_make(&Environment::default(), folder.path()), Err(StartError::NoSecret(_))));
+        fs::write(folder.path().join(FILE), "short\n").unwrap();
+        assert!(matches!(made(&folder), Err(StartError::NoSecret(_))));
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_file_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        for (victim, text) in [("empty", ""), ("full", "somebody else's file, and long enough for a secret")]
+        {
+            let victim = folder.path().join(victim);
+            fs::write(&victim, text).unwrap();
+            symlink(&victim, folder.path().join(FILE)).unwrap();
+            made(&folder).unwrap_err();
+            assert_eq!(fs::read_to_string(&victim).unwrap(), text);
+            fs::remove_file(folder.path().join(FILE)).unwrap();
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Keeps one service running: starts it, waits until it is ready, starts it again when it ends, stops it.
 
 use std::{
+    fmt,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -8,21 +10,33 @@ use std::{
 
 use chassis::{
     backoff::Backoff,
-    outbound::client::{self, Client},
+    process::ops::{self, Hindrance, Unready},
+    settings::{PORT, Secret},
 };
 use tokio::{
     process::{Child, ChildStdin, Command},
     select,
-    time::{Instant, sleep, timeout},
+    task::spawn_blocking,
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
-use crate::{error::StartError, plan::ServicePlan, say::say};
+use crate::{
+    error::StartError,
+    plan::{self, ServicePlan},
+    rights,
+    say::say,
+};
 
 /// How long all services together may take until they are ready.
 pub(crate) const READY_WAIT: Duration = Duration::from_secs(60);
+
+/// The wait before a service is asked again whether it is ready.
 const READY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The waits before a service that ended is started again.
+/// How long a service may wait for something before a person is told.
+const WAIT_UNTOLD: Duration = Duration::from_secs(2);
+
+/// The first wait before a service that ended is started again, and the longest.
 const RESTART_MIN: Duration = Duration::from_millis(100);
 const RESTART_MAX: Duration = Duration::from_secs(5);
 
@@ -33,17 +47,15 @@ const SETTLED: Duration = Duration::from_secs(10);
 const STOP_WAIT: Duration = Duration::from_secs(30);
 
 /// A service as a process of its own.
-#[derive(Debug)]
 pub(crate) struct Service {
     name: &'static str,
     program: PathBuf,
-    variables: Vec<(&'static str, String)>,
-    ready_url: String,
+    variables: Vec<(&'static str, Secret)>,
+    ops: SocketAddr,
     /// `None` between two lives.
     life: Option<Life>,
 }
 
-#[derive(Debug)]
 struct Life {
     process: Child,
     /// Its standard input. Kept apart, since waiting for a process closes what is left in it.
@@ -56,21 +68,28 @@ impl Service {
     pub(crate) fn start(
         program: &Path,
         plan: &ServicePlan,
-        extra: Vec<(&'static str, String)>,
+        extra: Option<(&'static str, Secret)>,
     ) -> Result<Self, StartError> {
-        let variables = plan.variables.iter().cloned().chain(extra).collect();
-        let ready_url = format!("{}/readyz", plan.ops.url());
+        let variables = plan.variables.iter().map(|(name, value)| (*name, Secret::new(value)));
+        let variables = variables.chain(extra).collect();
         let mut service =
-            Self { name: plan.name, program: program.to_owned(), variables, ready_url, life: None };
+            Self { name: plan.name, program: program.to_owned(), variables, ops: plan.ops.at, life: None };
         service.spawn().map_err(StartError::io("run", program))?;
         say(service.name, "starting");
         Ok(service)
     }
 
     fn spawn(&mut self) -> std::io::Result<()> {
-        let mut process = Command::new(&self.program)
-            .args([self.name, "--until-stdin-closes"])
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+        let mut command = Command::new(&self.program);
+        command.args([self.name, "--until-stdin-closes"]);
+        if let Some(user) = rights::user_of(self.name) {
+            command.args(["--as-user", &user.to_string()]);
+        }
+        if !plan::follows_port(self.name) {
+            command.env_remove(PORT);
+        }
+        let mut process = command
+            .envs(self.variables.iter().map(|(name, value)| (name, value.expose())))
             // When we end, in whichever way, its standard input does, and so does it.
             .stdin(Stdio::piped())
             // Ctrl-C is for us; we stop the services in their order.
@@ -81,17 +100,36 @@ impl Service {
         Ok(())
     }
 
-    /// Waits until the service is ready for the first time. That it ends meanwhile is no accident, but a setting.
-    pub(crate) async fn await_ready(&mut self, client: &Client, deadline: Instant) -> Result<(), StartError> {
-        let service = self.name;
+    /// Waits until the service is ready for the first time. That it ends meanwhile is no accident, but a setting; and so is
+    /// what it says that somebody has to change.
+    pub(crate) async fn await_ready(&mut self, deadline: Instant) -> Result<(), StartError> {
+        let (service, ops) = (self.name, self.ops);
         let Some(life) = &mut self.life else { return Ok(()) };
+        let mut why = String::from("it does not say why");
         let ready = async {
-            while client::fetch(client, &self.ready_url, Duration::from_secs(1), 1024).await.is_err() {
+            let untold = Instant::now() + WAIT_UNTOLD;
+            let mut told = String::new();
+            loop {
+                match spawn_blocking(move || ops::probe(ops)).await {
+                    Ok(Ok(())) => return Ok(()),
+                    Ok(Err(Unready::Hindered(Hindrance::Change(what)))) => {
+                        return Err(StartError::NeedsChange { service, what });
+                    }
+                    Ok(Err(Unready::Hindered(Hindrance::Wait(what)))) => {
+                        why = format!("it waits: {what}");
+                        if Instant::now() >= untold && told != what {
+                            say(service, format_args!("waits: {what}"));
+                            told = what;
+                        }
+                    }
+                    Ok(Err(Unready::Silent(_) | Unready::Unexplained)) | Err(_) => {}
+                }
                 sleep(READY_INTERVAL).await;
             }
         };
         select! {
-            () = ready => {
+            ready = ready => {
+                ready?;
                 say(service, "ready");
                 Ok(())
             }
@@ -100,8 +138,8 @@ impl Service {
                 self.life = None;
                 Err(StartError::Ended { service, status })
             }
-            () = tokio::time::sleep_until(deadline) => {
-                Err(StartError::NotReady { service, secs: READY_WAIT.as_secs() })
+            () = sleep_until(deadline) => {
+                Err(StartError::NotReady { service, secs: READY_WAIT.as_secs(), why })
             }
         }
     }
@@ -150,5 +188,12 @@ impl Service {
         if let Some(life) = &mut self.life {
             let _ = life.process.start_kill();
         }
+    }
+}
+
+impl fmt::Debug for Service {
+    /// Without what its variables hold.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("name", &self.name).finish_non_exhaustive()
     }
 }

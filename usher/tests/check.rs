@@ -119,6 +119,73 @@ fn what_is_in_force_is_shown_without_a_secret() {
 }
 
 #[test]
+fn the_launcher_shows_what_it_will_do_where_files_and_a_platform_have_a_say() {
+    let files = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        fs::write(files.path().join(name), text).unwrap();
+        files.path().join(name).to_str().unwrap().to_owned()
+    };
+    let tasks = file(
+        "tasks.toml",
+        "listen = \"127.0.0.1:8112\"\n[database]\nurl = \"postgresql://hunter2:hunter2@db/tasks\"",
+    );
+    let verifier = file(
+        "verifier.toml",
+        &format!(
+            "ops_listen = \"127.0.0.1:9111\"\n[better_auth]\nsecret = \"{SECRET}\"\nurl = \"https://a.test\""
+        ),
+    );
+    let variables =
+        [("TASK_SERVICE_CONFIG", &*tasks), ("AUTH_VERIFIER_CONFIG", &*verifier), ("PORT", "8080")];
+    let (code, shown, said) = usher(&variables, &["--check", "--show"]);
+    assert_eq!((code, &*said), (Some(0), ""), "{shown}");
+    for want in [
+        &format!("DATABASE_URL=***  # {tasks}"),
+        &format!("TASK_SERVICE_LISTEN=127.0.0.1:8112  # {tasks}"),
+        &format!("BETTER_AUTH_SECRET=***  # {verifier}"),
+        &format!("BETTER_AUTH_URL=https://a.test  # {verifier}"),
+        &format!("AUTH_VERIFIER_OPS_LISTEN=127.0.0.1:9111  # {verifier}"),
+        "GATEWAY_LISTEN=0.0.0.0:8080  # PORT, environment",
+        "AUTH_VERIFIER_LISTEN=127.0.0.1:8001  # default",
+        "GATEWAY_TASK_SERVICE_URL=http://127.0.0.1:8112  # usher",
+        "GATEWAY_AUTH_VERIFIER_URL=http://127.0.0.1:8001  # usher",
+        "TASK_SERVICE_IDENTITY_JWKS_URL=http://127.0.0.1:8001/.well-known/jwks.json  # usher",
+    ] {
+        assert!(shown.lines().any(|line| line == want), "{want}: {shown}");
+    }
+    assert!(!shown.contains("hunter2") && !shown.contains(SECRET), "{shown}");
+    let (code, _, said) = usher(&[("PORT", "http")], &["--check"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        said,
+        "usher: PORT: must be 1 to 65535, in digits alone; GATEWAY_LISTEN takes an address instead\n"
+    );
+}
+
+#[test]
+fn a_service_by_itself_follows_a_platforms_port_too_but_not_that_of_a_dotenv_file() {
+    for (service, needed) in [
+        ("gateway", None),
+        ("auth-verifier", Some(("BETTER_AUTH_SECRET", SECRET))),
+        ("task-service", Some(("DATABASE_URL", "postgresql://u:p@localhost/tasks"))),
+    ] {
+        let listen = format!("{}_LISTEN=", service.replace('-', "_").to_uppercase());
+        let variables: Vec<_> = needed.into_iter().chain([("PORT", "8080")]).collect();
+        let (_, shown, _) = usher(&variables, &[service, "--check", "--show"]);
+        assert!(shown.contains(&format!("\n{listen}0.0.0.0:8080  # PORT, environment\n")), "{shown}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(".env"), "PORT=3000\nGATEWAY_LOG=json\n").unwrap();
+    for arguments in [&["--check", "--show"][..], &["gateway", "--check", "--show"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
+        let output = command.args(arguments).env_clear().current_dir(folder.path()).output().unwrap();
+        let shown = String::from_utf8(output.stdout).unwrap();
+        assert!(shown.contains("\nGATEWAY_LOG=json  # .env\n"), "{shown}");
+        assert!(shown.contains("\nGATEWAY_LISTEN=127.0.0.1:8000  # default\n"), "{shown}");
+    }
+}
+
+#[test]
 fn a_slip_in_a_well_known_name_is_remarked_on() {
     let (code, said, _) = usher(
         &[

@@ -175,7 +175,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     /// No value yet: [`Refreshed::keep_fresh`] or a request fetches it.
     pub fn new(name: &'static str, source: Source, policy: Policy, parse: Parse<T>) -> Arc<Self> {
         let now = Instant::now();
-        let backoff = Backoff::new(BACKOFF_MIN, policy.cool_down);
+        let backoff = Backoff::new(BACKOFF_MIN, policy.cool_down).from_start();
         let pacing = Pacing { not_before: now, again_not_before: now, begun: None, backoff };
         let activity = Mutex::new(Activity { fetching: None, pacing });
         Arc::new(Self { name, source, policy, parse, current: ArcSwapOption::empty(), activity })
@@ -322,8 +322,11 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
                 }
             }
             Err(error) => {
+                let known = self.current.load().is_some();
                 match pacing.backoff.fail(&error) {
-                    News::New => warn!(document, place, error, "fetch; what was known stays in use"),
+                    News::New if known => warn!(document, place, error, "fetch; what was known stays in use"),
+                    News::New => warn!(document, place, error, "fetch; there is none yet, and trying again"),
+                    News::Early => info!(document, place, error, "not there yet; trying again"),
                     News::Known => {
                         let failures = pacing.backoff.failures();
                         debug!(document, place, error, failures, "fetch");

@@ -27,6 +27,8 @@ use tokio::{
 use tower::Service;
 use tracing::{info, warn};
 
+use crate::backoff::{Backoff, News};
+
 /// The wait before a name without a known address is looked up again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -79,6 +81,7 @@ impl Name {
         }
         let host: Arc<str> = host.into();
         let (tell, known) = watch::channel(Known::default());
+        let mut outage = Backoff::new(RETRY, RETRY).from_start();
         let looking = tokio::spawn(async move {
             loop {
                 let started = Instant::now();
@@ -87,7 +90,7 @@ impl Name {
                 let result = if found.is_ok() { "found" } else { "error" };
                 metrics::histogram!(crate::metrics::DNS_LOOKUPS.name, "result" => result)
                     .record(started.elapsed());
-                tell.send_modify(|known| known.learn(&host, found));
+                tell.send_modify(|known| known.learn(&host, found, &mut outage));
                 sleep(if tell.borrow().addresses.is_empty() { RETRY } else { fresh }).await;
             }
         });
@@ -119,10 +122,11 @@ impl Drop for Name {
 
 impl Known {
     /// Takes in the result of a look-up. An outage is logged once, and so is its end.
-    fn learn(&mut self, host: &str, found: io::Result<Vec<SocketAddr>>) {
+    fn learn(&mut self, host: &str, found: io::Result<Vec<SocketAddr>>, outage: &mut Backoff) {
         self.tried += 1;
         match found {
             Ok(found) if !found.is_empty() => {
+                outage.succeed();
                 if self.error.take().is_some() {
                     info!(host, "the name can be looked up again");
                 }
@@ -132,8 +136,11 @@ impl Known {
             }
             found => {
                 let error = found.err().map_or_else(|| "no addresses".to_owned(), |error| error.to_string());
-                if self.error.is_none() {
-                    warn!(host, error, "look up; keeping what is known of it");
+                // Whatever the cause: one that changes is no other outage.
+                match outage.fail("") {
+                    News::Early => info!(host, error, "can't be looked up yet; trying again"),
+                    News::New => warn!(host, error, "look up; keeping what is known of it"),
+                    News::Known => {}
                 }
                 self.error = Some(error.into());
             }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, Command, value_parser};
 
 use super::Service;
 
@@ -10,6 +10,7 @@ pub(super) const CHECK: &str = "check";
 pub(super) const SHOW: &str = "show";
 pub(super) const PROBE: &str = "probe";
 pub(super) const UNTIL_STDIN_CLOSES: &str = "until-stdin-closes";
+pub(super) const AS_USER: &str = "as-user";
 
 /// The command line of a service: `--check`, `--probe`, and what clap adds.
 pub fn command<S: Service>() -> Command {
@@ -32,6 +33,14 @@ pub fn command<S: Service>() -> Command {
             flag(UNTIL_STDIN_CLOSES)
                 .hide(true)
                 .help("Stop when standard input ends: how a child process never outlives its parent"),
+        )
+        .arg(
+            Arg::new(AS_USER)
+                .long(AS_USER)
+                .value_name("ID")
+                .value_parser(value_parser!(u32).range(1..))
+                .hide(true)
+                .help("Become the user and the group of this number once the settings are read: for a launcher that is root"),
         )
 }
 

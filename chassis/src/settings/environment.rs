@@ -90,6 +90,20 @@ impl Environment {
         self
     }
 
+    /// The same without a variable.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.sources.remove(name);
+        self.values.remove(name);
+        self.unreadable.retain(|(unreadable, _)| unreadable != name);
+        self
+    }
+
+    /// The value of a variable if it is the process's own, and not of the `.env` file; an empty one counts as unset.
+    pub(super) fn get_of_process(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|_| self.sources.get(name).is_none_or(|source| *source != DOTENV))
+    }
+
     /// Whether a person set the variable, to whatever but nothing.
     pub(super) fn is_set_by_hand(&self, name: &str) -> bool {
         self.get(name).is_some() && self.sources.get(name).is_none_or(|source| *source == DOTENV)

@@ -17,7 +17,7 @@ use super::{
     SettingsError,
     environment::Environment,
     error::Faults,
-    file,
+    file, port,
     secret::brought_along,
     spec::{Spec, Variable},
 };
@@ -31,12 +31,20 @@ pub(super) struct Layers {
     /// The TOML file's path, if there is one, and what it says.
     path: Option<String>,
     in_file: Table,
-    /// The keys that variables set, and where those come from.
-    by_variable: BTreeMap<String, String>,
+    /// The keys that variables set.
+    by_variable: BTreeMap<String, SetBy>,
     /// All of them, one over the other.
     pub(super) layered: Table,
     /// Whether a part of the file is missing, for which no default stands.
     partial: bool,
+}
+
+/// What sets a key.
+struct SetBy {
+    /// The variable, as a fault names it.
+    variable: String,
+    /// Where its value comes from, for people.
+    source: String,
 }
 
 impl Layers {
@@ -78,8 +86,10 @@ impl Layers {
     pub(super) fn named(&self, name: &str) -> String {
         let variable = self.variables.iter().find(|variable| variable.name == name || variable.key == name);
         let of_file = self.spec.file_variable();
+        if let Some(set) = variable.and_then(|variable| self.by_variable.get(&variable.key)) {
+            return set.variable.clone();
+        }
         let key = match variable {
-            Some(variable) if self.by_variable.contains_key(&variable.key) => return variable.name.clone(),
             Some(variable) => &variable.key,
             None => name.strip_prefix(&format!("{of_file}: ")).unwrap_or(name),
         };
@@ -108,7 +118,7 @@ impl Layers {
     /// Where the value of a key comes from, in a few words for people.
     pub(super) fn source(&self, key: &str) -> &str {
         match (self.by_variable.get(key), &self.path) {
-            (Some(source), _) => source,
+            (Some(set), _) => &set.source,
             (None, Some(path)) if at(&self.in_file, key).is_some() => path,
             _ => "default",
         }
@@ -181,19 +191,23 @@ impl Layers {
         for Variable { name, key, default, secret } in &self.variables {
             let by_file = format!("{name}_FILE");
             let text = if *secret {
-                faults.hear(secret_text(environment, name, &by_file)).flatten()
+                secret_text(environment, name, &by_file)
             } else if self.spec.emptied.contains(&key.as_str()) {
-                environment.stated(name).map(ToOwned::to_owned)
+                Ok(environment.stated(name).map(ToOwned::to_owned))
             } else {
-                environment.get(name).map(ToOwned::to_owned)
+                Ok(environment.get(name).map(ToOwned::to_owned))
             };
-            let Some(text) = text else { continue };
+            if matches!(text, Ok(None)) {
+                continue;
+            }
             let source = if *secret && environment.get(name).is_none() {
                 format!("{by_file}, {}", environment.source(&by_file))
             } else {
                 environment.source(name).to_owned()
             };
-            self.by_variable.insert(key.clone(), source);
+            // Set, though it can't be read.
+            self.by_variable.insert(key.clone(), SetBy { variable: name.clone(), source });
+            let Some(Some(text)) = faults.hear(text) else { continue };
             let value: Option<config::Value> = match default {
                 Value::Integer(_) => digits(&text).map(Into::into),
                 Value::Boolean(_) => text.parse::<bool>().ok().map(Into::into),
@@ -212,7 +226,33 @@ impl Layers {
                 None => faults.add(name, self.with_default(key, &self.form(key, default))),
             }
         }
+        self.follow_port(environment, &mut set, faults);
         set
+    }
+
+    /// Takes the address that a platform asks for, unless the service is told one of its own.
+    fn follow_port(
+        &mut self,
+        environment: &Environment,
+        set: &mut Vec<(String, config::Value)>,
+        faults: &mut Faults,
+    ) {
+        let Some(listen) = self.variables.iter().find(|variable| variable.key == port::KEY) else { return };
+        if self.is_set(port::KEY) {
+            return;
+        }
+        if let Some(Some(address)) = faults.hear(port::address(environment, &listen.name)) {
+            let source = format!("{}, {}", port::PORT, environment.source(port::PORT));
+            self.by_variable.insert(port::KEY.into(), SetBy { variable: port::PORT.into(), source });
+            set.push((port::KEY.into(), address.to_string().into()));
+        }
+    }
+
+    /// Whether a layer over the defaults sets a key, though it be to something that can't be read. Empty text in a file
+    /// sets nothing.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        let is_empty = |value: &Value| value.as_str().is_some_and(str::is_empty);
+        self.by_variable.contains_key(key) || at(&self.in_file, key).is_some_and(|value| !is_empty(value))
     }
 
     fn over_each_other(
@@ -343,7 +383,7 @@ impl Layers {
 }
 
 /// Digits, and nothing else: no sign, no exponent, no separator, no space.
-fn digits(text: &str) -> Option<i64> {
+pub(super) fn digits(text: &str) -> Option<i64> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     // More than fits is out of any bounds.
     plain.then(|| text.parse().unwrap_or(i64::MAX))

@@ -2,7 +2,13 @@
 
 use serde::de::DeserializeOwned;
 
-use super::{SettingsError, environment::Environment, error::Faults, layers::Layers, spec::Settings};
+use super::{
+    SettingsError,
+    environment::Environment,
+    error::Faults,
+    layers::{Layers, at},
+    spec::Settings,
+};
 use crate::telemetry;
 
 /// Loads the plan of one service.
@@ -70,9 +76,36 @@ impl<S: Settings> Loaded<S> {
         self.layers.part()
     }
 
+    /// What the operator wrote, or would write, to set a key: its variable, or the file and the place in it.
+    pub fn named(&self, key: &str) -> String {
+        self.layers.named(key)
+    }
+
     /// Every setting in force, one a line, with where it comes from. Secrets are hidden.
     pub fn show(&self) -> String {
         self.layers.show()
+    }
+}
+
+/// What is set for one service, be it good or not: for a launcher, which fills in what nobody has set.
+pub struct Stated(Layers);
+
+impl Stated {
+    /// Reads all layers of a service's settings. What is wrong with them is for [`check`] to say.
+    pub fn of<S: Settings>(environment: &Environment) -> Self {
+        let (_, layers, _): (Option<S>, _, _) = Layers::read(S::SPEC, environment);
+        Self(layers)
+    }
+
+    /// What the operator wrote to set a key (`database.url`): the variable, or the file and the place in it. `None` where
+    /// its default holds.
+    pub fn place(&self, key: &str) -> Option<String> {
+        self.0.is_set(key).then(|| self.0.named(key))
+    }
+
+    /// The text of a setting in force.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        at(&self.0.layered, key).and_then(toml::Value::as_str)
     }
 }
 

@@ -71,8 +71,16 @@ pub enum PrepareError {
     #[error("the database is out of reach: {0}")]
     Unreachable(String),
     /// Somebody has to act; they may do so without restarting us.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{advice} ({said})")]
+    Refused {
+        /// What to do, in words that don't quote the database.
+        advice: &'static str,
+        /// What the database said.
+        said: String,
+    },
+    /// The database refuses a statement, for whatever reason.
+    #[error("the database refuses a migration ({0})")]
+    Failed(String),
     /// `TASK_SERVICE_MIGRATE=off`, and nobody has migrated yet.
     #[error("the tables are not up to date; `task-service migrate` brings them there")]
     Behind,
@@ -191,30 +199,53 @@ impl From<ConnectError> for PrepareError {
 impl From<tokio_postgres::Error> for PrepareError {
     fn from(error: tokio_postgres::Error) -> Self {
         let said = described(&error);
-        if is_distrust(&error) {
-            let advice = "nobody whom we trust vouches for the database; if it has a certificate authority of its \
-                          own, name its file in TASK_SERVICE_DATABASE__CA_FILE";
-            return Self::Refused(format!("{advice} ({said})"));
+        if let Some(advice) = advice_on_connecting(&error) {
+            return Self::Refused { advice, said };
         }
         let Some(code) = error.code() else { return Self::Unreachable(said) };
         let advice = match *code {
-            SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
-                "the database refuses the user or the password in DATABASE_URL"
+            SqlState::INVALID_PASSWORD => "the database refuses the user or the password in DATABASE_URL",
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+                "the database does not let the user in DATABASE_URL in from here; a user that it has, \
+                 sslmode=require and its pg_hba.conf decide that"
             }
             SqlState::INVALID_CATALOG_NAME => "there is no database of the name in DATABASE_URL; create it",
             SqlState::INSUFFICIENT_PRIVILEGE => {
                 "the role in DATABASE_URL may not do this; grant it, or set TASK_SERVICE_MIGRATE=off and run \
                  `task-service migrate` with a role that may"
             }
+            // Our own migrations raise it where the database is not fit for them.
+            SqlState::RAISE_EXCEPTION => "the database in DATABASE_URL can't hold the tables",
             SqlState::ADMIN_SHUTDOWN
             | SqlState::CRASH_SHUTDOWN
             | SqlState::CANNOT_CONNECT_NOW
             | SqlState::TOO_MANY_CONNECTIONS
             | SqlState::LOCK_NOT_AVAILABLE => return Self::Unreachable(said),
             _ if code.code().starts_with("08") => return Self::Unreachable(said),
-            _ => "the database refuses a migration",
+            _ => return Self::Failed(said),
         };
-        Self::Refused(format!("{advice} ({said})"))
+        Self::Refused { advice, said }
+    }
+}
+
+/// What to do about an error that is the driver's own, if there is something to do.
+fn advice_on_connecting(error: &tokio_postgres::Error) -> Option<&'static str> {
+    if is_distrust(error) {
+        return Some(
+            "nobody whom we trust vouches for the database; if it has a certificate authority of its own, name its \
+             file in TASK_SERVICE_DATABASE__CA_FILE",
+        );
+    }
+    // The driver doesn't say it otherwise.
+    match described(error).as_str() {
+        "error performing TLS handshake: server does not support TLS" => Some(
+            "the database offers no TLS; where nobody else can read the network, add sslmode=disable to DATABASE_URL and \
+             set TASK_SERVICE_DATABASE__DANGEROUS_PLAINTEXT=on",
+        ),
+        "invalid configuration: password missing" => {
+            Some("the database asks for a password, and DATABASE_URL has none")
+        }
+        _ => None,
     }
 }
 

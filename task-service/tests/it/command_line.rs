@@ -102,6 +102,14 @@ impl Running {
         }
     }
 
+    /// What its operator's listener says about its not being ready.
+    async fn why_not(&self) -> String {
+        let address = self.ops.trim_start_matches("http://").parse().unwrap();
+        let probed =
+            tokio::task::spawn_blocking(move || chassis::process::ops::probe(address)).await.unwrap();
+        probed.unwrap_err().to_string()
+    }
+
     async fn stop(mut self) {
         drop(self.child.stdin.take());
         let status = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
@@ -177,9 +185,33 @@ async fn a_database_that_is_not_there_yet_is_waited_for_and_said_to_be_away() {
     let nowhere = ("DATABASE_URL", "postgresql://u:hunter2@127.0.0.1:1/d");
     let mut running = Running::start(&[nowhere]).await;
     let line = running.log.line("not ready yet; trying again").await;
-    assert_eq!(line["level"], "WARN");
+    // It may be started together with us.
+    assert_eq!(line["level"], "INFO");
     assert!(line["error"].as_str().unwrap().contains("out of reach"), "{line}");
     assert!(!line.to_string().contains("hunter2"));
     assert!(!running.is_ready().await);
+    assert_eq!(running.why_not().await, "not ready: waits: the database is out of reach");
     running.stop().await;
+}
+
+#[tokio::test]
+async fn what_somebody_has_to_change_is_said_to_whoever_asks_without_what_is_secret() {
+    let Some(database) = test::database() else { return };
+    let name = database.url().rsplit_once('/').unwrap().1.to_owned();
+    let missing = format!("{}_hunter2", database.url());
+    let mut running = Running::start(&[("DATABASE_URL", &missing)]).await;
+    let line = running.log.line("not ready, and trying again").await;
+    assert_eq!(line["level"], "ERROR");
+    let why = running.why_not().await;
+    assert_eq!(why, "not ready: needs a change: there is no database of the name in DATABASE_URL; create it");
+    // It is heard of without a restart.
+    let admin = connect(&database.url()).await;
+    admin.batch_execute(&format!("create database {name}_hunter2")).await.unwrap();
+    running.log.line("migrated").await;
+    eventually("it waits for the keys", async || {
+        running.why_not().await == "not ready: waits: auth-verifier's keys (TASK_SERVICE_IDENTITY_JWKS_URL)"
+    })
+    .await;
+    running.stop().await;
+    admin.batch_execute(&format!("drop database {name}_hunter2 with (force)")).await.unwrap();
 }

@@ -80,7 +80,7 @@ async fn a_role_that_may_change_no_table_is_enough_to_serve() {
 
     let error = store(&url).prepare(Switch::On).await.unwrap_err();
     assert!(
-        matches!(&error, PrepareError::Refused(said) if said.contains("TASK_SERVICE_MIGRATE=off")),
+        matches!(&error, PrepareError::Refused { advice, .. } if advice.contains("TASK_SERVICE_MIGRATE=off")),
         "{error}"
     );
 
@@ -177,7 +177,7 @@ async fn a_database_in_another_encoding_is_refused() {
     let create = format!("create database {name} encoding 'SQL_ASCII' locale 'C' template template0");
     admin.batch_execute(&create).await.unwrap();
     let error = store(&format!("{}_ascii", database.url())).prepare(Switch::On).await.unwrap_err();
-    assert!(matches!(&error, PrepareError::Refused(said) if said.contains("must be UTF8")), "{error}");
+    assert!(matches!(&error, PrepareError::Refused { said, .. } if said.contains("must be UTF8")), "{error}");
     admin.batch_execute(&format!("drop database {name} with (force)")).await.unwrap();
 }
 
@@ -185,7 +185,10 @@ async fn a_database_in_another_encoding_is_refused() {
 async fn what_is_wrong_with_the_database_is_said_with_what_to_do() {
     let Some(database) = test::database() else { return };
     let missing = store(&format!("{}_missing", database.url())).prepare(Switch::On).await.unwrap_err();
-    assert!(matches!(&missing, PrepareError::Refused(said) if said.contains("create it")), "{missing}");
+    assert!(
+        matches!(&missing, PrepareError::Refused { advice, .. } if advice.contains("create it")),
+        "{missing}"
+    );
     let nowhere = store("postgresql://u:hunter2@127.0.0.1:1/d").prepare(Switch::On).await.unwrap_err();
     assert!(matches!(&nowhere, PrepareError::Unreachable(_)), "{nowhere}");
     assert!(!nowhere.to_string().contains("hunter2"));

@@ -4,7 +4,7 @@ mod example;
 
 use std::{collections::BTreeSet, path::Path};
 
-use chassis::settings::{self, Environment, Settings, Spec};
+use chassis::settings::{self, Environment, PORT, Settings, Spec};
 
 use crate::world::SECRET;
 
@@ -62,6 +62,9 @@ fn every_variable_stands_in_the_example_and_nothing_else_does() {
     let explained: BTreeSet<String> = example().into_iter().map(|(name, _)| name).collect();
     assert_eq!(known.difference(&explained).collect::<Vec<_>>(), Vec::<&String>::new(), "not explained");
     assert_eq!(explained.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new(), "not a setting");
+    // Read from the environment alone, it is explained, and not there to be set.
+    assert!(std::fs::read_to_string(EXAMPLE).unwrap().contains(&format!("# {PORT}, which platforms set,")));
+    assert!(!explained.contains(PORT));
 }
 
 #[test]

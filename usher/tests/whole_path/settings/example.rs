@@ -40,6 +40,9 @@ const OF_ALL: &str = "\
 
 # Where `cargo run` keeps its data. Unset: .data in this folder.
 # USHER_DATA_DIR=
+
+# PORT, which platforms set, is read from the process's environment alone, never from this file, where it would be the frontend's: a
+# service that is told no address of its own listens on 0.0.0.0 at that port. By `cargo run`, the gateway does.
 ";
 
 /// Keys that one comment explains.

@@ -2,6 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it can't go on")]
 #![expect(clippy::disallowed_methods, reason = "a test reads what we answered")]
 
+mod database;
+mod rights;
+mod settings;
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
@@ -65,22 +69,31 @@ impl Launcher {
     /// Starts one with the data in `folder`, and `further` variables.
     fn start(folder: &Path, further: &[(&str, &str)]) -> Self {
         let ports = free_ports();
-        let mut process = Self::command(folder, ports, further)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::run(&mut Self::command(folder, ports, further), ports)
+    }
+
+    /// Runs a command that [`Self::command`] made.
+    fn run(command: &mut Command, ports: [u16; 6]) -> Self {
+        // Both in one pipe, so that lines come in the order in which they were written.
+        let (reader, writer) = std::io::pipe().unwrap();
+        let process = command.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
         let printed = Arc::new(Mutex::new(String::new()));
-        collect(process.stdout.take().unwrap(), &printed);
-        collect(process.stderr.take().unwrap(), &printed);
+        collect(reader, &printed);
         Self { process, ports, printed }
     }
 
     fn command(folder: &Path, ports: [u16; 6], further: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
         for (name, _) in std::env::vars() {
-            let ours =
-                ["GATEWAY_", "AUTH_VERIFIER_", "TASK_SERVICE_", "BETTER_AUTH_", "DATABASE_URL", "APP_ENV"];
+            let ours = [
+                "GATEWAY_",
+                "AUTH_VERIFIER_",
+                "TASK_SERVICE_",
+                "BETTER_AUTH_",
+                "DATABASE_URL",
+                "APP_ENV",
+                "PORT",
+            ];
             if ours.iter().any(|prefix| name.starts_with(prefix)) {
                 command.env_remove(name);
             }
@@ -156,9 +169,14 @@ impl Launcher {
 
     /// What a printed line of `curl` answers, its number counted from 0.
     fn curl(&self, line: usize) -> String {
+        self.curl_with(line, &[])
+    }
+
+    /// The same where these variables are set.
+    fn curl_with(&self, line: usize, variables: &[(&str, &str)]) -> String {
         let printed = self.printed();
         let line = printed.lines().filter(|line| line.starts_with("curl ")).nth(line).unwrap();
-        let output = Command::new("sh").args(["-c", line]).output().unwrap();
+        let output = Command::new("sh").args(["-c", line]).envs(variables.iter().copied()).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 }
@@ -244,6 +262,26 @@ fn the_printed_lines_work_as_they_are() {
         .map(|who| launcher.printed().find(&format!("{who:<13}  stopped")).unwrap())
         .into();
     assert!(stopped.is_sorted(), "stopped in the reverse order of the start");
+}
+
+#[test]
+fn a_healthy_first_start_has_nothing_to_warn_of() {
+    let Some(folder) = folder() else { return };
+    let mut launcher = Launcher::ready(folder.path(), &[]);
+    assert!(launcher.curl(0).contains("Buy milk"));
+    let services = launcher.services();
+    launcher.signal(Signal::INT);
+    assert!(launcher.end(folder.path(), &services).success());
+    let printed = launcher.printed();
+    let mut said = std::collections::BTreeSet::new();
+    for line in printed.lines().filter(|line| line.starts_with('{')) {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["level"], "INFO", "{line}");
+        // All write to one output.
+        said.insert(line["service"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(said.into_iter().collect::<Vec<_>>(), ["auth-verifier", "gateway", "task-service"]);
+    assert!(!printed.contains("WARN") && !printed.contains("ERROR"), "{printed}");
 }
 
 #[test]
@@ -424,7 +462,10 @@ fn a_second_copy_is_one_sentence() {
 fn a_wrong_setting_is_said_and_leaves_nothing_running() {
     let folder = tempfile::tempdir().unwrap();
     let sentence = refusal(folder.path(), &[("GATEWAY_LISTEN", "8000")]);
-    assert_eq!(sentence, "GATEWAY_LISTEN: `8000` is not an address with a port, such as 127.0.0.1:8000");
+    assert_eq!(
+        sentence,
+        "GATEWAY_LISTEN: `8000` is not an address with a port, such as 127.0.0.1:8000 (the default is 127.0.0.1:8000)"
+    );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made either");
 }
 
@@ -463,21 +504,6 @@ fn no_database_of_its_own_is_started_in_production() {
     assert_eq!(
         refusal(folder.path(), &[("APP_ENV", "production")]),
         "no development PostgreSQL is started where APP_ENV=production is set: set DATABASE_URL to the database to use"
-    );
-}
-
-#[test]
-fn a_given_database_is_used_and_none_is_started() {
-    let Some(database) = dev_postgres::test::database() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let url = database.url();
-    let launcher = Launcher::ready(folder.path(), &[("DATABASE_URL", &url), ("APP_ENV", "production")]);
-    assert!(launcher.curl(0).contains("Buy milk"));
-    assert!(launcher.printed().contains("using DATABASE_URL"));
-    assert!(!launcher.printed().contains(&url));
-    let data: Vec<_> = std::fs::read_dir(folder.path().join("data")).unwrap().collect();
-    assert!(
-        data.iter().all(|entry| !entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("pg"))
     );
 }
 
