@@ -54,7 +54,7 @@ def faults_of(usher, overlay, folder):
             # Over what the image sets (deploy/Dockerfile).
             traffic, ops = facts.ports(service)
             prefix = facts.prefix(service)
-            image = {f"{prefix}LISTEN": f"0.0.0.0:{traffic}", f"{prefix}OPS_LISTEN": f"0.0.0.0:{ops}"}
+            image = {"PORT": str(traffic), f"{prefix}OPS_LISTEN": f"0.0.0.0:{ops}"}
             done = subprocess.run(
                 [usher, service, "--check", "--show"],
                 cwd=folder,

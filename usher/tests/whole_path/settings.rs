@@ -39,8 +39,9 @@ fn the_example_is_made_of_what_the_defaults_explain() {
     is_as_made(EXAMPLE, &example::made(&SPECS));
 }
 
-/// Variables that no service's `Spec` has: they are the launcher's, or every service's alike.
-const SHARED: [&str; 2] = ["RUST_LOG", "USHER_DATA_DIR"];
+/// Variables that no service's `Spec` has: they are the launcher's, every service's alike, or the compose file's own.
+const SHARED: [&str; 6] =
+    ["RUST_LOG", "USHER_DATA_DIR", "USHER_PUBLISH", "POSTGRES_PASSWORD", "USHER_IMAGES", "USHER_VERSION"];
 
 fn example() -> Vec<(String, String)> {
     let text = std::fs::read_to_string(EXAMPLE).unwrap();

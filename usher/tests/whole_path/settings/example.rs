@@ -43,6 +43,21 @@ const OF_ALL: &str = "\
 
 # PORT, which platforms set, is read from the process's environment alone, never from this file, where it would be the frontend's: a
 # service that is told no address of its own listens on 0.0.0.0 at that port. By `cargo run`, the gateway does.
+
+
+# ── deploy/compose.yaml ─────────────────────────────────────────────────────────────────────────────────────────────
+
+# Where the gateway is published on this machine, as address:port. It speaks plain HTTP: reachable from elsewhere (0.0.0.0:8000),
+# it wants a proxy with TLS before it. Several gateways (--scale gateway=2) take a port each of a range: 127.0.0.1:8000-8003.
+# USHER_PUBLISH=127.0.0.1:8000
+
+# The password of its PostgreSQL, which only task-service reaches. It is set when the first start makes the database, and stands in
+# a URL: letters and digits, as `openssl rand -hex 24` makes them.
+# POSTGRES_PASSWORD=tasks
+
+# The images that it runs: USHER_IMAGES/gateway:USHER_VERSION and so on. deploy/build.sh builds them, and says which version.
+# USHER_IMAGES=localhost/usher
+# USHER_VERSION=dev
 ";
 
 /// Keys that one comment explains.
