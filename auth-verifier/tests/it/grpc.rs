@@ -238,7 +238,7 @@ async fn what_the_client_says_of_itself_is_overwritten_or_taken_off() {
 #[tokio::test]
 async fn a_refusal_is_the_one_that_is_heard_over_http() {
     let (with_keys, without_keys) = (World::new(&[]).await, World::new(&[]).await);
-    without_keys.endpoint.stop();
+    without_keys.endpoint.stop().await;
     let stranger = format!("Bearer {}", Signing::new("k2", "EdDSA").token(&claims()));
     for world in [with_keys, without_keys] {
         let envoy = Envoy::before(&world).await;
@@ -272,7 +272,7 @@ async fn each_kind_of_refusal_has_its_status() {
     assert!(bad.header("www-authenticate").unwrap().contains("error=\"invalid_token\""));
 
     envoy.ask(&[("cookie", cookie(SECRET))]).await.refuses(403, Code::PermissionDenied);
-    world.endpoint.stop();
+    world.endpoint.stop().await;
     let unknown = envoy.ask(&[("cookie", cookie(SECRET))]).await;
     unknown.refuses(503, Code::Unavailable);
     assert_eq!(unknown.header("retry-after"), Some("1"));

@@ -134,6 +134,7 @@ pub struct Endpoint {
     last: Arc<Mutex<HeaderMap>>,
     held: watch::Sender<bool>,
     stop: CancellationToken,
+    ended: CancellationToken,
 }
 
 impl Endpoint {
@@ -169,9 +170,13 @@ impl Endpoint {
                 }
             }
         };
-        let token = stop.clone();
-        tokio::spawn(async move { serve::serve(listener, service, &server(), token).await });
-        Self { url, answer, asked, header, last, held, stop }
+        let ended = CancellationToken::new();
+        let (token, end) = (stop.clone(), ended.clone());
+        tokio::spawn(async move {
+            serve::serve(listener, service, &server(), token).await;
+            end.cancel();
+        });
+        Self { url, answer, asked, header, last, held, stop, ended }
     }
 
     pub fn publish(&self, keys: &[Value]) {
@@ -212,8 +217,10 @@ impl Endpoint {
         self.asked.load(Ordering::SeqCst)
     }
 
-    pub fn stop(&self) {
+    /// Goes away, and returns when it is gone.
+    pub async fn stop(&self) {
         self.stop.cancel();
+        self.ended.cancelled().await;
     }
 }
 

@@ -116,7 +116,7 @@ async fn the_last_good_keys_outlive_an_outage() {
     let unknown = Signing::new("k2", "EdDSA");
     assert_eq!(world.bearer(&unknown.token(&claims())).await.status, 503, "a key we may have missed");
     assert_eq!(world.bearer(&key.token(&claims())).await.status, 200);
-    world.endpoint.stop();
+    world.endpoint.stop().await;
     assert_eq!(world.bearer(&key.token(&claims())).await.status, 200);
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
     time::Duration,
 };
 
@@ -34,6 +34,14 @@ impl io::Write for Log {
 impl Log {
     /// Listens from now on, until the guard is dropped.
     pub fn listen() -> (Self, DefaultGuard) {
+        // One that hears everything for ever: where some threads have a subscriber and others have none, tracing may take a place
+        // that logs for one that nobody listens to.
+        static EVERYTHING: Once = Once::new();
+        EVERYTHING.call_once(|| {
+            let _ = tracing::subscriber::set_global_default(
+                tracing_subscriber::fmt().with_writer(io::sink).finish(),
+            );
+        });
         let log = Self::default();
         let writer = log.clone();
         let subscriber =
