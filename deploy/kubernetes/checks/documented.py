@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 from check import faults_of
 from manifests import Manifests, containers_of, name_of, pod_of
 from schemas import faults_of as invalid
@@ -45,14 +47,27 @@ def undocumented(overlays):
             yield f"README.md names {named}, which there is not"
 
 
-def example():
-    """The overlay that README.md prints, rendered."""
+def examples():
+    """The overlay that README.md prints, rendered; then with the policy of a Better Auth inside of the cluster."""
     (text,) = re.findall(r"```yaml\n(apiVersion: kustomize.*?)```", README, re.DOTALL)
     folder = KUBERNETES.parents[1] / "target/kubernetes/overlays/readme"
     folder.mkdir(parents=True, exist_ok=True)
     # As if it stood in overlays/production.
     away = os.path.relpath(KUBERNETES, folder)
     text = text.replace("- ../../components/", f"- {away}/components/").replace("- ../neon", f"- {away}/overlays/neon")
+    yield render(folder, text)
+    # And with the policy that it prints, added as it says: the last line there is of `patches`.
+    (policy,) = re.findall(r"```yaml\n(apiVersion: networking.*?)```", README, re.DOTALL)
+    (line,) = re.findall(r"`(- path: better-auth\.yaml)`", README)
+    (folder / "better-auth.yaml").write_text(policy)
+    patched = render(folder, f"{text.rstrip()}\n  {line}\n")
+    policy = yaml.safe_load(policy)
+    if patched.get("NetworkPolicy", name_of(policy))["spec"] != policy["spec"]:
+        sys.exit(f"README.md: its NetworkPolicy {name_of(policy)} doesn't take the other's place")
+    yield patched
+
+
+def render(folder, text):
     (folder / "kustomization.yaml").write_text(text)
     rendered = folder / "rendered.yaml"
     with rendered.open("w") as file:
@@ -63,9 +78,9 @@ def example():
 def main(paths):
     overlays = {path: Manifests.read(path) for path in paths}
     faults = list(undocumented(overlays))
-    printed = example()
-    faults += [f"the overlay of README.md: {fault}" for fault in faults_of(printed)]
-    faults += [f"the overlay of README.md: {fault}" for obj in printed.objects for fault in invalid(obj)]
+    for printed in examples():
+        faults += [f"the overlay of README.md: {fault}" for fault in faults_of(printed)]
+        faults += [f"the overlay of README.md: {fault}" for obj in printed.objects for fault in invalid(obj)]
     print("\n".join(faults) or "README.md says what there is")
     return 1 if faults else 0
 

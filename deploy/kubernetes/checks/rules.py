@@ -36,16 +36,18 @@ def each_container(manifests):
 
 @rule
 def images_are_immutable(manifests):
-    """Every image has a tag that is never pushed again, ours that of this version; and none is pulled by a name that
-    anybody may take on Docker Hub."""
+    """Every image has a digest, or a tag that is never pushed again, of this version where we built it (localhost/); and
+    none is pulled by a name that anybody may take on Docker Hub."""
     for _, container, place in each_container(manifests):
         registry = container["image"].rpartition("/")[0]
         if registry and not re.match(r"localhost(/|$)|[^/]*[.:]", registry):
             yield f"{place}: the image {container['image']} names no registry, so it is Docker Hub's"
-        tag = re.search(r":([^/:@]+)(?:@sha256:[0-9a-f]{64})?$", container["image"])
+        if re.search(r"@sha256:[0-9a-f]{64}$", container["image"]):
+            continue
+        tag = re.search(r"^[^@]*:([^/:@]+)$", container["image"])
         if not tag or tag[1] in ("latest", "main", "edge", "nightly"):
             yield f"{place}: the image {container['image']} has no tag that is pushed only once"
-        elif service_of(container) and tag[1] != facts.version():
+        elif container["image"].startswith("localhost/") and service_of(container) and tag[1] != facts.version():
             yield f"{place}: the image {container['image']} is not of version {facts.version()} (Cargo.toml)"
 
 
@@ -272,6 +274,8 @@ def names_are_there(manifests):
         spec = scaler["spec"]
         if not manifests.get(spec["scaleTargetRef"]["kind"], spec["scaleTargetRef"]["name"]):
             yield f"{told(scaler)}: there is no {spec['scaleTargetRef']['kind']} {spec['scaleTargetRef']['name']}"
+        if any(metric.get("resource", {}).get("target", {}).get("type") != "AverageValue" for metric in spec["metrics"]):
+            yield f"{told(scaler)}: scales by a share of what pods request, far below what one can do; want averageValue"
         if not 2 <= spec["minReplicas"] < spec["maxReplicas"]:
             yield f"{told(scaler)}: from {spec['minReplicas']} to {spec['maxReplicas']} replicas"
     for budget in manifests.of("PodDisruptionBudget"):

@@ -64,6 +64,8 @@ PLACES = {
     "alert": ("neon", "PrometheusRule", "usher", "spec.groups.0.rules.1"),
 }
 
+DIGEST = "@sha256:" + 64 * "7"
+
 GONE = object()
 NAME = "app.kubernetes.io/name"
 NAMESPACE = "kubernetes.io/metadata.name"
@@ -75,6 +77,8 @@ BAD = [
     ("gateway container", "image", "registry.test:5000/usher/gateway", "pushed only once"),
     ("gateway container", "image", "localhost/usher/gateway:0.0.9", "is not of version"),
     ("gateway container", "image", f"usher/gateway:{facts.version()}", "so it is Docker Hub's"),
+    ("gateway container", "image", f"usher/gateway{DIGEST}", "so it is Docker Hub's"),
+    ("gateway container", "image", f"registry.test/usher/gateway{DIGEST[:-1]}", "pushed only once"),
     ("gateway container", "resources.limits.memory", GONE, "no limits.memory"),
     ("job container", "resources.requests.cpu", GONE, "no requests.cpu"),
     ("postgres", "containers.0.resources", GONE, "no limits.cpu"),
@@ -138,6 +142,7 @@ BAD = [
     ("task-service service", "clusterIP", GONE, "is not headless"),
     ("autoscaler", "scaleTargetRef.name", "task", "there is no Deployment task"),
     ("autoscaler", "minReplicas", 1, "from 1 to 8 replicas"),
+    ("autoscaler", "metrics.0.resource.target", {"type": "Utilization", "averageUtilization": 70}, "want averageValue"),
     ("budget", "selector.matchLabels", {NAME: "x"}, "selects not one workload"),
     ("budget", "minAvailable", 1, "may block the drain"),
     ("budget", "maxUnavailable", 0, "may block the drain"),
@@ -243,6 +248,11 @@ class Checks(unittest.TestCase):
             with self.subTest(place=place, field=field):
                 faults = list(schemas.faults_of(spoilt(place, field, value)[1]))
                 self.assertTrue(any(want in fault for fault in faults), f"wanted {want!r} in {faults}")
+
+    def test_images_of_a_registry_go_by_digest_or_by_its_own_tags(self):
+        for image in (f"usher/gateway{DIGEST}", f"usher/gateway:0.1.0{DIGEST}", "usher/gateway:0.0.9-fixed"):
+            manifests, _ = spoilt("gateway container", "image", f"registry.test:5000/{image}")
+            self.assertEqual(check.faults_of(manifests), [], image)
 
     def test_an_unknown_kind_is_refused(self):
         obj = {"apiVersion": "example.test/v1", "kind": "Wish", "metadata": {"name": "x"}}
