@@ -4,12 +4,13 @@ use std::{fmt::Write, process::ExitCode};
 
 use chassis::{
     process::shown_log,
-    settings::{self, Environment, Faults, SettingsError},
+    settings::{self, Environment, Faults, PORT, SettingsError},
 };
 
 use crate::{
     database, folder,
-    plan::{self, Plan},
+    plan::{self, Listen, Plan},
+    ports,
     say::{self, say},
     secret,
 };
@@ -49,11 +50,27 @@ pub(crate) fn all(environment: &Environment) -> Checked {
     if plan.database.is_none() {
         task_service = task_service.with(database::VARIABLE, OWN_DATABASE, "usher");
     }
+    if plan.database.is_none() {
+        faults.hear(database::refuse_in_production(environment));
+    }
+    for Listen { place, at, .. } in plan.addresses() {
+        let port = at.port();
+        if let Some(least) = ports::least_instead_of(port) {
+            let reason = format!(
+                "port {port} is for root alone, and the services don't run as root: take one from {least} on"
+            );
+            faults.add(place, reason);
+        }
+    }
     let data = folder::path(environment);
     let source =
         environment.get("USHER_DATA_DIR").map_or("default", |_| environment.source("USHER_DATA_DIR"));
     let mut shown = format!("USHER_DATA_DIR={}  # {source}\n{}", data.display(), shown_log(environment));
     let mut remarks: Vec<String> = Vec::new();
+    let gateways = &plan.gateway.traffic;
+    if gateways.place == PORT && gateways.at.ip().is_unspecified() {
+        remarks.push("the gateway listens on all addresses, because PORT is set".into());
+    }
     for (name, checked) in [
         (plan::GATEWAY, settings::check::<gateway::settings::Settings>(&gateway)),
         (plan::AUTH_VERIFIER, settings::check::<auth_verifier::settings::Settings>(&auth_verifier)),

@@ -2,10 +2,14 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use chassis::settings::{Environment, Secret};
+use chassis::{
+    backoff::Backoff,
+    settings::{Environment, Secret, SettingsError},
+};
 use dev_postgres::Postgres;
 use tokio::{task::spawn_blocking, time::sleep};
 
@@ -21,15 +25,21 @@ const NAME: &str = "tasks";
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Refuses where our own server would be taken for the real one, and lost with the machine.
-pub(crate) fn refuse_in_production(environment: &Environment) -> Result<(), StartError> {
-    if environment.get("KUBERNETES_SERVICE_HOST").is_some() {
-        return Err(StartError::NotForProduction("KUBERNETES_SERVICE_HOST"));
-    }
-    if environment.get("APP_ENV") == Some("production") {
-        return Err(StartError::NotForProduction("APP_ENV=production"));
-    }
-    Ok(())
+pub(crate) fn refuse_in_production(environment: &Environment) -> Result<(), SettingsError> {
+    let place = if environment.get("KUBERNETES_SERVICE_HOST").is_some() {
+        "KUBERNETES_SERVICE_HOST"
+    } else if environment.get("APP_ENV") == Some("production") {
+        "APP_ENV=production"
+    } else {
+        return Ok(());
+    };
+    let reason =
+        format!("names no database, and no development PostgreSQL is started where {place} is set: set it");
+    Err(SettingsError::new(VARIABLE, reason))
 }
+
+/// The longest wait before it is started again.
+const RESTART_MAX: Duration = Duration::from_secs(30);
 
 /// A PostgreSQL of our own.
 #[derive(Debug)]
@@ -37,7 +47,7 @@ pub(crate) struct OwnDatabase {
     folder: PathBuf,
     url: Secret,
     /// `None` while it is started again.
-    postgres: Option<Postgres>,
+    postgres: Option<Arc<Mutex<Postgres>>>,
 }
 
 impl OwnDatabase {
@@ -49,7 +59,7 @@ impl OwnDatabase {
             "PostgreSQL",
             format_args!("{} runs, on a socket in {}", postgres.major(), postgres.socket_dir().display()),
         );
-        Ok(Self { folder, url: Secret::new(postgres.url(NAME)), postgres: Some(postgres) })
+        Ok(Self { folder, url: Secret::new(postgres.url(NAME)), postgres: Some(shared(postgres)) })
     }
 
     /// Where the database is; the same after every start.
@@ -59,17 +69,29 @@ impl OwnDatabase {
 
     /// Starts the server again when it ends; never returns.
     pub(crate) async fn keep(&mut self) {
+        let mut backoff = Backoff::new(WATCH_INTERVAL, RESTART_MAX);
         loop {
-            sleep(WATCH_INTERVAL).await;
-            if self.postgres.as_mut().is_some_and(Postgres::is_running) {
-                continue;
+            sleep(backoff.wait().max(WATCH_INTERVAL)).await;
+            if let Some(postgres) = self.postgres.clone() {
+                // One of another process is asked, and may take its time to answer.
+                let look = move || postgres.lock().is_ok_and(|mut postgres| postgres.is_running());
+                if spawn_blocking(look).await.unwrap_or(false) {
+                    continue;
+                }
+                say("PostgreSQL", "ended; starting it again");
             }
-            say("PostgreSQL", "ended; starting it again");
             // Let go of first: a server has one owner at a time.
             self.postgres = None;
             match start(self.folder.clone()).await {
-                Ok(postgres) => self.postgres = Some(postgres),
-                Err(error) => say("PostgreSQL", error),
+                Ok(postgres) => {
+                    backoff.succeed();
+                    self.postgres = Some(shared(postgres));
+                }
+                Err(error) => {
+                    backoff.fail(&error);
+                    let wait = backoff.wait().as_secs();
+                    say("PostgreSQL", format_args!("{error}; starting it again in {wait} s"));
+                }
             }
         }
     }
@@ -77,10 +99,19 @@ impl OwnDatabase {
     /// Stops the server.
     pub(crate) async fn stop(&mut self) {
         if let Some(postgres) = self.postgres.take() {
-            let _ = spawn_blocking(|| postgres.stop()).await;
+            let stop = move || {
+                // Whoever looks at it has done so then.
+                drop(postgres.lock());
+                drop(postgres);
+            };
+            let _ = spawn_blocking(stop).await;
             say("PostgreSQL", "stopped");
         }
     }
+}
+
+fn shared(postgres: Postgres) -> Arc<Mutex<Postgres>> {
+    Arc::new(Mutex::new(postgres))
 }
 
 /// Starts the server on a thread of its own, so that Ctrl-C is heard meanwhile. If nobody waits for it any more, it stops again.

@@ -15,12 +15,6 @@ pub(crate) enum StartError {
     PortInUse { variable: String, at: SocketAddr, instead: SocketAddr },
     #[error("{place}: listen on {at}: {source}")]
     Listen { place: String, at: SocketAddr, source: io::Error },
-    #[error(
-        "{place}: port {} is for root alone, and the services don't run as root: take one from {least} on", .at.port()
-    )]
-    RootsPort { place: String, at: SocketAddr, least: u16 },
-    #[error("no development PostgreSQL is started where {0} is set: set DATABASE_URL to the database to use")]
-    NotForProduction(&'static str),
     #[error(transparent)]
     Postgres(#[from] dev_postgres::StartError),
     #[error(transparent)]

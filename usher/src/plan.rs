@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use chassis::settings::{Environment, Faults, PORT, Settings, Spec, Stated};
+use chassis::settings::{Environment, Faults, PORT, Secret, Settings, Spec, Stated};
 
 pub(crate) const AUTH_VERIFIER: &str = "auth-verifier";
 pub(crate) const TASK_SERVICE: &str = "task-service";
@@ -16,6 +16,9 @@ const BETTER_AUTH_URL: &str = "http://localhost:3000";
 
 /// Variables that the launcher reads, besides those of the services.
 const OWN: [&str; 4] = ["USHER_DATA_DIR", "APP_ENV", "CARGO_MANIFEST_DIR", "RUST_LOG"];
+
+/// What the services may see besides, where we are root: how to log and how to panic.
+const HARMLESS: [&str; 2] = ["RUST_LOG", "RUST_BACKTRACE"];
 
 /// Whether a variable of this name is the launcher's, or one of the services'.
 pub(crate) fn is_ours(name: &str) -> bool {
@@ -28,7 +31,7 @@ pub(crate) fn is_ours(name: &str) -> bool {
 }
 
 /// The services of this machine.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) auth_verifier: ServicePlan,
     pub(crate) task_service: ServicePlan,
@@ -40,9 +43,11 @@ pub(crate) struct Plan {
 }
 
 /// One service.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct ServicePlan {
     pub(crate) name: &'static str,
+    /// Which variables are its own.
+    spec: Spec,
     /// Where requests come in.
     pub(crate) traffic: Listen,
     /// Where the operator asks.
@@ -149,6 +154,7 @@ impl ServicePlan {
         let mut listen = |key| Listen::of(&spec, stated, key, faults);
         Self {
             name: spec.service,
+            spec,
             traffic: listen("listen").expect("every service listens"),
             ops: listen("ops_listen").expect("every service listens for the operator"),
             further: further.and_then(listen),
@@ -161,6 +167,19 @@ impl ServicePlan {
         if stated.place(key).is_none() {
             self.variables.push((variable, value));
         }
+    }
+
+    /// What the service sees of our environment where we are root and it is not: its own settings, and what tells no secret. Those of
+    /// `.env` are the ones that we have read, since what they refer to is gone.
+    pub(crate) fn seen(&self, ours: &Environment) -> Vec<(String, Secret)> {
+        let is_seen = |name: &str| {
+            let is_harmless = HARMLESS.contains(&name)
+                || dev_postgres::is_harmless(name.as_ref())
+                || (name == PORT && follows_port(self.name));
+            self.spec.claims(name) || (is_harmless && ours.source(name) == "environment")
+        };
+        let seen = ours.iter().filter(|(name, _)| is_seen(name));
+        seen.map(|(name, value)| (name.to_owned(), Secret::new(value))).collect()
     }
 
     /// The environment that the service will see.
@@ -346,6 +365,38 @@ mod tests {
             error,
             "AUTH_VERIFIER_LISTEN: is 127.0.0.1:8001, and PORT is 0.0.0.0:8001; give each an address of its own"
         );
+    }
+
+    #[test]
+    fn a_service_of_roots_sees_its_own_variables_and_no_secret_of_anybody_elses() {
+        let dotenv = b"DATABASE_URL=postgresql://db/$TENANT\nPATH_SECRET=x\nLANG=x\nPORT=1";
+        let process = [
+            ("TENANT", "tasks"),
+            ("AWS_SECRET_ACCESS_KEY", "x"),
+            ("BETTER_AUTH_SECRET_FILE", "/secret"),
+            ("GATEWAY_LISTEN", ""),
+            ("RUST_LOG", "debug"),
+            ("PATH", "/bin"),
+            ("LC_ALL", "C"),
+        ];
+        let process = process.map(|(name, value)| (name.into(), value.into()));
+        let ours = Environment::of(dotenv, process).unwrap();
+        let plan = Plan::of(&ours, &mut Faults::default());
+        let seen = |service: &ServicePlan, ours| -> Vec<(String, String)> {
+            let seen = service.seen(ours).into_iter();
+            let further = ["LC_ALL", "PATH", "RUST_LOG"];
+            let seen = seen.filter(|(name, _)| !further.contains(&&**name));
+            seen.map(|(name, value)| (name, value.expose().to_owned())).collect()
+        };
+        let pair = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+        assert_eq!(seen(&plan.task_service, &ours), pair("DATABASE_URL", "postgresql://db/tasks"));
+        assert_eq!(seen(&plan.auth_verifier, &ours), pair("BETTER_AUTH_SECRET_FILE", "/secret"));
+        assert_eq!(seen(&plan.gateway, &ours), pair("GATEWAY_LISTEN", ""));
+        assert_eq!(plan.gateway.seen(&ours).len(), 4);
+        // A platform's port, other than one of `.env`, is the gateway's.
+        let ours = [("PORT", "8080")].into_iter().collect();
+        assert_eq!(seen(&plan.gateway, &ours), pair("PORT", "8080"));
+        assert_eq!(seen(&plan.task_service, &ours), []);
     }
 
     #[test]

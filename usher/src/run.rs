@@ -112,7 +112,6 @@ impl Stack {
         match &plan.database {
             Some(place) => say("database", format_args!("using {place}")),
             None => {
-                database::refuse_in_production(&environment)?;
                 let database = self.database.insert(OwnDatabase::start(&folder.path).await?);
                 own_url = Some((database::VARIABLE, database.url().clone()));
             }
@@ -134,7 +133,7 @@ impl Stack {
         let deadline = Instant::now() + READY_WAIT;
         for (plan, further) in plan.services().into_iter().zip([own_secret, own_url, None]) {
             // Kept before it is waited for, so that it is stopped whatever comes.
-            self.services.push(Service::start(&program, plan, further)?);
+            self.services.push(Service::start(&program, plan, &environment, further)?);
             if let Some(service) = self.services.last_mut() {
                 service.await_ready(deadline).await?;
             }

@@ -11,7 +11,7 @@ use std::{
 use chassis::{
     backoff::Backoff,
     process::ops::{self, Hindrance, Unready},
-    settings::{PORT, Secret},
+    settings::{Environment, PORT, Secret},
 };
 use tokio::{
     process::{Child, ChildStdin, Command},
@@ -50,6 +50,8 @@ const STOP_WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct Service {
     name: &'static str,
     program: PathBuf,
+    /// What it sees of our environment; `None` where that is all of it.
+    seen: Option<Vec<(String, Secret)>>,
     variables: Vec<(&'static str, Secret)>,
     ops: SocketAddr,
     /// `None` between two lives.
@@ -68,12 +70,20 @@ impl Service {
     pub(crate) fn start(
         program: &Path,
         plan: &ServicePlan,
+        environment: &Environment,
         extra: Option<(&'static str, Secret)>,
     ) -> Result<Self, StartError> {
         let variables = plan.variables.iter().map(|(name, value)| (*name, Secret::new(value)));
         let variables = variables.chain(extra).collect();
-        let mut service =
-            Self { name: plan.name, program: program.to_owned(), variables, ops: plan.ops.at, life: None };
+        let seen = rights::user_of(plan.name).map(|_| plan.seen(environment));
+        let mut service = Self {
+            name: plan.name,
+            program: program.to_owned(),
+            seen,
+            variables,
+            ops: plan.ops.at,
+            life: None,
+        };
         service.spawn().map_err(StartError::io("run", program))?;
         say(service.name, "starting");
         Ok(service)
@@ -82,8 +92,15 @@ impl Service {
     fn spawn(&mut self) -> std::io::Result<()> {
         let mut command = Command::new(&self.program);
         command.args([self.name, "--until-stdin-closes"]);
+        // Ctrl-C is for us; we stop the services in their order.
         if let Some(user) = rights::user_of(self.name) {
+            // It makes itself a session, which it could not do as the leader of a group.
             command.args(["--as-user", &user.to_string()]);
+        } else {
+            command.process_group(0);
+        }
+        if let Some(seen) = &self.seen {
+            command.env_clear().envs(seen.iter().map(|(name, value)| (name, value.expose())));
         }
         if !plan::follows_port(self.name) {
             command.env_remove(PORT);
@@ -92,8 +109,6 @@ impl Service {
             .envs(self.variables.iter().map(|(name, value)| (name, value.expose())))
             // When we end, in whichever way, its standard input does, and so does it.
             .stdin(Stdio::piped())
-            // Ctrl-C is for us; we stop the services in their order.
-            .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
         self.life = Some(Life { stdin: process.stdin.take(), process, began: Instant::now() });

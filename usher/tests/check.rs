@@ -119,6 +119,31 @@ fn what_is_in_force_is_shown_without_a_secret() {
 }
 
 #[test]
+fn what_a_start_would_refuse_is_not_called_good() {
+    let (code, _, said) = usher(&[("APP_ENV", "production")], &["--check"]);
+    assert_eq!(code, Some(1));
+    assert!(said.starts_with("usher: DATABASE_URL: names no database"), "{said}");
+    let named = [("APP_ENV", "production"), ("DATABASE_URL", "postgresql://u:p@db/tasks")];
+    assert_eq!(usher(&named, &["--check"]).0, Some(0));
+
+    let least = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok();
+    let least: u16 = least.and_then(|port| port.trim().parse().ok()).unwrap_or(1024);
+    let (code, said, error) = usher(&[("PORT", "80")], &["--check"]);
+    if rustix::process::geteuid().is_root() && least > 80 {
+        assert_eq!(code, Some(1));
+        assert_eq!(
+            error,
+            format!(
+                "usher: PORT: port 80 is for root alone, and the services don't run as root: take one from {least} on\n"
+            )
+        );
+    } else {
+        assert_eq!(code, Some(0), "{error}");
+    }
+    assert!(said.contains("the gateway listens on all addresses, because PORT is set\n"), "{said}");
+}
+
+#[test]
 fn the_launcher_shows_what_it_will_do_where_files_and_a_platform_have_a_say() {
     let files = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {

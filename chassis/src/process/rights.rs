@@ -16,12 +16,12 @@ pub struct RightsError {
     source: io::Error,
 }
 
-/// Becomes user and group `id`, without supplementary groups, and with no way back. For root, while the process has one
-/// thread: the system changes the rights of a thread.
+/// Becomes user and group `id`, without supplementary groups, in a session of its own, and with no way back. For root, while the
+/// process has one thread: the system changes the rights of a thread. The process must not lead a group.
 #[cfg(target_os = "linux")]
 pub(super) fn give_up(id: u32) -> Result<(), RightsError> {
     use rustix::{
-        process::{Gid, Uid, geteuid, getgid, getuid},
+        process::{Gid, Uid, geteuid, getgid, getuid, setsid},
         thread::{
             set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid, set_thread_uid,
         },
@@ -34,6 +34,8 @@ pub(super) fn give_up(id: u32) -> Result<(), RightsError> {
         return refused("count this process's threads", "there must be one");
     }
     let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
+    // Whoever has a terminal in common with root could type into it.
+    setsid().map_err(failed("leave root's terminal"))?;
     // Groups first: only root may change them.
     set_thread_groups(&[]).map_err(failed("give up root's groups"))?;
     set_thread_res_gid(group, group, group).map_err(failed("give up root's group"))?;

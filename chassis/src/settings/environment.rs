@@ -124,6 +124,11 @@ impl Environment {
         self.values.get(name).map(String::as_str)
     }
 
+    /// All variables and what they are, though it be empty.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(name, value)| (&**name, &**value))
+    }
+
     /// Refuses where a variable that is `ours` has a value, or a place in `.env`, that can't be read: it must not count as
     /// unset.
     pub fn check(&self, ours: impl Fn(&str) -> bool) -> Result<(), SettingsError> {

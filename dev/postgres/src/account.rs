@@ -27,8 +27,12 @@ const MAKE: [&str; 3] = [
     "adduser -S -D -H -h /var/lib/postgresql -s /sbin/nologin postgres",
 ];
 
-/// Root's variables that the server's programs may need: where programs and libraries are, and how to speak of time.
+/// Root's variables that a program with fewer rights may need: where programs and libraries are, and how to speak of time.
 const SEEN: [&str; 6] = ["PATH", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"];
+
+/// Starts a program in a session of its own. Linux's systems have it, others don't.
+const SETSID: &str = "setsid";
+const HAS_SETSID: bool = cfg!(target_os = "linux");
 
 /// A user that may run PostgreSQL.
 #[derive(Clone, Debug)]
@@ -47,6 +51,10 @@ impl Account {
         let uid = geteuid();
         if !uid.is_root() {
             return Ok(Self { uid: uid.as_raw(), gid: getegid().as_raw(), name: None });
+        }
+        if HAS_SETSID {
+            let found = Command::new(SETSID).arg("true").stdin(Stdio::null()).status();
+            found.map_err(StartError::io("run", SETSID))?;
         }
         // initdb wants a user with a name, so that a bare number won't do.
         if let Some(account) = NAMES.iter().find_map(|name| Self::named(name)) {
@@ -74,9 +82,19 @@ impl Account {
         (account.uid != 0).then_some(account)
     }
 
-    /// The account that root's servers ran as where there was no other, before.
-    pub(crate) fn former() -> Option<u32> {
-        id(&["-u", "nobody"])?.parse().ok()
+    /// Whether a folder is that of `nobody`, whom root's servers ran as where there was no other, before. So do many programs: any of
+    /// them may have made or changed what is in it.
+    pub(crate) fn is_nobodys(folder: &Folder) -> Result<bool, StartError> {
+        let nobody = id(&["-u", "nobody"]).and_then(|number| number.parse().ok());
+        Ok(nobody == Some(folder.owner()?))
+    }
+
+    /// Refuses data of anybody but us and this user.
+    pub(crate) fn must_own(&self, data: &Folder) -> Result<(), StartError> {
+        if self.is_other() && Self::is_nobodys(data)? {
+            return Err(StartError::Nobodys { folder: data.path().to_owned(), account: self.name() });
+        }
+        data.must_belong_to(&[geteuid().as_raw(), self.uid])
     }
 
     /// What to call this user in a sentence.
@@ -89,20 +107,22 @@ impl Account {
         self.uid
     }
 
-    /// The number of this user's group.
-    pub(crate) fn gid(&self) -> u32 {
-        self.gid
-    }
-
     /// Whether this is somebody with fewer rights than ours.
     pub(crate) fn is_other(&self) -> bool {
         self.name.is_some()
     }
 
     /// A command run by this user. It sees no `PG…` variable: one of those would move the server's socket. Of root's it sees next
-    /// to none: there may be secrets among them, and each user can read the variables of all of their processes.
+    /// to none: there may be secrets among them, and each user can read the variables of all of their processes. Nor does it share
+    /// root's session: whoever has a terminal in common with root could type into it.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
+        let mut command = if self.has_session() {
+            let mut command = Command::new(SETSID);
+            command.arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
         for (name, _) in env::vars_os() {
             if !self.sees(&name) {
                 command.env_remove(name);
@@ -116,13 +136,23 @@ impl Account {
         command
     }
 
-    fn sees(&self, variable: &OsStr) -> bool {
-        let starts_with = |prefix: &[u8]| variable.as_bytes().starts_with(prefix);
-        if self.is_other() {
-            starts_with(b"LC_") || SEEN.iter().any(|seen| variable == *seen)
-        } else {
-            !starts_with(b"PG")
+    /// The same in a process group of its own: Ctrl-C is for us.
+    pub(crate) fn detached(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.command(program);
+        // A session has one. Of a group's leader, `setsid` would make another process.
+        if !self.has_session() {
+            command.process_group(0);
         }
+        command
+    }
+
+    /// Whether this user's processes get sessions of their own.
+    fn has_session(&self) -> bool {
+        HAS_SETSID && self.is_other()
+    }
+
+    fn sees(&self, variable: &OsStr) -> bool {
+        if self.is_other() { is_harmless(variable) } else { !variable.as_bytes().starts_with(b"PG") }
     }
 
     /// Whether this user can reach a folder. The system is asked, because it also knows of access lists and of
@@ -138,6 +168,11 @@ impl Account {
         folder.set_mode(mode)?;
         if self.is_other() { folder.give(self.uid, self.gid) } else { Ok(()) }
     }
+}
+
+/// Whether root's variable of this name may be shown to a program with fewer rights.
+pub fn is_harmless(variable: &OsStr) -> bool {
+    variable.as_bytes().starts_with(b"LC_") || SEEN.iter().any(|seen| variable == *seen)
 }
 
 /// What our own user is called, as the server will see it.

@@ -1,6 +1,6 @@
 //! Makes the database cluster of a server, once.
 
-use std::{os::unix::process::CommandExt, path::Path};
+use std::path::Path;
 
 use crate::{
     StartError,
@@ -54,13 +54,13 @@ fn initdb(
     log: &Log,
 ) -> Result<(), StartError> {
     let initdb = |locale: &str| {
-        let mut initdb = account.command(programs.initdb());
+        let mut initdb = account.detached(programs.initdb());
         initdb.arg("--pgdata").arg(data).arg(format!("--locale={locale}")).args(further);
         // Who may log in is said elsewhere, where the data are kept.
         initdb.args(["--username", session::SUPERUSER, "--auth=trust", "--encoding=UTF8"]);
         log.attach(&mut initdb)?;
-        // A process group of its own: Ctrl-C lets it finish, which takes it a moment.
-        initdb.process_group(0).status().map_err(StartError::io("run", programs.initdb()))
+        // Ctrl-C lets it finish, which takes it a moment.
+        initdb.status().map_err(StartError::io("run", programs.initdb()))
     };
     // Text sorts by code point wherever this runs. Older systems lack the first of the two names.
     if initdb("C.UTF-8")?.success() || initdb("C")?.success() {

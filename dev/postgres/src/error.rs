@@ -51,6 +51,19 @@ pub enum StartError {
         .0.display()
     )]
     Foreign(PathBuf),
+    /// Data that many programs may have changed.
+    #[error(
+        "{} belongs to `nobody`, whom many programs run as, and any of them may have changed it: if it is yours, `chown -hR {account} \
+         {}` and start again; else move it away",
+        .folder.display(),
+        .folder.display()
+    )]
+    Nobodys {
+        /// Where they are.
+        folder: PathBuf,
+        /// Who should have them.
+        account: &'static str,
+    },
     /// Programs that others may have changed.
     #[error(
         "others can write to {}, where the programs of PostgreSQL are kept: remove it, or set XDG_CACHE_HOME to a folder of your own",

@@ -103,9 +103,23 @@ impl Folder {
         Ok(found)
     }
 
-    /// Whether nobody but the superuser can write to it.
+    /// Whether nobody but the superuser can write to it, or put something else in its place: each folder on the way is root's, too,
+    /// and keeps the names in it. Its path has no link.
     pub(crate) fn is_roots_alone(&self) -> Result<bool, StartError> {
-        Ok(self.owner()? == 0 && !self.mode()?.intersects(OTHERS_WRITE))
+        if self.owner()? != 0 || self.mode()?.intersects(OTHERS_WRITE) {
+            return Ok(false);
+        }
+        let mut on_the_way = Self::open(Path::new("/"))?;
+        for part in self.path.strip_prefix("/").unwrap_or(&self.path) {
+            if !on_the_way.keeps_names()? {
+                return Ok(false);
+            }
+            let path = on_the_way.path.join(part);
+            let Ok(fd) = open(&on_the_way.fd, Path::new(part)) else { return Ok(false) };
+            on_the_way = Self { fd, path };
+        }
+        let (there, this) = (on_the_way.stat()?, self.stat()?);
+        Ok((there.st_dev, there.st_ino) == (this.st_dev, this.st_ino))
     }
 
     /// Whether it is root's, and what is made in it stays what it is until its owner says otherwise.
@@ -328,34 +342,6 @@ impl Folder {
         let mut names = names.map_err(self.failed("list"))?;
         names.retain(|name| name != "." && name != "..");
         Ok(names)
-    }
-
-    /// Gives what belongs to `from` in here to another user, and the folder itself last. Nothing else is touched: what belongs to a
-    /// third may have been linked here from anywhere.
-    pub(crate) fn hand_over(&self, from: u32, user: u32, group: u32) -> Result<(), StartError> {
-        for name in self.names()? {
-            let path = self.path.join(&name);
-            // A link would be refused, and so would a named pipe be waited for, if they were followed.
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let fd = match openat(&self.fd, &name, flags, Mode::empty()) {
-                Ok(fd) => fd,
-                Err(Errno::LOOP | Errno::NXIO | Errno::NOENT) => continue,
-                Err(error) => return Err(refused("open", &path, error)),
-            };
-            let found = fstat(&fd).map_err(|error| refused("look at", &path, error))?;
-            if found.st_uid != from {
-                continue;
-            }
-            match FileType::from_raw_mode(found.st_mode) {
-                FileType::Directory => Self { fd, path }.hand_over(from, user, group)?,
-                FileType::RegularFile => {
-                    fchown(&fd, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
-                        .map_err(|error| refused("give away", &path, error))?;
-                }
-                _ => {}
-            }
-        }
-        self.give(user, group)
     }
 
     fn failed(&self, what: &'static str) -> impl FnOnce(Errno) -> StartError {

@@ -130,16 +130,15 @@ impl Folders {
 /// Makes a folder root's that the server's user had before, when an earlier version of this gave it all of it.
 ///
 /// Whatever that user may have put in our way is removed. Until that is done nobody else can enter, which is how an interrupted
-/// attempt is known. The data themselves are not touched, unless they are `nobody`'s.
+/// attempt is known. The data themselves are not touched.
 fn seal(home: &Folder, account: &Account) -> Result<(), StartError> {
-    let us = geteuid().as_raw();
-    if home.owner()? == us && home.mode()? == PASSABLE {
+    if home.owner()? == geteuid().as_raw() && home.mode()? == PASSABLE {
         return Ok(());
     }
-    let former = Account::former();
-    let mut users = vec![us, account.uid()];
-    users.extend(former);
-    home.must_belong_to(&users)?;
+    account.must_own(home)?;
+    if let Some(data) = home.folder(DATA)? {
+        account.must_own(&data)?;
+    }
     home.set_mode(PRIVATE)?;
     home.take()?;
     for name in OURS {
@@ -148,12 +147,6 @@ fn seal(home: &Folder, account: &Account) -> Result<(), StartError> {
         if !(is_lock && home.has_own_file(name)?) {
             home.remove(name)?;
         }
-    }
-    if let Some(data) = home.folder(DATA)?
-        && let Some(former) = former
-        && data.owner()? == former
-    {
-        data.hand_over(former, account.uid(), account.gid())?;
     }
     home.set_mode(PASSABLE)
 }

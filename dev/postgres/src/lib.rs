@@ -41,6 +41,7 @@ pub mod test;
 use std::{fs::File, path::Path};
 
 use account::Account;
+pub use account::is_harmless;
 pub use error::{DatabaseError, StartError};
 pub use folder::Folder;
 use folders::Folders;

@@ -44,7 +44,7 @@ pub(crate) fn fetch(account: &Account, say: &mut dyn FnMut(&str)) -> Result<Path
         // Complete or not there: what is half fetched never bears the final name.
         let fresh = cache.join(format!("{}.new", package.version));
         let _ = fs::remove_dir_all(&fresh);
-        package.install(&fresh)?;
+        package.install(&fresh, account)?;
         link(&fresh.join(&native))?;
         fs::rename(&fresh, &installed).map_err(StartError::io("rename", &fresh))?;
     }
@@ -69,7 +69,7 @@ impl Package {
         Some(Self { version: entry["version"].as_str()?.to_owned(), name, entry })
     }
 
-    fn install(&self, folder: &Path) -> Result<(), StartError> {
+    fn install(&self, folder: &Path, account: &Account) -> Result<(), StartError> {
         let Self { name, version, entry } = self;
         let package = json!({ "private": true, "dependencies": { name: version } });
         let packages = json!({ "": &package, format!("node_modules/{name}"): entry });
@@ -84,8 +84,8 @@ impl Package {
         let mut npm = Command::new("sh");
         npm.args(["-c", "umask 022 && exec npm ci --ignore-scripts --no-audit --no-fund --fetch-retries=1"]);
         let own_cache = folder.join("npm-cache");
-        if env::var_os("HOME").is_none() {
-            // There is nowhere for its own.
+        // There is nowhere for its own; or it may be that of whom root was before, who couldn't write to it any more.
+        if account.is_other() || env::var_os("HOME").is_none() {
             npm.env("npm_config_cache", &own_cache);
         }
         let output = npm

@@ -7,8 +7,6 @@ use std::{
     time::SystemTime,
 };
 
-use rustix::process::geteuid;
-
 use crate::{
     StartError,
     account::Account,
@@ -53,10 +51,7 @@ impl Place {
             (Some(root.again()?), String::new())
         };
         let place = place.map_or_else(|| Folder::elsewhere(root.path()), Ok)?;
-        place.alone(|| {
-            let has_none = majors(&place)?.is_empty();
-            if has_none { adopt(&place, &root, account, say) } else { Ok(()) }
-        })?;
+        place.alone(|| adopt(&place, &root, account, say))?;
         if place.path() != root.path() {
             let (place, root) = (place.path().display(), root.path().display());
             say(&format!("the data are kept in {place}, because {reason} {root}"));
@@ -79,6 +74,9 @@ impl Place {
         Ok(Self { folder, major })
     }
 }
+
+/// What stands behind the name of data that are not complete.
+const HALF: &str = ".new";
 
 /// The folder of a major version's data, which mean nothing to another.
 pub(crate) fn name_of(major: u32) -> String {
@@ -106,39 +104,50 @@ fn majors(folder: &Folder) -> Result<Vec<(SystemTime, u32)>, StartError> {
     Ok(majors)
 }
 
-/// Moves what an earlier version of this made for `root` to the place where it is kept now. Folders under `/var/tmp` are cleaned by
-/// the system after a month, a file at a time.
+/// Moves what an earlier version of this made for `root` to the place where it is kept now, and which lacks it. Folders under
+/// `/var/tmp` are cleaned by the system after a month, a file at a time.
 fn adopt(
     place: &Folder,
     root: &Folder,
     account: &Account,
     say: &mut dyn FnMut(&str),
 ) -> Result<(), StartError> {
-    let mut users = vec![geteuid().as_raw(), account.uid()];
-    users.extend(Account::former());
+    remove_halves(place)?;
     let mut sources = Vec::new();
-    // Whatever has that name and is neither is somebody else's, and nothing to us.
+    // Anybody may have made something of that name.
     let name = name_for(root.path());
     if let Some(formerly) =
         Folder::open(Path::new("/var/tmp")).and_then(|tmp| tmp.folder(&name)).ok().flatten()
-        && users.contains(&formerly.owner()?)
     {
-        sources.push(formerly);
+        if account.must_own(&formerly).is_ok() {
+            sources.push(formerly);
+        } else if Account::is_nobodys(&formerly)? {
+            let (folder, name) = (formerly.path().display(), account.name());
+            say(&format!(
+                "{folder} is not used, because it belongs to `nobody`, whom many programs run as: if it is yours, \
+                 `chown -hR {name} {folder}` and start again; else remove it"
+            ));
+        }
     }
     if place.path() != root.path() {
         sources.push(root.again()?);
     }
     for source in sources {
-        let majors = majors(&source)?;
-        for (_, major) in &majors {
-            let name = name_of(*major);
+        let mut are_all_moved = true;
+        // The last used first: whatever comes in between, they are there before older ones.
+        for (_, major) in majors(&source)?.into_iter().rev() {
+            let name = name_of(major);
+            if place.has(&name)? {
+                are_all_moved = false;
+                continue;
+            }
             let Some(home) = source.folder(&name)? else { continue };
-            home.must_belong_to(&users)?;
+            account.must_own(&home)?;
             let _locks = [home.locked_if_own(OWNER_LOCK)?, home.locked_if_own(LOG)?];
             if source.move_to(&name, place, &name)? {
                 source.sync()?;
             } else {
-                copy(&source, &name, place, account)?;
+                copy(&source, &home, &name, place, account)?;
             }
             place.sync()?;
             say(&format!(
@@ -147,27 +156,39 @@ fn adopt(
                 place.path().display()
             ));
         }
-        if !majors.is_empty() {
-            if source.path() != root.path() {
-                // Unless there is more in it. Of a link, nothing is removed.
-                let _ = fs::remove_dir(source.path());
-            }
-            return Ok(());
+        if are_all_moved && source.path() != root.path() {
+            // Unless there is more in it. Of a link, nothing is removed.
+            let _ = fs::remove_dir(source.path());
+        }
+    }
+    Ok(())
+}
+
+/// Removes what a [`copy`] that was interrupted left.
+fn remove_halves(place: &Folder) -> Result<(), StartError> {
+    for name in place.names()? {
+        let half = name.to_str().and_then(|name| name.strip_suffix(HALF)?.strip_prefix("pg")?.parse().ok());
+        if let Some(major) = half {
+            place.remove(&(name_of(major) + HALF))?;
         }
     }
     Ok(())
 }
 
 /// Moves data to another disk. The server's user reads and writes them, so that root follows no link.
-fn copy(source: &Folder, name: &str, place: &Folder, account: &Account) -> Result<(), StartError> {
+fn copy(
+    source: &Folder,
+    home: &Folder,
+    name: &str,
+    place: &Folder,
+    account: &Account,
+) -> Result<(), StartError> {
     let from = source.path().join(name);
     let stuck = || StartError::Stuck { from: from.clone(), to: place.path().join(name) };
-    if let Some(former) = Account::former()
-        && source.owner()? == former
-    {
-        source.hand_over(former, account.uid(), account.gid())?;
+    if let Some(data) = home.folder(DATA)? {
+        account.must_own(&data)?;
     }
-    let fresh_name = format!("{name}.new");
+    let fresh_name = format!("{name}{HALF}");
     place.remove(&fresh_name)?;
     let fresh = place.own(&fresh_name, PASSABLE)?;
     account.give(&fresh.own(DATA, PRIVATE)?, PRIVATE)?;
@@ -176,6 +197,11 @@ fn copy(source: &Folder, name: &str, place: &Folder, account: &Account) -> Resul
     let copied = cp.status().is_ok_and(|status| status.success());
     if !(copied && Command::new("sync").status().is_ok_and(|status| status.success())) {
         return Err(stuck());
+    }
+    // Since when, decides which of several are used.
+    if let Some(used) = home.written(LOG)? {
+        let stamped = fresh.file(LOG)?.set_modified(used);
+        stamped.map_err(StartError::io("write", fresh.path().join(LOG)))?;
     }
     place.move_to(&fresh_name, place, name)?;
     place.sync()?;

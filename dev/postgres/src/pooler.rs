@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     io::ErrorKind,
-    os::unix::{net::UnixStream, process::CommandExt},
+    os::unix::net::UnixStream,
     process::{Child, Command, Stdio},
 };
 
@@ -85,11 +85,11 @@ max_client_conn = 500
         folders.home.write(SETTINGS, &settings)?;
         let log = Log::open(&folders)?;
         folders.give(account)?;
-        let mut guard = account.command("sh");
+        let mut guard = account.detached("sh");
         guard.args(["-c", GUARD, "guard"]).arg(folders.home.path());
         guard.arg(program()).arg(folders.home.path().join(SETTINGS));
         log.attach(&mut guard)?;
-        let guard = guard.process_group(0).stdin(Stdio::piped()).spawn();
+        let guard = guard.stdin(Stdio::piped()).spawn();
         let guard = guard.map_err(StartError::io("run", "pgbouncer"))?;
         let socket = folders.home.path().join(format!(".s.PGSQL.{}", session::PORT));
         let pooler = Self { guard, folders, database: database.name().to_owned(), tracks };

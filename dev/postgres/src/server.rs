@@ -2,7 +2,6 @@
 
 use std::{
     ffi::OsString,
-    os::unix::process::CommandExt,
     path::Path,
     process::{Child, Stdio},
     thread,
@@ -67,7 +66,7 @@ impl Server {
             Durability::Temporary => folders.home.path(),
         };
         let home = folders.home.path();
-        let mut guard = account.command("sh");
+        let mut guard = account.detached("sh");
         guard.arg(home.join(GUARD)).arg(removed_in_the_end).arg(programs.postgres());
         guard.arg("-D").arg(folders.data()).arg("-k").arg(&folders.socket_dir);
         guard.args(["-p", &session::PORT.to_string(), "-c", "listen_addresses="]);
@@ -80,8 +79,8 @@ impl Server {
             guard.args(["-c", "max_connections=300"]);
         }
         log.attach(&mut guard)?;
-        // A process group of its own: Ctrl-C is for us, and we stop the server when its clients are gone.
-        let guard = guard.process_group(0).stdin(Stdio::piped()).spawn();
+        // Ctrl-C is for us, and we stop the server when its clients are gone.
+        let guard = guard.stdin(Stdio::piped()).spawn();
         Ok(Self { guard: guard.map_err(StartError::io("run", programs.postgres()))?, log })
     }
 

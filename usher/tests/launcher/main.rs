@@ -503,7 +503,7 @@ fn no_database_of_its_own_is_started_in_production() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(
         refusal(folder.path(), &[("APP_ENV", "production")]),
-        "no development PostgreSQL is started where APP_ENV=production is set: set DATABASE_URL to the database to use"
+        "DATABASE_URL: names no database, and no development PostgreSQL is started where APP_ENV=production is set: set it"
     );
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use dev_postgres::test::skip;
-use rustix::process::{Signal, geteuid};
+use rustix::process::{Pid, Signal, geteuid, getsid};
 
 use super::{Launcher, READY, folder, free_ports, processes, refusal};
 
@@ -34,9 +34,21 @@ fn status(pid: i32, name: &str) -> Vec<String> {
 #[test]
 fn the_services_of_a_launcher_of_roots_have_no_rights() {
     let Some(folder) = roots_folder() else { return };
-    let launcher = Launcher::ready(folder.path(), &[]);
+    let launcher = Launcher::ready(folder.path(), &[("AWS_SECRET_ACCESS_KEY", "open sesame")]);
+    // Whoever shares root's session could type into its terminal, and any process of a user reads the variables of the others.
+    let is_apart = |pid: i32| {
+        let session = getsid(Pid::from_raw(pid)).unwrap();
+        let variables = fs::read(format!("/proc/{pid}/environ")).unwrap();
+        let variables = String::from_utf8_lossy(&variables).into_owned();
+        assert_ne!(session, getsid(None).unwrap(), "{pid}");
+        assert!(variables.contains("PATH=") && !variables.contains("sesame"), "{variables}");
+        variables
+    };
+    let of_tasks = is_apart(launcher.service("task-service").unwrap().pid);
+    assert!(of_tasks.contains("DATABASE_URL=") && !of_tasks.contains("BETTER_AUTH_SECRET"));
     for (name, user) in [("gateway", "61000"), ("auth-verifier", "61001"), ("task-service", "61002")] {
         let pid = launcher.service(name).unwrap().pid;
+        is_apart(pid);
         // Real, effective, saved, and that of files.
         assert_eq!(status(pid, "Uid:"), [user; 4], "{name}");
         assert_eq!(status(pid, "Gid:"), [user; 4], "{name}");
@@ -56,6 +68,7 @@ fn the_services_of_a_launcher_of_roots_have_no_rights() {
     let servers: Vec<_> = of_postgres.filter(|one| one.command.contains(" -D ")).collect();
     assert!(!servers.is_empty());
     for server in servers {
+        is_apart(server.pid);
         let user = &status(server.pid, "Uid:")[0];
         assert!(!["0", "61000", "61001", "61002", "65534"].contains(&&**user), "{server:?}");
     }

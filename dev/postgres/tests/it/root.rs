@@ -8,6 +8,8 @@ use std::{
     path::Path,
 };
 
+use rustix::process::{Pid, getsid};
+
 use super::*;
 
 const NOBODY: u32 = 65534;
@@ -220,18 +222,22 @@ fn a_folder_of_a_third_user_is_refused_and_stays_theirs() {
 }
 
 #[test]
-fn what_nobody_had_is_handed_over_and_nothing_else() {
+fn what_nobody_had_is_named_and_handed_to_nobody() {
     let root = folder();
     let Some((home, owner)) = stopped(root.path()) else { return };
-    let victim = Victim::new();
-    make_it_theirs(&home, NOBODY, NOBODY);
-    symlink(victim.folder(), home.join("data/link")).unwrap();
-    fs::hard_link(victim.file(), home.join("data/other-name")).unwrap();
-    assert!(is_kept(root.path()));
-    victim.is_whole();
-    assert_eq!(Owner::of(&home.join("data")), owner);
-    assert_eq!(Owner::of(&home.join("data/base")), owner);
-    assert_eq!(Owner::of(&home.join("data/PG_VERSION")), owner);
+    let nobody = Owner { uid: NOBODY, gid: NOBODY };
+    for folder in [&home, &home.join("data")] {
+        make_it_theirs(&home, owner.uid, owner.gid);
+        make_it_theirs(folder, NOBODY, NOBODY);
+        let error = Postgres::start(root.path(), &mut |_| {}).unwrap_err();
+        assert!(matches!(&error, StartError::Nobodys { folder: named, .. } if named == folder), "{error}");
+        assert!(error.to_string().contains(&format!("`chown -hR postgres {}`", folder.display())), "{error}");
+        for path in [folder, &home.join("data"), &home.join("data/base")] {
+            assert_eq!(Owner::of(path), nobody, "{}", path.display());
+        }
+    }
+    make_it_theirs(&home, owner.uid, owner.gid);
+    assert!(is_kept(root.path()), "the advice helps");
 }
 
 /// Where root keeps what it can't keep in `root`.
@@ -302,6 +308,76 @@ fn data_that_the_system_would_clean_away_are_moved_and_that_is_said() {
     let postgres = start(&root).unwrap();
     assert!(former.join("pg15/data").exists());
     assert!(postgres.socket_dir().starts_with("/var/lib/usher"));
+    drop(postgres);
+
+    // What is `nobody`'s may have been planted by anybody's program.
+    fs::rename(former.join("pg15"), former.join("pg99")).unwrap();
+    make_it_theirs(&former, NOBODY, NOBODY);
+    let mut said = Vec::new();
+    drop(Postgres::start(&root, &mut |note| said.push(note.to_owned())).unwrap());
+    let sentence = said.iter().find(|note| note.contains("belongs to `nobody`")).unwrap();
+    assert!(sentence.starts_with(former.to_str().unwrap()), "{sentence}");
+    assert_eq!(Owner::of(&former.join("pg99/data")).uid, NOBODY);
+    assert!(!elsewhere.0.join("pg99").exists());
+}
+
+/// Data that were never used.
+fn older(folder: &Path, major: u32, owner: Owner) {
+    let home = folder.join(format!("pg{major}"));
+    fs::create_dir_all(home.join("data")).unwrap();
+    make_it_theirs(&home, owner.uid, owner.gid);
+}
+
+#[test]
+fn of_several_data_to_be_moved_those_used_last_are_not_left_behind_by_an_interrupted_move() {
+    let root = folder();
+    let Some((home, owner)) = stopped(root.path()) else { return };
+    make_it_theirs(&home, owner.uid, owner.gid);
+    let name = home.file_name().unwrap();
+    // Another disk, to which nothing can be renamed, where there is one.
+    for base in ["/dev/shm", "/tmp"] {
+        let Ok(open) = tempfile::tempdir_in(base) else { continue };
+        fs::set_permissions(open.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let elsewhere = Elsewhere::of(open.path());
+        fs::remove_dir_all(elsewhere.0.join(name)).unwrap();
+        let copied = Command::new("cp").arg("-a").arg(&home).arg(open.path()).status().unwrap();
+        assert!(copied.success());
+        older(open.path(), 96, owner);
+        // One was moved before; of another the half was copied.
+        older(&elsewhere.0, 97, owner);
+        fs::create_dir(elsewhere.0.join("pg96.new")).unwrap();
+
+        let mut said = Vec::new();
+        let postgres = Postgres::start(open.path(), &mut |note| said.push(note.to_owned())).unwrap();
+        postgres.create_database("tasks").unwrap();
+        assert_eq!(query(&postgres.url("tasks"), "select v from t"), ["kept"], "{base}: {said:?}");
+        let moved: Vec<_> = said.iter().filter(|note| note.starts_with("moved the data")).collect();
+        assert_eq!(moved.len(), 2, "{said:?}");
+        assert!(moved[1].contains("PostgreSQL 96"), "the last used first: {said:?}");
+        let mut names: Vec<_> =
+            fs::read_dir(&elsewhere.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.retain(|name| name.to_str().unwrap().starts_with("pg"));
+        names.sort();
+        assert_eq!(names, [name, "pg96".as_ref(), "pg97".as_ref()]);
+    }
+}
+
+#[test]
+fn a_folder_whose_place_is_not_roots_is_not_trusted() {
+    if !rustix::process::geteuid().is_root() {
+        return test::skip("only root has more to lose than those others");
+    }
+    for (owner, mode) in [(12345, 0o755), (0, 0o777), (0, 0o775)] {
+        let above = folder();
+        let root = above.path().join("project/.data");
+        fs::create_dir_all(&root).unwrap();
+        chown(above.path(), Some(owner), None).unwrap();
+        fs::set_permissions(above.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let Some(_) = start(&root) else { return };
+        let elsewhere = Elsewhere::of(&root);
+        assert!(elsewhere.0.starts_with("/var/lib/usher"), "{owner} {mode:o}");
+        assert_eq!(fs::read_dir(&root).unwrap().count(), 0, "{owner} {mode:o}");
+    }
 }
 
 #[test]
@@ -330,6 +406,8 @@ fn the_server_can_not_read_what_roots_variables_say() {
         let Ok(variables) = fs::read(format!("/proc/{process}/environ")) else { continue };
         let variables = String::from_utf8_lossy(&variables).into_owned();
         assert!(variables.contains("PATH=") && !variables.contains("sesame"), "{variables}");
+        let session = getsid(Pid::from_raw(process)).unwrap();
+        assert_ne!(session, getsid(None).unwrap(), "it could type into root's terminal");
     }
     held.stop();
 }
