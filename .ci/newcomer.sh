@@ -46,8 +46,8 @@ curls() {
     done <"$work/curls"
 }
 rights() {
-    # All of them are in the session that was made above.
-    services=$(ps -s "$run" -o uid=,args= | grep -e '--until-stdin-closes') || fail 'there are no services'
+    # `cargo run` becomes the launcher, whose children they are.
+    services=$(ps --ppid "$run" -o uid=,args= | grep -e '--until-stdin-closes') || fail 'there are no services'
     [ "$(wc -l <<<"$services")" = 3 ] || fail "there are not three services: $services"
     [ "$(id -u)" != 0 ] || ! grep --quiet '^ *0 ' <<<"$services" || fail "a service runs as root: $services"
 }
