@@ -15,6 +15,8 @@ pub const METRICS: &[Metric] = &[
     UPSTREAM_ENDPOINTS,
     UPSTREAM_EJECTIONS,
     UPSTREAM_RETRIES,
+    UPSTREAM_RETRIES_DENIED,
+    REQUEST_BODIES_KEPT,
     CSRF_REJECTIONS,
     UPSTREAM_CONNECTIONS_OPENED,
     UPSTREAM_CONNECTIONS_IDLE,
@@ -66,17 +68,31 @@ pub(crate) const UPSTREAM_ENDPOINTS: Metric =
     Metric::gauge("upstream_endpoints", "Addresses that a service was last found at.")
         .by(&[("service", "which")]);
 
-pub(crate) const UPSTREAM_EJECTIONS: Metric = Metric::counter(
-    "upstream_ejections_total",
-    "Times that an address was ejected for a while because it took no connection.",
+pub(crate) const UPSTREAM_EJECTIONS: Metric =
+    Metric::counter("upstream_ejections_total", "Times that an address was ejected for a while.").by(&[
+        ("service", "which"),
+        ("reason", "`unreachable` (no connection), `broken` (connections closed without an answer), `not_applied` (503, again and again), `silent`"),
+    ]);
+
+pub(crate) const UPSTREAM_RETRIES: Metric =
+    Metric::counter("upstream_retries_total", "Requests that were sent once more.").by(&[
+        ("service", "which"),
+        (
+            "reason",
+            "`unsent`, `not_applied` (nothing was done); `lost` (its connection broke, and it only reads); `silent` (a question to another auth-verifier)",
+        ),
+    ]);
+
+pub(crate) const UPSTREAM_RETRIES_DENIED: Metric = Metric::counter(
+    "upstream_retries_denied_total",
+    "Requests that were not sent once more, because too many had been (a fifth of all).",
 )
 .by(&[("service", "which")]);
 
-pub(crate) const UPSTREAM_RETRIES: Metric = Metric::counter(
-    "upstream_retries_total",
-    "Requests that were sent once more, because their connection broke: before anything was sent, or in a request that only reads.",
-)
-.by(&[("service", "which")]);
+pub(crate) const REQUEST_BODIES_KEPT: Metric = Metric::gauge(
+    "request_bodies_kept_bytes",
+    "Small request bodies of which a copy is kept until they are answered, in bytes as announced.",
+);
 
 pub(crate) const CSRF_REJECTIONS: Metric = Metric::counter(
     "csrf_rejections_total",

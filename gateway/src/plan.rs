@@ -24,7 +24,7 @@ use crate::{
     settings::{
         self, BODY_BYTES, BODY_RATE, BODY_SECS, RouteSettings, Secs, Settings, TASK_SERVICE, variable,
     },
-    upstream::Host,
+    upstream::{Host, ServerNames},
 };
 
 /// What the stack is built from.
@@ -77,16 +77,18 @@ pub(crate) struct UpstreamPlan {
     pub(crate) pool_idle: Duration,
     pub(crate) resolve: Duration,
     pub(crate) eject: Duration,
+    /// Whether it is believed when it says that it did nothing. One that only passes on what services behind it say, may have done
+    /// something before.
+    pub(crate) believes_not_applied: bool,
 }
 
 /// auth-verifier.
 #[derive(Debug)]
 pub(crate) struct VerifierPlan {
-    pub(crate) host: Host,
-    /// The `Host` of what it is asked.
-    pub(crate) authority: HeaderValue,
-    /// The name that its certificate must have, where it is asked over TLS.
-    pub(crate) tls: Option<ServerName<'static>>,
+    /// Never empty.
+    pub(crate) hosts: Vec<Host>,
+    /// What each of them is called, in the same order.
+    pub(crate) names: Vec<ServerNames>,
     pub(crate) connect: Duration,
     pub(crate) timeout: Duration,
     /// How many verdicts are kept.
@@ -175,25 +177,35 @@ impl UpstreamPlan {
         }
         let hosts = urls.iter().map(Host::of).collect();
         let settings::Upstream { connect, timeout, idle, pool_idle, resolve, eject } = *settings;
-        Ok(Self { name: name.into(), hosts, connect, timeout, idle, pool_idle, resolve, eject })
+        let believes_not_applied = name == TASK_SERVICE;
+        Ok(Self {
+            name: name.into(),
+            hosts,
+            connect,
+            timeout,
+            idle,
+            pool_idle,
+            resolve,
+            eject,
+            believes_not_applied,
+        })
     }
 }
 
 impl VerifierPlan {
     fn parse(settings: &Settings) -> Result<Self, &'static str> {
-        let url = settings.auth_verifier_url.url();
-        if url.path() != "/" {
+        let urls = &settings.auth_verifier_url.0;
+        let Some(first) = urls.first() else { return Err("must be one or more URLs") };
+        if urls.iter().any(|url| url.url().path() != "/") {
             return Err("must have no path: the gateway asks /verify");
         }
-        let host = Host::of(&settings.auth_verifier_url);
-        let not_a_host = |_| "names a host that can't be asked";
-        let name = url.host_str().unwrap_or_default();
-        let authority = url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
-        let tls = (url.scheme() == "https").then(|| ServerName::try_from(host.name.clone()));
+        if urls.iter().any(|url| url.url().scheme() != first.url().scheme()) {
+            return Err("must be all http:// or all https://");
+        }
+        let names: Result<_, _> = urls.iter().map(server_names).collect();
         Ok(Self {
-            authority: HeaderValue::try_from(authority).map_err(|_| "names a host that can't be asked")?,
-            tls: tls.transpose().map_err(not_a_host)?,
-            host,
+            hosts: urls.iter().map(Host::of).collect(),
+            names: names?,
             connect: settings.verifier.connect,
             timeout: settings.verifier.timeout,
             cache_entries_max: settings.verifier.cache_entries_max,
@@ -201,6 +213,18 @@ impl VerifierPlan {
             eject: settings.upstream.eject,
         })
     }
+}
+
+fn server_names(url: &ServiceUrl) -> Result<ServerNames, &'static str> {
+    let not_a_host = "names a host that can't be asked";
+    let (host, url) = (Host::of(url), url.url());
+    let name = url.host_str().unwrap_or_default();
+    let authority = url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
+    let tls = (url.scheme() == "https").then(|| ServerName::try_from(host.name));
+    Ok(ServerNames {
+        authority: HeaderValue::try_from(authority).map_err(|_| not_a_host)?,
+        tls: tls.transpose().map_err(|_| not_a_host)?,
+    })
 }
 
 /// The routes in their order, without those that have a fault.

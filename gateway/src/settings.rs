@@ -104,7 +104,7 @@ pub struct Settings {
     #[serde(deserialize_with = "settings::address")]
     pub ops_listen: SocketAddr,
     pub log: LogFormat,
-    pub auth_verifier_url: ServiceUrl,
+    pub auth_verifier_url: Urls,
     pub task_service_url: Urls,
     pub cors: Cors,
     pub verifier: Verifier,
@@ -396,6 +396,9 @@ mod tests {
             ("GATEWAY_UPSTREAM__IDLE_SECS", "0"),
             ("GATEWAY_AUTH_VERIFIER_URL", "http://${VERIFIER}:8001"),
             ("GATEWAY_AUTH_VERIFIER_URL", "http://{verifier}:8001"),
+            ("GATEWAY_AUTH_VERIFIER_URL", "http://one:8001, http://two:8001/verify"),
+            ("GATEWAY_AUTH_VERIFIER_URL", "http://one:8001, https://two:8001"),
+            ("GATEWAY_AUTH_VERIFIER_URL", ","),
             ("GATEWAY_TASK_SERVICE_URL", "http://tasks:8002, http://$TASKS:8002"),
             ("GATEWAY_SANITIZE__COOKIE_PREFIXES", "better auth"),
             ("GATEWAY_LIMITS__BODY_BYTES", "off"),

@@ -1,22 +1,23 @@
 //! The way to a service and back.
 //!
-//! [`discover`] looks names up, [`balance`] picks one of the endpoints, [`pool`] keeps connections to each, [`forward`] sends a
-//! request over one, and [`response`] strips the answer.
+//! [`discover`] looks names up, [`balance`] picks one of the endpoints by their [`health`], [`pool`] keeps connections to each,
+//! [`forward`] sends a request over one, or over another within the [`budget`], and [`response`] strips the answer.
 
 mod balance;
+mod budget;
 mod discover;
 pub mod forward;
+mod health;
 mod pool;
 mod response;
 
 use std::{sync::Arc, time::Duration};
 
-use metrics::Counter;
-
 pub(crate) use self::{
-    balance::Endpoints,
+    balance::{Again, Endpoint, Endpoints},
     discover::Host,
-    pool::{ConnectError, Connector, SendError, Tries},
+    health::Fault,
+    pool::{ConnectError, Connector, SendError, ServerNames, Tries},
     response::ExposedHeaders,
 };
 use crate::plan::UpstreamPlan;
@@ -28,19 +29,30 @@ pub struct Upstream {
     timeout: Duration,
     /// How long its answer may pause.
     idle: Duration,
-    retries: Counter,
+    /// Whether it is believed when it says that it did nothing.
+    believes_not_applied: bool,
 }
 
 impl Upstream {
     /// Begins to look for the service's endpoints.
     pub(crate) fn start(plan: &UpstreamPlan) -> Arc<Self> {
-        let UpstreamPlan { name, hosts, connect, timeout, idle, pool_idle, resolve, eject } = plan;
+        let UpstreamPlan {
+            name,
+            hosts,
+            connect,
+            timeout,
+            idle,
+            pool_idle,
+            resolve,
+            eject,
+            believes_not_applied,
+        } = plan;
         let connector = Connector::plain(name, *connect, *pool_idle);
         Arc::new(Self {
             endpoints: Endpoints::new(name, hosts, connector, *resolve, *eject),
             timeout: *timeout,
             idle: *idle,
-            retries: metrics::counter!(crate::metrics::UPSTREAM_RETRIES.name, "service" => name.to_string()),
+            believes_not_applied: *believes_not_applied,
         })
     }
 }

@@ -33,6 +33,10 @@ pub const CREDENTIAL_COOKIES: HeaderName = HeaderName::from_static("x-credential
 /// while the look-up goes on for the next request.
 pub const VERDICT_WAIT: HeaderName = HeaderName::from_static("x-verdict-wait-ms");
 
+/// With a 503, a service's word that the request certainly changed nothing, and that another instance may do better: `true`.
+/// It is for the gateway, which may then send even a write elsewhere; no client ever hears it.
+pub const NOT_APPLIED: HeaderName = HeaderName::from_static("x-internal-not-applied");
+
 /// The `WWW-Authenticate` challenge (RFC 9110 §11.6.1) of a service that rejects an assertion. The gateway answers it
 /// with 503: the client's own credential was good, so a 401 would sign people out for a fault of ours.
 pub const CHALLENGE: &str = "Identity-Assertion";

@@ -8,6 +8,7 @@ use chassis::{Body, layer::problem::Problem};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use url::form_urlencoded;
 
+pub(crate) use self::refusal::nothing_done;
 use self::{
     body::JsonBody,
     path::{Path, Target},

@@ -16,6 +16,8 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use identity::{Rejection, UserId, Verifier, VerifyError};
 use tracing::{debug, info, warn};
 
+use crate::api::nothing_done;
+
 /// A user whose identity was proved.
 #[derive(Clone, Debug)]
 pub struct Caller(UserId);
@@ -68,7 +70,8 @@ fn refusal(error: &VerifyError) -> Problem {
         VerifyError::Unavailable => {
             warn!("the identity keys can't be fetched");
             let detail = "who is calling can't be checked right now; try again in a moment";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "identity-unavailable", detail).retry_after_secs(1)
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "identity-unavailable", detail);
+            nothing_done(problem).retry_after_secs(1)
         }
     }
 }

@@ -1,27 +1,38 @@
 //! Asks auth-verifier, over connections of its own.
 
 use std::{
-    sync::Arc,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use chassis::layer::request_id;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, uri::PathAndQuery};
+use futures_util::future::{Either, select};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, response, uri::PathAndQuery};
 use http_body_util::{BodyExt, Limited};
 use metrics::Histogram;
 use thiserror::Error;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::verdict::{Verdict, VerdictError, parse_verdict};
 use crate::{
     body::bounded::BoundedBody,
     sanitize::Sanitized,
-    upstream::{ConnectError, Endpoints, SendError, Tries},
+    upstream::{Again, ConnectError, Endpoint, Endpoints, Fault, SendError, Tries},
 };
 
 /// How often a request for a verdict goes again whose connection was closed: an auth-verifier that ends closes all of ours at once, and
 /// the address behind its name may lead to another one that ends.
 const RETRIES_MAX: usize = 4;
+
+/// How long a request waits for an auth-verifier that takes no connection, within the wait for a verdict: it may be restarting. And
+/// after what pauses it tries again, each twice as long as the one before.
+const REFUSED_WAIT: Duration = Duration::from_secs(1);
+const REFUSED_PAUSE: Duration = Duration::from_millis(20);
+const REFUSED_PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// The part of the wait for a verdict after which another auth-verifier is asked as well, if the first one answers nobody.
+const SILENCE_OF_WAIT: u32 = 4;
 
 /// The most of a verdict's body that is read, only so that its connection can be used again.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -145,29 +156,126 @@ impl VerifierClient {
         answered
     }
 
+    /// Asks one of them, and another one if the first answers nobody. Whichever answers first is believed: to be asked changes
+    /// nothing.
     async fn call(&self, question: Question) -> Result<Verdict, AuthenticateError> {
-        let (mut tries, mut retries) = (Tries::default(), 0);
+        let retries = &self.endpoints.retries;
+        retries.begin();
+        let (patience, asked) = (self.wait / SILENCE_OF_WAIT, Asked::default());
+        let until = Instant::now() + self.wait.min(REFUSED_WAIT);
+        let mut first = pin!(self.exchange(&question, Tries::new(true), until, &asked, None));
+        if let Ok(answer) = timeout(patience, &mut first).await {
+            return Ok(parse_verdict(&answer?)?);
+        }
+        let mut tries = Tries::new(true);
+        let Some(silent) = asked.silent().filter(|silent| {
+            tries.can_leave(&self.endpoints, &silent.endpoint) && retries.may(Again::Silent)
+        }) else {
+            return Ok(parse_verdict(&first.await?)?);
+        };
+        tries.leave(&silent.endpoint);
+        let began = Instant::now();
+        let asked = Asked::default();
+        let second = Box::pin(self.exchange(&question, tries, Instant::now(), &asked, Some(Again::Silent)));
+        let answer = match select(first, second).await {
+            Either::Left((Err(_), second)) => second.await?,
+            Either::Right((Err(_), first)) => first.await?,
+            Either::Left((answer, _)) => answer?,
+            Either::Right((answer, _)) => {
+                // If the second one needed as long, it is the question that takes long.
+                if began.elapsed() <= patience && silent.since.elapsed() >= patience && silent.is_silent() {
+                    self.endpoints.failed(&silent.endpoint, Fault::Silent);
+                }
+                answer?
+            }
+        };
+        Ok(parse_verdict(&answer)?)
+    }
+
+    /// The answer of one of them. If none takes a connection, they are tried again until then.
+    async fn exchange(
+        &self,
+        question: &Question,
+        mut tries: Tries,
+        until: Instant,
+        asked: &Asked,
+        mut again: Option<Again>,
+    ) -> Result<response::Parts, AuthenticateError> {
+        let (mut retries, mut pause) = (0, REFUSED_PAUSE);
         loop {
-            let lease = tries.connect(&self.endpoints).await;
-            let lease = lease.map_err(|error| AuthenticateError::Unreachable(Arc::new(error)))?;
+            let lease = match tries.connect(&self.endpoints).await {
+                Ok(lease) => lease,
+                Err(ConnectError::Failed(..)) if Instant::now() + pause < until => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(REFUSED_PAUSE_MAX);
+                    tries.begin_anew();
+                    continue;
+                }
+                Err(error) => return Err(AuthenticateError::Unreachable(Arc::new(error))),
+            };
+            let (endpoint, is_kept) = (lease.endpoint().clone(), lease.is_kept());
+            asked.set(&endpoint);
+            if let Some(why) = again.take() {
+                self.endpoints.retries.made(why);
+            }
             match lease.send(question.request()).await {
                 Ok(answer) => {
+                    endpoint.answered(answer.status());
                     let (head, body) = answer.into_parts();
                     if !http_body::Body::is_end_stream(&body) {
                         // A body that is too large or breaks costs the connection, not the verdict.
                         let _ = Box::pin(Limited::new(body, BODY_BYTES_MAX).collect()).await;
                     }
-                    return Ok(parse_verdict(&head)?);
+                    return Ok(head);
                 }
-                // The connection was closed as we wrote into it. To ask again changes nothing.
-                Err(_) if retries < RETRIES_MAX => {
+                // The connection was closed as we wrote into it. To ask again, or another one, changes nothing.
+                Err(error) => {
+                    if !is_kept {
+                        self.endpoints.failed(&endpoint, Fault::Broken);
+                        if tries.can_leave(&self.endpoints, &endpoint) {
+                            tries.leave(&endpoint);
+                        }
+                    }
+                    if retries == RETRIES_MAX {
+                        let (SendError::Unsent(_, error) | SendError::Lost(error) | SendError::Broken(error)) =
+                            error;
+                        return Err(AuthenticateError::Send(Arc::new(error)));
+                    }
                     tries.distrust_kept();
                     retries += 1;
                 }
-                Err(SendError::Unsent(_, error) | SendError::Lost(error) | SendError::Broken(error)) => {
-                    return Err(AuthenticateError::Send(Arc::new(error)));
-                }
             }
         }
+    }
+}
+
+/// Who was asked last for a verdict.
+#[derive(Default)]
+struct Asked(Mutex<Option<Silent>>);
+
+/// Somebody who was asked, and how often they had answered by then.
+#[derive(Clone)]
+struct Silent {
+    endpoint: Arc<Endpoint>,
+    answers: u64,
+    since: Instant,
+}
+
+impl Asked {
+    fn set(&self, endpoint: &Arc<Endpoint>) {
+        let (answers, since) = (endpoint.answers(), Instant::now());
+        let asked = Silent { endpoint: endpoint.clone(), answers, since };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
+    }
+
+    /// Whoever it was, if they have answered nobody since.
+    fn silent(&self) -> Option<Silent> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(Silent::is_silent)
+    }
+}
+
+impl Silent {
+    fn is_silent(&self) -> bool {
+        self.endpoint.answers() == self.answers
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
@@ -20,7 +20,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::idle::{IdleTimeoutBody, IdleTimeoutError, Pace, Rate};
+use super::{
+    idle::{IdleTimeoutBody, IdleTimeoutError, Pace, Rate},
+    replay::Replay,
+};
 
 /// The most that is read of a refused body, so that its client gets to the answer.
 const DRAIN_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -73,6 +76,8 @@ struct Shared {
     error: AtomicU8,
     ended: AtomicBool,
     frames: AtomicUsize,
+    /// A copy of it, where one is kept.
+    replay: Mutex<Option<Replay>>,
 }
 
 impl BodyOutcome {
@@ -94,6 +99,31 @@ impl BodyOutcome {
     /// A number that grows with every frame.
     pub fn progress(&self) -> usize {
         self.0.frames.load(Ordering::Relaxed)
+    }
+
+    /// The body once more, if a copy was kept and all of it has come.
+    pub(crate) fn again(&self) -> Option<BoundedBody> {
+        let replay = self.0.replay.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let whole = replay?.whole().filter(|_| self.error().is_none())?;
+        Some(BoundedBody(Some(Box::new(Bounded {
+            left: whole.len() as u64,
+            // It is there already.
+            inner: Some(IdleTimeoutBody::new(whole.into(), Duration::MAX)),
+            outcome: Self::default(),
+            expects_continue: false,
+            keeps: false,
+        }))))
+    }
+
+    /// Lets the copy go: the request won't go again.
+    pub(crate) fn forget(&self) {
+        self.0.replay.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn keep(&self, data: &[u8]) {
+        if let Some(replay) = &mut *self.0.replay.lock().unwrap_or_else(PoisonError::into_inner) {
+            replay.keep(data);
+        }
     }
 
     fn fail(&self, error: BodyError) -> BodyError {
@@ -133,6 +163,7 @@ impl PendingBody {
                 left: bounds.bytes,
                 outcome: BodyOutcome::default(),
                 expects_continue: pending.expects_continue,
+                keeps: false,
             }))
         });
         BoundedBody(bounded)
@@ -160,9 +191,23 @@ struct Bounded {
     left: u64,
     outcome: BodyOutcome,
     expects_continue: bool,
+    /// Whether a copy is made of what comes.
+    keeps: bool,
 }
 
 impl BoundedBody {
+    /// Keeps a copy of what will come, if it is small, so that [`BodyOutcome::again`] has it. Whether it does, or there is nothing
+    /// to keep.
+    pub(crate) fn keep(&mut self) -> bool {
+        let Some(this) = self.0.as_deref_mut() else { return true };
+        let announced =
+            this.inner.as_ref().map_or(Some(0), |inner| http_body::Body::size_hint(inner).exact());
+        let replay = announced.and_then(Replay::of);
+        this.keeps = replay.is_some();
+        *this.outcome.0.replay.lock().unwrap_or_else(PoisonError::into_inner) = replay;
+        this.keeps
+    }
+
     /// How reading it goes; `None` for a request without a body.
     pub fn outcome(&self) -> Option<BodyOutcome> {
         self.0.as_ref().map(|bounded| bounded.outcome.clone())
@@ -206,6 +251,11 @@ impl http_body::Body for BoundedBody {
                 Poll::Ready(Some(Err(this.outcome.fail(error))))
             }
             Some(Ok(frame)) => {
+                if this.keeps
+                    && let Some(data) = frame.data_ref()
+                {
+                    this.outcome.keep(data);
+                }
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 let Some(left) = this.left.checked_sub(bytes) else {
                     return Poll::Ready(Some(Err(this.outcome.fail(BodyError::TooLarge))));

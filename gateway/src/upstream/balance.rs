@@ -1,27 +1,28 @@
 //! Which of a service's endpoints takes the next request?
 //!
-//! Of two endpoints the one with fewer requests in flight is picked (power of two choices); one that refused a connection is
-//! ejected for a while.
+//! Of two endpoints the one with fewer requests in flight is picked (power of two choices). One that fails is ejected for a
+//! while (`health`), as long as others are better.
 
 use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use chassis::outbound::resolver::{self, Lookup};
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use metrics::{Counter, Gauge};
-use tokio::time::Instant;
 use tracing::info;
 
 use super::{
+    budget::RetryBudget,
     discover::{Discovery, Host},
-    pool::{Connector, Pool},
+    health::{Fault, Health},
+    pool::{ConnectError, Connection, Connector, Pool},
 };
 
 /// The endpoints of one service.
@@ -35,7 +36,75 @@ pub struct Endpoints {
     updating: Mutex<()>,
     turn: AtomicUsize,
     count: Gauge,
-    ejections: Counter,
+    ejections: [Counter; Fault::ALL.len()],
+    pub(crate) retries: Retries,
+}
+
+/// How many requests of a service go again, and why.
+pub(crate) struct Retries {
+    budget: RetryBudget,
+    made: [Counter; Again::ALL.len()],
+    denied: Counter,
+}
+
+/// Why a request goes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// Its connection was closed before anything was sent.
+    Unsent,
+    /// Its connection was closed, and it only reads.
+    Lost,
+    /// Its endpoint says that it did nothing.
+    NotApplied,
+    /// It asks for a verdict, and its auth-verifier answers nobody.
+    Silent,
+}
+
+impl Again {
+    const ALL: [Self; 4] = [Self::Unsent, Self::Lost, Self::NotApplied, Self::Silent];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Unsent => "unsent",
+            Self::Lost => "lost",
+            Self::NotApplied => "not_applied",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+impl Retries {
+    fn new(service: &str) -> Self {
+        let made = |why: Again| {
+            metrics::counter!(
+                crate::metrics::UPSTREAM_RETRIES.name,
+                "service" => service.to_owned(), "reason" => why.label()
+            )
+        };
+        let denied =
+            metrics::counter!(crate::metrics::UPSTREAM_RETRIES_DENIED.name, "service" => service.to_owned());
+        Self { budget: RetryBudget::new(), made: Again::ALL.map(made), denied }
+    }
+
+    /// Counts a request, which may go again or not.
+    pub(crate) fn begin(&self) {
+        self.budget.count();
+    }
+
+    /// Whether there is a budget for a request to go again.
+    pub(crate) fn may(&self, why: Again) -> bool {
+        // Of what was not sent, nobody had any work.
+        let may = why == Again::Unsent || self.budget.spend();
+        if !may {
+            self.denied.increment(1);
+        }
+        may
+    }
+
+    /// Counts a request that is sent again.
+    pub(crate) fn made(&self, why: Again) {
+        self.made[why as usize].increment(1);
+    }
 }
 
 /// The endpoints, as of so many changes of discovery.
@@ -46,23 +115,26 @@ struct Known {
 }
 
 /// One address of a service.
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     pub(super) address: SocketAddr,
+    /// Which of the service's hosts has brought it.
+    of: usize,
     /// The `Host` of requests there.
     pub(super) host: HeaderValue,
     pub(super) pool: Pool,
     in_flight: AtomicUsize,
-    since: Instant,
-    /// In milliseconds after `since`.
-    ejected_until: AtomicU64,
+    pub(super) health: Health,
 }
 
 /// An endpoint that was picked; it counts as busy until this is dropped.
-pub(super) struct InFlight(Arc<Endpoint>);
+pub(super) struct InFlight {
+    endpoint: Arc<Endpoint>,
+    probes: bool,
+}
 
 impl Endpoints {
-    /// The endpoints behind `hosts`, whose names are looked up again after `resolve`. One that refuses a connection is ejected
-    /// for `eject`.
+    /// The endpoints behind `hosts`, whose names are looked up again after `resolve`. One that fails is ejected, first for
+    /// `eject`.
     pub(crate) fn new(
         service: &Arc<str>,
         hosts: &[Host],
@@ -91,12 +163,19 @@ impl Endpoints {
             updating: Mutex::new(()),
             turn: AtomicUsize::new(0),
             count: metrics::gauge!(crate::metrics::UPSTREAM_ENDPOINTS.name, "service" => label()),
-            ejections: metrics::counter!(crate::metrics::UPSTREAM_EJECTIONS.name, "service" => label()),
+            ejections: Fault::ALL.map(|fault| {
+                metrics::counter!(
+                    crate::metrics::UPSTREAM_EJECTIONS.name,
+                    "service" => label(), "reason" => fault.label()
+                )
+            }),
+            retries: Retries::new(service),
         }
     }
 
-    /// Picks an endpoint that is not among `tried`; `None` if there is none.
-    pub(super) async fn pick(&self, tried: &[SocketAddr]) -> Option<InFlight> {
+    /// Picks an endpoint that is not among `tried`; `None` if there is none. A request that only reads may be the first to find
+    /// out whether one that was ejected has come back.
+    pub(super) async fn pick(&self, tried: &[SocketAddr], only_reads: bool) -> Option<InFlight> {
         self.update();
         if self.known.load().endpoints.is_empty() {
             Box::pin(self.discovery.first()).await;
@@ -104,11 +183,19 @@ impl Endpoints {
         }
         let known = self.known.load();
         let untried = known.endpoints.iter().filter(|endpoint| !tried.contains(&endpoint.address));
-        let able = untried.clone().filter(|endpoint| !endpoint.is_ejected());
+        let to_probe = untried.clone().find(|endpoint| endpoint.health.begin_probe(only_reads, self.eject));
+        let able = untried.clone().filter(|endpoint| endpoint.health.is_well());
         // Where all are ejected, one of them may have come back; to ask is better than to give up.
-        let endpoint = self.less_busy(able).or_else(|| self.less_busy(untried))?.clone();
+        let endpoint = to_probe.or_else(|| self.less_busy(able)).or_else(|| self.less_busy(untried))?.clone();
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(InFlight(endpoint))
+        Some(InFlight { probes: to_probe.is_some(), endpoint })
+    }
+
+    /// Whether a request may find an endpoint that is not this one, nor among `tried`, nor known to fail.
+    pub(super) fn has_other(&self, tried: &[SocketAddr], than: SocketAddr) -> bool {
+        self.known.load().endpoints.iter().any(|endpoint| {
+            endpoint.address != than && !tried.contains(&endpoint.address) && !endpoint.health.is_ejected()
+        })
     }
 
     fn less_busy<'a>(
@@ -136,19 +223,53 @@ impl Endpoints {
         let addresses = self.discovery.addresses();
         info!(service = %self.service, endpoints = addresses.len(), "the endpoints have changed");
         self.count.set(f64::from(u32::try_from(addresses.len()).unwrap_or(u32::MAX)));
-        let endpoint = |address: SocketAddr| {
-            let kept = known.endpoints.iter().find(|endpoint| endpoint.address == address);
-            kept.cloned().unwrap_or_else(|| Endpoint::new(address, &self.connector))
+        let endpoint = |(address, of): (SocketAddr, usize)| {
+            let mut kept = known.endpoints.iter();
+            let kept = kept.find(|endpoint| (endpoint.address, endpoint.of) == (address, of));
+            kept.cloned().unwrap_or_else(|| Endpoint::new(address, of, &self.connector))
         };
         let endpoints = addresses.into_iter().map(endpoint).collect();
         self.known.store(Arc::new(Known { changes, endpoints }));
     }
 
-    /// Ejects an endpoint for a while: it refused a connection.
-    pub(super) fn eject(&self, picked: &InFlight) {
-        let until = picked.0.since.elapsed() + self.eject;
-        picked.0.ejected_until.store(millis(until), Ordering::Relaxed);
-        self.ejections.increment(1);
+    /// An endpoint has answered that it did nothing.
+    pub(super) fn did_nothing(&self, endpoint: &Endpoint) {
+        if endpoint.health.did_nothing() {
+            self.eject_beside_ready(endpoint, Fault::Unready);
+        }
+    }
+
+    /// An endpoint has failed a request. It is ejected if it goes on like that, and others do better.
+    pub(crate) fn failed(&self, endpoint: &Endpoint, fault: Fault) {
+        if endpoint.health.failed(fault) {
+            self.eject_beside_ready(endpoint, fault);
+        }
+    }
+
+    fn eject_beside_ready(&self, endpoint: &Endpoint, fault: Fault) {
+        let known = self.known.load();
+        let mut others = known.endpoints.iter().filter(|other| other.address != endpoint.address);
+        if others.any(|other| other.health.is_ready()) {
+            self.eject(endpoint, fault);
+        }
+    }
+
+    /// Ejects an endpoint for a while. Where something stands behind all of them, all seem to fail: so at most half are, and
+    /// never the last one, except those that take no connection.
+    pub(super) fn eject(&self, endpoint: &Endpoint, fault: Fault) {
+        if fault != Fault::Unreachable && endpoint.health.is_well() {
+            let known = self.known.load();
+            let (of, ejected) = (known.endpoints.len(), 1);
+            let ejected =
+                ejected + known.endpoints.iter().filter(|endpoint| !endpoint.health.is_well()).count();
+            if ejected > of.div_ceil(2) || ejected >= of {
+                return;
+            }
+        }
+        if endpoint.health.eject(self.eject) {
+            info!(service = %self.service, endpoint = %endpoint.address, reason = fault.label(), "ejected for a while");
+            self.ejections[fault as usize].increment(1);
+        }
     }
 }
 
@@ -160,40 +281,47 @@ fn two_of(turn: usize, endpoints: usize) -> Option<(usize, usize)> {
     Some((one, (one + step) % endpoints))
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 impl Endpoint {
-    fn new(address: SocketAddr, connector: &Arc<Connector>) -> Arc<Self> {
+    fn new(address: SocketAddr, of: usize, connector: &Arc<Connector>) -> Arc<Self> {
         Arc::new(Self {
             address,
-            host: connector.host(address),
+            of,
+            host: connector.host(address, of),
             pool: Pool::new(connector.clone()),
             in_flight: AtomicUsize::new(0),
-            since: Instant::now(),
-            ejected_until: AtomicU64::new(0),
+            health: Health::new(),
         })
     }
 
-    fn is_ejected(&self) -> bool {
-        match self.ejected_until.load(Ordering::Relaxed) {
-            0 => false,
-            until => millis(self.since.elapsed()) < until,
-        }
+    /// How often it has answered.
+    pub(crate) fn answers(&self) -> u64 {
+        self.health.answers()
+    }
+
+    /// It has answered, and not that it did nothing.
+    pub(crate) fn answered(&self, status: StatusCode) {
+        self.health.answered(status.as_u16() < StatusCode::BAD_REQUEST.as_u16());
+    }
+
+    /// A new connection.
+    pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
+        self.pool.connect(self.address, self.of).await
     }
 }
 
 impl InFlight {
     /// The endpoint.
     pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.0
+        &self.endpoint
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.probes {
+            self.endpoint.health.end_probe();
+        }
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -203,7 +331,7 @@ mod tests {
 
     use chassis::settings::ServiceUrl;
     use futures_util::future::join_all;
-    use tokio::time::{sleep, timeout};
+    use tokio::time::{Instant, sleep, timeout};
 
     use super::{super::discover::FIRST_WAIT, *};
 
@@ -260,9 +388,12 @@ mod tests {
     async fn a_busy_endpoint_gets_nothing_while_another_is_free() {
         for urls in [&THREE[..2], &THREE] {
             let endpoints = endpoints(urls, SECOND);
-            let stuck = endpoints.pick(&[]).await.unwrap();
+            let stuck = endpoints.pick(&[], true).await.unwrap();
             for _ in 0..100 {
-                assert_ne!(endpoints.pick(&[]).await.unwrap().endpoint().address, stuck.endpoint().address);
+                assert_ne!(
+                    endpoints.pick(&[], true).await.unwrap().endpoint().address,
+                    stuck.endpoint().address
+                );
             }
         }
     }
@@ -272,7 +403,7 @@ mod tests {
         let endpoints = endpoints(&THREE, Duration::from_secs(5));
         let mut taken = Vec::new();
         for n in 0..90 {
-            taken.push(endpoints.pick(&[]).await.unwrap());
+            taken.push(endpoints.pick(&[], true).await.unwrap());
             // Of the first endpoint all but a few go on, of the others most end at once: taking turns would pile them up there.
             if n % 3 != 0 {
                 taken.pop();
@@ -292,34 +423,37 @@ mod tests {
     #[tokio::test]
     async fn an_endpoint_that_refused_is_ejected_until_all_are() {
         let endpoints = endpoints(&THREE, Duration::from_secs(3600));
-        let refusing = endpoints.pick(&[]).await.unwrap();
-        endpoints.eject(&refusing);
+        let refusing = endpoints.pick(&[], true).await.unwrap();
+        endpoints.eject(refusing.endpoint(), Fault::Unreachable);
         for _ in 0..10 {
-            assert_ne!(endpoints.pick(&[]).await.unwrap().endpoint().address, refusing.endpoint().address);
+            assert_ne!(
+                endpoints.pick(&[], true).await.unwrap().endpoint().address,
+                refusing.endpoint().address
+            );
         }
         for _ in 0..2 {
-            let other = endpoints.pick(&[]).await.unwrap();
-            endpoints.eject(&other);
+            let other = endpoints.pick(&[], true).await.unwrap();
+            endpoints.eject(other.endpoint(), Fault::Unreachable);
         }
-        assert!(endpoints.pick(&[]).await.is_some(), "one may have come back");
+        assert!(endpoints.pick(&[], true).await.is_some(), "one may have come back");
     }
 
     #[tokio::test]
     async fn a_further_try_goes_elsewhere() {
         let two = endpoints(&THREE[..2], Duration::ZERO);
-        let first = two.pick(&[]).await.unwrap().endpoint().address;
+        let first = two.pick(&[], true).await.unwrap().endpoint().address;
         for _ in 0..4 {
-            assert_ne!(two.pick(&[first]).await.unwrap().endpoint().address, first);
+            assert_ne!(two.pick(&[first], true).await.unwrap().endpoint().address, first);
         }
-        let second = two.pick(&[first]).await.unwrap().endpoint().address;
-        assert!(two.pick(&[first, second]).await.is_none());
+        let second = two.pick(&[first], true).await.unwrap().endpoint().address;
+        assert!(two.pick(&[first, second], true).await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_name_that_is_not_found_costs_one_look_up_for_all_who_wait() {
         let (endpoints, asked) =
             named(&["nowhere.test"], SECOND / 2, |_, _| Err(io::ErrorKind::NotFound.into()));
-        let found = join_all((0..20).map(|_| endpoints.pick(&[]))).await;
+        let found = join_all((0..20).map(|_| endpoints.pick(&[], true))).await;
         assert!(found.iter().all(Option::is_none));
         assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
@@ -327,10 +461,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_look_up_slower_than_anybody_waits_serves_those_who_come_later() {
         let (endpoints, asked) = named(&["slow.test"], 5 * SECOND / 2, |_, _| Ok(vec![address(1)]));
-        let leaving = join_all((0..10).map(|_| timeout(SECOND, endpoints.pick(&[])))).await;
+        let leaving = join_all((0..10).map(|_| timeout(SECOND, endpoints.pick(&[], true)))).await;
         assert!(leaving.iter().all(Result::is_err), "all have left");
         let began = Instant::now();
-        assert_eq!(endpoints.pick(&[]).await.unwrap().endpoint().address, address(1));
+        assert_eq!(endpoints.pick(&[], true).await.unwrap().endpoint().address, address(1));
         assert_eq!(began.elapsed(), 3 * SECOND / 2, "what is under way goes on");
         assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
@@ -339,7 +473,7 @@ mod tests {
     async fn a_request_waits_no_longer_than_it_may_for_the_first_look_up() {
         let (endpoints, _) = named(&["slow.test"], 20 * SECOND, |_, _| Ok(vec![address(1)]));
         let began = Instant::now();
-        assert!(endpoints.pick(&[]).await.is_none());
+        assert!(endpoints.pick(&[], true).await.is_none());
         assert_eq!(began.elapsed(), FIRST_WAIT);
     }
 
@@ -347,10 +481,13 @@ mod tests {
     async fn a_slow_name_keeps_nobody_from_what_another_has_brought() {
         let (endpoints, _) = named(&["slow.test", "127.0.0.9"], 20 * SECOND, |_, _| Ok(vec![address(1)]));
         let began = Instant::now();
-        assert_eq!(endpoints.pick(&[]).await.unwrap().endpoint().address, "127.0.0.9:1".parse().unwrap());
+        assert_eq!(
+            endpoints.pick(&[], true).await.unwrap().endpoint().address,
+            "127.0.0.9:1".parse().unwrap()
+        );
         assert_eq!(began.elapsed(), Duration::ZERO);
         sleep(21 * SECOND).await;
-        let both = [endpoints.pick(&[]).await.unwrap(), endpoints.pick(&[]).await.unwrap()];
+        let both = [endpoints.pick(&[], true).await.unwrap(), endpoints.pick(&[], true).await.unwrap()];
         assert_ne!(both[0].endpoint().address, both[1].endpoint().address);
     }
 
@@ -361,7 +498,7 @@ mod tests {
             _ => Err(io::ErrorKind::TimedOut.into()),
         });
         for _ in 0..3 {
-            assert_eq!(endpoints.pick(&[]).await.unwrap().endpoint().address, address(1));
+            assert_eq!(endpoints.pick(&[], true).await.unwrap().endpoint().address, address(1));
             sleep(6 * SECOND).await;
         }
         assert!(asked.load(Ordering::Relaxed) >= 3);
@@ -373,9 +510,9 @@ mod tests {
             0 => Ok(vec![address(1), address(2)]),
             _ => Ok(vec![address(2), address(3)]),
         });
-        let kept = endpoints.pick(&[address(1)]).await.unwrap();
+        let kept = endpoints.pick(&[address(1)], true).await.unwrap();
         sleep(6 * SECOND).await;
-        let found: BTreeSet<_> = join_all((0..6).map(|_| endpoints.pick(&[])))
+        let found: BTreeSet<_> = join_all((0..6).map(|_| endpoints.pick(&[], true)))
             .await
             .into_iter()
             .map(|taken| taken.unwrap().endpoint().address)

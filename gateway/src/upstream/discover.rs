@@ -50,12 +50,14 @@ impl Discovery {
         self.0.iter().map(|name| name.known().changes).sum()
     }
 
-    /// The addresses that are known by now, in order.
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        let mut addresses: Vec<SocketAddr> =
-            self.0.iter().flat_map(|name| name.known().addresses.to_vec()).collect();
+    /// The addresses that are known by now, in order, each with the number of the name that brought it: the first, if several did.
+    pub(super) fn addresses(&self) -> Vec<(SocketAddr, usize)> {
+        let of = |(at, name): (usize, &Name)| {
+            name.known().addresses.iter().map(|address| (*address, at)).collect::<Vec<_>>()
+        };
+        let mut addresses: Vec<_> = self.0.iter().enumerate().flat_map(of).collect();
         addresses.sort_unstable();
-        addresses.dedup();
+        addresses.dedup_by_key(|(address, _)| *address);
         addresses.truncate(ENDPOINTS_MAX);
         addresses
     }

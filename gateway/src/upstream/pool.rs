@@ -44,7 +44,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
 
-use super::balance::{Endpoint, Endpoints, InFlight};
+use super::{
+    balance::{Endpoint, Endpoints, InFlight},
+    health::Fault,
+};
 use crate::body::bounded::{BodyOutcome, BoundedBody};
 
 /// The most connections that are kept idle to one endpoint.
@@ -67,11 +70,20 @@ const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 pub(crate) struct Connector {
     connect: Duration,
     idle: Duration,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
-    /// The `Host` of each request, where it is not the endpoint's address.
-    authority: Option<HeaderValue>,
+    tls: Option<TlsConnector>,
+    /// What each host of the service is called, in their order; none where an endpoint's address is its name.
+    names: Vec<ServerNames>,
     opened: Counter,
     idling: Gauge,
+}
+
+/// What one of a service's hosts is called by those who ask it.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerNames {
+    /// The `Host` of requests.
+    pub(crate) authority: HeaderValue,
+    /// The name that its certificate must have, where it is asked over TLS.
+    pub(crate) tls: Option<ServerName<'static>>,
 }
 
 /// There is no connection to any endpoint.
@@ -134,43 +146,46 @@ impl Connector {
             connect,
             idle,
             tls: None,
-            authority: None,
+            names: Vec::new(),
             opened: metrics::counter!(crate::metrics::UPSTREAM_CONNECTIONS_OPENED.name, "service" => label()),
             idling: metrics::gauge!(crate::metrics::UPSTREAM_CONNECTIONS_IDLE.name, "service" => label()),
         }
     }
 
-    /// The same for a server that is asked by its name, over TLS if `tls` names what its certificate must.
-    pub(crate) fn named(self, authority: HeaderValue, tls: Option<ServerName<'static>>) -> Self {
-        let tls = tls.map(|name| (TlsConnector::from(Arc::new(client::tls())), name));
-        Self { authority: Some(authority), tls, ..self }
+    /// The same for a service whose hosts are asked by their names, over TLS where those say what a certificate must.
+    pub(crate) fn named(self, names: Vec<ServerNames>) -> Self {
+        let over_tls = names.iter().any(|names| names.tls.is_some());
+        let tls = over_tls.then(|| TlsConnector::from(Arc::new(client::tls())));
+        Self { tls, names, ..self }
     }
 
-    /// The `Host` of requests to the endpoint at `address`.
-    pub(super) fn host(&self, address: SocketAddr) -> HeaderValue {
-        self.authority.clone().unwrap_or_else(|| {
-            HeaderValue::try_from(address.to_string()).expect("an address may stand in a header")
-        })
+    /// The `Host` of requests to the endpoint at `address`, which host number `of` has brought.
+    pub(super) fn host(&self, address: SocketAddr, of: usize) -> HeaderValue {
+        self.names.get(of).map_or_else(
+            || HeaderValue::try_from(address.to_string()).expect("an address may stand in a header"),
+            |names| names.authority.clone(),
+        )
     }
 
-    async fn connect(&self, address: SocketAddr) -> Result<Connection, ConnectError> {
+    async fn connect(&self, address: SocketAddr, of: usize) -> Result<Connection, ConnectError> {
         let failed = |error| ConnectError::Failed(address, error);
         let late = |after| move |_| ConnectError::Timeout(address, after);
         let stream = timeout(self.connect, TcpStream::connect(address)).await.map_err(late(self.connect))?;
-        let handshake = self.handshake(stream.map_err(failed)?);
+        let handshake = self.handshake(stream.map_err(failed)?, of);
         timeout(HANDSHAKE_WAIT, handshake).await.map_err(late(HANDSHAKE_WAIT))?.map_err(failed)
     }
 
-    async fn handshake(&self, stream: TcpStream) -> io::Result<Connection> {
+    async fn handshake(&self, stream: TcpStream, of: usize) -> io::Result<Connection> {
         stream.set_nodelay(true)?;
-        let (sender, driver) = match &self.tls {
+        let name = self.names.get(of).and_then(|names| names.tls.clone());
+        let (sender, driver) = match self.tls.as_ref().zip(name) {
             None => {
                 let (sender, driver) =
                     http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
                 (sender, Driver::Plain(Box::new(driver)))
             }
             Some((connector, name)) => {
-                let stream = connector.connect(name.clone(), stream).await?;
+                let stream = connector.connect(name, stream).await?;
                 let (sender, driver) =
                     http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
                 (sender, Driver::Tls(Box::new(driver)))
@@ -200,6 +215,11 @@ pub(super) struct Pool {
 impl Pool {
     pub(super) fn new(connector: Arc<Connector>) -> Self {
         Self { connector, idle: Mutex::default(), reaping: AtomicBool::new(false) }
+    }
+
+    /// A new connection to the endpoint at `address`, which host number `of` has brought.
+    pub(super) async fn connect(&self, address: SocketAddr, of: usize) -> Result<Connection, ConnectError> {
+        self.connector.connect(address, of).await
     }
 
     /// The connection that this thread used last, or else any other.
@@ -262,7 +282,7 @@ async fn reap(endpoint: Weak<Endpoint>, idle: Duration) {
 }
 
 /// A connection, and what drives it.
-struct Connection {
+pub(super) struct Connection {
     sender: http1::SendRequest<BoundedBody>,
     /// `None` when it is closed.
     driver: Option<Driver>,
@@ -296,39 +316,67 @@ impl Connection {
     }
 }
 
-/// A request's way to an endpoint: which ones refused it, and whether kept connections are to be trusted.
-#[derive(Default)]
+/// A request's way to an endpoint: which ones are not to be asked again, and whether kept connections are to be trusted.
 pub(crate) struct Tries {
-    refused: Vec<SocketAddr>,
+    only_reads: bool,
+    tried: Vec<SocketAddr>,
     distrusts_kept: bool,
 }
 
 impl Tries {
+    /// The way of a request that only reads, or of another.
+    pub(crate) fn new(only_reads: bool) -> Self {
+        Self { only_reads, tried: Vec::new(), distrusts_kept: false }
+    }
+
+    /// Whether the request only reads.
+    pub(super) fn only_reads(&self) -> bool {
+        self.only_reads
+    }
+
     /// From now on only new connections: a kept one was closed, and others may have been with it. Whether kept ones were trusted
     /// until now.
     pub(crate) fn distrust_kept(&mut self) -> bool {
         !std::mem::replace(&mut self.distrusts_kept, true)
     }
 
+    /// Asks all of them again: one that refused may have come back.
+    pub(crate) fn begin_anew(&mut self) {
+        self.tried.clear();
+    }
+
+    /// Whether there is somewhere else to go than `endpoint`.
+    pub(crate) fn can_leave(&self, endpoints: &Endpoints, endpoint: &Endpoint) -> bool {
+        self.tried.len() < TRIES_MAX && endpoints.has_other(&self.tried, endpoint.address)
+    }
+
+    /// `endpoint` is not to be asked again.
+    pub(crate) fn leave(&mut self, endpoint: &Endpoint) {
+        self.tried.push(endpoint.address);
+    }
+
     /// A connection to one of the endpoints. One that refuses is ejected, and another one asked: nothing was sent yet, so even a
     /// write may go elsewhere.
     pub(crate) async fn connect(&mut self, endpoints: &Endpoints) -> Result<Lease, ConnectError> {
         let mut error = ConnectError::NoAddress;
-        while self.refused.len() < TRIES_MAX
-            && let Some(picked) = endpoints.pick(&self.refused).await
+        while self.tried.len() < TRIES_MAX
+            && let Some(picked) = endpoints.pick(&self.tried, self.only_reads).await
         {
             let endpoint = picked.endpoint();
             let kept = if self.distrusts_kept { None } else { endpoint.pool.take() };
+            let is_kept = kept.is_some();
             let connected = match kept {
                 Some(connection) => Ok(connection),
                 // Boxed: seldom needed, and large. Each request would hold room for it.
-                None => Box::pin(endpoint.pool.connector.connect(endpoint.address)).await,
+                None => Box::pin(endpoint.connect()).await,
             };
             match connected {
-                Ok(connection) => return Ok(Lease { connection, picked, upload: None, reusable: true }),
+                Ok(connection) => {
+                    return Ok(Lease { connection, picked, is_kept, upload: None, reusable: true });
+                }
                 Err(failed) => {
-                    endpoints.eject(&picked);
-                    self.refused.push(endpoint.address);
+                    endpoints.eject(endpoint, Fault::Unreachable);
+                    self.tried.push(endpoint.address);
                     error = failed;
                 }
             }
@@ -341,12 +389,23 @@ impl Tries {
 pub(crate) struct Lease {
     connection: Connection,
     picked: InFlight,
+    is_kept: bool,
     /// How the request's body is read, unless what is left of it is not wanted.
     upload: Option<BodyOutcome>,
     reusable: bool,
 }
 
 impl Lease {
+    /// Where it leads.
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        self.picked.endpoint()
+    }
+
+    /// Whether it was used before: that it breaks says little of its endpoint, which may close it at any time.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is_kept
+    }
+
     /// Sends a request, and waits until its answer begins. Dropped meanwhile, the connection is closed, which tells the service.
     ///
     /// The request is hyper's as soon as this is called: the future has no room for it.

@@ -5,6 +5,7 @@
 
 mod authentication;
 mod cors;
+mod faults;
 mod forwarding;
 mod front_door;
 mod identity;
@@ -17,4 +18,5 @@ mod settings;
 mod shares;
 mod stale;
 mod verdict_cache;
+mod verifiers;
 mod world;

@@ -95,6 +95,8 @@ fn stored(error: &DatabaseError) -> Problem {
         }
     }
     let unavailable = |code, detail| Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
+    let away =
+        || unavailable("database-unavailable", "the tasks are out of reach right now; try again in a moment");
     match kind {
         Fault => Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -106,10 +108,15 @@ fn stored(error: &DatabaseError) -> Problem {
             "outcome-unknown",
             "the connection to the database was lost on the way; look whether the change was made before you repeat it",
         ),
+        // Where it was the user's own share that was full, another instance would give them a second one.
         Busy => unavailable("busy", "too many requests at once; try again in a moment").retry_after_secs(1),
-        Unreachable | Lost | Transient | TimedOut => {
-            unavailable("database-unavailable", "the tasks are out of reach right now; try again in a moment")
-                .retry_after_secs(2)
-        }
+        Unreachable | Lost | Transient => nothing_done(away()).retry_after_secs(2),
+        // A statement that ran for all of its time would do so beside the same database again.
+        TimedOut => away().retry_after_secs(2),
     }
+}
+
+/// Tells the gateway that nothing was changed, so that it may ask another instance.
+pub(crate) fn nothing_done(problem: Problem) -> Problem {
+    problem.with_header(identity::NOT_APPLIED, identity::truth(true))
 }

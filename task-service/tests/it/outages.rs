@@ -41,6 +41,7 @@ async fn until_the_tables_are_ready_nothing_is_answered() {
     let answer = service.call("u1", "GET /api/tasks").await;
     answer.problem(503, "database-unavailable");
     assert_eq!(answer.header("retry-after"), Some("2"));
+    assert_eq!(answer.header("x-internal-not-applied"), Some("true"));
     service.store.prepare(Switch::On).await.unwrap();
     assert_eq!(service.list("u1").await.len(), 0);
 }
@@ -78,6 +79,7 @@ async fn a_database_that_stops_and_comes_back_is_used_again() {
         let answer = service.call_with("u1", line, &json!({"title": "t"})).await;
         answer.problem(503, "database-unavailable");
         assert_eq!(answer.header("retry-after"), Some("2"));
+        assert_eq!(answer.header("x-internal-not-applied"), Some("true"), "{line}");
     }
 
     let _postgres = start().unwrap();

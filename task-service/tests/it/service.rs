@@ -159,6 +159,11 @@ impl Answer {
         assert_eq!(self.status, status, "{}", self.text());
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
         assert_eq!(self.header("cache-control"), Some("no-store"));
+        match (code, self.header("x-internal-not-applied")) {
+            ("identity-unavailable", said) => assert_eq!(said, Some("true"), "{code}"),
+            ("database-unavailable", said) => assert!(said.is_none_or(|said| said == "true"), "{said:?}"),
+            (_, said) => assert_eq!(said, None, "{code}: what is not certain is not said"),
+        }
         let mut problem: Value = serde_json::from_slice(&self.body).unwrap();
         assert_eq!(problem["type"], format!("urn:usher:problem:{code}"), "{problem}");
         assert_eq!(problem["status"], status);

@@ -10,6 +10,7 @@ mod better_auth;
 mod cookies;
 mod doctor;
 mod dotenv;
+mod faults;
 mod isolation;
 mod proxies;
 mod rollout;

@@ -1,0 +1,294 @@
+//! Replicas of task-service and auth-verifier that restart, crash, hang, or never become ready, while people read and write.
+//!
+//! What may fail: a write that was at a replica when it crashed, hung or was told to stop, and a read that was at one that hung; its
+//! client is told 502 or 504. What may not: any other. And no write is done twice, none is lost that was acknowledged, and none is done of which its
+//! client was told that it was not (503 with `Retry-After`).
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use auth_verifier::diagnostics::dev_token;
+use dev_postgres::test::{self, TestDatabase};
+use http::Request;
+use serde_json::json;
+use tokio::{
+    task::{JoinSet, block_in_place, spawn_blocking},
+    time::{Instant, sleep},
+};
+
+use crate::world::{Client, PATIENCE, SECRET, Service};
+
+/// How many read and how many write at once, and the pause of each after an answer: some hundred requests a second.
+const READERS: usize = 9;
+const WRITERS: usize = 3;
+const BREATH: Duration = Duration::from_millis(20);
+
+/// How many reads are answered between two events.
+const BETWEEN: usize = 200;
+
+/// Two auth-verifiers, three replicas of task-service and one that never becomes ready, and the gateway.
+struct Deployment {
+    verifiers: Vec<Service>,
+    tasks: Vec<Service>,
+    gateway: Service,
+    client: Client,
+    database: TestDatabase,
+    jwks: String,
+    _unready: Service,
+}
+
+impl Deployment {
+    /// `None` where there is no PostgreSQL, which was said aloud.
+    async fn start() -> Option<Self> {
+        let database = spawn_blocking(test::database).await.unwrap()?;
+        let client = Client::new();
+        let verifiers = vec![verifier(None), verifier(None)];
+        // Both sign with one seed, so either has the key.
+        let jwks = format!("{}/.well-known/jwks.json", verifiers[0].url());
+        let tasks: Vec<_> = (0..3).map(|_| task_service(&database.url(), &jwks, None)).collect();
+        let unready = task_service("postgresql://nobody@127.0.0.1:1/nothing", &jwks, None);
+        let urls = |services: &[&Service]| services.iter().map(|one| one.url()).collect::<Vec<_>>().join(",");
+        let of_tasks = urls(&tasks.iter().chain([&unready]).collect::<Vec<_>>());
+        let gateway = [
+            ("GATEWAY_AUTH_VERIFIER_URL", &*urls(&verifiers.iter().collect::<Vec<_>>())),
+            ("GATEWAY_TASK_SERVICE_URL", &of_tasks),
+            // Each request is asked about.
+            ("GATEWAY_VERIFIER__CACHE_ENTRIES_MAX", "0"),
+            // A slow machine is not what is tested here, but what hangs must be found.
+            ("GATEWAY_VERIFIER__CONNECT_MS", "4000"),
+            ("GATEWAY_VERIFIER__TIMEOUT_MS", "8000"),
+            ("GATEWAY_UPSTREAM__TIMEOUT_SECS", "5"),
+            ("GATEWAY_UPSTREAM__EJECT_SECS", "1"),
+        ];
+        let gateway = Service::start("gateway", &gateway);
+        for service in verifiers.iter().chain(&tasks).chain([&gateway]) {
+            service.ready(&client).await;
+        }
+        Some(Self { verifiers, tasks, gateway, client, database, jwks, _unready: unready })
+    }
+
+    /// Starts a replica again where it was.
+    async fn start_again(&mut self, place: usize) {
+        let address = self.tasks[place].traffic.to_string();
+        self.tasks[place] = task_service(&self.database.url(), &self.jwks, Some(&address));
+        self.tasks[place].ready(&self.client).await;
+    }
+}
+
+fn verifier(listen: Option<&str>) -> Service {
+    let listen = listen.map(|address| ("AUTH_VERIFIER_LISTEN", address));
+    let variables: Vec<_> = [("BETTER_AUTH_SECRET", SECRET)].into_iter().chain(listen).collect();
+    Service::start("auth-verifier", &variables)
+}
+
+fn task_service(database: &str, jwks: &str, listen: Option<&str>) -> Service {
+    let listen = listen.map(|address| ("TASK_SERVICE_LISTEN", address));
+    let set = [("DATABASE_URL", database), ("TASK_SERVICE_IDENTITY_JWKS_URL", jwks)];
+    Service::start("task-service", &set.into_iter().chain(listen).collect::<Vec<_>>())
+}
+
+/// What became of a write: its status, and whether it may be sent again.
+type Written = (u16, bool);
+
+/// People who read and write.
+#[derive(Default)]
+struct Work {
+    reads: AtomicUsize,
+    failed: Mutex<Vec<String>>,
+    written: Mutex<BTreeMap<String, Written>>,
+}
+
+impl Work {
+    async fn read(&self, client: &Client, url: &str, token: &str) {
+        loop {
+            let request = Request::get(format!("{url}?limit=1")).header("authorization", token);
+            let answer = client.call(request, None).await;
+            if answer.status != 200 {
+                self.failed.lock().unwrap().push(format!("{} {}", answer.status, answer.body));
+            }
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            sleep(BREATH).await;
+        }
+    }
+
+    async fn write(&self, client: &Client, url: &str, token: &str, writer: usize) {
+        for n in 0.. {
+            let title = format!("{writer}-{n}");
+            let request = Request::post(url).header("authorization", token);
+            let answer = client.call(request, Some(json!({"title": &title}))).await;
+            let may_repeat = answer.headers.contains_key("retry-after");
+            self.written.lock().unwrap().insert(title, (answer.status.as_u16(), may_repeat));
+            sleep(BREATH).await;
+        }
+    }
+}
+
+struct Traffic {
+    work: Arc<Work>,
+    _workers: JoinSet<()>,
+}
+
+impl Traffic {
+    fn start(deployment: &Deployment) -> Self {
+        let work = Arc::new(Work::default());
+        let mut workers = JoinSet::new();
+        let token = format!("Bearer {}", dev_token::mint(SECRET, "ada", PATIENCE * 10));
+        for worker in 0..READERS + WRITERS {
+            let (work, client, token) = (work.clone(), deployment.client.clone(), token.clone());
+            let url = format!("{}/api/tasks", deployment.gateway.url());
+            workers.spawn(async move {
+                if worker < READERS {
+                    work.read(&client, &url, &token).await;
+                } else {
+                    work.write(&client, &url, &token, worker).await;
+                }
+            });
+        }
+        Self { work, _workers: workers }
+    }
+
+    /// Waits until so many more reads were answered, every one of them well.
+    async fn more(&self, when: &str) {
+        self.more_or_failed(when).await;
+        assert_eq!(*self.work.failed.lock().unwrap(), Vec::<String>::new(), "{when}: no read fails");
+    }
+
+    /// The same, however they were answered.
+    async fn more_or_failed(&self, when: &str) {
+        let (from, deadline) = (self.work.reads.load(Ordering::Relaxed), Instant::now() + PATIENCE);
+        while self.work.reads.load(Ordering::Relaxed) < from + BETWEEN {
+            assert!(Instant::now() < deadline, "{when}: reads are answered");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The reads that failed since this was last asked.
+    fn failed(&self) -> Vec<String> {
+        std::mem::take(&mut self.work.failed.lock().unwrap())
+    }
+
+    /// What was written since this was last asked, by how it was answered.
+    fn written(&self) -> BTreeMap<String, Written> {
+        std::mem::take(&mut self.work.written.lock().unwrap())
+    }
+}
+
+/// Each write is in the table as often as its client was told, if it was told.
+async fn all_is_as_told(deployment: &Deployment, written: &BTreeMap<String, Written>) {
+    let (client, connection) =
+        tokio_postgres::connect(&deployment.database.url(), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let rows = client.query("select title, count(*) from task_service.tasks group by 1", &[]).await.unwrap();
+    let rows: BTreeMap<String, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    for (title, (status, may_repeat)) in written {
+        let times = rows.get(title).copied().unwrap_or(0);
+        let right = match status {
+            201 => times == 1,
+            503 if *may_repeat => times == 0,
+            502..=504 => times <= 1,
+            _ => false,
+        };
+        assert!(right, "{title} was answered {status}, and is there {times} times");
+    }
+    assert!(rows.values().all(|times| *times == 1), "nothing is there twice");
+}
+
+fn failed(written: &BTreeMap<String, Written>) -> BTreeMap<u16, usize> {
+    let mut failed = BTreeMap::new();
+    for (status, _) in written.values().filter(|(status, _)| *status != 201) {
+        *failed.entry(*status).or_default() += 1;
+    }
+    failed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_becomes_of_a_replica_no_read_fails_and_no_write_is_lost_or_made_twice() {
+    let Some(mut deployment) = Deployment::start().await else { return };
+    let traffic = Traffic::start(&deployment);
+    let mut all = BTreeMap::new();
+
+    traffic.more("one of four is never ready").await;
+    traffic.more("one of four is never ready").await;
+    let written = traffic.written();
+    assert_eq!(failed(&written), BTreeMap::new(), "what a replica never did is done elsewhere");
+    assert!(!written.is_empty());
+    all.extend(written);
+
+    for place in 0..3 {
+        let old = deployment.tasks.remove(place);
+        let address = old.traffic.to_string();
+        assert!(block_in_place(|| old.terminate()).success());
+        traffic.more("one is told to stop").await;
+        let new = task_service(&deployment.database.url(), &deployment.jwks, Some(&address));
+        new.ready(&deployment.client).await;
+        deployment.tasks.insert(place, new);
+        traffic.more("it is back").await;
+    }
+    let written = traffic.written();
+    let statuses = failed(&written);
+    assert!(statuses.keys().all(|status| *status == 502), "only what was on its way: {statuses:?}");
+    all.extend(written);
+
+    deployment.tasks[0].kill();
+    traffic.more("one has crashed").await;
+    deployment.start_again(0).await;
+    traffic.more("it was started again").await;
+    let written = traffic.written();
+    let statuses = failed(&written);
+    assert!(statuses.values().sum::<usize>() <= WRITERS, "only what was on its way: {statuses:?}");
+    all.extend(written);
+
+    deployment.tasks[1].halt();
+    let halted = Instant::now();
+    while halted.elapsed() < Duration::from_secs(12) {
+        traffic.more_or_failed("one hangs").await;
+    }
+    deployment.tasks[1].go_on();
+    // What waits there is answered now, or late.
+    sleep(Duration::from_secs(6)).await;
+    let late = traffic.failed();
+    assert!(late.iter().all(|answer| answer.starts_with("504 ")), "only what was at it: {late:?}");
+    // Each reader once, until it has lost its share; then one that probes it, now and then.
+    assert!(late.len() <= READERS + 4, "{late:?}");
+    traffic.more("it goes on").await;
+    all.extend(traffic.written());
+
+    // The end of all that was begun.
+    let Traffic { work, _workers: mut workers } = traffic;
+    workers.shutdown().await;
+    all.extend(std::mem::take(&mut *work.written.lock().unwrap()));
+    all_is_as_told(&deployment, &all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_becomes_of_one_of_two_auth_verifiers_no_request_fails() {
+    let Some(mut deployment) = Deployment::start().await else { return };
+    let traffic = Traffic::start(&deployment);
+    traffic.more("before").await;
+    for place in [1, 0] {
+        let old = deployment.verifiers.remove(place);
+        let address = old.traffic.to_string();
+        assert!(block_in_place(|| old.terminate()).success());
+        traffic.more("one is told to stop").await;
+        let new = verifier(Some(&address));
+        new.ready(&deployment.client).await;
+        deployment.verifiers.insert(place, new);
+        traffic.more("it is back").await;
+    }
+    deployment.verifiers[1].halt();
+    traffic.more("one hangs").await;
+    traffic.more("one hangs").await;
+    deployment.verifiers[1].go_on();
+    traffic.more("it goes on").await;
+    deployment.verifiers[1].kill();
+    traffic.more("one has crashed").await;
+    let written = traffic.written();
+    assert_eq!(failed(&written), BTreeMap::new(), "nor does a write, which nobody has begun");
+    all_is_as_told(&deployment, &written).await;
+}
