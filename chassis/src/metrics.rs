@@ -18,6 +18,7 @@ pub const EVERY_SERVICE: &[Metric] = &[
     DOCUMENT_FETCHES,
     DOCUMENT_FETCHED,
     LOG_LINES_DROPPED,
+    SETTINGS_RELOADS,
 ];
 
 /// What a service with a PostgreSQL counts besides.
@@ -107,6 +108,12 @@ pub(crate) const DOCUMENT_FETCHED: Metric = Metric::gauge(
 
 pub(crate) const LOG_LINES_DROPPED: Metric =
     Metric::counter("log_lines_dropped_total", "Log lines that found no room in the buffer.");
+
+pub(crate) const SETTINGS_RELOADS: Metric = Metric::counter(
+    "settings_reloads_total",
+    "Times that the settings were read again while the service ran.",
+)
+.by(&[("outcome", "`applied`; `refused`: something was wrong, and those before stay in force")]);
 
 pub(crate) const DATABASE_ACQUIRE: Metric = Metric::histogram(
     "database_acquire_seconds",

@@ -5,6 +5,7 @@ mod command;
 mod memory;
 mod open_files;
 pub mod ops;
+mod reload;
 mod rights;
 pub mod signals;
 
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use self::command::{command, usage};
-use self::{ops::Readiness, rights::RightsError, signals::INTERRUPTED};
+use self::{ops::Readiness, reload::Reloads, rights::RightsError, signals::INTERRUPTED};
 use crate::{
     BoxError,
     layer::access_log,
@@ -77,6 +78,9 @@ pub trait Service: Settings {
     /// One sentence for `--help`.
     const ABOUT: &'static str;
 
+    /// Whether it hands [`Process::on_reload`] something to do.
+    const RELOADS: bool = false;
+
     /// The bounds of its listeners, if they are not simply as set.
     fn server(bounds: ServerSettings) -> ServerSettings {
         bounds
@@ -125,8 +129,19 @@ pub struct Process {
     ops: TcpListener,
     extra: Vec<(TcpListener, Stack)>,
     workers: Workers,
+    reloads: Option<Reloads>,
     prefix: String,
     server: ServerSettings,
+}
+
+/// What a job is run with.
+struct Given<P> {
+    plan: P,
+    common: Common,
+    /// Where its addresses are set.
+    places: [String; 2],
+    reloads: Option<Reloads>,
+    workers: Workers,
 }
 
 impl Process {
@@ -135,6 +150,7 @@ impl Process {
         prefix: String,
         common: Common,
         places: [String; 2],
+        reloads: Option<Reloads>,
         workers: Workers,
         stop: CancellationToken,
     ) -> Result<Self, StartError> {
@@ -147,7 +163,18 @@ impl Process {
         let traffic = bind(listen_place, listen).await?;
         let ops = bind(ops_place, ops_listen).await?;
         let readiness = Readiness::default();
-        Ok(Self { stop, readiness, traffic, ops, extra: Vec::new(), workers, prefix, server })
+        Ok(Self { stop, readiness, traffic, ops, extra: Vec::new(), reloads, workers, prefix, server })
+    }
+
+    /// From now on hands over every new plan that the file of the settings makes while the service runs: on SIGHUP, and when the
+    /// file changes. One that is wrong is told in the log and changes nothing; so is one that would change the listeners.
+    pub fn on_reload<S: Service + 'static>(&mut self, take: impl FnMut(S::Plan) + Send + 'static)
+    where
+        S::Plan: Send + 'static,
+    {
+        if let Some(reloads) = self.reloads.take() {
+            tokio::spawn(reloads.each::<S>(take));
+        }
     }
 
     /// Binds one more address. `service` is served there as long as the traffic is, with bounds of the same size. `key` ends
@@ -167,7 +194,7 @@ impl Process {
     /// Serves until it is asked to stop, then drains: it is no longer ready, then takes no new connections, then finishes what is
     /// in flight.
     pub async fn serve(self, service: impl HttpService) {
-        let Self { stop, readiness, traffic, ops, extra, workers, prefix, server } = self;
+        let Self { stop, readiness, traffic, ops, extra, reloads: _, workers, prefix, server } = self;
         let server = server.within_files(open_files::limit(), 1 + extra.len(), &prefix);
         let end_secs = (server.drain_delay + server.drain + END).as_secs();
         info!(traffic = local(&traffic), ops = local(&ops), end_secs, "listening");
@@ -251,12 +278,14 @@ where
 {
     open_files::raise_limit();
     let stop_on_stdin_eof = matches.get_flag(command::UNTIL_STDIN_CLOSES);
-    run_logging::<S, _>(LOGGED, matches, async move |plan, common, places, workers| {
+    run_logging::<S, _>(LOGGED, matches, async move |given| {
+        let Given { plan, common, places, reloads, workers } = given;
         telemetry::log_panics();
         telemetry::metrics();
+        let hangups = reloads.as_ref().map(Reloads::hangups);
         let (stop, at_once) =
-            signals::tokens(stop_on_stdin_eof).map_err(|error| StartError::Other(error.into()))?;
-        let process = Process::bind(S::SPEC.prefix(), common, places, workers, stop).await?;
+            signals::tokens(stop_on_stdin_eof, hangups).map_err(|error| StartError::Other(error.into()))?;
+        let process = Process::bind(S::SPEC.prefix(), common, places, reloads, workers, stop).await?;
         select! {
             biased;
             () = at_once.cancelled() => Ok(End::AtOnce),
@@ -271,7 +300,7 @@ where
     S: Service,
     F: AsyncFnOnce(S::Plan) -> Result<(), StartError>,
 {
-    run_logging::<S, _>(LOGGED, matches, async |plan, _, _, _| job(plan).await.map(|()| End::Done))
+    run_logging::<S, _>(LOGGED, matches, async |given| job(given.plan).await.map(|()| End::Done))
 }
 
 /// Runs a job that writes a report to standard output: nothing is logged there unless `RUST_LOG` asks for it.
@@ -280,7 +309,7 @@ where
     S: Service,
     F: AsyncFnOnce(S::Plan) -> Result<(), StartError>,
 {
-    run_logging::<S, _>("off", matches, async |plan, _, _, _| job(plan).await.map(|()| End::Done))
+    run_logging::<S, _>("off", matches, async |given| job(given.plan).await.map(|()| End::Done))
 }
 
 /// The default of `RUST_LOG`.
@@ -299,7 +328,7 @@ enum End {
 fn run_logging<S, F>(log: &str, matches: &ArgMatches, job: F) -> ExitCode
 where
     S: Service,
-    F: AsyncFnOnce(S::Plan, Common, [String; 2], Workers) -> Result<End, StartError>,
+    F: AsyncFnOnce(Given<S::Plan>) -> Result<End, StartError>,
 {
     let service = S::SPEC.service;
     let environment = match Environment::of_process() {
@@ -316,12 +345,13 @@ where
         common.server = S::server(common.server);
         let remarks = loaded.settings.remarks();
         let places = ["listen", "ops_listen"].map(|key| loaded.named(key));
+        let reloads = Reloads::of(&environment, &loaded)?;
         let plan = loaded.plan()?;
-        Ok((plan, common, places, remarks))
+        Ok((plan, common, places, remarks, reloads))
     });
     let loaded = faults.hear(loaded);
     faults.hear(settings::check_log(&environment));
-    let (plan, common, places, remarks) = match loaded {
+    let (plan, common, places, remarks, reloads) = match loaded {
         Some(loaded) if !faults.found() => loaded,
         // A slip in a name is perhaps why something is missing.
         _ => return refuse_with(service, misspelt, &SettingsError::from(faults)),
@@ -352,7 +382,8 @@ where
         Err(error) => return refuse(service, &error),
     };
     let mut flushed = Flushed(FLUSH_WAIT);
-    let end = runtime.block_on(job(plan, common, places, running.workers.clone()));
+    let end =
+        runtime.block_on(job(Given { plan, common, places, reloads, workers: running.workers.clone() }));
     let wait = match &end {
         Ok(End::Done) => Duration::ZERO,
         Ok(End::AtOnce) => AT_ONCE_WAIT,

@@ -34,7 +34,7 @@ use connection::{Bounds, Connection, Graceful};
 pub use exchange::TooSlow;
 pub use files::FILES_MIN;
 use permits::ConnectionPermits;
-pub use service::{HttpService, Stack};
+pub use service::{HttpService, Replaceable, Stack};
 pub use settings::ServerSettings;
 use streams::{ConnectionService, StreamExecutor};
 pub use workers::Workers;

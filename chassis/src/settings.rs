@@ -8,7 +8,7 @@
 mod dotenv;
 mod environment;
 mod error;
-mod file;
+pub(crate) mod file;
 mod kubernetes;
 mod layers;
 mod load;

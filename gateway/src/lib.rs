@@ -39,7 +39,10 @@ pub mod body;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use chassis::process::{self, Process, StartError};
+use chassis::{
+    process::{self, Process, StartError},
+    serve::Replaceable,
+};
 
 use crate::{plan::Plan, settings::Settings};
 
@@ -48,9 +51,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     process::main::<Settings, _>(args, serve)
 }
 
-async fn serve(plan: Plan, process: Process) -> Result<(), StartError> {
+async fn serve(plan: Plan, mut process: Process) -> Result<(), StartError> {
     chassis::telemetry::catalog::describe(crate::metrics::METRICS);
-    let stack = stack::stack(&plan);
+    let stack = Replaceable::new(stack::stack(&plan));
+    process.on_reload::<Settings>({
+        let stack = stack.clone();
+        // A new one from the ground up: no verdict, and no connection, is older than its settings.
+        move |plan| stack.replace(stack::stack(&plan))
+    });
     // Whether the services behind are there shows in the answers; the front door itself is open.
     process.readiness.set(true);
     process.serve(stack).await;

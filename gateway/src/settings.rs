@@ -300,6 +300,8 @@ impl Service for Settings {
     const ABOUT: &'static str =
         "The one origin that the browser sees: asks who is calling, and forwards inward";
 
+    const RELOADS: bool = true;
+
     fn server(bounds: ServerSettings) -> ServerSettings {
         bounds.with_room_to_refuse()
     }

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Builds the whole stack; its services' names are looked up from now on.
-pub fn stack(plan: &Plan) -> impl HttpService {
+pub fn stack(plan: &Plan) -> impl HttpService + use<> {
     // Outermost first. All of them stand outside of the rim, so that a refusal has them, too.
     Assign(
         // Inside of the id, which its lines carry.

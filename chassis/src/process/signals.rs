@@ -2,13 +2,15 @@
 //!
 //! SIGTERM, SIGINT and SIGQUIT ask for an orderly end; a second one asks for an end at once. SIGHUP, a terminal that is gone,
 //! asks for an orderly end too, but never for more: systemd may send it beside SIGTERM, in either order. A process that was
-//! started with SIGHUP ignored (`nohup`) is meant to outlive the terminal.
+//! started with SIGHUP ignored (`nohup`) is meant to outlive the terminal. To one that can read its settings again, SIGHUP says to
+//! do that, as to nginx and HAProxy.
 
-use std::{fs, future::pending, io, thread, time::Duration};
+use std::{fs, future::pending, io, sync::Arc, thread, time::Duration};
 
 use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
+    sync::Notify,
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -119,8 +121,11 @@ fn ignores_hangup(status: &str) -> bool {
 }
 
 /// The tokens that are cancelled when the process should drain and end, and when it should end now: by signals, and, if
-/// `stop_on_stdin_eof`, by the end of standard input.
-pub(super) fn tokens(stop_on_stdin_eof: bool) -> io::Result<(CancellationToken, CancellationToken)> {
+/// `stop_on_stdin_eof`, by the end of standard input. Hangups go to `hangups` instead, if somebody waits for them there.
+pub(super) fn tokens(
+    stop_on_stdin_eof: bool,
+    hangups: Option<Arc<Notify>>,
+) -> io::Result<(CancellationToken, CancellationToken)> {
     let (stop, at_once) = (CancellationToken::new(), CancellationToken::new());
     let mut signals = Signals::listen()?;
     tokio::spawn({
@@ -128,6 +133,10 @@ pub(super) fn tokens(stop_on_stdin_eof: bool) -> io::Result<(CancellationToken, 
         async move {
             loop {
                 let (signal, asked) = signals.next().await;
+                if let (HANGUP, Some(hangups)) = (signal, &hangups) {
+                    hangups.notify_one();
+                    continue;
+                }
                 info!(signal, "told to stop");
                 stop.cancel();
                 if asked == Asked::AtOnce {

@@ -5,6 +5,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
+use arc_swap::ArcSwap;
 use http::{Request, Response};
 
 use crate::Body;
@@ -53,6 +54,34 @@ impl HttpService for axum::Router {
         // A router is shared: its clone is one more reference. It is always ready.
         let Ok(response) = tower::Service::call(&mut self.clone(), request).await;
         response.map(Body::from)
+    }
+}
+
+/// A service that can be replaced by another one of its kind. Requests in flight stay with the one that took them.
+pub struct Replaceable<S>(Arc<ArcSwap<S>>);
+
+impl<S> Replaceable<S> {
+    /// Holds `service` until another one comes.
+    pub fn new(service: S) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(service)))
+    }
+
+    /// Serves the next requests by `service`.
+    pub fn replace(&self, service: S) {
+        self.0.store(Arc::new(service));
+    }
+}
+
+impl<S> Clone for Replaceable<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S: HttpService> HttpService for Replaceable<S> {
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let service = self.0.load_full();
+        service.call(request).await
     }
 }
 

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Longer than anything that is waited for may take on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Longer than any end takes that nothing holds up, and shorter than a drain that something does.
 const SOON: Duration = Duration::from_secs(25);
@@ -27,16 +27,16 @@ const PATIENT: [(&str, &str); 3] = [
 ];
 
 /// A gateway as a process, which ends with this.
-struct Gateway {
+pub struct Gateway {
     child: Child,
-    traffic: SocketAddr,
-    ops: SocketAddr,
+    pub traffic: SocketAddr,
+    pub ops: SocketAddr,
     /// What is left of its log, line by line.
     log: Option<BufReader<PipeReader>>,
 }
 
 impl Gateway {
-    fn start(variables: &[(&str, &str)]) -> Self {
+    pub fn start(variables: &[(&str, &str)]) -> Self {
         Self::run(Command::new(env!("CARGO_BIN_EXE_gateway")), variables)
     }
 
@@ -67,12 +67,12 @@ impl Gateway {
         Self { child, traffic: address("traffic"), ops: address("ops"), log: Some(log) }
     }
 
-    fn tell(&self, signal: Signal) {
+    pub fn tell(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Waits for its end, however long that takes; how it ended, how long it took, and what it said since.
-    fn end(mut self) -> (ExitStatus, Duration, Vec<Value>) {
+    pub fn end(mut self) -> (ExitStatus, Duration, Vec<Value>) {
         let began = Instant::now();
         let mut log = self.log.take().unwrap();
         let reading = thread::spawn(move || {
@@ -97,7 +97,7 @@ impl Gateway {
     }
 
     /// Waits until it has said that.
-    fn says(&mut self, message: &str) -> Value {
+    pub fn says(&mut self, message: &str) -> Value {
         next(self.log.as_mut().unwrap(), message)
     }
 }
@@ -126,14 +126,14 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-fn sent(address: SocketAddr, bytes: &str) -> TcpStream {
+pub fn sent(address: SocketAddr, bytes: &str) -> TcpStream {
     let mut stream = connect(address);
     stream.write_all(bytes.as_bytes()).unwrap();
     stream
 }
 
 /// The status of an answer, and its body.
-fn get(address: SocketAddr, path: &str) -> (u16, String) {
+pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     let answer = answer(sent(address, &request));
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -141,7 +141,7 @@ fn get(address: SocketAddr, path: &str) -> (u16, String) {
 }
 
 /// A verifier that takes every question and answers none; each is told here.
-fn silent_verifier() -> (String, mpsc::Receiver<TcpStream>) {
+pub fn silent_verifier() -> (String, mpsc::Receiver<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (sender, receiver) = mpsc::channel();
@@ -159,12 +159,12 @@ fn silent_verifier() -> (String, mpsc::Receiver<TcpStream>) {
 }
 
 /// The verdict that nobody is calling.
-fn refuse(asked: &mut TcpStream) {
+pub fn refuse(asked: &mut TcpStream) {
     asked.write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").unwrap();
 }
 
 /// All that comes until the connection is closed.
-fn answer(mut client: TcpStream) -> String {
+pub fn answer(mut client: TcpStream) -> String {
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
     answer

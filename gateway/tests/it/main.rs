@@ -13,6 +13,7 @@ mod life;
 mod limits;
 mod order;
 mod pace;
+mod reload;
 mod routing;
 mod settings;
 mod shares;
