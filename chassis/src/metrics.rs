@@ -74,7 +74,7 @@ pub(crate) const CONNECTIONS_CLOSED: Metric = Metric::counter(
 )
 .by(&[(
     "reason",
-    "`idle`, `head` (a head took too long), `slow` (its reader is), `evicted` (to make room), `drained`, `cut` (at the end of the drain)",
+    "`idle`, `head` (a head took too long), `slow` (its reader is), `evicted` (to make room), `drained`, `cut` (at the end of the drain), `handshake` (no TLS was agreed upon)",
 )]);
 
 pub(crate) const CONNECTIONS_LINGERED: Metric = Metric::counter(

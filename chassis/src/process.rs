@@ -9,7 +9,7 @@ mod reload;
 mod rights;
 pub mod signals;
 
-use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{ffi::OsString, io, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::ArgMatches;
 use futures_util::future::{join, join_all};
@@ -28,7 +28,7 @@ use self::{ops::Readiness, reload::Reloads, rights::RightsError, signals::INTERR
 use crate::{
     BoxError,
     layer::access_log,
-    serve::{self, HttpService, ServerSettings, Stack, Workers},
+    serve::{self, HttpService, ServerSettings, Stack, TlsSlot, Workers},
     settings::{self, Checked, Environment, Faults, Loaded, Settings, SettingsError},
     telemetry::{self, LogFormat, lines},
 };
@@ -81,6 +81,11 @@ pub trait Service: Settings {
     /// Whether it hands [`Process::on_reload`] something to do.
     const RELOADS: bool = false;
 
+    /// The files that its settings name, and that are read again with them.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
     /// The bounds of its listeners, if they are not simply as set.
     fn server(bounds: ServerSettings) -> ServerSettings {
         bounds
@@ -125,6 +130,8 @@ pub struct Process {
     pub stop: CancellationToken,
     /// Set by the service when it is ready; unset by the process when it is asked to stop.
     pub readiness: Readiness,
+    /// By what the traffic is encrypted, if it is.
+    pub tls: TlsSlot,
     traffic: TcpListener,
     ops: TcpListener,
     extra: Vec<(TcpListener, Stack)>,
@@ -163,11 +170,12 @@ impl Process {
         let traffic = bind(listen_place, listen).await?;
         let ops = bind(ops_place, ops_listen).await?;
         let readiness = Readiness::default();
-        Ok(Self { stop, readiness, traffic, ops, extra: Vec::new(), reloads, workers, prefix, server })
+        let tls = TlsSlot::default();
+        Ok(Self { stop, readiness, tls, traffic, ops, extra: Vec::new(), reloads, workers, prefix, server })
     }
 
-    /// From now on hands over every new plan that the file of the settings makes while the service runs: on SIGHUP, and when the
-    /// file changes. One that is wrong is told in the log and changes nothing; so is one that would change the listeners.
+    /// From now on hands over every new plan that the files of the settings make while the service runs: on SIGHUP, and when one
+    /// of them changes. One that is wrong is told in the log and changes nothing; so is one that would change the listeners.
     pub fn on_reload<S: Service + 'static>(&mut self, take: impl FnMut(S::Plan) + Send + 'static)
     where
         S::Plan: Send + 'static,
@@ -194,7 +202,7 @@ impl Process {
     /// Serves until it is asked to stop, then drains: it is no longer ready, then takes no new connections, then finishes what is
     /// in flight.
     pub async fn serve(self, service: impl HttpService) {
-        let Self { stop, readiness, traffic, ops, extra, reloads: _, workers, prefix, server } = self;
+        let Self { stop, readiness, tls, traffic, ops, extra, reloads: _, workers, prefix, server } = self;
         let server = server.within_files(open_files::limit(), 1 + extra.len(), &prefix);
         let end_secs = (server.drain_delay + server.drain + END).as_secs();
         info!(traffic = local(&traffic), ops = local(&ops), end_secs, "listening");
@@ -228,11 +236,11 @@ impl Process {
                 draining.cancel();
             }
         });
-        let extra = extra
-            .into_iter()
-            .map(|(listener, stack)| serve::serve_on(&workers, listener, stack, &server, draining.clone()));
+        let extra = extra.into_iter().map(|(listener, stack)| {
+            serve::serve_on(&workers, listener, stack, TlsSlot::default(), &server, draining.clone())
+        });
         let served = join(
-            serve::serve_on(&workers, traffic, Stack::new(service), &server, draining.clone()),
+            serve::serve_on(&workers, traffic, Stack::new(service), tls, &server, draining.clone()),
             join_all(extra),
         );
         let overdue = async {

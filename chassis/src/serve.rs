@@ -27,6 +27,7 @@ mod permits;
 mod service;
 mod settings;
 mod streams;
+mod tls;
 pub mod trusted_proxies;
 mod workers;
 
@@ -37,6 +38,8 @@ use permits::ConnectionPermits;
 pub use service::{HttpService, Replaceable, Stack};
 pub use settings::ServerSettings;
 use streams::{ConnectionService, StreamExecutor};
+use tls::Stream;
+pub use tls::{Tls, TlsError, TlsSettings, TlsSlot};
 pub use workers::Workers;
 
 /// How much of an answer one stream may have waiting inside hyper: hyper's own 400 KiB, a hundred times on one connection,
@@ -61,33 +64,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Who is at the other end of the connection; among the extensions of every request.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
-
-/// What becomes of a socket before HTTP is spoken over it: the seam for TLS.
-pub(crate) trait Acceptor: Send + Sync + 'static {
-    /// What HTTP is spoken over.
-    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-
-    /// Runs in the connection's own task, for as long as a head may take at most.
-    fn accept(&self, stream: TcpStream) -> impl Future<Output = Result<Self::Io>> + Send;
-
-    /// Sees to it that what the peer has not taken goes with the connection.
-    fn abort(io: &Self::Io);
-}
-
-/// As it comes.
-struct Plaintext;
-
-impl Acceptor for Plaintext {
-    type Io = TcpStream;
-
-    async fn accept(&self, stream: TcpStream) -> Result<TcpStream> {
-        Ok(stream)
-    }
-
-    fn abort(stream: &TcpStream) {
-        let _ = stream.set_zero_linger();
-    }
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whether it came over TLS, which ended here.
+    pub is_tls: bool,
 }
 
 /// Serves `listener` until `stop`, then lets what is in flight finish, for at most `settings.drain`.
@@ -96,7 +77,7 @@ impl Acceptor for Plaintext {
 ///
 /// 1. A permit is taken ([`permits`]) before anything is accepted: beyond the bound connections wait in the kernel.
 /// 2. It is accepted, and counted to its address. An address that has its share makes room of its own, or is refused.
-/// 3. Its socket is set up, and the [`Acceptor`] makes a stream of it: TLS will end here.
+/// 3. Its socket is set up, and TLS ends here, where it is on ([`tls`]).
 /// 4. hyper drives it, as HTTP/1.1 or h2c, whichever its first bytes are. Beside hyper runs the [`connection`]'s watch: it
 ///    closes what idles, what sends no whole head in time, and what takes or sends less than the least rate.
 /// 5. Each request begins an [`exchange`] and is answered by the [`Stack`]. An HTTP/2 stream that is too slow is reset alone.
@@ -115,31 +96,21 @@ pub async fn serve(
     settings: &ServerSettings,
     stop: CancellationToken,
 ) {
-    serve_on(&Workers::current(), listener, Stack::new(service), settings, stop).await;
+    serve_on(&Workers::current(), listener, Stack::new(service), TlsSlot::default(), settings, stop).await;
 }
 
-/// The same, by workers.
+/// The same, by workers, and by TLS where that is set.
 pub(crate) async fn serve_on(
     workers: &Workers,
     listener: TcpListener,
     stack: Stack,
-    settings: &ServerSettings,
-    stop: CancellationToken,
-) {
-    serve_by(Plaintext, workers, listener, stack, settings, stop).await;
-}
-
-async fn serve_by<A: Acceptor>(
-    acceptor: A,
-    workers: &Workers,
-    listener: TcpListener,
-    stack: Stack,
+    tls: TlsSlot,
     settings: &ServerSettings,
     stop: CancellationToken,
 ) {
     let bounds = Arc::new(Bounds::new(settings));
     let permits = ConnectionPermits::new(settings);
-    let (acceptor, settings) = (Arc::new(acceptor), Arc::new(settings.clone()));
+    let settings = Arc::new(settings.clone());
     loop {
         let slot = tokio::select! {
             biased;
@@ -167,10 +138,11 @@ async fn serve_by<A: Acceptor>(
         };
         io::prepare(&stream);
         let stream = stream.into_std();
-        let front = ConnectionService { stack: stack.clone(), peer: Peer(address), connection };
-        let (acceptor, settings) = (acceptor.clone(), settings.clone());
+        let front =
+            ConnectionService { stack: stack.clone(), peer: Peer { address, is_tls: false }, connection };
+        let (tls, settings) = (tls.clone(), settings.clone());
         workers.spawn(async move {
-            serve_connection(&*acceptor, stream, front, &settings).await;
+            serve_connection(&tls, stream, front, &settings).await;
             drop(permit);
         });
     }
@@ -189,23 +161,28 @@ async fn serve_by<A: Acceptor>(
 }
 
 /// Serves one connection, to its end.
-async fn serve_connection<A: Acceptor>(
-    acceptor: &A,
+async fn serve_connection(
+    tls: &TlsSlot,
     stream: Result<std::net::TcpStream>,
-    front: ConnectionService,
+    mut front: ConnectionService,
     settings: &ServerSettings,
 ) {
-    let (connection, Peer(peer)) = (front.connection.clone(), front.peer);
+    let (connection, peer) = (front.connection.clone(), front.peer.address);
     // From now on the runtime of this thread watches it.
     let stream = match stream.and_then(TcpStream::from_std) {
         Ok(stream) => stream,
         Err(error) => return warn!(%error, "take over a connection"),
     };
-    let stream = match connection.handshake(acceptor.accept(stream)).await {
-        Some(Ok(stream)) => io::TrackedIo::new(stream, connection.clone(), A::abort),
-        Some(Err(error)) => return debug!(%error, %peer, "no handshake"),
-        None => return debug!(%peer, "no handshake in time"),
+    let stream = match connection.handshake(tls.accept(stream)).await {
+        Some(Ok(stream)) => stream,
+        refused => {
+            metrics::counter!(crate::metrics::CONNECTIONS_CLOSED.name, "reason" => "handshake").increment(1);
+            let error = refused.and_then(Result::err);
+            return debug!(error = error.map(tracing::field::display), %peer, "no TLS handshake");
+        }
     };
+    front.peer.is_tls = stream.is_tls();
+    let stream = io::TrackedIo::new(stream, connection.clone(), Stream::abort);
     let builder = protocol(settings, StreamExecutor(connection.clone()));
     let served = builder.serve_connection(TokioIo::new(stream), front);
     match connection::watch(served, &connection).await {

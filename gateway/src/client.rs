@@ -1,7 +1,7 @@
 //! The client of a request: its address, scheme and host, and all that is said of it further in.
 //!
 //! The address is the peer's, unless that is a trusted proxy: then it is the one that the proxy speaks for, and the scheme is
-//! the one that the proxy was asked by. Nothing else in the gateway writes an `X-Forwarded-*` header.
+//! the one that the proxy was asked by. Where TLS ends in the gateway, it knows the scheme by itself. Nothing else in the gateway writes an `X-Forwarded-*` header.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -32,7 +32,7 @@ pub struct Client {
     host: HeaderValue,
 }
 
-/// The scheme that a client used, as a trusted proxy reports it.
+/// The scheme that a client used, as a trusted proxy reports it, or by our own TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the schemes")]
 pub enum Scheme {
@@ -43,17 +43,18 @@ pub enum Scheme {
 impl Client {
     /// The client of a request whose headers are as they came, and which named `host`.
     pub fn of<B>(request: &Request<B>, host: HeaderValue, trusted: &TrustedProxies) -> Self {
-        let peer = request.extensions().get::<Peer>();
-        let peer =
-            peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(address)| address.ip().to_canonical());
+        let (peer, own) = match request.extensions().get::<Peer>() {
+            Some(peer) => (peer.address.ip().to_canonical(), peer.is_tls.then_some(Scheme::Https)),
+            None => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), None),
+        };
         if !trusted.trusts(peer) {
-            return Self { address: peer, proxies: Vec::new(), scheme: None, host };
+            return Self { address: peer, proxies: Vec::new(), scheme: own, host };
         }
         // From the peer to the client.
         let mut proxies = trusted.way(peer, request.headers());
         let address = proxies.pop().unwrap_or(peer);
         proxies.reverse();
-        Self { address, proxies, scheme: scheme(request.headers()), host }
+        Self { address, proxies, scheme: scheme(request.headers()).or(own), host }
     }
 
     /// A client that asks `host`, for tests of what depends on that.
@@ -74,7 +75,7 @@ impl Client {
         }
     }
 
-    /// The scheme that it used, if a trusted proxy says so.
+    /// The scheme that it used, if that is known.
     pub fn scheme(&self) -> Option<Scheme> {
         self.scheme
     }
@@ -113,7 +114,7 @@ impl Client {
     fn describe(&self, headers: &mut HeaderMap, addresses: HeaderValue) {
         headers.insert(FORWARDED_FOR, addresses);
         headers.insert(FORWARDED_HOST, self.host.clone());
-        // The gateway speaks plain HTTP, so that only a proxy in front can know of https.
+        // Over plain HTTP only a proxy in front can know of https.
         let scheme = self.scheme.unwrap_or(Scheme::Http).as_str();
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
@@ -171,7 +172,7 @@ mod tests {
         let from: value::StrDeserializer<'_, value::Error> = trusted.into_deserializer();
         let mut request = Request::new(());
         let peer: IpAddr = peer.parse().unwrap();
-        request.extensions_mut().insert(Peer((peer, 4711).into()));
+        request.extensions_mut().insert(Peer { address: (peer, 4711).into(), is_tls: false });
         for (name, value) in fields {
             request.headers_mut().append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }

@@ -53,11 +53,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 async fn serve(plan: Plan, mut process: Process) -> Result<(), StartError> {
     chassis::telemetry::catalog::describe(crate::metrics::METRICS);
+    process.tls.set(plan.tls.clone());
     let stack = Replaceable::new(stack::stack(&plan));
     process.on_reload::<Settings>({
-        let stack = stack.clone();
-        // A new one from the ground up: no verdict, and no connection, is older than its settings.
-        move |plan| stack.replace(stack::stack(&plan))
+        let (stack, tls) = (stack.clone(), process.tls.clone());
+        move |plan: Plan| {
+            tls.set(plan.tls.clone());
+            // A new one from the ground up: no verdict, and no connection, is older than its settings.
+            stack.replace(stack::stack(&plan));
+        }
     });
     // Whether the services behind are there shows in the answers; the front door itself is open.
     process.readiness.set(true);

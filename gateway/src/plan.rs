@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration}
 
 use chassis::{
     process::Service,
-    serve::{ServerSettings, trusted_proxies::TrustedProxies},
+    serve::{ServerSettings, Tls, TlsError, TlsSettings, trusted_proxies::TrustedProxies},
     settings::{Faults, ServiceUrl, SettingsError},
 };
 use http::HeaderValue;
@@ -32,6 +32,8 @@ use crate::{
 pub struct Plan {
     /// The bounds of the listener.
     pub server: ServerSettings,
+    /// By what its traffic is encrypted, if it is.
+    pub tls: Option<Tls>,
     pub(crate) trusted_proxies: Arc<TrustedProxies>,
     pub(crate) origins: Vec<HeaderValue>,
     pub(crate) preflight_max_age: Duration,
@@ -113,9 +115,11 @@ impl Plan {
         let verifier = VerifierPlan::parse(settings)
             .map_err(|reason| SettingsError::new(variable::AUTH_VERIFIER_URL, reason));
         let verifier = faults.hear(verifier);
+        let tls = tls(&settings.tls, &mut faults);
         let parsed = move || {
             Some(Self {
                 server: Settings::server(server.clone()),
+                tls,
                 trusted_proxies: server.trusted_proxies.clone().into(),
                 origins: cors.allowed_origins.iter().map(|origin| origin.0.clone()).collect(),
                 preflight_max_age: cors.max_age,
@@ -141,6 +145,27 @@ impl Plan {
             _ => Err(faults.into()),
         }
     }
+}
+
+/// By what the traffic is encrypted, if that is set.
+fn tls(settings: &TlsSettings, faults: &mut Faults) -> Option<Tls> {
+    let (certificate, key) = match (&settings.certificate_file, &settings.key_file) {
+        (None, None) => return None,
+        (Some(certificate), Some(key)) => (certificate, key),
+        (None, Some(_)) => {
+            faults.add(variable::CERTIFICATE_FILE, format!("is missing beside {}", variable::KEY_FILE));
+            return None;
+        }
+        (Some(_), None) => {
+            faults.add(variable::KEY_FILE, format!("is missing beside {}", variable::CERTIFICATE_FILE));
+            return None;
+        }
+    };
+    let read = Tls::read(certificate, key).map_err(|error| match error {
+        TlsError::Certificate(reason) => SettingsError::new(variable::CERTIFICATE_FILE, reason),
+        TlsError::Key(reason) => SettingsError::new(variable::KEY_FILE, reason),
+    });
+    faults.hear(read)
 }
 
 /// The upstreams by name; `None` for one with a fault.

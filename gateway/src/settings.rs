@@ -1,10 +1,10 @@
 //! What can be set, each value by itself; explained in `defaults.toml`. `plan` parses what must hold between them.
 
-use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use chassis::{
     process::Service,
-    serve::ServerSettings,
+    serve::{ServerSettings, TlsSettings},
     settings::{self, Bounds, ServiceUrl, SettingsError, Spec},
     telemetry::LogFormat,
 };
@@ -46,9 +46,13 @@ pub mod variable {
     pub const HEAD_BYTES: &str = "GATEWAY_SERVER__HEAD_BYTES";
     /// `server.trusted_proxies`
     pub const TRUSTED_PROXIES: &str = "GATEWAY_SERVER__TRUSTED_PROXIES";
+    /// `tls.certificate_file`
+    pub const CERTIFICATE_FILE: &str = "GATEWAY_TLS__CERTIFICATE_FILE";
+    /// `tls.key_file`
+    pub const KEY_FILE: &str = "GATEWAY_TLS__KEY_FILE";
 
     /// All of them.
-    pub const ALL: [&str; 12] = [
+    pub const ALL: [&str; 14] = [
         CONFIG,
         AUTH_VERIFIER_URL,
         TASK_SERVICE_URL,
@@ -61,6 +65,8 @@ pub mod variable {
         COOKIE_PREFIXES,
         HEAD_BYTES,
         TRUSTED_PROXIES,
+        CERTIFICATE_FILE,
+        KEY_FILE,
     ];
 }
 
@@ -112,6 +118,7 @@ pub struct Settings {
     pub limits: Limits,
     pub sanitize: Sanitize,
     pub server: ServerSettings,
+    pub tls: TlsSettings,
     #[serde(default)]
     pub upstreams: BTreeMap<String, Urls>,
     pub routes: Vec<RouteSettings>,
@@ -302,6 +309,10 @@ impl Service for Settings {
 
     const RELOADS: bool = true;
 
+    fn files(&self) -> Vec<PathBuf> {
+        self.tls.certificate_file.iter().chain(&self.tls.key_file).cloned().collect()
+    }
+
     fn server(bounds: ServerSettings) -> ServerSettings {
         bounds.with_room_to_refuse()
     }
@@ -385,6 +396,33 @@ mod tests {
         ] {
             let error = load(&[("CORS_ALLOWED_ORIGINS", bad)]).unwrap_err();
             assert!(error.starts_with("CORS_ALLOWED_ORIGINS") && error.contains(want), "{error}");
+        }
+    }
+
+    #[test]
+    fn tls_needs_a_certificate_and_its_key() {
+        let shared = |name| format!("{}/../chassis/tests/certificates/{name}", env!("CARGO_MANIFEST_DIR"));
+        let (certificate, key) = ("GATEWAY_TLS__CERTIFICATE_FILE", "GATEWAY_TLS__KEY_FILE");
+        let (good, its_key, other_key) =
+            (shared("localhost.pem"), shared("localhost.key"), shared("renewed.key"));
+        assert!(load(&[(certificate, &good), (key, &its_key)]).is_ok());
+        for (set, want) in [
+            (
+                vec![(certificate, &*good)],
+                "GATEWAY_TLS__KEY_FILE: is missing beside GATEWAY_TLS__CERTIFICATE_FILE",
+            ),
+            (
+                vec![(key, &*its_key)],
+                "GATEWAY_TLS__CERTIFICATE_FILE: is missing beside GATEWAY_TLS__KEY_FILE",
+            ),
+            (vec![(certificate, &good), (key, &other_key)], "GATEWAY_TLS__KEY_FILE: "),
+            (vec![(certificate, &its_key), (key, &its_key)], "GATEWAY_TLS__CERTIFICATE_FILE: "),
+            (vec![(certificate, &good), (key, &good)], "GATEWAY_TLS__KEY_FILE: "),
+            (vec![(certificate, "/nowhere"), (key, &its_key)], "GATEWAY_TLS__CERTIFICATE_FILE: /nowhere: "),
+        ] {
+            let error = load(&set).unwrap_err();
+            assert!(error.starts_with(want), "{error}");
+            assert!(!error.contains("MIG"), "no key in {error}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Settings that are read again while the service runs: on SIGHUP, and whenever their file changes.
+//! Settings that are read again while the service runs: on SIGHUP, and whenever one of their files changes.
 //!
 //! What is read must be good as a whole. Otherwise what was in force stays in force, and the log says why.
 
@@ -17,19 +17,20 @@ use tracing::{info, warn};
 use super::Service;
 use crate::settings::{Environment, Faults, Loaded, SettingsError, file};
 
-/// How often the file is looked at. Its whole text is compared: a mounted `ConfigMap` is replaced behind a link, and an
+/// How often the files are looked at. Their whole text is compared: a mounted `ConfigMap` is replaced behind a link, and an
 /// editor may write within the resolution of a date.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How long the file must stay as it is, so that no half of one is read.
+/// How long the files must stay as they are, so that no half of one is read, and no certificate without its new key.
 const CALM: Duration = Duration::from_millis(500);
 
-/// The file of a running service's settings, and who asks for it to be read again.
+/// The files of a running service's settings, and who asks for them to be read again.
 pub(super) struct Reloads {
     environment: Environment,
-    path: PathBuf,
-    /// The text that was read last.
-    text: Text,
+    /// The settings' own file, if there is one, and those that the settings name.
+    paths: Vec<PathBuf>,
+    /// The texts that were read last.
+    texts: Vec<Text>,
     in_force: Fixed,
     hangups: Arc<Notify>,
 }
@@ -52,12 +53,14 @@ impl Reloads {
         environment: &Environment,
         loaded: &Loaded<S>,
     ) -> Result<Option<Self>, SettingsError> {
-        let path = environment.get(&S::SPEC.file_variable()).filter(|_| S::RELOADS);
-        let Some(path) = path.map(PathBuf::from) else { return Ok(None) };
+        let paths = paths(environment, &loaded.settings);
+        if !S::RELOADS || paths.is_empty() {
+            return Ok(None);
+        }
         Ok(Some(Self {
             environment: environment.clone(),
-            text: text_of(&path),
-            path,
+            texts: paths.iter().map(|path| text_of(path)).collect(),
+            paths,
             in_force: loaded.part()?,
             hangups: Arc::default(),
         }))
@@ -76,14 +79,14 @@ impl Reloads {
         loop {
             let cause = self.cause().await;
             // Before it is read for good: whatever is written from now on is another change.
-            self.text = self.look().await;
+            self.texts = self.look().await;
             let outcome = match self.read::<S>().await {
                 Ok((plan, remarks)) => {
                     for remark in remarks {
                         warn!("{remark}");
                     }
                     take(plan);
-                    info!(cause, file = %self.path.display(), "the settings are those of the file as it is now");
+                    info!(cause, "the settings are those of the files as they are now");
                     "applied"
                 }
                 Err(error) => {
@@ -95,14 +98,14 @@ impl Reloads {
         }
     }
 
-    /// Waits until there is a reason to read the file.
+    /// Waits until there is a reason to read the files.
     async fn cause(&self) -> &'static str {
         let changed = async {
             loop {
                 sleep(LOOK).await;
                 let seen = self.look().await;
                 // One that can't be read just now is no other one.
-                if seen.is_ok() && seen != self.text {
+                if seen.iter().all(Result::is_ok) && seen != self.texts {
                     sleep(CALM).await;
                     if self.look().await == seen {
                         return;
@@ -112,13 +115,14 @@ impl Reloads {
         };
         select! {
             () = self.hangups.notified() => "SIGHUP",
-            () = changed => "the file has changed",
+            () = changed => "a file has changed",
         }
     }
 
-    async fn look(&self) -> Text {
-        let path = self.path.clone();
-        apart(move || text_of(&path)).await.and_then(|text| text)
+    async fn look(&self) -> Vec<Text> {
+        let paths = self.paths.clone();
+        let read = move || paths.iter().map(|path| text_of(path)).collect();
+        apart(read).await.unwrap_or_else(|error| vec![Err(error)])
     }
 
     async fn read<S: Service>(&mut self) -> Result<(S::Plan, Vec<String>), String>
@@ -129,11 +133,16 @@ impl Reloads {
         let read = move || {
             let loaded = Loaded::<S>::read(&environment)?;
             let (fixed, remarks): (Fixed, _) = (loaded.part()?, loaded.settings.remarks());
-            Ok((fixed, remarks, loaded.plan()?))
+            let paths = paths(&environment, &loaded.settings);
+            Ok((fixed, remarks, paths, loaded.plan()?))
         };
         let said = |error: SettingsError| error.to_string();
-        let (fixed, remarks, plan) = apart(read).await?.map_err(said)?;
+        let (fixed, remarks, paths, plan) = apart(read).await?.map_err(said)?;
         self.in_force.stands_beside(&fixed).map_err(said)?;
+        if paths != self.paths {
+            self.paths = paths;
+            self.texts = self.look().await;
+        }
         Ok((plan, remarks))
     }
 }
@@ -141,6 +150,11 @@ impl Reloads {
 /// On a thread of its own: a file on a network may take its time.
 async fn apart<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     spawn_blocking(read).await.map_err(|error| error.to_string())
+}
+
+fn paths<S: Service>(environment: &Environment, settings: &S) -> Vec<PathBuf> {
+    let own = environment.get(&S::SPEC.file_variable()).map(PathBuf::from);
+    own.into_iter().chain(settings.files()).collect()
 }
 
 fn text_of(path: &Path) -> Text {

@@ -450,6 +450,12 @@ pub(super) async fn watch<C: Graceful>(served: C, connection: &Connection) -> Re
             match connection.decide() {
                 Decision::Stay(until) => alarm.as_mut().reset(until),
                 Decision::Leave(_) => connection.leave(),
+                // In order, if that takes no wait: TLS has a word for it (RFC 8446 §6.1).
+                Decision::Close(cause @ Cause::Drained) if !left => {
+                    left = true;
+                    connection.state().cause = Some(cause);
+                    served.as_mut().graceful_shutdown();
+                }
                 Decision::Close(cause) => return Poll::Ready(Err(cause)),
             }
         }

@@ -18,6 +18,7 @@ mod routing;
 mod settings;
 mod shares;
 mod stale;
+mod tls;
 mod verdict_cache;
 mod verifiers;
 mod world;

@@ -73,7 +73,7 @@ fn what_is_in_flight_and_what_is_connected_stays_while_routes_change() {
 
     settings.health_at("/after");
     gateway.tell(Signal::HUP);
-    let said = gateway.says("the settings are those of the file");
+    let said = gateway.says("the settings are those of the files");
     assert_eq!(said["level"], "INFO");
     assert_eq!(
         (status(&mut kept, "/before"), status(&mut kept, "/after")),
@@ -95,7 +95,7 @@ fn a_file_that_changes_is_read_without_being_asked() {
     settings.health_at("/before");
     let mut gateway = settings.start();
     settings.health_at("/after");
-    assert_eq!(gateway.says("the settings are those of the file")["cause"], "the file has changed");
+    assert_eq!(gateway.says("the settings are those of the files")["cause"], "a file has changed");
     assert_eq!((get(gateway.traffic, "/before").0, get(gateway.traffic, "/after").0), (404, 200));
 }
 
@@ -121,7 +121,7 @@ fn a_wrong_file_changes_nothing_and_the_log_says_what_is_wrong() {
     assert_eq!(get(gateway.traffic, "/before").0, 200);
     settings.health_at("/after");
     gateway.tell(Signal::HUP);
-    gateway.says("the settings are those of the file");
+    gateway.says("the settings are those of the files");
     assert_eq!(get(gateway.traffic, "/after").0, 200);
 }
 
