@@ -5,12 +5,13 @@
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use chassis::{
+    outbound::client,
     process::Service,
     serve::{ServerSettings, Tls, TlsError, TlsSettings, trusted_proxies::TrustedProxies},
     settings::{Faults, ServiceUrl, SettingsError},
 };
 use http::HeaderValue;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, pki_types::ServerName};
 
 use crate::{
     body::{
@@ -91,6 +92,8 @@ pub(crate) struct VerifierPlan {
     pub(crate) hosts: Vec<Host>,
     /// What each of them is called, in the same order.
     pub(crate) names: Vec<ServerNames>,
+    /// How those are asked that are asked over TLS.
+    pub(crate) tls: Arc<ClientConfig>,
     pub(crate) connect: Duration,
     pub(crate) timeout: Duration,
     /// How many verdicts are kept.
@@ -112,9 +115,7 @@ impl Plan {
         let cookie_prefixes = CookiePrefixes::parse(settings.sanitize.cookie_prefixes.clone())
             .map_err(|reason| SettingsError::new(variable::COOKIE_PREFIXES, reason));
         let cookie_prefixes = faults.hear(cookie_prefixes);
-        let verifier = VerifierPlan::parse(settings)
-            .map_err(|reason| SettingsError::new(variable::AUTH_VERIFIER_URL, reason));
-        let verifier = faults.hear(verifier);
+        let verifier = faults.hear(VerifierPlan::parse(settings));
         let tls = tls(&settings.tls, &mut faults);
         let parsed = move || {
             Some(Self {
@@ -218,19 +219,27 @@ impl UpstreamPlan {
 }
 
 impl VerifierPlan {
-    fn parse(settings: &Settings) -> Result<Self, &'static str> {
+    fn parse(settings: &Settings) -> Result<Self, SettingsError> {
         let urls = &settings.auth_verifier_url.0;
-        let Some(first) = urls.first() else { return Err("must be one or more URLs") };
+        let wrong = |reason| SettingsError::new(variable::AUTH_VERIFIER_URL, reason);
+        let Some(first) = urls.first() else { return Err(wrong("must be one or more URLs")) };
         if urls.iter().any(|url| url.url().path() != "/") {
-            return Err("must have no path: the gateway asks /verify");
+            return Err(wrong("must have no path: the gateway asks /verify"));
         }
         if urls.iter().any(|url| url.url().scheme() != first.url().scheme()) {
-            return Err("must be all http:// or all https://");
+            return Err(wrong("must be all http:// or all https://"));
         }
         let names: Result<_, _> = urls.iter().map(server_names).collect();
+        let tls = match &settings.verifier.ca_file {
+            None => client::tls(),
+            Some(file) => client::roots(file)
+                .map(client::tls_by)
+                .map_err(|reason| SettingsError::new(variable::VERIFIER_CA_FILE, reason))?,
+        };
         Ok(Self {
             hosts: urls.iter().map(Host::of).collect(),
-            names: names?,
+            names: names.map_err(wrong)?,
+            tls: Arc::new(tls),
             connect: settings.verifier.connect,
             timeout: settings.verifier.timeout,
             cache_entries_max: settings.verifier.cache_entries_max,

@@ -32,6 +32,8 @@ pub mod variable {
     pub const VERIFIER_CONNECT_MS: &str = "GATEWAY_VERIFIER__CONNECT_MS";
     /// `verifier.timeout_ms`
     pub const VERIFIER_TIMEOUT_MS: &str = "GATEWAY_VERIFIER__TIMEOUT_MS";
+    /// `verifier.ca_file`
+    pub const VERIFIER_CA_FILE: &str = "GATEWAY_VERIFIER__CA_FILE";
     /// `limits.target_bytes`
     pub const TARGET_BYTES: &str = "GATEWAY_LIMITS__TARGET_BYTES";
     /// `limits.requests_max`
@@ -52,12 +54,13 @@ pub mod variable {
     pub const KEY_FILE: &str = "GATEWAY_TLS__KEY_FILE";
 
     /// All of them.
-    pub const ALL: [&str; 14] = [
+    pub const ALL: [&str; 15] = [
         CONFIG,
         AUTH_VERIFIER_URL,
         TASK_SERVICE_URL,
         VERIFIER_CONNECT_MS,
         VERIFIER_TIMEOUT_MS,
+        VERIFIER_CA_FILE,
         TARGET_BYTES,
         REQUESTS_MAX,
         REQUESTS_PER_CLIENT_MAX,
@@ -199,6 +202,8 @@ pub struct Verifier {
     #[serde(rename = "timeout_ms", deserialize_with = "settings::millis")]
     pub timeout: Duration,
     pub cache_entries_max: u64,
+    #[serde(deserialize_with = "settings::optional")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// The way to a service and back.
@@ -310,7 +315,8 @@ impl Service for Settings {
     const RELOADS: bool = true;
 
     fn files(&self) -> Vec<PathBuf> {
-        self.tls.certificate_file.iter().chain(&self.tls.key_file).cloned().collect()
+        let Self { tls, verifier, .. } = self;
+        [&tls.certificate_file, &tls.key_file, &verifier.ca_file].into_iter().flatten().cloned().collect()
     }
 
     fn server(bounds: ServerSettings) -> ServerSettings {
@@ -439,6 +445,7 @@ mod tests {
             ("GATEWAY_AUTH_VERIFIER_URL", "http://one:8001, http://two:8001/verify"),
             ("GATEWAY_AUTH_VERIFIER_URL", "http://one:8001, https://two:8001"),
             ("GATEWAY_AUTH_VERIFIER_URL", ","),
+            ("GATEWAY_VERIFIER__CA_FILE", "/nowhere"),
             ("GATEWAY_TASK_SERVICE_URL", "http://tasks:8002, http://$TASKS:8002"),
             ("GATEWAY_SANITIZE__COOKIE_PREFIXES", "better auth"),
             ("GATEWAY_LIMITS__BODY_BYTES", "off"),

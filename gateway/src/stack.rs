@@ -124,7 +124,8 @@ fn routes(plan: &Plan) -> Routes {
 
 fn authenticator(plan: &VerifierPlan) -> Authenticator {
     let service = "auth-verifier".into();
-    let connector = Connector::plain(&service, plan.connect, POOL_IDLE).named(plan.names.clone());
+    let connector =
+        Connector::plain(&service, plan.connect, POOL_IDLE).named(plan.names.clone(), plan.tls.clone());
     let endpoints = Endpoints::new(&service, &plan.hosts, connector, plan.resolve, plan.eject);
     Authenticator::new(VerifierClient::new(endpoints, plan.timeout), plan.cache_entries_max)
 }

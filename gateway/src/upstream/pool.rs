@@ -27,7 +27,6 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use chassis::outbound::client;
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::{
@@ -42,7 +41,11 @@ use tokio::{
     task::{JoinSet, unconstrained},
     time::{Instant, sleep, timeout},
 };
-use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{ClientConfig, pki_types::ServerName},
+};
 
 use super::{
     balance::{Endpoint, Endpoints, InFlight},
@@ -153,10 +156,8 @@ impl Connector {
     }
 
     /// The same for a service whose hosts are asked by their names, over TLS where those say what a certificate must.
-    pub(crate) fn named(self, names: Vec<ServerNames>) -> Self {
-        let over_tls = names.iter().any(|names| names.tls.is_some());
-        let tls = over_tls.then(|| TlsConnector::from(Arc::new(client::tls())));
-        Self { tls, names, ..self }
+    pub(crate) fn named(self, names: Vec<ServerNames>, tls: Arc<ClientConfig>) -> Self {
+        Self { tls: Some(tls.into()), names, ..self }
     }
 
     /// The `Host` of requests to the endpoint at `address`, which host number `of` has brought.

@@ -1,4 +1,4 @@
-//! TLS that ends in the gateway, as a client meets it.
+//! TLS that ends in the gateway, as a client meets it; and TLS to auth-verifier.
 
 use std::{
     fs,
@@ -10,13 +10,19 @@ use std::{
 };
 
 use rustix::process::Signal;
-use tokio_rustls::rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    crypto::aws_lc_rs::default_provider,
-    pki_types::{CertificateDer, pem::PemObject},
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned,
+        crypto::aws_lc_rs::default_provider,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    },
 };
 
-use crate::life::{Gateway, PATIENCE, answer, sent};
+use crate::{
+    life::{Gateway, PATIENCE, answer, sent},
+    world::{Peer, World, knows_u1},
+};
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
 
@@ -166,4 +172,48 @@ fn a_drain_ends_connections_in_order() {
     gateway.says("not ready any more");
     kept.read_to_end(&mut Vec::new()).expect("a close_notify, not a reset");
     assert_eq!(gateway.end().0.code(), Some(0));
+}
+
+/// Ends TLS before `inside`, by the shared certificate; its URL.
+async fn tls_before(inside: &Peer) -> String {
+    let certificates = CertificateDer::pem_file_iter(shared("localhost.pem")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            certificates.map(Result::unwrap).collect(),
+            PrivateKeyDer::from_pem_file(shared("localhost.key")).unwrap(),
+        );
+    let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, inside) = (listener.local_addr().unwrap().port(), inside.address);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // Who doesn't trust it breaks off here.
+                if let Ok(mut outside) = acceptor.accept(stream).await {
+                    let mut inside = tokio::net::TcpStream::connect(inside).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
+                }
+            });
+        }
+    });
+    format!("https://localhost:{port}")
+}
+
+#[tokio::test]
+async fn auth_verifier_is_asked_over_tls_if_its_certificate_is_vouched_for() {
+    let verifier = Peer::new(knows_u1).await;
+    let url = tls_before(&verifier).await;
+    let authority = shared("authority.pem");
+    for (authority, want) in [(authority.to_str().unwrap(), 200), ("", 503)] {
+        let world =
+            World::with(&[("GATEWAY_AUTH_VERIFIER_URL", &url), ("GATEWAY_VERIFIER__CA_FILE", authority)])
+                .await;
+        assert_eq!(world.send(crate::world::get("/api/tasks")).await.status, want);
+        assert_eq!(world.service.seen().len(), usize::from(want == 200));
+        assert_eq!(verifier.last().one("host"), url.strip_prefix("https://"));
+    }
 }
