@@ -10,6 +10,7 @@ pub mod plan;
 
 pub mod stack;
 
+pub mod compress;
 pub mod cors;
 pub mod refusal;
 mod rim;

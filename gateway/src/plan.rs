@@ -8,7 +8,7 @@ use chassis::{
     outbound::client,
     process::Service,
     serve::{ServerSettings, Tls, TlsError, TlsSettings, trusted_proxies::TrustedProxies},
-    settings::{Faults, ServiceUrl, SettingsError},
+    settings::{Faults, ServiceUrl, SettingsError, Switch},
 };
 use http::HeaderValue;
 use tokio_rustls::rustls::{ClientConfig, pki_types::ServerName};
@@ -38,6 +38,7 @@ pub struct Plan {
     pub(crate) trusted_proxies: Arc<TrustedProxies>,
     pub(crate) origins: Vec<HeaderValue>,
     pub(crate) preflight_max_age: Duration,
+    pub(crate) compression: Switch,
     pub(crate) head: HeadBounds,
     pub(crate) routes: Vec<RoutePlan>,
     pub(crate) requests: RequestLimits,
@@ -124,6 +125,7 @@ impl Plan {
                 trusted_proxies: server.trusted_proxies.clone().into(),
                 origins: cors.allowed_origins.iter().map(|origin| origin.0.clone()).collect(),
                 preflight_max_age: cors.max_age,
+                compression: settings.compression,
                 head: HeadBounds {
                     target_bytes: limits.target_bytes,
                     head_bytes: server.head_bytes,

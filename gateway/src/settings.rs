@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, path::Pat
 use chassis::{
     process::Service,
     serve::{ServerSettings, TlsSettings},
-    settings::{self, Bounds, ServiceUrl, SettingsError, Spec},
+    settings::{self, Bounds, ServiceUrl, SettingsError, Spec, Switch},
     telemetry::LogFormat,
 };
 use http::HeaderValue;
@@ -122,6 +122,7 @@ pub struct Settings {
     pub sanitize: Sanitize,
     pub server: ServerSettings,
     pub tls: TlsSettings,
+    pub compression: Switch,
     #[serde(default)]
     pub upstreams: BTreeMap<String, Urls>,
     pub routes: Vec<RouteSettings>,

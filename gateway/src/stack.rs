@@ -7,12 +7,14 @@ use chassis::{
     layer::{access_log::AccessLogged, problem::Rim, request_id::Assign},
     outbound::client::POOL_IDLE,
     serve::HttpService,
+    settings::Switch,
 };
 use http::{Request, Response};
 
 use crate::{
     admit::Admission,
     authenticate::{Authenticator, VerifierClient},
+    compress::Compressed,
     cookies::CookiePrefixes,
     cors::Cors,
     csrf::TrustedOrigins,
@@ -38,7 +40,7 @@ pub fn stack(plan: &Plan) -> impl HttpService + use<> {
         // Inside of the id, which its lines carry.
         AccessLogged(Cors::new(
             // Inside of CORS: a browser hides an answer without its headers from the page.
-            Rim(Walk::new(plan)),
+            Compressed::new(Rim(Walk::new(plan)), plan.compression == Switch::On),
             plan.origins.clone(),
             plan.preflight_max_age,
         )),

@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test reads what we answered")]
 
 mod authentication;
+mod compression;
 mod cors;
 mod faults;
 mod forwarding;
