@@ -5,11 +5,22 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
+use chassis::Body;
+use http::Method;
 use rustix::process::Signal;
+use tokio::time::sleep;
 
-use crate::life::{Gateway, PATIENCE, answer, get, refuse, sent, silent_verifier};
+use crate::{
+    life::{self, Gateway, PATIENCE, answer, refuse, sent, silent_verifier},
+    world::{World, as_u1, get},
+};
 
 /// A file of settings, gone with this.
 struct Settings {
@@ -83,10 +94,48 @@ fn what_is_in_flight_and_what_is_connected_stays_while_routes_change() {
 
     refuse(&mut asked);
     assert!(answer(client).starts_with("HTTP/1.1 401"), "the one in flight is answered by whom it was asked");
-    assert_eq!(get(gateway.ops, "/readyz").0, 200);
-    assert!(get(gateway.ops, "/metrics").1.contains("settings_reloads_total{outcome=\"applied\"}"));
+    assert_eq!(life::get(gateway.ops, "/readyz").0, 200);
+    assert!(life::get(gateway.ops, "/metrics").1.contains("settings_reloads_total{outcome=\"applied\"}"));
     gateway.tell(Signal::TERM);
     assert_eq!(gateway.end().0.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_go_on_while_settings_are_read_again_and_again() {
+    let world = Arc::new(World::new().await);
+    let (world_of, stop) = (&world, Arc::new(AtomicBool::new(false)));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (world, stop) = (world_of.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut h2 = world.connect_h2().await;
+                let mut answered = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let change = as_u1(Method::PUT, "/api/tasks/1").body(Body::from("milk")).unwrap();
+                    let answer = h2.send(change).await;
+                    assert_eq!((answer.status.as_u16(), &*answer.body), (200, "milk"));
+                    assert_eq!(h2.send(get("/api/tasks")).await.status, 200);
+                    answered += 2;
+                }
+                answered
+            })
+        })
+        .collect();
+    for _ in 0..50 {
+        world.reload();
+        sleep(Duration::from_millis(20)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut answered = 0;
+    for client in clients {
+        answered += client.await.unwrap();
+    }
+    assert_eq!(world.service.seen().len(), answered, "nothing twice, nothing lost");
+    assert!(world.service.seen().iter().all(|seen| seen.one("x-user-id") == Some("u1")));
+    let asked = world.verifier.seen().len();
+    world.reload();
+    assert_eq!(world.send(get("/api/tasks")).await.status, 200);
+    assert_eq!(world.verifier.seen().len(), asked + 1, "no verdict is older than the settings");
 }
 
 #[test]
@@ -96,7 +145,7 @@ fn a_file_that_changes_is_read_without_being_asked() {
     let mut gateway = settings.start();
     settings.health_at("/after");
     assert_eq!(gateway.says("the settings are those of the files")["cause"], "a file has changed");
-    assert_eq!((get(gateway.traffic, "/before").0, get(gateway.traffic, "/after").0), (404, 200));
+    assert_eq!((life::get(gateway.traffic, "/before").0, life::get(gateway.traffic, "/after").0), (404, 200));
 }
 
 #[test]
@@ -114,15 +163,19 @@ fn a_wrong_file_changes_nothing_and_the_log_says_what_is_wrong() {
     ] {
         settings.replace(text);
         refused(&mut gateway, why);
-        assert_eq!((get(gateway.traffic, "/before").0, get(gateway.traffic, "/a").0), (200, 404), "{why}");
+        assert_eq!(
+            (life::get(gateway.traffic, "/before").0, life::get(gateway.traffic, "/a").0),
+            (200, 404),
+            "{why}"
+        );
     }
     fs::remove_file(settings.path()).unwrap();
     refused(&mut gateway, "read it: No such file");
-    assert_eq!(get(gateway.traffic, "/before").0, 200);
+    assert_eq!(life::get(gateway.traffic, "/before").0, 200);
     settings.health_at("/after");
     gateway.tell(Signal::HUP);
     gateway.says("the settings are those of the files");
-    assert_eq!(get(gateway.traffic, "/after").0, 200);
+    assert_eq!(life::get(gateway.traffic, "/after").0, 200);
 }
 
 /// Has the gateway read its file, and waits until it has said what is wrong with it.

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use chassis::{
     Body,
-    serve::{self, HttpService},
+    serve::{self, HttpService, Replaceable},
     settings,
 };
 use gateway::{settings::Settings, stack::stack};
@@ -150,6 +150,7 @@ pub struct World {
     pub gateway: SocketAddr,
     pub verifier: Peer,
     pub service: Peer,
+    reload: Box<dyn Fn() + Send + Sync>,
 }
 
 pub struct Answer {
@@ -195,9 +196,15 @@ impl World {
         let plan = settings::load::<Settings>(&all.into_iter().collect()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let gateway = listener.local_addr().unwrap();
-        let (server, stack) = (plan.server.clone(), stack(&plan));
-        tokio::spawn(async move { serve::serve(listener, stack, &server, CancellationToken::new()).await });
-        Self { gateway, verifier, service }
+        let (server, first) = (plan.server.clone(), Replaceable::new(stack(&plan)));
+        let serving = first.clone();
+        tokio::spawn(async move { serve::serve(listener, serving, &server, CancellationToken::new()).await });
+        Self { gateway, verifier, service, reload: Box::new(move || first.replace(stack(&plan))) }
+    }
+
+    /// Has the gateway begin anew, with the same settings, as it does when they are read again.
+    pub fn reload(&self) {
+        (self.reload)();
     }
 
     /// Sends one request over a connection of its own, HTTP/1.1.
