@@ -73,7 +73,7 @@ async fn serve(plan: Plan, mut process: Process) -> Result<(), StartError> {
     chassis::telemetry::catalog::describe(crate::metrics::METRICS);
     let verifier = plan.verifier();
     if let Some(address) = plan.settings.grpc_listen {
-        process.add_listener("GRPC_LISTEN", address, grpc::stack(verifier.clone())).await?;
+        process.add_listener("GRPC_LISTEN", address, grpc::stack(verifier.clone()))?;
     }
     tokio::spawn(Arc::clone(&verifier).keep_fresh());
     // Keys that can't be fetched yet make answers of 503, not a process out of reach.

@@ -16,7 +16,7 @@ use futures_util::future::{join, join_all};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     select,
     time::{sleep, timeout},
 };
@@ -29,12 +29,15 @@ use crate::{
     BoxError,
     layer::access_log,
     serve::{self, HttpService, ServerSettings, Stack, TlsSlot, Workers},
-    settings::{self, Checked, Environment, Faults, Loaded, Settings, SettingsError},
+    settings::{self, Checked, Environment, Faults, Loaded, Settings, SettingsError, Switch},
     telemetry::{self, LogFormat, lines},
 };
 
 /// How often metrics are summed up.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// How many connections may wait in the kernel to be accepted, unless its own bound (net.core.somaxconn) is lower.
+const BACKLOG: u32 = 4096;
 
 /// How much longer than its time a drain may take to notice its end.
 const DRAIN_END: Duration = Duration::from_millis(500);
@@ -153,7 +156,7 @@ struct Given<P> {
 
 impl Process {
     /// Binds both addresses; `places` are where they are set.
-    async fn bind(
+    fn bind(
         prefix: String,
         common: Common,
         places: [String; 2],
@@ -167,8 +170,8 @@ impl Process {
         if files < serve::FILES_MIN {
             return Err(StartError::Files { files, least: serve::FILES_MIN });
         }
-        let traffic = bind(listen_place, listen).await?;
-        let ops = bind(ops_place, ops_listen).await?;
+        let traffic = bind(listen_place, listen, server.reuse_port)?;
+        let ops = bind(ops_place, ops_listen, server.reuse_port)?;
         let readiness = Readiness::default();
         let tls = TlsSlot::default();
         Ok(Self { stop, readiness, tls, traffic, ops, extra: Vec::new(), reloads, workers, prefix, server })
@@ -187,13 +190,13 @@ impl Process {
 
     /// Binds one more address. `service` is served there as long as the traffic is, with bounds of the same size. `key` ends
     /// the name of the variable that sets the address.
-    pub async fn add_listener(
+    pub fn add_listener(
         &mut self,
         key: &str,
         address: SocketAddr,
         service: impl HttpService,
     ) -> Result<(), StartError> {
-        let listener = bind(format!("{}{key}", self.prefix), address).await?;
+        let listener = bind(format!("{}{key}", self.prefix), address, self.server.reuse_port)?;
         info!(key, address = local(&listener), "one more address");
         self.extra.push((listener, Stack::new(service)));
         Ok(())
@@ -218,7 +221,8 @@ impl Process {
                 }
             }
         });
-        // The operator's listener outlives the drain, so that the drain can be watched.
+        // The operator's listener outlives the drain, so that the drain can be watched; unless another process is to have its port,
+        // whose readiness counts from then on.
         let ops_stop = CancellationToken::new();
         let ops_router = ops::router(readiness.clone(), metrics);
         let ops_task = tokio::spawn({
@@ -228,9 +232,13 @@ impl Process {
         let draining = CancellationToken::new();
         tokio::spawn({
             let (draining, delay) = (draining.clone(), server.drain_delay);
+            let gives_up_ops = (server.reuse_port == Switch::On).then(|| ops_stop.clone());
             async move {
                 stop.cancelled().await;
                 readiness.set(false);
+                if let Some(ops_stop) = gives_up_ops {
+                    ops_stop.cancel();
+                }
                 info!(delay_secs = delay.as_secs(), end_secs, "stopping: not ready any more");
                 sleep(delay).await;
                 draining.cancel();
@@ -258,8 +266,17 @@ impl Process {
     }
 }
 
-async fn bind(place: String, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Bind { place, address, source })
+fn bind(place: String, address: SocketAddr, reuse_port: Switch) -> Result<TcpListener, StartError> {
+    listen(address, reuse_port).map_err(|source| StartError::Bind { place, address, source })
+}
+
+fn listen(address: SocketAddr, reuse_port: Switch) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Connections of a process that has ended keep no new one from its port.
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(reuse_port == Switch::On)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn local(listener: &TcpListener) -> String {
@@ -293,7 +310,7 @@ where
         let hangups = reloads.as_ref().map(Reloads::hangups);
         let (stop, at_once) =
             signals::tokens(stop_on_stdin_eof, hangups).map_err(|error| StartError::Other(error.into()))?;
-        let process = Process::bind(S::SPEC.prefix(), common, places, reloads, workers, stop).await?;
+        let process = Process::bind(S::SPEC.prefix(), common, places, reloads, workers, stop)?;
         select! {
             biased;
             () = at_once.cancelled() => Ok(End::AtOnce),

@@ -6,10 +6,12 @@
 
 use std::{io::Result, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -62,6 +64,10 @@ const PING_WAIT: Duration = Duration::from_secs(10);
 /// After an `accept` that failed: out of file descriptors, as a rule; trying again at once would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The most connections that are accepted after a drain has begun: those that waited in the kernel, which would be reset with the
+/// listener.
+const LATE_MAX: usize = 4096;
+
 /// Who is at the other end of the connection; among the extensions of every request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
@@ -111,15 +117,22 @@ pub(crate) async fn serve_on(
     let bounds = Arc::new(Bounds::new(settings));
     let permits = ConnectionPermits::new(settings);
     let settings = Arc::new(settings.clone());
+    let mut late = 0..LATE_MAX;
     loop {
         let slot = tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = stop.cancelled() => match permits.slot().now_or_never() {
+                Some(slot) => slot,
+                None => break,
+            },
             slot = permits.slot() => slot,
         };
         let (stream, address) = tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = stop.cancelled() => match late.next().and_then(|_| waiting(&listener)) {
+                Some(accepted) => accepted,
+                None => break,
+            },
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -158,6 +171,13 @@ pub(crate) async fn serve_on(
     } else {
         info!(connections = open, "drained");
     }
+}
+
+/// A connection that waits in the kernel, whether or not the runtime has heard of it.
+fn waiting(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    let (stream, address) = SockRef::from(listener).accept().ok()?;
+    stream.set_nonblocking(true).ok()?;
+    Some((TcpStream::from_std(stream.into()).ok()?, address.as_socket()?))
 }
 
 /// Serves one connection, to its end.

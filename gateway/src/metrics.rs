@@ -13,6 +13,8 @@ pub const METRICS: &[Metric] = &[
     REQUESTS_REFUSED,
     RESPONSES_ABANDONED,
     UPSTREAM_ENDPOINTS,
+    UPSTREAM_ENDPOINTS_UNREADY,
+    UPSTREAM_READINESS,
     UPSTREAM_EJECTIONS,
     UPSTREAM_RETRIES,
     UPSTREAM_RETRIES_DENIED,
@@ -68,6 +70,18 @@ pub(crate) const UPSTREAM_ENDPOINTS: Metric =
     Metric::gauge("upstream_endpoints", "Addresses that a service was last found at.")
         .by(&[("service", "which")]);
 
+pub(crate) const UPSTREAM_ENDPOINTS_UNREADY: Metric = Metric::gauge(
+    "upstream_endpoints_unready",
+    "Addresses of a service that say that they are not ready, or nothing; where they are asked.",
+)
+.by(&[("service", "which")]);
+
+pub(crate) const UPSTREAM_READINESS: Metric = Metric::counter(
+    "upstream_readiness_total",
+    "Questions to the addresses of a service whether they are ready.",
+)
+.by(&[("service", "which"), ("result", "`ready`, `unready`, `nothing` (no answer in time)")]);
+
 pub(crate) const UPSTREAM_EJECTIONS: Metric =
     Metric::counter("upstream_ejections_total", "Times that an address was ejected for a while.").by(&[
         ("service", "which"),
@@ -79,7 +93,7 @@ pub(crate) const UPSTREAM_RETRIES: Metric =
         ("service", "which"),
         (
             "reason",
-            "`unsent`, `not_applied` (nothing was done); `lost` (its connection broke, and it only reads); `silent` (a question to another auth-verifier)",
+            "`unsent`, `not_applied` (nothing was done); `lost`, `silent` (its connection broke or its address hangs, and it only reads, has an `Idempotency-Key` that the service honours, or asks auth-verifier)",
         ),
     ]);
 

@@ -23,9 +23,10 @@ use crate::{
     local::Local,
     route::{Access, pattern::Pattern},
     settings::{
-        self, BODY_BYTES, BODY_RATE, BODY_SECS, RouteSettings, Secs, Settings, TASK_SERVICE, variable,
+        self, BODY_BYTES, BODY_RATE, BODY_SECS, RouteSettings, Secs, ServiceSettings, Settings, TASK_SERVICE,
+        Urls, variable,
     },
-    upstream::{Host, ServerNames},
+    upstream::{Host, Readiness, ReadyAt, ServerNames},
 };
 
 /// What the stack is built from.
@@ -81,9 +82,13 @@ pub(crate) struct UpstreamPlan {
     pub(crate) pool_idle: Duration,
     pub(crate) resolve: Duration,
     pub(crate) eject: Duration,
+    /// How its endpoints are asked whether they are ready, if they are.
+    pub(crate) readiness: Option<Readiness>,
     /// Whether it is believed when it says that it did nothing. One that only passes on what services behind it say, may have done
     /// something before.
     pub(crate) believes_not_applied: bool,
+    /// Whether it does nothing twice that has one `Idempotency-Key`, whichever endpoint is sent it.
+    pub(crate) honours_idempotency_key: bool,
 }
 
 /// auth-verifier.
@@ -101,6 +106,7 @@ pub(crate) struct VerifierPlan {
     pub(crate) cache_entries_max: u64,
     pub(crate) resolve: Duration,
     pub(crate) eject: Duration,
+    pub(crate) readiness: Option<Readiness>,
 }
 
 impl Plan {
@@ -176,27 +182,38 @@ type Upstreams<'a> = BTreeMap<&'a str, Option<Arc<UpstreamPlan>>>;
 
 fn upstreams<'a>(settings: &'a Settings, faults: &mut Faults) -> Upstreams<'a> {
     let mut upstreams = BTreeMap::new();
-    for (name, urls) in &settings.upstreams {
+    for (name, service) in &settings.upstreams {
         let key = format!("upstreams.{name}");
         if name == TASK_SERVICE {
             faults.add(key, format!("is set by {} (task_service_url)", variable::TASK_SERVICE_URL));
             continue;
         }
-        let upstream = UpstreamPlan::parse(name, &urls.0, &settings.upstream)
+        let upstream = UpstreamPlan::parse(name, service, &settings.upstream)
             .map_err(|reason| SettingsError::new(&*key, reason));
         upstreams.insert(&**name, faults.hear(upstream).map(Arc::new));
         if !settings.routes.iter().any(|route| route.upstream.as_ref() == Some(name)) {
             faults.add(key, "no route leads there; write one, or take it out");
         }
     }
-    let task_service = UpstreamPlan::parse(TASK_SERVICE, &settings.task_service_url.0, &settings.upstream)
+    let task_service = ServiceSettings {
+        url: settings.task_service_url.clone(),
+        ready: settings.task_service_ready.clone(),
+        // It keeps none.
+        idempotency_key: false,
+    };
+    let task_service = UpstreamPlan::parse(TASK_SERVICE, &task_service, &settings.upstream)
         .map_err(|reason| SettingsError::new(variable::TASK_SERVICE_URL, reason));
     upstreams.insert(TASK_SERVICE, faults.hear(task_service).map(Arc::new));
     upstreams
 }
 
 impl UpstreamPlan {
-    fn parse(name: &str, urls: &[ServiceUrl], settings: &settings::Upstream) -> Result<Self, &'static str> {
+    fn parse(
+        name: &str,
+        service: &ServiceSettings,
+        settings: &settings::Upstream,
+    ) -> Result<Self, &'static str> {
+        let ServiceSettings { url: Urls(urls), ready, idempotency_key } = service;
         let is_plain = |url: &ServiceUrl| url.url().scheme() == "http" && url.url().path() == "/";
         if urls.is_empty() || !urls.iter().all(is_plain) {
             return Err(
@@ -204,7 +221,7 @@ impl UpstreamPlan {
             );
         }
         let hosts = urls.iter().map(Host::of).collect();
-        let settings::Upstream { connect, timeout, idle, pool_idle, resolve, eject } = *settings;
+        let settings::Upstream { connect, timeout, idle, pool_idle, resolve, eject, .. } = *settings;
         let believes_not_applied = name == TASK_SERVICE;
         Ok(Self {
             name: name.into(),
@@ -215,7 +232,9 @@ impl UpstreamPlan {
             pool_idle,
             resolve,
             eject,
+            readiness: readiness(ready.as_ref(), settings),
             believes_not_applied,
+            honours_idempotency_key: *idempotency_key,
         })
     }
 }
@@ -247,8 +266,14 @@ impl VerifierPlan {
             cache_entries_max: settings.verifier.cache_entries_max,
             resolve: settings.upstream.resolve,
             eject: settings.upstream.eject,
+            readiness: readiness(settings.auth_verifier_ready.as_ref(), &settings.upstream),
         })
     }
+}
+
+fn readiness(at: Option<&ReadyAt>, settings: &settings::Upstream) -> Option<Readiness> {
+    let settings::Upstream { ready: every, ready_timeout: timeout, .. } = *settings;
+    at.cloned().map(|at| Readiness { at, every, timeout })
 }
 
 fn server_names(url: &ServiceUrl) -> Result<ServerNames, &'static str> {
@@ -436,6 +461,16 @@ mod tests {
     fn routes_come_from_a_file() {
         let good = "[upstreams]\nnotes = \"http://notes:1\"\n[[routes]]\npath = \"/n/**\"\nupstream = \"notes\"\naccess = \"public\"";
         assert_eq!(load_file(good).unwrap().routes.len(), 1);
+        for notes in [
+            "[\"http://a:1\", \"http://b:1\"]",
+            "{ url = \"http://a:1, http://b:1\", ready = \":2/x\", idempotency_key = true }",
+        ] {
+            let plan = load_file(&good.replace("\"http://notes:1\"", notes)).unwrap();
+            let TargetPlan::Upstream { upstream, .. } = &plan.routes[0].target else { panic!("{notes}") };
+            assert_eq!(upstream.hosts.len(), 2, "{notes}");
+            assert_eq!(upstream.honours_idempotency_key, notes.contains("true"), "off unless it is set");
+            assert_eq!(upstream.readiness.is_some(), notes.contains("ready"));
+        }
         let open_before_closed = "[[routes]]\npath = \"/api/open\"\nupstream = \"task-service\"\naccess = \"public\"\n\
                                   [[routes]]\npath = \"/api/**\"\nupstream = \"task-service\"\n\
                                   [[routes]]\npath = \"/**\"\nupstream = \"task-service\"\naccess = \"public\"";
@@ -489,6 +524,17 @@ mod tests {
                 "[upstreams]\nnotes = \"\"\n[[routes]]\npath = \"/n\"\nupstream = \"notes\"",
                 "[upstreams] notes: must be one or more of",
             ),
+            (
+                "[upstreams]\nnotes = { url = \"https://notes\" }\n[[routes]]\npath = \"/n\"\nupstream = \"notes\"",
+                "[upstreams] notes: must be one or more of",
+            ),
+            (
+                "[upstreams]\nnotes = { url = \"http://notes:1\", ready = \"healthz\" }",
+                "`healthz` must be a path, `/healthz`, or a port and a path, `:9002/readyz`",
+            ),
+            ("[upstreams]\nnotes = { url = \"http://notes:1\", redy = \"/healthz\" }", "redy"),
+            ("[upstreams]\nnotes = { ready = \"/healthz\" }", "url"),
+            ("[upstreams]\nnotes = 1", "one or more URLs, or a table with `url`"),
             ("routes = []", "routes: must be at least one"),
             ("[[routes]]\npath = \"/n\"\nanswer = \"health\"\nbody_bytes = 1", "reads no body"),
             ("[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\nbody_byts = 1", "body_byts"),

@@ -1,6 +1,6 @@
 //! What can be set, each value by itself; explained in `defaults.toml`. `plan` parses what must hold between them.
 
-use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use chassis::{
     process::Service,
@@ -9,10 +9,16 @@ use chassis::{
     telemetry::LogFormat,
 };
 use http::HeaderValue;
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{
+        self, MapAccess, SeqAccess, Visitor,
+        value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer},
+    },
+};
 use url::Url;
 
-use crate::{body::bounded::BodyBounds, local::Local, plan::Plan, route::Access};
+use crate::{body::bounded::BodyBounds, local::Local, plan::Plan, route::Access, upstream::ReadyAt};
 
 /// The bounds of what a body may be set to, for all routes and for one. Bodies are streamed, so that their size (up to 1 TiB) is
 /// not a bound of our memory.
@@ -89,6 +95,8 @@ const UPSTREAM: Bounds = &[
     ("resolve_secs", 1..=3600),
     ("eject_secs", 0..=3600),
     ("pool_idle_secs", 1..=3600),
+    ("ready_secs", 1..=3600),
+    ("ready_timeout_ms", 1..=60_000),
 ];
 const LIMITS: Bounds = &[
     ("body_bytes", BODY_BYTES),
@@ -114,7 +122,11 @@ pub struct Settings {
     pub ops_listen: SocketAddr,
     pub log: LogFormat,
     pub auth_verifier_url: Urls,
+    #[serde(deserialize_with = "settings::optional")]
+    pub auth_verifier_ready: Option<ReadyAt>,
     pub task_service_url: Urls,
+    #[serde(deserialize_with = "settings::optional")]
+    pub task_service_ready: Option<ReadyAt>,
     pub cors: Cors,
     pub verifier: Verifier,
     pub upstream: Upstream,
@@ -124,7 +136,7 @@ pub struct Settings {
     pub tls: TlsSettings,
     pub compression: Switch,
     #[serde(default)]
-    pub upstreams: BTreeMap<String, Urls>,
+    pub upstreams: BTreeMap<String, ServiceSettings>,
     pub routes: Vec<RouteSettings>,
 }
 
@@ -132,6 +144,57 @@ pub struct Settings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(transparent)]
 pub struct Urls(#[serde(deserialize_with = "settings::list")] pub Vec<ServiceUrl>);
+
+/// One upstream, as it is set: its URLs, or a table of them and more.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub struct ServiceSettings {
+    pub url: Urls,
+    pub ready: Option<ReadyAt>,
+    pub idempotency_key: bool,
+}
+
+impl<'de> Deserialize<'de> for ServiceSettings {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            url: Urls,
+            #[serde(default)]
+            ready: Option<ReadyAt>,
+            #[serde(default)]
+            idempotency_key: bool,
+        }
+
+        struct UrlsOrTable;
+
+        impl<'de> Visitor<'de> for UrlsOrTable {
+            type Value = ServiceSettings;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("one or more URLs, or a table with `url`")
+            }
+
+            fn visit_str<E: de::Error>(self, urls: &str) -> Result<ServiceSettings, E> {
+                let url = Urls::deserialize(StrDeserializer::new(urls))?;
+                Ok(ServiceSettings { url, ready: None, idempotency_key: false })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, urls: A) -> Result<ServiceSettings, A::Error> {
+                let url = Urls::deserialize(SeqAccessDeserializer::new(urls))?;
+                Ok(ServiceSettings { url, ready: None, idempotency_key: false })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<ServiceSettings, A::Error> {
+                let Table { url, ready, idempotency_key } =
+                    Table::deserialize(MapAccessDeserializer::new(table))?;
+                Ok(ServiceSettings { url, ready, idempotency_key })
+            }
+        }
+
+        from.deserialize_any(UrlsOrTable)
+    }
+}
 
 /// One route, as it is set.
 #[derive(Clone, Debug, Deserialize)]
@@ -178,7 +241,7 @@ impl<'de> Deserialize<'de> for Origin {
         let text = String::deserialize(from)?;
         // A user and a password must not get into a log.
         let shown = if text.contains('@') { "a URL with a user" } else { &text };
-        let wrong = |reason: &str| Err(serde::de::Error::custom(format!("`{shown}` {reason}")));
+        let wrong = |reason: &str| Err(de::Error::custom(format!("`{shown}` {reason}")));
         if text.contains('*') {
             // With credentials a wildcard would let any page act as whoever is signed in (Fetch §3.2.5).
             return wrong(
@@ -186,7 +249,7 @@ impl<'de> Deserialize<'de> for Origin {
             );
         }
         match Url::parse(&text).ok().as_ref().and_then(serialized) {
-            Some(origin) if origin == text => Ok(Self(text.parse().map_err(serde::de::Error::custom)?)),
+            Some(origin) if origin == text => Ok(Self(text.parse().map_err(de::Error::custom)?)),
             Some(origin) => wrong(&format!("is not an origin as browsers send it; write {origin}")),
             None => wrong("is not an origin such as https://app.example.com"),
         }
@@ -224,6 +287,10 @@ pub struct Upstream {
     pub resolve: Duration,
     #[serde(rename = "eject_secs", deserialize_with = "settings::secs")]
     pub eject: Duration,
+    #[serde(rename = "ready_secs", deserialize_with = "settings::secs")]
+    pub ready: Duration,
+    #[serde(rename = "ready_timeout_ms", deserialize_with = "settings::millis")]
+    pub ready_timeout: Duration,
 }
 
 /// The bounds of a request.
@@ -476,6 +543,11 @@ mod tests {
             ("GATEWAY_LIMITS__ANSWER_RATE", "1073741825"),
             ("GATEWAY_UPSTREAM__POOL_IDLE_SECS", "0"),
             ("GATEWAY_UPSTREAM__POOL_IDLE_SECS", "3601"),
+            ("GATEWAY_UPSTREAM__READY_SECS", "0"),
+            ("GATEWAY_UPSTREAM__READY_TIMEOUT_MS", "0"),
+            ("GATEWAY_TASK_SERVICE_READY", "readyz"),
+            ("GATEWAY_TASK_SERVICE_READY", ":9002"),
+            ("GATEWAY_AUTH_VERIFIER_READY", "http://verifier:9001/readyz"),
             ("GATEWAY_SERVER__HEAD_BYTES", "100"),
             ("GATEWAY_LOG", "loud"),
         ] {

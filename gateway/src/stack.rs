@@ -128,7 +128,8 @@ fn authenticator(plan: &VerifierPlan) -> Authenticator {
     let service = "auth-verifier".into();
     let connector =
         Connector::plain(&service, plan.connect, POOL_IDLE).named(plan.names.clone(), plan.tls.clone());
-    let endpoints = Endpoints::new(&service, &plan.hosts, connector, plan.resolve, plan.eject);
+    let VerifierPlan { hosts, resolve, eject, readiness, .. } = plan;
+    let endpoints = Endpoints::new(&service, hosts, connector, *resolve, *eject, readiness.clone());
     Authenticator::new(VerifierClient::new(endpoints, plan.timeout), plan.cache_entries_max)
 }
 

@@ -409,10 +409,11 @@ impl Connection {
         let mut handshake = pin!(timeout_at(self.due(), handshake));
         poll_fn(|cx| {
             self.task.register(cx.waker());
-            if self.is_told(LEAVE) {
-                return Poll::Ready(None);
+            // First: one that was accepted as a drain began may have sent a request already.
+            match handshake.as_mut().poll(cx) {
+                Poll::Pending if self.is_told(LEAVE) => Poll::Ready(None),
+                polled => polled.map(std::result::Result::ok),
             }
-            handshake.as_mut().poll(cx).map(std::result::Result::ok)
         })
         .await
     }

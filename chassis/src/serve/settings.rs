@@ -4,7 +4,11 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use serde::Deserialize;
 
-use crate::{outbound::client::POOL_IDLE, serve::trusted_proxies::TrustedProxies, settings};
+use crate::{
+    outbound::client::POOL_IDLE,
+    serve::trusted_proxies::TrustedProxies,
+    settings::{self, Switch},
+};
 
 /// More connections than a machine holds; `SERVER__CONNECTIONS_MAX` stays below.
 const CONNECTIONS_LIMIT: u64 = 1_000_000;
@@ -54,6 +58,8 @@ pub struct ServerSettings {
     pub head_fields: usize,
     /// Streams that one HTTP/2 connection may have open.
     pub streams_max: u32,
+    /// Whether other processes of the same user may listen at the same addresses.
+    pub reuse_port: Switch,
     /// How long a service that was told to stop still accepts, so that whoever balances can look elsewhere.
     #[serde(rename = "drain_delay_secs", deserialize_with = "settings::secs")]
     pub drain_delay: Duration,

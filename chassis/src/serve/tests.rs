@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{Body, serve::trusted_proxies::TrustedProxies};
+use crate::{Body, serve::trusted_proxies::TrustedProxies, settings::Switch};
 
 mod bounds;
 mod h2;
@@ -34,6 +34,7 @@ pub(crate) fn settings() -> ServerSettings {
         head_bytes: 32 * 1024,
         head_fields: 100,
         streams_max: 100,
+        reuse_port: Switch::Off,
         drain_delay: Duration::ZERO,
         drain: Duration::from_secs(25),
     }
@@ -132,6 +133,30 @@ async fn a_request_that_comes_as_the_drain_begins_is_answered_as_the_last() {
         );
     }
     timeout(PATIENCE, end).await.expect("the drain ends").unwrap();
+}
+
+#[tokio::test]
+async fn what_waits_in_the_kernel_as_the_drain_begins_is_answered() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        waiting.push(stream);
+    }
+    stop.cancel();
+    let end = tokio::spawn(async move {
+        let answer = async |_: Request<Body>| Response::new(Body::from("done"));
+        serve(listener, answer, &settings(), stop).await;
+    });
+    for mut stream in waiting {
+        let answer = String::from_utf8(closed(&mut stream).await).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+    end.await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
 }
 
 #[tokio::test]

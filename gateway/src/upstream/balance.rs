@@ -1,7 +1,7 @@
 //! Which of a service's endpoints takes the next request?
 //!
 //! Of two endpoints the one with fewer requests in flight is picked (power of two choices). One that fails is ejected for a
-//! while (`health`), as long as others are better.
+//! while, and one that is not ready is passed over (`health`), as long as others are better.
 
 use std::{
     net::SocketAddr,
@@ -23,6 +23,7 @@ use super::{
     discover::{Discovery, Host},
     health::{Fault, Health},
     pool::{ConnectError, Connection, Connector, Pool},
+    readiness::{Asker, Readiness, ReadyAt},
 };
 
 /// The endpoints of one service.
@@ -37,6 +38,8 @@ pub struct Endpoints {
     turn: AtomicUsize,
     count: Gauge,
     ejections: [Counter; Fault::ALL.len()],
+    /// Who asks them whether they are ready, if somebody does.
+    asker: Option<Asker>,
     pub(crate) retries: Retries,
 }
 
@@ -56,7 +59,7 @@ pub(crate) enum Again {
     Lost,
     /// Its endpoint says that it did nothing.
     NotApplied,
-    /// It asks for a verdict, and its auth-verifier answers nobody.
+    /// It asks for a verdict, or only reads, and its endpoint answers nobody.
     Silent,
 }
 
@@ -134,15 +137,20 @@ pub(super) struct InFlight {
 
 impl Endpoints {
     /// The endpoints behind `hosts`, whose names are looked up again after `resolve`. One that fails is ejected, first for
-    /// `eject`.
+    /// `eject`. Where `readiness` says how, they are asked whether they are ready.
     pub(crate) fn new(
         service: &Arc<str>,
         hosts: &[Host],
         connector: Connector,
         resolve: Duration,
         eject: Duration,
+        readiness: Option<Readiness>,
     ) -> Self {
-        Self::with_lookup(service, hosts, connector, resolve, eject, &resolver::system())
+        let mut endpoints = Self::with_lookup(service, hosts, connector, resolve, eject, &resolver::system());
+        endpoints.asker = readiness.map(|how| Asker::new(service, how));
+        // Those that need no look-up are asked from now on; others, from the first request that finds them.
+        endpoints.update();
+        endpoints
     }
 
     fn with_lookup(
@@ -169,8 +177,14 @@ impl Endpoints {
                     "service" => label(), "reason" => fault.label()
                 )
             }),
+            asker: None,
             retries: Retries::new(service),
         }
+    }
+
+    /// How often they are asked whether they are ready, if they are.
+    pub(super) fn asked_every(&self) -> Option<Duration> {
+        self.asker.as_ref().map(Asker::every)
     }
 
     /// Picks an endpoint that is not among `tried`; `None` if there is none. A request that only reads may be the first to find
@@ -183,26 +197,42 @@ impl Endpoints {
         }
         let known = self.known.load();
         let untried = known.endpoints.iter().filter(|endpoint| !tried.contains(&endpoint.address));
-        let to_probe = untried.clone().find(|endpoint| endpoint.health.begin_probe(only_reads, self.eject));
-        let able = untried.clone().filter(|endpoint| endpoint.health.is_well());
-        // Where all are ejected, one of them may have come back; to ask is better than to give up.
-        let endpoint = to_probe.or_else(|| self.less_busy(able)).or_else(|| self.less_busy(untried))?.clone();
+        let to_probe = untried.clone().find(|endpoint| {
+            !endpoint.health.is_unready() && endpoint.health.begin_probe(only_reads, self.eject)
+        });
+        let able = untried.clone().filter(|endpoint| endpoint.health.gets_share());
+        let well = untried.clone().filter(|endpoint| endpoint.health.is_well());
+        // Where none is ready, or all are ejected, one of them may have come back; to ask is better than to give up.
+        let endpoint = to_probe
+            .or_else(|| self.less_busy(able))
+            .or_else(|| self.less_busy(well))
+            .or_else(|| self.less_busy(untried))?
+            .clone();
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
         Some(InFlight { probes: to_probe.is_some(), endpoint })
     }
 
     /// Whether a request may find an endpoint that is not this one, nor among `tried`, nor known to fail.
     pub(super) fn has_other(&self, tried: &[SocketAddr], than: SocketAddr) -> bool {
-        self.known.load().endpoints.iter().any(|endpoint| {
+        let known = self.known.load();
+        let mut others = known.endpoints.iter().filter(|endpoint| {
             endpoint.address != than && !tried.contains(&endpoint.address) && !endpoint.health.is_ejected()
-        })
+        });
+        // Where none says that it is ready, it is perhaps the question that is wrong.
+        let none_ready = || known.endpoints.iter().all(|endpoint| endpoint.health.is_unready());
+        others.any(|endpoint| !endpoint.health.is_unready() || none_ready())
     }
 
     fn less_busy<'a>(
         &self,
         of: impl Iterator<Item = &'a Arc<Endpoint>> + Clone,
     ) -> Option<&'a Arc<Endpoint>> {
-        let (one, other) = two_of(self.turn.fetch_add(1, Ordering::Relaxed), of.clone().count())?;
+        let count = of.clone().count();
+        if count == 0 {
+            // Nobody's turn: whoever is asked instead is to take turns, too.
+            return None;
+        }
+        let (one, other) = two_of(self.turn.fetch_add(1, Ordering::Relaxed), count)?;
         let (one, other) = (of.clone().nth(one)?, of.clone().nth(other)?);
         let busy = |endpoint: &Arc<Endpoint>| endpoint.in_flight.load(Ordering::Relaxed);
         Some(if busy(other) < busy(one) { other } else { one })
@@ -226,7 +256,13 @@ impl Endpoints {
         let endpoint = |(address, of): (SocketAddr, usize)| {
             let mut kept = known.endpoints.iter();
             let kept = kept.find(|endpoint| (endpoint.address, endpoint.of) == (address, of));
-            kept.cloned().unwrap_or_else(|| Endpoint::new(address, of, &self.connector))
+            kept.cloned().unwrap_or_else(|| {
+                let new = Endpoint::new(address, of, &self.connector);
+                if let Some(asker) = &self.asker {
+                    asker.begin(&new);
+                }
+                new
+            })
         };
         let endpoints = addresses.into_iter().map(endpoint).collect();
         self.known.store(Arc::new(Known { changes, endpoints }));
@@ -257,11 +293,11 @@ impl Endpoints {
     /// Ejects an endpoint for a while. Where something stands behind all of them, all seem to fail: so at most half are, and
     /// never the last one, except those that take no connection.
     pub(super) fn eject(&self, endpoint: &Endpoint, fault: Fault) {
-        if fault != Fault::Unreachable && endpoint.health.is_well() {
+        if fault != Fault::Unreachable && endpoint.health.gets_share() {
             let known = self.known.load();
             let (of, ejected) = (known.endpoints.len(), 1);
             let ejected =
-                ejected + known.endpoints.iter().filter(|endpoint| !endpoint.health.is_well()).count();
+                ejected + known.endpoints.iter().filter(|endpoint| !endpoint.health.gets_share()).count();
             if ejected > of.div_ceil(2) || ejected >= of {
                 return;
             }
@@ -303,6 +339,16 @@ impl Endpoint {
         self.health.answered(status.as_u16() < StatusCode::BAD_REQUEST.as_u16());
     }
 
+    /// Whether it answers nobody, as far as is known.
+    pub(super) fn is_silent(&self) -> bool {
+        self.health.is_silent()
+    }
+
+    /// The status by which it says whether it is ready; `None` without an answer.
+    pub(super) async fn ask(&self, at: &ReadyAt) -> Option<StatusCode> {
+        self.pool.ask(self.address, self.of, at, at.question(self.address, &self.host)).await
+    }
+
     /// A new connection.
     pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
         self.pool.connect(self.address, self.of).await
@@ -339,7 +385,7 @@ mod tests {
 
     fn endpoints(urls: &[&str], eject: Duration) -> Endpoints {
         let connector = Connector::plain(&"test".into(), SECOND, SECOND);
-        Endpoints::new(&"test".into(), &hosts(urls), connector, 5 * SECOND, eject)
+        Endpoints::new(&"test".into(), &hosts(urls), connector, 5 * SECOND, eject, None)
     }
 
     fn hosts(urls: &[&str]) -> Vec<Host> {

@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use chassis::{Body, header::single};
-use http::{Request, Response, StatusCode, Version, request};
+use http::{HeaderName, Request, Response, StatusCode, Version, request};
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -11,7 +11,7 @@ use super::{
     Again, ConnectError, SendError, Tries, Upstream,
     balance::Endpoint,
     health::Fault,
-    pool::{AtHand, LeasedBody},
+    pool::{AtHand, Lease, LeasedBody},
     response,
 };
 use crate::{
@@ -25,6 +25,9 @@ use crate::{
 
 /// How often a request is sent again.
 const RETRIES_MAX: usize = 2;
+
+/// By it a service recognises a request that it has met before (draft-ietf-httpapi-idempotency-key-header).
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Why there is no answer to pass on.
 #[derive(Debug, Error)]
@@ -52,9 +55,18 @@ pub enum ForwardError {
     IdentityRefused,
 }
 
-/// Sends a request to one of its service's endpoints, and to another one if that certainly does nothing twice: nothing was sent,
-/// the endpoint says that it did nothing and is believed, or the request only reads and its connection broke (once). What reached an
-/// endpoint goes again only within the service's budget. Each try that was sent has the time of one answer.
+/// Why a try has no answer.
+enum Failed {
+    Send(SendError),
+    /// Its endpoint hangs, and the request may go elsewhere.
+    Silent,
+    Timeout,
+}
+
+/// Sends a request to one of its service's endpoints, and to another one if that certainly does nothing twice: nothing was sent;
+/// the endpoint says that it did nothing, and is believed; or the request may be repeated ([`Upstream::repeats`]) and its connection
+/// broke, or its endpoint hangs (once). What reached an endpoint goes again only within the service's budget. Each try that was
+/// sent has the time of one answer.
 ///
 /// Everything else is left to the client, who knows whether it may be repeated.
 pub async fn forward(stamped: Stamped) -> Result<Response<Body>, ForwardError> {
@@ -63,29 +75,25 @@ pub async fn forward(stamped: Stamped) -> Result<Response<Body>, ForwardError> {
     let endpoints = &upstream.endpoints;
     endpoints.retries.begin();
     let mut outcome = request.body().outcome();
-    let mut tries = Tries::new(only_reads(&request));
-    let (mut retries, mut again, mut was_lost) = (0, None, false);
+    let only_reads = only_reads(&request);
+    let mut repeats = only_reads || upstream.repeats(&request);
+    let mut tries = Tries::new(only_reads);
+    let (mut retries, mut again) = (0, None);
     // The answer of an endpoint that did nothing. It is what the client hears, unless another one is sent the request.
     let mut told: Option<Box<Response<LeasedBody>>> = None;
     loop {
-        // Of the first try each connection has its own bound.
-        let bound = if retries == 0 { Duration::MAX } else { upstream.timeout };
-        let connected = match timeout(bound, tries.connect(endpoints)).await {
-            Ok(connected) => connected.map_err(ForwardError::Unreachable),
-            Err(_) => Err(ForwardError::Timeout(bound)),
-        };
-        let lease = match connected {
+        let lease = match upstream.connect(&mut tries, retries).await {
             Ok(lease) => lease,
             Err(error) => return upstream.answer(*told.ok_or(error)?, permit, None),
         };
         let (endpoint, is_kept) = (lease.endpoint().clone(), lease.is_kept());
         let can_leave = tries.can_leave(endpoints, &endpoint);
         let may_leave = can_leave && upstream.believes_not_applied;
-        let may_repeat = tries.only_reads() && !was_lost;
-        let copy = retries < RETRIES_MAX && (may_leave || may_repeat) && request.body_mut().keep();
+        let copy = retries < RETRIES_MAX && (may_leave || repeats) && request.body_mut().keep();
         let copy = copy.then(|| copy_of(&request));
-        let sent = upstream.wait_for(lease.send(request), outcome.as_ref(), &endpoint).await;
-        let was_sent = !matches!(sent, Err(ForwardError::Send(SendError::Unsent(..))));
+        let leaves_silence = can_leave && repeats && copy.is_some() && outcome.is_none();
+        let sent = upstream.wait_for(lease.send(request), outcome.as_ref(), &endpoint, leaves_silence).await;
+        let was_sent = !matches!(sent, Err(Failed::Send(SendError::Unsent(..))));
         if let Some(why) = again.take_if(|_| was_sent) {
             endpoints.retries.made(why);
         }
@@ -93,11 +101,7 @@ pub async fn forward(stamped: Stamped) -> Result<Response<Body>, ForwardError> {
             Ok(response) if upstream.did_nothing(&response) => {
                 endpoints.did_nothing(&endpoint);
                 let may = copy.is_some() && can_leave && endpoints.retries.may(Again::NotApplied);
-                let body = match &outcome {
-                    _ if !may => None,
-                    None => Some(BoundedBody::default()),
-                    Some(outcome) => outcome.again(),
-                };
+                let body = if may { once_more(outcome.as_ref()) } else { None };
                 let Some((copy, body)) = copy.zip(body) else {
                     return upstream.answer(response, permit, outcome.as_ref());
                 };
@@ -110,38 +114,55 @@ pub async fn forward(stamped: Stamped) -> Result<Response<Body>, ForwardError> {
                 endpoint.answered(response.status());
                 return upstream.answer(response, permit, outcome.as_ref());
             }
-            Err(error) => {
+            Err(failed) => {
                 if let Some(error) = outcome.as_ref().and_then(BodyOutcome::error) {
                     return Err(ForwardError::Body(error));
                 }
-                let ForwardError::Send(error) = error else { return Err(error) };
-                if !is_kept {
-                    endpoints.failed(&endpoint, Fault::Broken);
-                }
-                // A kept connection that turns out to be closed says nothing of its endpoint.
-                if can_leave && (was_sent || !is_kept) {
-                    tries.leave(&endpoint);
-                }
-                let first = tries.distrust_kept();
-                match (error, copy) {
+                let first = match failed {
+                    Failed::Send(_) => {
+                        if !is_kept {
+                            endpoints.failed(&endpoint, Fault::Broken);
+                        }
+                        // A kept connection that turns out to be closed says nothing of its endpoint.
+                        if can_leave && (was_sent || !is_kept) {
+                            tries.leave(&endpoint);
+                        }
+                        tries.distrust_kept()
+                    }
+                    Failed::Silent | Failed::Timeout => false,
+                };
+                match (failed, copy) {
                     // Nor is it a loss yet.
-                    (SendError::Unsent(unsent, _), _) if first => {
+                    (Failed::Send(SendError::Unsent(unsent, _)), _) if first => {
                         request = *unsent.0;
                         continue;
                     }
-                    (SendError::Unsent(unsent, _), _)
+                    (Failed::Send(SendError::Unsent(unsent, _)), _)
                         if retries < RETRIES_MAX && endpoints.retries.may(Again::Unsent) =>
                     {
                         (Again::Unsent, *unsent.0)
                     }
-                    (error @ SendError::Unsent(..), _) => {
+                    (Failed::Send(error @ SendError::Unsent(..)), _) => {
                         return upstream.answer(*told.ok_or(ForwardError::Send(error))?, permit, None);
                     }
-                    (SendError::Lost(_), Some(copy)) if may_repeat && endpoints.retries.may(Again::Lost) => {
-                        was_lost = true;
-                        (Again::Lost, Request::from_parts(*copy, BoundedBody::default()))
+                    (Failed::Send(error @ SendError::Lost(_)), Some(copy)) if repeats => {
+                        repeats = false;
+                        let body = once_more(outcome.as_ref());
+                        let Some(body) = body.filter(|_| endpoints.retries.may(Again::Lost)) else {
+                            return Err(ForwardError::Send(error));
+                        };
+                        outcome = body.outcome();
+                        (Again::Lost, Request::from_parts(*copy, body))
                     }
-                    (error, _) => return Err(ForwardError::Send(error)),
+                    (Failed::Silent, Some(copy)) => {
+                        repeats = false;
+                        tries.leave(&endpoint);
+                        (Again::Silent, Request::from_parts(*copy, BoundedBody::default()))
+                    }
+                    (Failed::Send(error), _) => return Err(ForwardError::Send(error)),
+                    (Failed::Silent | Failed::Timeout, _) => {
+                        return Err(ForwardError::Timeout(upstream.timeout));
+                    }
                 }
             }
         };
@@ -155,6 +176,14 @@ pub async fn forward(stamped: Stamped) -> Result<Response<Body>, ForwardError> {
 /// somebody else did in between.
 fn only_reads(request: &Request<BoundedBody>) -> bool {
     request.method().is_safe() && http_body::Body::is_end_stream(request.body())
+}
+
+/// A request's body for another try; `None` if not all of it was kept.
+fn once_more(outcome: Option<&BodyOutcome>) -> Option<BoundedBody> {
+    match outcome {
+        None => Some(BoundedBody::default()),
+        Some(outcome) => outcome.again(),
+    }
 }
 
 /// A copy of a request's head, for another try; boxed, because each request holds room for it.
@@ -174,28 +203,61 @@ impl Upstream {
             && single(response.headers(), &identity::NOT_APPLIED).is_ok_and(|said| said == "true")
     }
 
-    /// Waits for an answer to begin; a service can't answer what its client is still sending.
+    /// A connection for a try. In the first one each connection has a bound of its own, later ones have a bound together.
+    async fn connect(&self, tries: &mut Tries, retries: usize) -> Result<Lease, ForwardError> {
+        let connecting = tries.connect(&self.endpoints);
+        if retries == 0 {
+            return connecting.await.map_err(ForwardError::Unreachable);
+        }
+        match Box::pin(timeout(self.timeout, connecting)).await {
+            Ok(connected) => connected.map_err(ForwardError::Unreachable),
+            Err(_) => Err(ForwardError::Timeout(self.timeout)),
+        }
+    }
+
+    /// Whether a request may be repeated although it was sent, because its service recognises it by its key.
+    fn repeats(&self, request: &Request<BoundedBody>) -> bool {
+        self.honours_idempotency_key
+            && single(request.headers(), &IDEMPOTENCY_KEY).is_ok_and(|key| !key.is_empty())
+    }
+
+    /// Waits for an answer to begin; a service can't answer what its client is still sending. A request that `leaves_silence` is
+    /// given up as soon as its endpoint is known to hang, if the budget allows it to go elsewhere.
     async fn wait_for(
         &self,
         answer: impl Future<Output = Result<Response<LeasedBody>, SendError>> + Send,
         outcome: Option<&BodyOutcome>,
         endpoint: &Endpoint,
-    ) -> Result<Response<LeasedBody>, ForwardError> {
+        mut leaves_silence: bool,
+    ) -> Result<Response<LeasedBody>, Failed> {
         let progress = || outcome.map_or(0, BodyOutcome::progress);
         let mut answer = pin!(answer);
         let (mut seen, answers) = (progress(), endpoint.answers());
+        let mut left = self.timeout;
         loop {
-            match timeout(self.timeout, &mut answer).await {
-                Ok(answer) => return answer.map_err(ForwardError::Send),
-                Err(_) if progress() != seen => seen = progress(),
+            let look = if leaves_silence { self.look.min(left) } else { left };
+            match timeout(look, &mut answer).await {
+                Ok(answer) => return answer.map_err(Failed::Send),
+                Err(_) if progress() != seen => {
+                    (seen, left) = (progress(), self.timeout);
+                    continue;
+                }
+                Err(_) if leaves_silence && endpoint.is_silent() => {
+                    if self.endpoints.retries.may(Again::Silent) {
+                        return Err(Failed::Silent);
+                    }
+                    leaves_silence = false;
+                }
+                Err(_) if look < left => {}
                 Err(_) => {
                     // Where others are answered meanwhile, it is this request that takes long.
                     if endpoint.answers() == answers && outcome.is_none_or(BodyOutcome::has_ended) {
                         self.endpoints.failed(endpoint, Fault::Silent);
                     }
-                    return Err(ForwardError::Timeout(self.timeout));
+                    return Err(Failed::Timeout);
                 }
             }
+            left = left.saturating_sub(look);
         }
     }
 

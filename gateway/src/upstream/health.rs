@@ -1,13 +1,15 @@
 //! Whether an endpoint gets its share, by what it did last.
 //!
 //! One that fails is ejected for a while, each time for twice as long. After that it is half-open: a single request probes it,
-//! and a good answer brings it back.
+//! and a good answer brings it back. Where it is also asked whether it is ready ([`readiness`](super::readiness)), its word counts
+//! besides.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
+use http::StatusCode;
 use tokio::time::Instant;
 
 /// The longest that an endpoint is ejected for, unless `upstream.eject_secs` is longer: one that was away for hours is found
@@ -23,6 +25,10 @@ const BROKEN_MAX: u32 = 5;
 /// After so many requests in a row that ran into the whole timeout while the endpoint answered nobody. A single one may be slow by
 /// itself.
 const SILENT_MAX: u32 = 3;
+
+/// After so many questions in a row whether it is ready that an endpoint leaves without an answer, it counts as silent. A single
+/// one may have met a busy moment.
+const UNTOLD_MAX: u32 = 2;
 
 /// Why an endpoint is ejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +68,46 @@ impl Fault {
     }
 }
 
+/// What an endpoint says when it is asked whether it is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// It is.
+    Ready,
+    /// It isn't.
+    Unready,
+    /// Nothing, in time.
+    Nothing,
+}
+
+impl Said {
+    pub(super) const ALL: [Self; 3] = [Self::Ready, Self::Unready, Self::Nothing];
+
+    /// What the status of an answer says, or that there was none.
+    pub(super) fn of(answer: Option<StatusCode>) -> Self {
+        match answer {
+            Some(status) if status.is_success() => Self::Ready,
+            Some(_) => Self::Unready,
+            None => Self::Nothing,
+        }
+    }
+
+    /// Its label in metrics.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Unready => "unready",
+            Self::Nothing => "nothing",
+        }
+    }
+}
+
+/// What has changed by that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Ready,
+    Unready,
+}
+
 /// An endpoint's health.
 pub(super) struct Health {
     since: Instant,
@@ -74,6 +120,10 @@ pub(super) struct Health {
     /// How often it has answered, whatever that was.
     answers: AtomicU64,
     probed: AtomicBool,
+    /// Whether it has said that it isn't ready, or nothing. Until it is asked it counts as ready.
+    unready: AtomicBool,
+    /// How many questions in a row it has left without an answer.
+    untold: AtomicU32,
 }
 
 impl Health {
@@ -85,17 +135,58 @@ impl Health {
             in_a_row: Fault::ALL.map(|_| AtomicU32::new(0)),
             answers: AtomicU64::new(0),
             probed: AtomicBool::new(false),
+            unready: AtomicBool::new(false),
+            untold: AtomicU32::new(0),
         }
     }
 
-    /// Whether it gets its share.
+    /// Whether it gets its share, while others do.
+    pub(super) fn gets_share(&self) -> bool {
+        self.is_well() && !self.is_unready()
+    }
+
+    /// Whether it has said that it isn't ready, or left that question without an answer.
+    pub(super) fn is_unready(&self) -> bool {
+        self.unready.load(Relaxed)
+    }
+
+    /// Whether it answers nobody, not even who asks for its readiness: what waits for it waits in vain.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_unready() && self.untold.load(Relaxed) >= UNTOLD_MAX
+    }
+
+    /// Takes in what it says of its readiness; what that changes. One that has become ready is half-open at once, if it was ejected.
+    pub(super) fn says(&self, said: Said) -> Option<Told> {
+        let untold = match said {
+            Said::Nothing => self.untold.fetch_add(1, Relaxed).saturating_add(1),
+            Said::Ready | Said::Unready => {
+                self.untold.store(0, Relaxed);
+                0
+            }
+        };
+        let unready = match said {
+            Said::Ready => false,
+            Said::Unready => true,
+            Said::Nothing => self.is_unready() || untold >= UNTOLD_MAX,
+        };
+        if self.unready.swap(unready, Relaxed) == unready {
+            return None;
+        }
+        if !unready {
+            let now = self.now().max(1);
+            let _ = self.ejected_until.fetch_update(Relaxed, Relaxed, |until| (until > now).then_some(now));
+        }
+        Some(if unready { Told::Unready } else { Told::Ready })
+    }
+
+    /// Whether it is not ejected.
     pub(super) fn is_well(&self) -> bool {
         self.ejected_until.load(Relaxed) == 0
     }
 
     /// Whether it gets its share, and has not failed since it last answered well.
     pub(super) fn is_ready(&self) -> bool {
-        self.is_well() && self.in_a_row.iter().all(|times| times.load(Relaxed) == 0)
+        self.gets_share() && self.in_a_row.iter().all(|times| times.load(Relaxed) == 0)
     }
 
     /// Whether it is ejected, and not yet half-open.
@@ -228,6 +319,47 @@ mod tests {
         health.end_probe();
         advance(SECOND).await;
         assert!(health.begin_probe(false, SECOND), "if nothing does, anything");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_it_says_of_itself_counts_at_once_and_what_it_does_not_say_twice() {
+        let health = Health::new();
+        assert!(health.gets_share() && !health.is_silent(), "until it is asked");
+        assert_eq!(health.says(Said::Ready), None);
+        assert_eq!(health.says(Said::Nothing), None);
+        assert!(health.gets_share() && !health.is_silent());
+        assert_eq!(health.says(Said::Ready), None, "it begins anew");
+        assert_eq!(health.says(Said::Nothing), None);
+        assert_eq!(health.says(Said::Nothing), Some(Told::Unready));
+        assert!(!health.gets_share() && !health.is_ready() && health.is_silent());
+        assert_eq!(health.says(Said::Unready), None);
+        assert!(!health.gets_share() && !health.is_silent(), "it answers");
+        assert_eq!(health.says(Said::Nothing), None);
+        assert!(!health.gets_share(), "nothing is no news");
+        assert_eq!(health.says(Said::Ready), Some(Told::Ready));
+        assert!(health.gets_share() && health.is_ready());
+        assert_eq!(health.says(Said::Unready), Some(Told::Unready));
+        assert!(!health.gets_share() && !health.is_silent());
+        for (status, said) in
+            [(200, Said::Ready), (204, Said::Ready), (302, Said::Unready), (404, Said::Unready)]
+        {
+            assert_eq!(Said::of(StatusCode::from_u16(status).ok()), said);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_has_become_ready_is_probed_at_once() {
+        let health = Health::new();
+        advance(SECOND).await;
+        health.eject(60 * SECOND);
+        health.says(Said::Unready);
+        assert!(health.is_ejected());
+        health.says(Said::Ready);
+        assert!(!health.is_ejected() && !health.is_well() && health.begin_probe(true, SECOND), "half-open");
+        // Saying it again changes nothing: what it does counts, too.
+        health.eject(60 * SECOND);
+        health.says(Said::Ready);
+        assert!(health.is_ejected());
     }
 
     #[tokio::test]

@@ -27,7 +27,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::{
     body::{Body as _, Incoming},
@@ -50,6 +50,7 @@ use tokio_rustls::{
 use super::{
     balance::{Endpoint, Endpoints, InFlight},
     health::Fault,
+    readiness::ReadyAt,
 };
 use crate::body::bounded::{BodyOutcome, BoundedBody};
 
@@ -177,8 +178,14 @@ impl Connector {
     }
 
     async fn handshake(&self, stream: TcpStream, of: usize) -> io::Result<Connection> {
+        let connection = self.speak(stream, self.names.get(of).and_then(|names| names.tls.clone())).await?;
+        self.opened.increment(1);
+        Ok(connection)
+    }
+
+    /// Makes a connection of a stream: over TLS if there is a name that a certificate must have.
+    async fn speak(&self, stream: TcpStream, name: Option<ServerName<'static>>) -> io::Result<Connection> {
         stream.set_nodelay(true)?;
-        let name = self.names.get(of).and_then(|names| names.tls.clone());
         let (sender, driver) = match self.tls.as_ref().zip(name) {
             None => {
                 let (sender, driver) =
@@ -192,7 +199,6 @@ impl Connector {
                 (sender, Driver::Tls(Box::new(driver)))
             }
         };
-        self.opened.increment(1);
         Ok(Connection { sender, driver: Some(driver) })
     }
 }
@@ -221,6 +227,29 @@ impl Pool {
     /// A new connection to the endpoint at `address`, which host number `of` has brought.
     pub(super) async fn connect(&self, address: SocketAddr, of: usize) -> Result<Connection, ConnectError> {
         self.connector.connect(address, of).await
+    }
+
+    /// The status of the answer to a question beside the requests, over a connection of its own: in plain HTTP if it goes to
+    /// another port. Whoever asks bounds the time.
+    pub(super) async fn ask(
+        &self,
+        address: SocketAddr,
+        of: usize,
+        at: &ReadyAt,
+        question: Request<BoundedBody>,
+    ) -> Option<StatusCode> {
+        let (address, name) = match at.port() {
+            None => (address, self.connector.names.get(of).and_then(|names| names.tls.clone())),
+            Some(port) => (SocketAddr::new(address.ip(), port), None),
+        };
+        let stream = TcpStream::connect(address).await.ok()?;
+        let mut connection = self.connector.speak(stream, name).await.ok()?;
+        let mut answer = pin!(unconstrained(connection.sender.try_send_request(question)));
+        let answer = poll_fn(|cx| {
+            connection.drive(cx);
+            answer.as_mut().poll(&mut unwoken())
+        });
+        Some(answer.await.ok()?.status())
     }
 
     /// The connection that this thread used last, or else any other.
@@ -328,11 +357,6 @@ impl Tries {
     /// The way of a request that only reads, or of another.
     pub(crate) fn new(only_reads: bool) -> Self {
         Self { only_reads, tried: Vec::new(), distrusts_kept: false }
-    }
-
-    /// Whether the request only reads.
-    pub(super) fn only_reads(&self) -> bool {
-        self.only_reads
     }
 
     /// From now on only new connections: a kept one was closed, and others may have been with it. Whether kept ones were trusted

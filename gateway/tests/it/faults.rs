@@ -15,7 +15,7 @@ use http::{Method, Response};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::world::{Answer, PATIENCE, Peer, Seen, World, as_u1, by_hand, config, echo, get};
@@ -333,7 +333,7 @@ async fn a_request_that_takes_long_stays_where_it_is_though_nobody_else_is_answe
                 let mut head = [0; 4096];
                 while let Ok(1..) = stream.read(&mut head).await {
                     counted.fetch_add(1, Ordering::SeqCst);
-                    tokio::time::sleep(Duration::from_millis(2500)).await;
+                    sleep(Duration::from_millis(2500)).await;
                     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhere").await;
                 }
             });
@@ -447,4 +447,176 @@ async fn a_body_that_is_still_on_its_way_when_the_answer_comes_goes_nowhere_else
     told.sort_unstable();
     assert_eq!(told, ["HTTP/1.1 200", "HTTP/1.1 503"]);
     assert_eq!(well.seen().len(), 1);
+}
+
+fn status(status: u16) -> impl Fn(&Seen) -> Response<Body> + Send + Sync {
+    move |_| Response::builder().status(status).body(Body::empty()).unwrap()
+}
+
+/// Peers that listen at one port of several addresses of this machine, and say at another one whether they are ready.
+struct Asked {
+    services: Vec<Peer>,
+    ops: Vec<Peer>,
+    world: World,
+}
+
+impl Asked {
+    async fn new(others: &[(&str, &str)]) -> Self {
+        let (one, other) = ([127, 0, 0, 1], [127, 0, 0, 2]);
+        let services = vec![Peer::at((one, 0).into(), echo).await, Peer::at((other, 0).into(), echo).await];
+        let first = Peer::at((one, 0).into(), status(200)).await;
+        let port = first.address.port();
+        let ops = vec![first, Peer::at((other, port).into(), status(200)).await];
+        let at = format!(":{port}/readyz");
+        let urls: Vec<_> = services.iter().map(Peer::url).collect();
+        let asked = [("GATEWAY_TASK_SERVICE_READY", &*at), ("GATEWAY_UPSTREAM__READY_SECS", "1")];
+        let world = in_front_of(&urls, &[&asked, others].concat()).await;
+        Self { services, ops, world }
+    }
+
+    /// Waits until both have been asked again, twice: what they said before that is known.
+    async fn twice_more(&self) {
+        let before: Vec<_> = self.ops.iter().map(|ops| ops.seen().len()).collect();
+        let began = Instant::now();
+        while self.ops.iter().zip(&before).any(|(ops, before)| ops.seen().len() < before + 2) {
+            assert!(began.elapsed() < PATIENCE, "both are asked");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// How many of twenty requests, all of which are answered well, each one gets.
+    async fn shares(&self) -> [usize; 2] {
+        let before = [0, 1].map(|at| self.services[at].seen().len());
+        for _ in 0..20 {
+            assert_eq!(self.world.send(get("/api/tasks")).await.status, 200);
+        }
+        [0, 1].map(|at| self.services[at].seen().len() - before[at])
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_says_that_it_is_not_ready_gets_no_share_while_another_one_is() {
+    let asked = Asked::new(&[]).await;
+    asked.twice_more().await;
+    assert_eq!(asked.shares().await, [10, 10]);
+    let seen = asked.ops[0].last();
+    assert_eq!((&seen.method, &*seen.target), (&Method::GET, "/readyz"));
+    assert_eq!(seen.one("host"), Some(&*asked.ops[0].address.to_string()));
+    for not_ready in [503, 404, 302] {
+        asked.ops[0].respond(status(not_ready));
+        asked.twice_more().await;
+        assert_eq!(asked.shares().await, [0, 20], "{not_ready}");
+        asked.ops[1].respond(status(not_ready));
+        asked.twice_more().await;
+        assert_eq!(asked.shares().await, [10, 10], "{not_ready}: where none is ready, all are asked");
+        asked.ops[0].respond(status(204));
+        asked.ops[1].respond(status(200));
+        asked.twice_more().await;
+        assert_eq!(asked.shares().await, [10, 10], "{not_ready}: they are ready again");
+    }
+}
+
+#[tokio::test]
+async fn a_service_can_be_asked_at_a_path_of_its_own() {
+    let says = |healthy: bool| {
+        move |seen: &Seen| match &*seen.target {
+            "/healthz" if !healthy => status(503)(seen),
+            _ => echo(seen),
+        }
+    };
+    let (unready, ready) = (Peer::new(says(false)).await, Peer::new(says(true)).await);
+    let (_file, path) = config(&format!(
+        "[upstreams]\nnotes = {{ url = \"{}, {}\", ready = \"/healthz\" }}\n\
+         [[routes]]\npath = \"/api/**\"\nupstream = \"notes\"",
+        unready.url(),
+        ready.url()
+    ));
+    let world = World::with(&[("GATEWAY_CONFIG", &path)]).await;
+    let began = Instant::now();
+    while unready.seen().is_empty() || ready.seen().is_empty() {
+        assert!(began.elapsed() < PATIENCE, "both are asked, without a request");
+        sleep(Duration::from_millis(10)).await;
+    }
+    sleep(Duration::from_millis(200)).await;
+    for _ in 0..10 {
+        assert_eq!(world.send(get("/api/notes")).await.status, 200);
+    }
+    let requests = |peer: &Peer| peer.seen().iter().filter(|seen| seen.target == "/api/notes").count();
+    assert_eq!((requests(&unready), requests(&ready)), (0, 10));
+}
+
+#[tokio::test]
+async fn what_only_reads_leaves_a_replica_that_hangs_once_and_a_write_stays() {
+    let ((listener, hung), well) = (hung().await, Peer::new(echo).await);
+    let settings = [
+        ("GATEWAY_TASK_SERVICE_READY", "/readyz"),
+        ("GATEWAY_UPSTREAM__READY_TIMEOUT_MS", "200"),
+        ("GATEWAY_UPSTREAM__TIMEOUT_SECS", "10"),
+    ];
+    let world = Arc::new(in_front_of(&[hung, well.url()], &settings).await);
+    let began = Instant::now();
+    let ask = |method: Method| {
+        let world = world.clone();
+        tokio::spawn(async move {
+            let body = if method.is_safe() { Body::empty() } else { Body::from(BODY) };
+            world.send(as_u1(method, "/api/tasks").body(body).unwrap()).await.status.as_u16()
+        })
+    };
+    // More than one each, so that each kind meets the one that hangs.
+    let reads: Vec<_> = (0..4).map(|_| ask(Method::GET)).collect();
+    let writes: Vec<_> = (0..4).map(|_| ask(Method::DELETE)).collect();
+    for read in reads {
+        assert_eq!(timeout(PATIENCE, read).await.unwrap().unwrap(), 200);
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "it doesn't wait for the timeout");
+    let mut told = Vec::new();
+    for write in writes {
+        told.push(timeout(PATIENCE, write).await.unwrap().unwrap());
+    }
+    let late = told.iter().filter(|status| **status == 504).count();
+    assert!(late > 0, "{told:?}");
+    let done = well.seen().iter().filter(|seen| seen.method == Method::DELETE).count();
+    assert_eq!((done, told.iter().filter(|status| **status == 200).count()), (4 - late, 4 - late));
+    for _ in 0..10 {
+        assert_eq!(write(&world, Method::POST).await.status, 200, "it has lost its share");
+    }
+    drop(listener);
+}
+
+#[tokio::test]
+async fn a_request_with_a_key_goes_again_only_where_its_service_honours_keys() {
+    for (honours, key, goes_again) in [
+        (true, &["k1"][..], true),
+        (true, &[], false),
+        (true, &[""], false),
+        (true, &["k1", "k2"], false),
+        (false, &["k1"], false),
+    ] {
+        let ((broken, read), well) = (breaking().await, Peer::new(echo).await);
+        let (_file, path) = config(&format!(
+            "[upstreams]\nnotes = {{ url = \"http://{broken}, {}\", idempotency_key = {honours} }}\n\
+             [[routes]]\npath = \"/api/**\"\nupstream = \"notes\"",
+            well.url()
+        ));
+        let world = World::with(&[("GATEWAY_CONFIG", &path)]).await;
+        let mut told = Vec::new();
+        for _ in 0..4 {
+            let mut request = as_u1(Method::POST, "/api/notes");
+            for key in key {
+                request = request.header("idempotency-key", *key);
+            }
+            told.push(world.send(request.body(Body::from(BODY)).unwrap()).await.status.as_u16());
+        }
+        let broke = read.load(Ordering::SeqCst);
+        assert!(broke > 0);
+        let done = well.seen();
+        assert!(done.iter().all(|seen| seen.body == BODY), "whole");
+        if goes_again {
+            assert_eq!((told, done.len()), (vec![200; 4], 4), "{key:?}");
+            assert!(done.iter().all(|seen| seen.one("idempotency-key") == Some("k1")));
+        } else {
+            assert_eq!(told.iter().filter(|status| **status == 502).count(), broke, "{honours} {key:?}");
+            assert_eq!(done.len(), 4 - broke, "{honours} {key:?}");
+        }
+    }
 }

@@ -61,7 +61,14 @@ pub struct Peer {
 
 impl Peer {
     pub async fn new(respond: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at(([127, 0, 0, 1], 0).into(), respond).await
+    }
+
+    pub async fn at(
+        address: SocketAddr,
+        respond: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let peer = Self {
             address: listener.local_addr().unwrap(),
             seen: Arc::default(),

@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -15,9 +16,11 @@ use std::{
 
 use auth_verifier::diagnostics::dev_token;
 use dev_postgres::test::{self, TestDatabase};
-use http::Request;
+use http::{Request, StatusCode};
 use serde_json::json;
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
     task::{JoinSet, block_in_place, spawn_blocking},
     time::{Instant, sleep},
 };
@@ -291,4 +294,78 @@ async fn whatever_becomes_of_one_of_two_auth_verifiers_no_request_fails() {
     let written = traffic.written();
     assert_eq!(failed(&written), BTreeMap::new(), "nor does a write, which nobody has begun");
     all_is_as_told(&deployment, &written).await;
+}
+
+/// Asks again and again over new connections, and counts; what is reset is asked once more, as browsers do.
+async fn ask_over_new_connections(address: SocketAddr, answered: Arc<AtomicUsize>, reset: Arc<AtomicUsize>) {
+    loop {
+        let answer = async {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_all(b"GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        };
+        match answer.await {
+            Ok(answer) => {
+                assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "somebody listens, always");
+                reset.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_gateway_starts_beside_the_draining_one_at_the_same_addresses() {
+    let client = Client::new();
+    let gateway = |at: Option<&Service>| {
+        let [listen, ops] = [at.map(|at| at.traffic), at.map(|at| at.ops)]
+            .map(|address| address.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string()));
+        Service::start(
+            "gateway",
+            &[
+                ("GATEWAY_SERVER__REUSE_PORT", "on"),
+                ("GATEWAY_SERVER__DRAIN_DELAY_SECS", "1"),
+                ("GATEWAY_LISTEN", &*listen),
+                ("GATEWAY_OPS_LISTEN", &*ops),
+            ],
+        )
+    };
+    let mut old = gateway(None);
+    old.ready(&client).await;
+    let (answered, reset) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut asking = JoinSet::new();
+    for _ in 0..4 {
+        asking.spawn(ask_over_new_connections(old.traffic, answered.clone(), reset.clone()));
+    }
+    for _ in 0..3 {
+        let new = gateway(Some(&old));
+        assert_eq!((new.traffic, new.ops), (old.traffic, old.ops));
+        old.signal(rustix::process::Signal::TERM);
+        // The old one gives its port up at once: whoever asks there is soon told of the new one.
+        let (url, deadline) = (format!("http://{}/readyz", new.ops), Instant::now() + PATIENCE);
+        let mut in_a_row = 0;
+        while in_a_row < 20 {
+            assert!(Instant::now() < deadline, "the new one alone is asked");
+            in_a_row = if client.status(&url).await == Some(StatusCode::OK) { in_a_row + 1 } else { 0 };
+        }
+        assert!(block_in_place(|| old.wait()).success());
+        let before = answered.load(Ordering::Relaxed);
+        let deadline = Instant::now() + PATIENCE;
+        while answered.load(Ordering::Relaxed) < before + 100 {
+            assert!(Instant::now() < deadline, "the new one answers");
+            sleep(Duration::from_millis(5)).await;
+        }
+        old = new;
+    }
+    // None failed; in the moment in which a socket closes, the kernel may reset a connection (net.ipv4.tcp_migrate_req).
+    while let Some(ended) = asking.try_join_next() {
+        ended.unwrap();
+    }
+    assert!(reset.load(Ordering::Relaxed) <= 3, "one each time at most: {reset:?}");
 }
