@@ -4,6 +4,7 @@ use std::{
     error::Error,
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -13,13 +14,23 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
 
-use crate::{BoxError, layer::access_log::Unfinished, serve::exchange::RequestBody};
+use crate::{
+    BoxError, layer::access_log::Unfinished, serve::exchange::RequestBody, telemetry::request::InFlight,
+};
 
 /// A body of whatever kind. The usual ones are told apart here and cost no allocation; any other is boxed, once.
 pub struct Body {
     content: Content,
-    /// The request that is over when this body has left, or was given up. An answer's, and the outermost one's alone.
-    answers: Option<Unfinished>,
+    counted: Counted,
+}
+
+/// For which request the bytes of a body are counted: the outermost one's alone.
+enum Counted {
+    Not,
+    /// They are read of it.
+    Of(Arc<InFlight>),
+    /// They answer it. It is over when this body has left, or was given up.
+    Answering(Unfinished),
 }
 
 enum Content {
@@ -65,7 +76,7 @@ impl Body {
     }
 
     const fn of(content: Content) -> Self {
-        Self { content, answers: None }
+        Self { content, counted: Counted::Not }
     }
 
     /// A request's body, on its way in.
@@ -75,7 +86,12 @@ impl Body {
 
     /// The same body, whose end is the end of a request.
     pub(crate) fn answering(self, request: Unfinished) -> Self {
-        Self { answers: Some(request), ..self }
+        Self { counted: Counted::Answering(request), ..self }
+    }
+
+    /// The same body, of this request.
+    pub(crate) fn of_request(self, request: Arc<InFlight>) -> Self {
+        Self { counted: Counted::Of(request), ..self }
     }
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -104,12 +120,12 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(self.poll_content(cx));
         let ends = self.is_end_stream();
-        if let Some(request) = &mut self.answers {
-            match &frame {
-                Some(Ok(frame)) => request.left(frame.data_ref().map_or(0, Bytes::len), ends),
-                None => request.left(0, true),
-                Some(Err(_)) => {}
-            }
+        let bytes = |frame: &Frame<Bytes>| frame.data_ref().map_or(0, Bytes::len);
+        match (&mut self.counted, &frame) {
+            (Counted::Answering(request), Some(Ok(frame))) => request.left(bytes(frame), ends),
+            (Counted::Answering(request), None) => request.left(0, true),
+            (Counted::Of(request), Some(Ok(frame))) => request.receive(bytes(frame)),
+            (Counted::Not | Counted::Of(_), _) | (Counted::Answering(_), Some(Err(_))) => {}
         }
         Poll::Ready(frame)
     }
@@ -187,7 +203,7 @@ impl From<Incoming> for Body {
 impl From<Body> for axum::body::Body {
     fn from(body: Body) -> Self {
         match body {
-            Body { content: Content::Empty, answers: None } => Self::empty(),
+            Body { content: Content::Empty, counted: Counted::Not } => Self::empty(),
             body => Self::new(body),
         }
     }

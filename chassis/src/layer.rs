@@ -2,6 +2,8 @@
 
 pub mod request_id;
 
+pub mod trace_context;
+
 pub mod access_log;
 
 pub mod problem;

@@ -24,6 +24,8 @@ pub mod json;
 
 pub mod header;
 
+pub mod address;
+
 pub mod clock;
 
 mod body;

@@ -1,4 +1,5 @@
-//! Concurrency limits and load shedding: a bounded number of requests is in flight, and of one client a share of them.
+//! Concurrency limits and load shedding: a bounded number of requests is in flight, and of one client a share of them; and the rate
+//! limit of its client, before auth-verifier is asked.
 //!
 //! A request takes a permit or is refused at once: a queue here would only hide the overload.
 
@@ -16,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::share::{Share, Shares};
 use crate::{
     body::{bounded::BoundedBody, guarded::GuardedBody, held::HeldChunk, idle::Rate},
+    rate_limit::{RateExceeded, Standings},
     route::Routed,
 };
 
@@ -49,6 +51,9 @@ pub enum AdmitError {
     /// As many of this client's are.
     #[error("{0} has its share of requests in flight")]
     ClientShare(IpAddr),
+    /// Its client makes more than its route allows in a while.
+    #[error("the client makes {0}")]
+    ClientRate(RateExceeded),
     /// Its body is announced to be larger than the route allows.
     #[error("the request body is too large")]
     BodyTooLarge,
@@ -60,16 +65,21 @@ impl Admission {
         Self { permits: Arc::new(Semaphore::new(requests_max)), clients: Shares::new(per_client_max), answer }
     }
 
-    /// Bounds a request's body by its route, and takes a permit.
-    pub fn admit(&self, routed: Routed) -> Result<Admitted, AdmitError> {
-        let bounds = routed.route().body;
+    /// Counts a request to its client, bounds its body by its route, and takes a permit.
+    pub(crate) fn admit(&self, routed: Routed, standings: &mut Standings) -> Result<Admitted, AdmitError> {
+        let route = routed.route();
+        let client = routed.client().counted();
+        // First: what costs nothing else must count, too.
+        if let Some(limit) = &route.client_rate {
+            standings.count_client(limit, client).map_err(AdmitError::ClientRate)?;
+        }
+        let bounds = route.body;
         // hyper has seen to it that there is one number.
         let length = routed.head().headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > bounds.bytes) {
             return Err(AdmitError::BodyTooLarge);
         }
-        let client = routed.client().counted();
         // The client's own share first: an overload that it causes is told to it, and to nobody else.
         let share = self.clients.take(client).ok_or(AdmitError::ClientShare(client))?;
         let permit = self.permits.clone().try_acquire_owned().map_err(|_| AdmitError::Full)?;

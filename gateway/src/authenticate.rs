@@ -7,7 +7,7 @@ mod ask;
 mod cache;
 pub mod verdict;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use chassis::{cache_key::CacheKey, layer::access_log};
 
@@ -17,7 +17,11 @@ use self::{
     ask::Question,
     cache::{Cached, VerdictCache},
 };
-use crate::{route::Access, sanitize::Sanitized};
+use crate::{
+    record::{self, Record},
+    route::Access,
+    sanitize::Sanitized,
+};
 
 /// Authenticates requests.
 pub struct Authenticator {
@@ -47,23 +51,28 @@ impl Authenticator {
     /// Finds out who is calling. On a public route nobody is asked, and the request passes as nobody's.
     pub async fn authenticate(&self, sanitized: Sanitized) -> Result<Authenticated, AuthenticateError> {
         if sanitized.admitted().routed().route().access == Access::Public {
+            sanitized.admitted().routed().record().verdict(record::Verdict::None);
             return Ok(Authenticated { sanitized, caller: None, verdict: None });
         }
+        let record = sanitized.admitted().routed().record();
         let (caller, verdict) = match &self.cache {
             Some(cache) => {
                 let key = cache.key(sanitized.credentials());
                 let caller = match cache.get(&key, || self.question(&sanitized)) {
-                    Cached::Fresh(caller) => caller,
+                    Cached::Fresh(caller) => {
+                        record.verdict(record::Verdict::Cached);
+                        caller
+                    }
                     Cached::Nothing(arrival) => {
                         let question = self.question(&sanitized);
-                        Box::pin(cache.ask(key, arrival, question)).await?
+                        asked(record, Box::pin(cache.ask(key, arrival, question))).await?
                     }
                 };
                 (caller, Some(key))
             }
             None => {
                 let question = self.question(&sanitized);
-                (Arc::new(self.verifier.ask(question).await?.caller), None)
+                (Arc::new(asked(record, Box::pin(self.verifier.ask(question))).await?.caller), None)
             }
         };
         access_log::user(caller.user().as_str());
@@ -80,6 +89,22 @@ impl Authenticator {
     fn question(&self, sanitized: &Sanitized) -> Question {
         Question::of(sanitized, self.verifier.told_wait())
     }
+}
+
+/// Asks, and records what came of it.
+async fn asked<T>(
+    record: &Record,
+    asking: impl Future<Output = Result<T, AuthenticateError>>,
+) -> Result<T, AuthenticateError> {
+    let began = Instant::now();
+    let answer = asking.await;
+    let verdict = match &answer {
+        Ok(_) => record::Verdict::Asked,
+        Err(error) if error.is_denial() => record::Verdict::Denied,
+        Err(_) => record::Verdict::Failed,
+    };
+    record.verdict_after(began.elapsed(), verdict);
+    answer
 }
 
 impl Authenticated {

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use chassis::{
+    address,
     header::single,
     serve::{
         Peer,
@@ -120,24 +121,10 @@ impl Client {
     }
 }
 
-/// An address as a header's value. IPv4 by hand: its `Display` costs 2,000 instructions of a request's 60,000.
+/// An address as a header's value.
 fn text(address: IpAddr) -> HeaderValue {
-    let IpAddr::V4(address) = address else {
-        return HeaderValue::try_from(address.to_string()).expect("an address may stand in a header");
-    };
-    let mut text = Vec::with_capacity("255.255.255.255".len());
-    for (at, octet) in address.octets().into_iter().enumerate() {
-        if at > 0 {
-            text.push(b'.');
-        }
-        if octet >= 100 {
-            text.push(b'0' + octet / 100);
-        }
-        if octet >= 10 {
-            text.push(b'0' + octet / 10 % 10);
-        }
-        text.push(b'0' + octet % 10);
-    }
+    let mut text = String::with_capacity("255.255.255.255".len());
+    address::write(&mut text, address).expect("a string takes it");
     HeaderValue::try_from(text).expect("an address may stand in a header")
 }
 
@@ -183,13 +170,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         client.forward(&mut headers);
         headers[FORWARDED_FOR].to_str().unwrap().to_owned()
-    }
-
-    #[test]
-    fn an_address_is_written_as_it_is_everywhere() {
-        for address in ["0.0.0.0", "1.20.99.100", "127.0.0.1", "10.9.101.255", "2001:db8::1", "::1"] {
-            assert_eq!(text(address.parse().unwrap()), address);
-        }
     }
 
     #[test]

@@ -11,15 +11,20 @@ use std::time::Duration;
 use chassis::{Body, header::single, layer::request_id, serve::HttpService};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 
-use crate::upstream::ExposedHeaders;
+use crate::{
+    rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY},
+    upstream::ExposedHeaders,
+};
 
 /// What a page may read of an answer, besides what it always may.
-const EXPOSED: [HeaderName; 7] = [
+const EXPOSED: [HeaderName; 9] = [
     request_id::HEADER,
     header::LOCATION,
     header::LINK,
     header::ETAG,
     header::RETRY_AFTER,
+    RATE_LIMIT,
+    RATE_LIMIT_POLICY,
     header::WWW_AUTHENTICATE,
     header::ALLOW,
 ];

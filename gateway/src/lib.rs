@@ -10,6 +10,8 @@ pub mod plan;
 
 pub mod stack;
 
+pub mod record;
+
 pub mod compress;
 pub mod cors;
 pub mod refusal;
@@ -20,6 +22,8 @@ pub mod head;
 pub mod client;
 pub mod local;
 pub mod route;
+
+pub mod rate_limit;
 
 pub mod admit;
 

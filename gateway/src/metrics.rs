@@ -4,6 +4,9 @@ use chassis::telemetry::catalog::Metric;
 
 /// What the gateway counts.
 pub const METRICS: &[Metric] = &[
+    ROUTE_REQUESTS,
+    ROUTE_REQUEST_DURATION,
+    ROUTE_UPSTREAM_WAIT,
     VERIFIER_CALL,
     VERIFIER_CALLS_SHARED,
     CACHE_HITS,
@@ -11,6 +14,8 @@ pub const METRICS: &[Metric] = &[
     CACHE_EVICTIONS,
     CACHE_ENTRIES,
     REQUESTS_REFUSED,
+    RATE_LIMIT_ENTRIES,
+    RATE_LIMIT_DISPLACED,
     RESPONSES_ABANDONED,
     UPSTREAM_ENDPOINTS,
     UPSTREAM_ENDPOINTS_UNREADY,
@@ -23,6 +28,24 @@ pub const METRICS: &[Metric] = &[
     UPSTREAM_CONNECTIONS_OPENED,
     UPSTREAM_CONNECTIONS_IDLE,
 ];
+
+pub(crate) const ROUTE_REQUESTS: Metric = Metric::counter(
+    "route_requests_total",
+    "Requests on a route to a service that ended, answered or not. 499 stands for a client that left first.",
+)
+.by(&[("route", "its path, as it is set"), ("status", "the class of the status: `1xx` to `5xx`")]);
+
+pub(crate) const ROUTE_REQUEST_DURATION: Metric = Metric::histogram(
+    "route_request_duration_seconds",
+    "Time from a request's head to the end of its answer's body.",
+)
+.by(&[("route", "as above")]);
+
+pub(crate) const ROUTE_UPSTREAM_WAIT: Metric = Metric::histogram(
+    "route_upstream_wait_seconds",
+    "Time from when a request could be sent to its service until the head of the answer, further tries included.",
+)
+.by(&[("route", "as above")]);
 
 pub(crate) const VERIFIER_CALL: Metric = Metric::histogram(
     "verifier_call_seconds",
@@ -57,9 +80,24 @@ pub(crate) const CACHE_ENTRIES: Metric =
 
 pub(crate) const REQUESTS_REFUSED: Metric = Metric::counter(
     "requests_refused_total",
-    "Requests that were refused to shed load, or because they came too slowly.",
+    "Requests that were refused to shed load, by a rate limit, or because they came too slowly.",
 )
-.by(&[("reason", "`full` (503), `client_share`, `user_share` (429), `body_too_slow` (408)")]);
+.by(&[(
+    "reason",
+    "`full` (503), `client_share`, `client_rate`, `user_share`, `user_rate` (429), `body_too_slow` (408)",
+)]);
+
+pub(crate) const RATE_LIMIT_ENTRIES: Metric = Metric::gauge(
+    "rate_limit_entries",
+    "Places that rate limits have used to remember somebody; they are kept for whoever comes next.",
+)
+.by(&[("of", "whose requests are counted: `client`, `user`")]);
+
+pub(crate) const RATE_LIMIT_DISPLACED: Metric = Metric::counter(
+    "rate_limit_displaced_total",
+    "Newcomers that found no free place in a rate limit, and began with what another one had left: its bound is too low.",
+)
+.by(&[("of", "as above")]);
 
 pub(crate) const RESPONSES_ABANDONED: Metric = Metric::counter(
     "responses_abandoned_total",

@@ -21,10 +21,11 @@ use crate::{
     cookies::CookiePrefixes,
     head::HeadBounds,
     local::Local,
+    rate_limit::Quota,
     route::{Access, pattern::Pattern},
     settings::{
-        self, BODY_BYTES, BODY_RATE, BODY_SECS, RouteSettings, Secs, ServiceSettings, Settings, TASK_SERVICE,
-        Urls, variable,
+        self, BODY_BYTES, BODY_RATE, BODY_SECS, BURST, PER_MINUTE, RouteSettings, Secs, ServiceSettings,
+        Settings, TASK_SERVICE, Urls, variable,
     },
     upstream::{Host, Readiness, ReadyAt, ServerNames},
 };
@@ -41,8 +42,11 @@ pub struct Plan {
     pub(crate) preflight_max_age: Duration,
     pub(crate) compression: Switch,
     pub(crate) head: HeadBounds,
+    /// Whether answers say where the time went.
+    pub(crate) server_timing: bool,
     pub(crate) routes: Vec<RoutePlan>,
     pub(crate) requests: RequestLimits,
+    pub(crate) rate_limits: RateLimits,
     pub(crate) cookie_prefixes: CookiePrefixes,
     pub(crate) verifier: VerifierPlan,
 }
@@ -56,6 +60,15 @@ pub(crate) struct RequestLimits {
     pub(crate) answer: Rate,
 }
 
+/// How many requests a client and a user may make in a while, on all routes that don't say otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RateLimits {
+    pub(crate) client: Option<Quota>,
+    pub(crate) user: Option<Quota>,
+    /// How many are remembered, for each limit.
+    pub(crate) entries_max: usize,
+}
+
 /// A route.
 #[derive(Debug)]
 pub(crate) struct RoutePlan {
@@ -67,7 +80,22 @@ pub(crate) struct RoutePlan {
 #[derive(Debug)]
 pub(crate) enum TargetPlan {
     Local(Local),
-    Upstream { upstream: Arc<UpstreamPlan>, access: Access, body: BodyBounds },
+    Upstream {
+        upstream: Arc<UpstreamPlan>,
+        access: Access,
+        body: BodyBounds,
+        client_rate: RouteRate,
+        user_rate: RouteRate,
+    },
+}
+
+/// The rate limit of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RouteRate {
+    /// That of all routes.
+    Common,
+    /// Its own, or none.
+    Own(Option<Quota>),
 }
 
 /// A service that is spoken to in plain HTTP.
@@ -138,12 +166,18 @@ impl Plan {
                     head_fields: server.head_fields,
                     slack: Slack { idle: limits.body_idle, grace: limits.body_grace },
                 },
+                server_timing: settings.server_timing == Switch::On,
                 routes,
                 requests: RequestLimits {
                     max: limits.requests_max,
                     per_client_max: limits.requests_per_client_max,
                     per_user_max: limits.requests_per_user_max,
                     answer: Rate { bytes: limits.answer_rate, grace: limits.body_idle },
+                },
+                rate_limits: RateLimits {
+                    client: quota(limits.client_per_minute, limits.client_burst),
+                    user: quota(limits.user_per_minute, limits.user_burst),
+                    entries_max: limits.rate_entries_max,
                 },
                 cookie_prefixes: cookie_prefixes?,
                 verifier: verifier?,
@@ -325,6 +359,7 @@ fn target(
 ) -> Option<TargetPlan> {
     let bounds_bodies = route.body_bytes.is_some() || route.body_total.is_some() || route.body_rate.is_some();
     let body = body(key, route, &settings.limits, faults);
+    let rates = own_rates(key, route, &settings.limits, faults);
     match (route.answer, &route.upstream) {
         (Some(local), None) => {
             if route.access.is_some() {
@@ -335,6 +370,10 @@ fn target(
                 let reason = "answers by itself and reads no body; leave out body_…";
                 faults.add(key, reason);
             }
+            if rates != [RouteRate::Common; 2] {
+                let reason = "answers by itself, and that is never limited; leave out client_… and user_…";
+                faults.add(key, reason);
+            }
             Some(TargetPlan::Local(local))
         }
         (None, Some(name)) => match upstreams.get(name.as_str()) {
@@ -342,6 +381,8 @@ fn target(
                 upstream,
                 access: route.access.unwrap_or_default(),
                 body,
+                client_rate: rates[0],
+                user_rate: rates[1],
             }),
             None => {
                 faults.add(format!("{key}.upstream"), format!("`{name}` is not in [upstreams]"));
@@ -373,6 +414,46 @@ fn body(key: &str, route: &RouteSettings, limits: &settings::Limits, faults: &mu
     check("body_secs", body.total.as_secs(), &BODY_SECS);
     check("body_rate", body.rate.into(), &BODY_RATE);
     body
+}
+
+/// So many requests a minute, so many at once; 0 a minute is no limit.
+fn quota(per_minute: u32, burst: u32) -> Option<Quota> {
+    (per_minute > 0).then_some(Quota { per_minute, burst })
+}
+
+/// The rates of a route's clients and users, where it has its own.
+fn own_rates(
+    key: &str,
+    route: &RouteSettings,
+    limits: &settings::Limits,
+    faults: &mut Faults,
+) -> [RouteRate; 2] {
+    let mut own = |name: &str, per_minute: Option<u32>, burst: Option<u32>, all: (u32, u32)| {
+        for (end, value, range) in [("per_minute", per_minute, &PER_MINUTE), ("burst", burst, &BURST)] {
+            if value.is_some_and(|value| !range.contains(&value.into())) {
+                let (least, most) = (range.start(), range.end());
+                faults.add(format!("{key}.{name}_{end}"), format!("must be {least} to {most}"));
+            }
+        }
+        let own = quota(per_minute.unwrap_or(all.0), burst.unwrap_or(all.1));
+        if burst.is_some() && own.is_none() {
+            faults.add(
+                format!("{key}.{name}_burst"),
+                format!("says nothing without {name}_per_minute; set that, too"),
+            );
+        }
+        if per_minute.is_some() || burst.is_some() { RouteRate::Own(own) } else { RouteRate::Common }
+    };
+    let client = (limits.client_per_minute, limits.client_burst);
+    let user = (limits.user_per_minute, limits.user_burst);
+    let rates = [
+        own("client", route.client_per_minute, route.client_burst, client),
+        own("user", route.user_per_minute, route.user_burst, user),
+    ];
+    if rates[1] != RouteRate::Common && route.access == Some(Access::Public) {
+        faults.add(format!("{key}.user_per_minute"), "counts nobody: on a public route no user is known");
+    }
+    rates
 }
 
 /// What is wrong with a route that the one at `at` leaves nothing for.
@@ -480,6 +561,26 @@ mod tests {
             ("[[routes]]\npath = \"/n\"", "either `answer` or `upstream`"),
             ("[[routes]]\npath = \"n\"\nanswer = \"health\"", "routes[0].path"),
             ("[[routes]]\npath = \"/n/*/x\"\nanswer = \"health\"", "routes[0].path"),
+            (
+                "[[routes]]\npath = \"/h\"\nanswer = \"health\"\nclient_per_minute = 1",
+                "routes[0]: answers by itself, and that is never limited",
+            ),
+            (
+                "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\nclient_burst = 1",
+                "routes[0].client_burst: says nothing without client_per_minute",
+            ),
+            (
+                "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\nuser_per_minute = 6000001",
+                "routes[0].user_per_minute: must be 0 to 6000000",
+            ),
+            (
+                "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\nuser_per_minute = 1\nuser_burst = 0",
+                "routes[0].user_burst: must be 1 to 1000000",
+            ),
+            (
+                "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\naccess = \"public\"\nuser_per_minute = 1",
+                "routes[0].user_per_minute: counts nobody",
+            ),
             ("[[routes]]\npath = \"/n\"\nanswer = \"health\"\nacces = \"public\"", "acces"),
             (
                 "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\naccess = \"everybody\"",

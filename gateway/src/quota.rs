@@ -1,11 +1,15 @@
-//! One user has a share of the requests in flight, by however many addresses.
+//! One user has a share of the requests in flight, by however many addresses, and a rate at which they may come.
 //!
 //! Only after authentication is the user known; until then `admit` counts the request to its client.
 
 use identity::UserId;
 use thiserror::Error;
 
-use crate::{admit::share::Shares, csrf::CsrfChecked};
+use crate::{
+    admit::share::Shares,
+    csrf::CsrfChecked,
+    rate_limit::{RateExceeded, Standings},
+};
 
 /// How many requests each user has in flight.
 pub struct UserQuota(Shares<UserId>);
@@ -13,10 +17,16 @@ pub struct UserQuota(Shares<UserId>);
 /// A request that is counted to its user, if it has one. Only this file makes one.
 pub struct Counted(CsrfChecked);
 
-/// As many of this user's requests are in flight as may be.
+/// Why no more of a user's requests are served now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the user has its share of requests in flight")]
-pub struct QuotaExceeded;
+pub enum QuotaExceeded {
+    /// As many are in flight as may be.
+    #[error("the user has its share of requests in flight")]
+    Share,
+    /// The user makes more than the route allows in a while.
+    #[error("the user makes {0}")]
+    Rate(RateExceeded),
+}
 
 impl UserQuota {
     /// At most `per_user_max` of one user.
@@ -25,10 +35,17 @@ impl UserQuota {
     }
 
     /// Counts a request to its user, for as long as it has its permit.
-    pub fn count(&self, mut checked: CsrfChecked) -> Result<Counted, QuotaExceeded> {
+    pub(crate) fn count(
+        &self,
+        mut checked: CsrfChecked,
+        standings: &mut Standings,
+    ) -> Result<Counted, QuotaExceeded> {
         let authenticated = checked.authenticated_mut();
         if let Some(user) = authenticated.caller().map(|caller| caller.user().clone()) {
-            let share = self.0.take(user).ok_or(QuotaExceeded)?;
+            if let Some(limit) = &authenticated.sanitized().admitted().routed().route().user_rate {
+                standings.count_user(limit, &user).map_err(QuotaExceeded::Rate)?;
+            }
+            let share = self.0.take(user).ok_or(QuotaExceeded::Share)?;
             authenticated.sanitized_mut().admitted_mut().permit_mut().count_to(share);
         }
         Ok(Counted(checked))

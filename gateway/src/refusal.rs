@@ -11,6 +11,7 @@ use crate::{
     csrf::CsrfError,
     head::HeadError,
     quota::QuotaExceeded,
+    rate_limit::RateExceeded,
     route::RouteError,
     sanitize::SanitizeError,
     upstream::{SendError, forward::ForwardError},
@@ -53,7 +54,8 @@ impl From<&Refusal> for Problem {
                     "a request that changes something by a cookie must come from a page of an allowed origin; or send a token",
                 )
             }
-            Refusal::Quota(QuotaExceeded) => too_many_requests(),
+            Refusal::Quota(QuotaExceeded::Share) => too_many_requests(),
+            Refusal::Quota(QuotaExceeded::Rate(exceeded)) => too_fast(*exceeded),
             Refusal::Forward(error) => forward(error),
         }
     }
@@ -96,6 +98,7 @@ fn admit(error: AdmitError) -> Problem {
         )
         .retry_after_secs(1),
         AdmitError::ClientShare(_) => too_many_requests(),
+        AdmitError::ClientRate(exceeded) => too_fast(exceeded),
         AdmitError::BodyTooLarge => body(BodyError::TooLarge),
     }
 }
@@ -108,6 +111,16 @@ fn too_many_requests() -> Problem {
         "too many of your requests are being served at once; try again when one is done",
     )
     .retry_after_secs(1)
+}
+
+/// The same for whoever makes too many in a while: `Retry-After` is exact.
+fn too_fast(RateExceeded { retry_secs }: RateExceeded) -> Problem {
+    Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "rate-limited",
+        format!("you have sent too many requests; try again in {retry_secs} s"),
+    )
+    .retry_after_secs(retry_secs)
 }
 
 fn sanitize(error: SanitizeError) -> Problem {

@@ -8,6 +8,7 @@ use crate::{
     admit::AdmitError,
     authenticate::{AuthenticateError, verdict::VerdictError},
     body::bounded::BodyError,
+    quota::QuotaExceeded,
     refusal::Refusal,
     route::RouteError,
     sanitize::SanitizeError,
@@ -28,7 +29,9 @@ fn count(refusal: &Refusal) {
     let by_load = match refusal {
         Refusal::Admit(AdmitError::Full) => "full",
         Refusal::Admit(AdmitError::ClientShare(_)) => "client_share",
-        Refusal::Quota(_) => "user_share",
+        Refusal::Admit(AdmitError::ClientRate(_)) => "client_rate",
+        Refusal::Quota(QuotaExceeded::Share) => "user_share",
+        Refusal::Quota(QuotaExceeded::Rate(_)) => "user_rate",
         Refusal::Forward(ForwardError::Body(BodyError::TooSlow)) => "body_too_slow",
         Refusal::Csrf(error) => {
             metrics::counter!(crate::metrics::CSRF_REJECTIONS.name, "reason" => error.label()).increment(1);
@@ -49,13 +52,17 @@ fn log(refusal: &Refusal) {
             variable::REQUESTS_PER_CLIENT_MAX,
             variable::TRUSTED_PROXIES,
         ),
-        Refusal::Quota(_) => info!("refused: {refusal} ({})", variable::REQUESTS_PER_USER_MAX),
+        Refusal::Quota(QuotaExceeded::Share) => {
+            info!("refused: {refusal} ({})", variable::REQUESTS_PER_USER_MAX);
+        }
         Refusal::Route(RouteError::Ambiguous(_)) | Refusal::Sanitize(SanitizeError::Ambiguous(_)) => {
             info!("refused: {refusal}");
         }
         Refusal::Authenticate(error) => log_unauthenticated(error),
         Refusal::Forward(error) => log_unserved(error),
-        Refusal::Admit(AdmitError::BodyTooLarge)
+        // Whoever is limited comes again and again; the access line and the metrics say it.
+        Refusal::Admit(AdmitError::ClientRate(_) | AdmitError::BodyTooLarge)
+        | Refusal::Quota(QuotaExceeded::Rate(_))
         | Refusal::Head(_)
         | Refusal::Route(RouteError::Method(_) | RouteError::NotFound)
         | Refusal::Sanitize(SanitizeError::Expectation | SanitizeError::Coding)

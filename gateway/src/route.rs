@@ -11,7 +11,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use chassis::{
     header::{NotSingle, single},
-    layer::method,
+    layer::{access_log, method},
     serve::trusted_proxies::TrustedProxies,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request, uri::PathAndQuery};
@@ -24,6 +24,8 @@ use crate::{
     client::Client,
     head::Checked,
     local::Local,
+    rate_limit::RateLimit,
+    record::{Record, RouteMetrics},
     upstream::Upstream,
 };
 
@@ -40,12 +42,20 @@ pub enum Access {
 
 /// A route to a service: all that holds for each request on it.
 pub struct Route {
+    /// Its path, as it is set.
+    pub label: Arc<str>,
+    /// What is counted of it.
+    pub metrics: RouteMetrics,
     /// Who may pass.
     pub access: Access,
     /// Where it leads.
     pub upstream: Arc<Upstream>,
     /// What a body may be.
     pub body: BodyBounds,
+    /// How many requests one client may make, if that is bounded.
+    pub client_rate: Option<Arc<RateLimit>>,
+    /// How many one user may make.
+    pub user_rate: Option<Arc<RateLimit>>,
 }
 
 /// What a pattern leads to.
@@ -73,7 +83,7 @@ pub struct Routed<B = PendingBody> {
 /// All but the body.
 struct RoutedHead {
     head: request::Parts,
-    route: Arc<Route>,
+    record: Arc<Record>,
     client: Client,
 }
 
@@ -160,7 +170,9 @@ impl Routed {
         let (mut head, body) = request.into_parts();
         head.version = Version::HTTP_11;
         head.headers.remove(header::HOST);
-        Self { routed: Box::new(RoutedHead { head, route, client }), body }
+        let record = Record::new(route);
+        access_log::facts(record.clone());
+        Self { routed: Box::new(RoutedHead { head, record, client }), body }
     }
 }
 
@@ -177,7 +189,12 @@ impl<B> Routed<B> {
 
     /// Its route.
     pub fn route(&self) -> &Arc<Route> {
-        &self.routed.route
+        self.routed.record.route()
+    }
+
+    /// What becomes known of it.
+    pub(crate) fn record(&self) -> &Arc<Record> {
+        &self.routed.record
     }
 
     /// Who sent it.
@@ -190,9 +207,9 @@ impl<B> Routed<B> {
         Routed { routed: self.routed, body: body(self.body) }
     }
 
-    /// The request, its route, its client.
-    pub(crate) fn into_parts(self) -> (Request<B>, Arc<Route>, Client) {
-        let RoutedHead { head, route, client } = *self.routed;
-        (Request::from_parts(head, self.body), route, client)
+    /// The request, its record, its client.
+    pub(crate) fn into_parts(self) -> (Request<B>, Arc<Record>, Client) {
+        let RoutedHead { head, record, client } = *self.routed;
+        (Request::from_parts(head, self.body), record, client)
     }
 }

@@ -26,6 +26,10 @@ pub(crate) const BODY_BYTES: RangeInclusive<u64> = 1..=1 << 40;
 pub(crate) const BODY_SECS: RangeInclusive<u64> = 1..=86_400;
 pub(crate) const BODY_RATE: RangeInclusive<u64> = 1..=1 << 30;
 
+/// And of how many requests may be made.
+pub(crate) const PER_MINUTE: RangeInclusive<u64> = 0..=6_000_000;
+pub(crate) const BURST: RangeInclusive<u64> = 1..=1_000_000;
+
 /// The variables that messages name.
 pub mod variable {
     /// The TOML file.
@@ -109,6 +113,11 @@ const LIMITS: Bounds = &[
     ("requests_max", 1..=1_000_000),
     ("requests_per_client_max", 1..=1_000_000),
     ("requests_per_user_max", 1..=1_000_000),
+    ("client_per_minute", PER_MINUTE),
+    ("client_burst", BURST),
+    ("user_per_minute", PER_MINUTE),
+    ("user_burst", BURST),
+    ("rate_entries_max", 1000..=1_000_000),
 ];
 
 /// All settings of the gateway.
@@ -127,6 +136,7 @@ pub struct Settings {
     pub task_service_url: Urls,
     #[serde(deserialize_with = "settings::optional")]
     pub task_service_ready: Option<ReadyAt>,
+    pub server_timing: Switch,
     pub cors: Cors,
     pub verifier: Verifier,
     pub upstream: Upstream,
@@ -214,6 +224,14 @@ pub struct RouteSettings {
     pub body_total: Option<Secs>,
     #[serde(default)]
     pub body_rate: Option<u32>,
+    #[serde(default)]
+    pub client_per_minute: Option<u32>,
+    #[serde(default)]
+    pub client_burst: Option<u32>,
+    #[serde(default)]
+    pub user_per_minute: Option<u32>,
+    #[serde(default)]
+    pub user_burst: Option<u32>,
 }
 
 /// A wait in whole seconds.
@@ -311,6 +329,11 @@ pub struct Limits {
     pub requests_max: usize,
     pub requests_per_client_max: usize,
     pub requests_per_user_max: usize,
+    pub client_per_minute: u32,
+    pub client_burst: u32,
+    pub user_per_minute: u32,
+    pub user_burst: u32,
+    pub rate_entries_max: usize,
 }
 
 impl Limits {
@@ -528,6 +551,12 @@ mod tests {
             ("GATEWAY_LIMITS__REQUESTS_PER_CLIENT_MAX", "1000001"),
             ("GATEWAY_LIMITS__REQUESTS_PER_USER_MAX", "0"),
             ("GATEWAY_LIMITS__REQUESTS_PER_USER_MAX", "1000001"),
+            ("GATEWAY_LIMITS__CLIENT_PER_MINUTE", "6000001"),
+            ("GATEWAY_LIMITS__CLIENT_BURST", "0"),
+            ("GATEWAY_LIMITS__USER_PER_MINUTE", "-1"),
+            ("GATEWAY_LIMITS__USER_BURST", "1000001"),
+            ("GATEWAY_LIMITS__RATE_ENTRIES_MAX", "999"),
+            ("GATEWAY_LIMITS__RATE_ENTRIES_MAX", "1000001"),
             ("GATEWAY_LIMITS__BODY_BYTES", "-1"),
             ("GATEWAY_LIMITS__BODY_BYTES", "0"),
             ("GATEWAY_LIMITS__BODY_BYTES", "1099511627777"),

@@ -20,8 +20,10 @@ use crate::{
     csrf::TrustedOrigins,
     head::HeadBounds,
     local,
-    plan::{Plan, TargetPlan, UpstreamPlan, VerifierPlan},
+    plan::{Plan, RouteRate, TargetPlan, UpstreamPlan, VerifierPlan},
     quota::UserQuota,
+    rate_limit::{Of, Quota, RateLimit, Standings},
+    record::RouteMetrics,
     refusal::Refusal,
     rim,
     route::{Matched, Route, Routes, Target},
@@ -38,18 +40,24 @@ pub fn stack(plan: &Plan) -> impl HttpService + use<> {
     // Outermost first. All of them stand outside of the rim, so that a refusal has them, too.
     Assign(
         // Inside of the id, which its lines carry.
-        AccessLogged(Cors::new(
-            // Inside of CORS: a browser hides an answer without its headers from the page.
-            Compressed::new(Rim(Walk::new(plan)), plan.compression == Switch::On),
-            plan.origins.clone(),
-            plan.preflight_max_age,
-        )),
+        AccessLogged::at_the_door(
+            Cors::new(
+                // Inside of CORS: a browser hides an answer without its headers from the page.
+                Compressed::new(Rim(Walk::new(plan)), plan.compression == Switch::On),
+                plan.origins.clone(),
+                plan.preflight_max_age,
+            ),
+            plan.trusted_proxies.clone(),
+        ),
     )
 }
 
 impl HttpService for Walk {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
-        rim::answer(self.walk(request).await)
+        let mut standings = Standings::default();
+        let mut response = rim::answer(self.walk(request, &mut standings).await);
+        standings.tell(response.headers_mut());
+        response
     }
 }
 
@@ -62,6 +70,7 @@ struct Walk {
     csrf: TrustedOrigins,
     quota: UserQuota,
     cookies: CookiePrefixes,
+    server_timing: bool,
 }
 
 impl Walk {
@@ -75,11 +84,16 @@ impl Walk {
             csrf: TrustedOrigins::new(plan.origins.iter().cloned()),
             quota: UserQuota::new(requests.per_user_max),
             cookies: plan.cookie_prefixes.clone(),
+            server_timing: plan.server_timing,
         }
     }
 
     /// Each station takes the type that only the one before it makes, so that none can be left out or swapped.
-    async fn walk(&self, request: Request<Body>) -> Result<Response<Body>, Refusal> {
+    async fn walk(
+        &self,
+        request: Request<Body>,
+        standings: &mut Standings,
+    ) -> Result<Response<Body>, Refusal> {
         // First: nothing else looks at a head that is too large.
         let checked = self.head.check(request)?;
         let routed = match self.routes.route(checked)? {
@@ -89,18 +103,27 @@ impl Walk {
             Matched::Upstream(routed) => routed,
         };
         // After the route, whose bounds hold for the body; before anything that waits or costs.
-        let admitted = self.admission.admit(routed)?;
+        let admitted = self.admission.admit(routed, standings)?;
         // After the client is read off the headers, before anybody reads who it claims to be.
         let sanitized = sanitize(admitted)?;
         let authenticated = self.authenticator.authenticate(sanitized).await?;
         let verdict = authenticated.verdict();
+        let record = authenticated.sanitized().admitted().routed().record().clone();
         // Both need to know the caller: whether by a cookie, and which user.
         let checked = self.csrf.check(authenticated)?;
-        let counted = self.quota.count(checked)?;
+        let counted = self.quota.count(checked, standings)?;
         // Last, so that nothing is set that a later station could strip, or a client could have sent.
-        let forwarded = forward(stamp(counted, &self.cookies)).await;
-        if let Err(ForwardError::IdentityRefused) = forwarded {
-            self.authenticator.forget(verdict);
+        record.forwarded();
+        let mut forwarded = forward(stamp(counted, &self.cookies)).await;
+        match &mut forwarded {
+            Ok(answer) => {
+                record.answered();
+                if self.server_timing {
+                    record.tell_timing(answer.headers_mut());
+                }
+            }
+            Err(ForwardError::IdentityRefused) => self.authenticator.forget(verdict),
+            Err(_) => {}
         }
         Ok(forwarded?)
     }
@@ -112,11 +135,30 @@ fn routes(plan: &Plan) -> Routes {
     let mut start = |plan: &UpstreamPlan| {
         started.entry(plan.name.clone()).or_insert_with(|| Upstream::start(plan)).clone()
     };
+    let limits = plan.rate_limits;
+    let limit = |of, quota: Option<Quota>| quota.map(|quota| RateLimit::new(of, quota, limits.entries_max));
+    let of_all = [(Of::Client, limits.client), (Of::User, limits.user)].map(|(of, quota)| limit(of, quota));
+    // What a route sets for itself has buckets of its own.
+    let rate = |of, rate, of_all: &Option<Arc<RateLimit>>| match rate {
+        RouteRate::Common => of_all.clone(),
+        RouteRate::Own(quota) => limit(of, quota),
+    };
     let routes = plan.routes.iter().map(|route| {
         let target = match &route.target {
             TargetPlan::Local(local) => Target::Local(*local),
-            TargetPlan::Upstream { upstream, access, body } => {
-                Target::Upstream(Arc::new(Route { access: *access, upstream: start(upstream), body: *body }))
+            TargetPlan::Upstream { upstream, access, body, client_rate, user_rate } => {
+                let client_rate = rate(Of::Client, *client_rate, &of_all[0]);
+                let user_rate = rate(Of::User, *user_rate, &of_all[1]);
+                let label: Arc<str> = route.pattern.to_string().into();
+                Target::Upstream(Arc::new(Route {
+                    metrics: RouteMetrics::new(label.clone()),
+                    label,
+                    access: *access,
+                    upstream: start(upstream),
+                    body: *body,
+                    client_rate,
+                    user_rate,
+                }))
             }
         };
         (route.pattern.clone(), target)
@@ -146,7 +188,8 @@ mod tests {
     #[tokio::test]
     async fn the_state_of_a_walk_stays_small() {
         let walk = Walk::new(&settings::load::<Settings>(&Environment::default()).unwrap());
-        let bytes = std::mem::size_of_val(&walk.walk(Request::new(Body::empty())));
+        let mut standings = Standings::default();
+        let bytes = std::mem::size_of_val(&walk.walk(Request::new(Body::empty()), &mut standings));
         assert!(bytes <= WALK_BYTES_MAX, "{bytes}");
     }
 }

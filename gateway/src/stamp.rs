@@ -10,13 +10,13 @@ use crate::{
     body::bounded::BoundedBody,
     cookies::{self, CookiePrefixes},
     quota::Counted,
-    route::Route,
+    record::Record,
 };
 
 /// A request that may go to its service. Only this file makes one.
 pub struct Stamped {
     request: Request<BoundedBody>,
-    route: Arc<Route>,
+    record: Arc<Record>,
     permit: InFlightPermit,
 }
 
@@ -25,7 +25,7 @@ pub fn stamp(counted: Counted, prefixes: &CookiePrefixes) -> Stamped {
     let (sanitized, caller) = counted.into_inner().into_inner().into_parts();
     let (admitted, credentials) = sanitized.into_parts();
     let (routed, permit) = admitted.into_parts();
-    let (mut request, route, client) = routed.into_parts();
+    let (mut request, record, client) = routed.into_parts();
     let headers = request.headers_mut();
     client.forward(headers);
     if !credentials.cookies.is_empty() {
@@ -37,12 +37,12 @@ pub fn stamp(counted: Counted, prefixes: &CookiePrefixes) -> Stamped {
     for (name, value) in caller.iter().flat_map(|caller| caller.headers()) {
         headers.insert(name, value);
     }
-    Stamped { request, route, permit }
+    Stamped { request, record, permit }
 }
 
 impl Stamped {
-    /// The request, its route, and its permit.
-    pub(crate) fn into_parts(self) -> (Request<BoundedBody>, Arc<Route>, InFlightPermit) {
-        (self.request, self.route, self.permit)
+    /// The request, its record, and its permit.
+    pub(crate) fn into_parts(self) -> (Request<BoundedBody>, Arc<Record>, InFlightPermit) {
+        (self.request, self.record, self.permit)
     }
 }

@@ -15,5 +15,5 @@ pub fn stack(verifier: Arc<Verifier>, store: Store, body: BodyLimits) -> impl Ht
     // Before any routing: a request without proof must not learn which paths there are.
     let trusted = Trusted { verifier, inner: Api { store, body } };
     // Outside of all, so that a refusal has an id, an access line and a problem body too.
-    Assign(AccessLogged(Rim(trusted)))
+    Assign(AccessLogged::new(Rim(trusted)))
 }

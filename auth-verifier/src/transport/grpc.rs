@@ -47,7 +47,7 @@ const CREDENTIALS: [HeaderName; 2] = [header::AUTHORIZATION, header::COOKIE];
 
 /// The whole stack.
 pub fn stack(verifier: Arc<Verifier>) -> impl HttpService {
-    Assign(AccessLogged(Rim(Check(verifier))))
+    Assign(AccessLogged::new(Rim(Check(verifier))))
 }
 
 struct Check(Arc<Verifier>);

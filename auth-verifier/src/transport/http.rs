@@ -17,7 +17,7 @@ use crate::{transport::answer, verdict::Verifier};
 
 /// The whole stack.
 pub fn stack(verifier: Arc<Verifier>) -> impl HttpService {
-    Assign(AccessLogged(Rim(Routes(verifier))))
+    Assign(AccessLogged::new(Rim(Routes(verifier))))
 }
 
 /// The two paths. A router for so few costs more than the look at the path.

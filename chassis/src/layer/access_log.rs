@@ -6,6 +6,7 @@
 
 use std::{
     borrow::Cow,
+    net::IpAddr,
     sync::{
         Arc, LazyLock, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -19,8 +20,8 @@ use tracing::info;
 
 use crate::{
     Body,
-    layer::{method, request_id::RequestId},
-    serve::HttpService,
+    layer::{method, request_id::RequestId, trace_context},
+    serve::{HttpService, Peer, trusted_proxies::TrustedProxies},
     telemetry::{self, request::InFlight},
 };
 
@@ -36,15 +37,90 @@ static CUTTING: AtomicBool = AtomicBool::new(false);
 static CUT: AtomicU64 = AtomicU64::new(0);
 
 /// Counts each request, writes its access line, and names it to every line that is logged inside.
-pub struct AccessLogged<S>(pub S);
+pub struct AccessLogged<S> {
+    inner: S,
+    /// Who is believed about clients, at the front door.
+    door: Option<Arc<TrustedProxies>>,
+}
+
+/// What a service knows of a request besides, and says in its access line.
+pub trait Facts: Send + Sync {
+    /// Says them, when the request is over.
+    fn tell(&self, line: &mut FactLine<'_>);
+
+    /// The request was answered so, and is over after so long.
+    fn over(&self, status: u16, took: Duration);
+}
+
+/// Where facts are said: fields of an access line.
+pub struct FactLine<'a>(pub(crate) &'a mut dyn TakesFacts);
+
+/// A line of whatever form.
+pub(crate) trait TakesFacts {
+    fn text(&mut self, name: &'static str, value: &str);
+    fn number(&mut self, name: &'static str, value: u64);
+    /// In hundredths of a millisecond.
+    fn millis(&mut self, name: &'static str, hundredths: u64);
+}
+
+impl FactLine<'_> {
+    /// Words.
+    pub fn text(&mut self, name: &'static str, value: &str) {
+        self.0.text(name, value);
+    }
+
+    /// A number.
+    pub fn number(&mut self, name: &'static str, value: u64) {
+        self.0.number(name, value);
+    }
+
+    /// How long something took; the name ends in `_ms`.
+    pub fn millis(&mut self, name: &'static str, took: Duration) {
+        self.0.millis(name, hundredths(took));
+    }
+}
+
+/// In hundredths of a millisecond.
+fn hundredths(took: Duration) -> u64 {
+    u64::try_from((took.as_nanos() + 5_000) / 10_000).unwrap_or(u64::MAX)
+}
+
+impl<S> AccessLogged<S> {
+    /// Of a service inside: its clients are whoever connects, and their traces are what they say.
+    pub fn new(inner: S) -> Self {
+        Self { inner, door: None }
+    }
+
+    /// At the front door, where traces begin, and where `trusted` proxies are believed about their clients.
+    pub fn at_the_door(inner: S, trusted: Arc<TrustedProxies>) -> Self {
+        Self { inner, door: Some(trusted) }
+    }
+
+    fn in_flight(&self, request: &mut Request<Body>) -> Arc<InFlight> {
+        let id = request.extensions().get::<RequestId>().cloned();
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.address.ip().to_canonical());
+        let (client, trace) = match &self.door {
+            None => (peer, trace_context::of(request.headers())),
+            Some(trusted) => {
+                let behind = |peer: IpAddr| {
+                    if trusted.trusts(peer) { trusted.client(peer, request.headers()) } else { peer }
+                };
+                (peer.map(behind), Some(trace_context::enter(request.headers_mut())))
+            }
+        };
+        InFlight::new(id, client, trace)
+    }
+}
 
 impl<S: HttpService> HttpService for AccessLogged<S> {
-    async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let id = request.extensions().get::<RequestId>().cloned();
-        let in_flight = InFlight::new(id);
+    async fn call(&self, mut request: Request<Body>) -> Response<Body> {
+        let in_flight = self.in_flight(&mut request);
         // Made before the wait: a client that goes away drops this future, and that request has its line too.
         let mut unfinished = Unfinished::new(&request, in_flight.clone());
-        let response = in_flight.within(self.0.call(request)).await;
+        if !http_body::Body::is_end_stream(request.body()) {
+            request = request.map(|body| body.of_request(in_flight.clone()));
+        }
+        let response = in_flight.within(self.inner.call(request)).await;
         unfinished.0.status = Some(response.status());
         unfinished.0.complete = http_body::Body::is_end_stream(response.body());
         response.map(|body| body.answering(unfinished))
@@ -54,6 +130,11 @@ impl<S: HttpService> HttpService for AccessLogged<S> {
 /// Says who is calling, for the access line and every other line of this request.
 pub fn user(id: &str) {
     telemetry::request::user(id);
+}
+
+/// What the service knows of this request, for its access line.
+pub fn facts(facts: Arc<dyn Facts>) {
+    telemetry::request::facts(facts);
 }
 
 /// From now on what ends unfinished was cut short by us, not by its client.
@@ -117,7 +198,7 @@ impl AccessLog {
 
     /// How long it took, in hundredths of a millisecond.
     pub fn hundredths(&self) -> u64 {
-        u64::try_from((self.took.as_nanos() + 5_000) / 10_000).unwrap_or(u64::MAX)
+        hundredths(self.took)
     }
 
     /// Says it as an event, for whichever subscriber there is.
@@ -127,7 +208,14 @@ impl AccessLog {
         #[expect(clippy::cast_precision_loss, reason = "two digits of it are shown")]
         let ms = self.hundredths() as f64 / 100.0;
         let cut = self.cut.then_some(true);
-        info!(target: "access", %method, %path, status, bytes, ms, complete, cut, "{method} {path} {status} in {ms:.2} ms");
+        let (client, problem) =
+            (self.in_flight.client().map(tracing::field::display), self.in_flight.problem());
+        let bytes_in = Some(self.in_flight.received()).filter(|bytes| *bytes > 0);
+        info!(
+            target: "access",
+            %method, %path, status, bytes, bytes_in, ms, complete, cut, client, problem,
+            "{method} {path} {status} in {ms:.2} ms"
+        );
     }
 }
 
@@ -164,6 +252,9 @@ impl Drop for Unfinished {
         let finished = METRICS.finished(&log.method, log.status());
         finished.count.increment(1);
         finished.seconds.record(log.took);
+        if let Some(facts) = log.in_flight.facts() {
+            facts.over(log.status(), log.took);
+        }
         if log.cut {
             CUT.fetch_add(1, Ordering::Relaxed);
             metrics::counter!(crate::metrics::REQUESTS_CUT.name).increment(1);

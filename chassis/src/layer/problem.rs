@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, heade
 use http_body::Body as _;
 use serde::Serialize;
 
-use crate::{Body, layer::request_id::RequestId, serve::HttpService};
+use crate::{Body, layer::request_id::RequestId, serve::HttpService, telemetry};
 
 /// Something to tell the client: a status, a stable code, and a sentence a person can act on.
 ///
@@ -121,6 +121,7 @@ impl<S: HttpService> HttpService for Rim<S> {
         let is_head = request.method() == Method::HEAD;
         let mut response = self.0.call(request).await;
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            telemetry::request::problem(problem.code);
             let (written, body) = problem.write(id.as_ref()).into_parts();
             // A router further in has counted the empty body that stood here.
             response.headers_mut().remove(header::CONTENT_LENGTH);

@@ -27,14 +27,11 @@ impl RequestId {
     /// Two are the same only if they were made in the same quarter of a microsecond and 62 further bits are the same, too:
     /// `SipHash` of a counter, by a key that this thread drew from the system once. So a new id costs no system call.
     pub fn make() -> Self {
-        thread_local! {
-            static BITS: (RandomState, Cell<u64>) = (RandomState::new(), Cell::new(0));
-        }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         // Of a millisecond, in parts of 4096.
         let fraction = u64::from(since.subsec_nanos() % 1_000_000) * 4096 / 1_000_000;
-        let bits = BITS.with(|(key, counter)| key.hash_one(counter.replace(counter.get() + 1)));
+        let bits = bits();
         let id = Builder::from_u128((u128::from((millis << 16) | fraction) << 64) | u128::from(bits))
             .with_version(Version::SortRand)
             .with_variant(Variant::RFC4122)
@@ -66,6 +63,14 @@ impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Bits that nobody foresees who doesn't know this thread's key; no secret.
+pub(super) fn bits() -> u64 {
+    thread_local! {
+        static BITS: (RandomState, Cell<u64>) = (RandomState::new(), Cell::new(0));
+    }
+    BITS.with(|(key, counter)| key.hash_one(counter.replace(counter.get() + 1)))
 }
 
 /// Gives each request its id: the one it came with, where that is a plain one, else a new one. The id is put on the

@@ -21,7 +21,8 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    layer::access_log::AccessLog,
+    address,
+    layer::access_log::{AccessLog, FactLine, TakesFacts},
     telemetry::{
         lines::Lines,
         request::{self, InFlight},
@@ -36,6 +37,12 @@ const VALUE_BYTES_MAX: usize = 1024;
 /// target and span they stay below the longest line that there may be.
 const EVENT_BYTES_MAX: usize = 2560;
 const SPAN_BYTES_MAX: usize = 1024;
+
+/// The same for an access line, which has some numbers besides.
+const ACCESS_BYTES_MAX: usize = 2048;
+
+/// More than any number has digits.
+const NUMBER_BYTES_MAX: usize = 40;
 
 /// What ends a value that was cut.
 const CUT: &str = "…";
@@ -109,23 +116,40 @@ pub(super) fn access_line(out: &mut String, service: &str, log: &AccessLog) -> f
     let (millis, hundredths) = (Decimal::of(millis), Decimal::padded(hundredths, 2));
     let ms = [millis.as_str(), ".", hundredths.as_str()];
     head(out, "INFO", service)?;
-    let mut fields = Fields::new(out, EVENT_BYTES_MAX);
+    let mut fields = Fields::new(out, ACCESS_BYTES_MAX);
     fields.value("message", |text| {
         let message = [method, " ", &path, " ", status.as_str(), " in "];
         message.into_iter().chain(ms).chain([" ms"]).try_for_each(|piece| text.write_str(piece))
     });
     fields.str("method", method);
     fields.str("path", &path);
+    let out = &mut *fields.out;
     out.write_str(",\"status\":")?;
     out.write_str(status.as_str())?;
     out.write_str(",\"bytes\":")?;
     out.write_str(bytes.as_str())?;
+    if log.in_flight.received() > 0 {
+        out.write_str(",\"bytes_in\":")?;
+        out.write_str(Decimal::of(log.in_flight.received()).as_str())?;
+    }
     out.write_str(",\"ms\":")?;
     ms.into_iter().try_for_each(|piece| out.write_str(piece))?;
     out.write_str(if log.complete { ",\"complete\":true" } else { ",\"complete\":false" })?;
     if log.cut {
         out.write_str(",\"cut\":true")?;
     }
+    if let Some(client) = log.in_flight.client() {
+        out.write_str(",\"client\":\"")?;
+        address::write(out, client)?;
+        out.write_str("\"")?;
+    }
+    if let Some(problem) = log.in_flight.problem() {
+        fields.str("problem", problem);
+    }
+    if let Some(facts) = log.in_flight.facts() {
+        facts.tell(&mut FactLine(&mut fields));
+    }
+    let out = fields.out;
     out.write_str(",\"target\":\"access\"")?;
     request_of(out, &log.in_flight)?;
     out.write_str("}\n")
@@ -147,6 +171,10 @@ fn request_of(out: &mut impl Write, request: &InFlight) -> fmt::Result {
     // An id is of plain characters.
     out.write_str(",\"span\":{\"request_id\":\"")?;
     out.write_str(request.id())?;
+    if let Some(trace) = request.trace() {
+        out.write_str("\",\"trace_id\":\"")?;
+        out.write_str(trace.as_str())?;
+    }
     out.write_str("\"")?;
     if let Some(user) = request.user() {
         Fields::new(out, SPAN_BYTES_MAX).str("user", user);
@@ -252,12 +280,36 @@ impl<'a, W: Write> Fields<'a, W> {
     }
 
     fn plain(&mut self, name: &str, value: fmt::Arguments<'_>) {
-        /// More than any number has digits.
-        const NUMBER_BYTES_MAX: usize = 40;
         if let Some(left) = self.left.checked_sub(name.len() + NUMBER_BYTES_MAX) {
             self.left = left;
             let _ = write!(self.out, ",\"{name}\":{value}");
         }
+    }
+}
+
+impl Fields<'_, String> {
+    fn decimals(&mut self, name: &str, pieces: &[&str]) {
+        if let Some(left) = self.left.checked_sub(name.len() + NUMBER_BYTES_MAX) {
+            self.left = left;
+            for piece in [",\"", name, "\":"].iter().chain(pieces) {
+                self.out.push_str(piece);
+            }
+        }
+    }
+}
+
+impl TakesFacts for Fields<'_, String> {
+    fn text(&mut self, name: &'static str, value: &str) {
+        self.str(name, value);
+    }
+
+    fn number(&mut self, name: &'static str, value: u64) {
+        self.decimals(name, &[Decimal::of(value).as_str()]);
+    }
+
+    fn millis(&mut self, name: &'static str, hundredths: u64) {
+        let (millis, hundredths) = (Decimal::of(hundredths / 100), Decimal::padded(hundredths % 100, 2));
+        self.decimals(name, &[millis.as_str(), ".", hundredths.as_str()]);
     }
 }
 
@@ -380,7 +432,10 @@ mod tests {
     use tracing_subscriber::{fmt::layer, layer::SubscriberExt, registry};
 
     use super::*;
-    use crate::{layer::request_id::RequestId, telemetry::lines::LINE_BYTES_MAX};
+    use crate::{
+        layer::{access_log::Facts, request_id::RequestId},
+        telemetry::lines::LINE_BYTES_MAX,
+    };
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -411,9 +466,14 @@ mod tests {
         text.lines().map(|line| (line.len() + 1, serde_json::from_str(line).unwrap())).collect()
     }
 
+    fn in_flight() -> Arc<InFlight> {
+        let client = Some([192, 0, 2, 7].into());
+        InFlight::new(RequestId::parse(b"r-1"), client, None)
+    }
+
     #[test]
     fn a_line_says_when_who_what_and_for_which_request() {
-        let request = InFlight::new(RequestId::parse(b"r-1"));
+        let request = in_flight();
         let lines = written(|| {
             request.sync_within(|| {
                 request::user("ada");
@@ -486,13 +546,14 @@ mod tests {
     #[test]
     fn an_access_line_says_what_an_event_would() {
         let started = std::time::Instant::now();
-        for (path, user, took, ms, cut) in [
-            ("/api/tasks", None, 1_234_567, 1.23, false),
-            ("/\"\u{1b}[31m\\", Some("ad\"a\n"), 9_999, 0.01, true),
-            ("/ä", Some("u1"), 61_005_678_000, 61_005.68, false),
+        for (path, user, took, ms, cut, received) in [
+            ("/api/tasks", None, 1_234_567, 1.23, false, 0),
+            ("/\"\u{1b}[31m\\", Some("ad\"a\n"), 9_999, 0.01, true, 7),
+            ("/ä", Some("u1"), 61_005_678_000, 61_005.68, false, 0),
         ] {
-            let in_flight = InFlight::new(RequestId::parse(b"r-1"));
+            let in_flight = in_flight();
             in_flight.sync_within(|| user.into_iter().for_each(request::user));
+            in_flight.receive(received);
             let log = AccessLog {
                 in_flight: in_flight.clone(),
                 method: http::Method::GET,
@@ -517,6 +578,67 @@ mod tests {
             assert_eq!(line["message"], event["message"].as_str().unwrap());
             assert_eq!(line, event);
         }
+    }
+
+    /// Facts of every kind, `0` being as long as possible.
+    struct Known(&'static str);
+
+    impl Facts for Known {
+        fn tell(&self, line: &mut FactLine<'_>) {
+            line.text("route", self.0);
+            line.number("attempts", 2);
+            line.millis("upstream_ms", Duration::from_micros(1_005));
+        }
+
+        fn over(&self, _: u16, _: Duration) {}
+    }
+
+    fn access_line_of(in_flight: Arc<InFlight>, path: &str) -> String {
+        let log = AccessLog {
+            in_flight,
+            method: http::Method::GET,
+            path: path.into(),
+            started: std::time::Instant::now(),
+            status: Some(http::StatusCode::OK),
+            took: Duration::MAX,
+            bytes: u64::MAX,
+            complete: false,
+            cut: true,
+        };
+        let mut line = String::new();
+        access_line(&mut line, "auth-verifier", &log).unwrap();
+        line
+    }
+
+    #[test]
+    fn an_access_line_says_what_its_service_knows_besides() {
+        let in_flight = in_flight();
+        in_flight.sync_within(|| {
+            request::facts(Arc::new(Known("/api/**")));
+            request::problem("service-timeout");
+        });
+        let line: Value = serde_json::from_str(&access_line_of(in_flight, "/")).unwrap();
+        assert_eq!((&line["route"], &line["attempts"]), (&"/api/**".into(), &2.into()));
+        assert_eq!((&line["upstream_ms"], &line["client"]), (&1.01.into(), &"192.0.2.7".into()));
+        assert_eq!(line["problem"], "service-timeout");
+    }
+
+    #[test]
+    fn no_access_line_is_longer_than_a_line_may_be() {
+        let long = || "\u{1}".repeat(100_000);
+        let trace = crate::layer::trace_context::enter(&mut http::HeaderMap::new());
+        let client = "1111:2222:3333:4444:5555:6666:7777:8888".parse().ok();
+        let in_flight = InFlight::new(RequestId::parse(&[b'x'; 64]), client, Some(trace));
+        in_flight.receive(usize::MAX);
+        in_flight.sync_within(|| {
+            request::user(&long());
+            request::facts(Arc::new(Known(long().leak())));
+            request::problem(long().leak());
+        });
+        let line = access_line_of(in_flight, &long());
+        assert!(line.len() <= LINE_BYTES_MAX, "{}", line.len());
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line["span"]["trace_id"], trace.as_str());
     }
 
     #[test]

@@ -3,26 +3,39 @@
 //! What a span of `tracing` would do, but for its price: a span is allocated in a registry, formatted, entered and left at
 //! every poll, and looked up by every line. This is one reference in a task-local.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use tokio::task::futures::TaskLocalFuture;
 
-use crate::layer::request_id::RequestId;
+use crate::layer::{access_log::Facts, request_id::RequestId, trace_context::TraceId};
 
 tokio::task_local! {
     static REQUEST: Arc<InFlight>;
 }
 
 /// A request that is being answered.
-#[derive(Debug)]
+#[derive(Default)]
 pub(crate) struct InFlight {
     id: Option<RequestId>,
+    client: Option<IpAddr>,
+    trace: Option<TraceId>,
     user: OnceLock<Box<str>>,
+    /// The code of the problem that it was answered with.
+    problem: OnceLock<&'static str>,
+    facts: OnceLock<Arc<dyn Facts>>,
+    /// Bytes of its body that were read.
+    received: AtomicU64,
 }
 
 impl InFlight {
-    pub fn new(id: Option<RequestId>) -> Arc<Self> {
-        Arc::new(Self { id, user: OnceLock::new() })
+    pub fn new(id: Option<RequestId>, client: Option<IpAddr>, trace: Option<TraceId>) -> Arc<Self> {
+        Arc::new(Self { id, client, trace, ..Self::default() })
     }
 
     /// Runs `future` inside of this request.
@@ -40,6 +53,36 @@ impl InFlight {
         self.id.as_ref().map_or("", RequestId::as_str)
     }
 
+    /// Who sent it, where that is known.
+    pub fn client(&self) -> Option<IpAddr> {
+        self.client
+    }
+
+    /// The trace that it belongs to.
+    pub fn trace(&self) -> Option<&TraceId> {
+        self.trace.as_ref()
+    }
+
+    /// So many more bytes of its body have come.
+    pub fn receive(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// How many bytes of its body were read.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// What its service knows of it besides.
+    pub fn facts(&self) -> Option<&dyn Facts> {
+        self.facts.get().map(|facts| &**facts)
+    }
+
+    /// The code of the problem that it was answered with.
+    pub fn problem(&self) -> Option<&'static str> {
+        self.problem.get().copied()
+    }
+
     /// Who is calling, where that is known.
     pub fn user(&self) -> Option<&str> {
         self.user.get().map(|user| &**user)
@@ -49,6 +92,16 @@ impl InFlight {
 /// Says who is calling; the first word counts.
 pub(crate) fn user(id: &str) {
     let _ = REQUEST.try_with(|request| request.user.set(id.into()));
+}
+
+/// Says what the service knows of the request; the first word counts.
+pub(crate) fn facts(facts: Arc<dyn Facts>) {
+    let _ = REQUEST.try_with(|request| request.facts.set(facts));
+}
+
+/// Says which problem the request is answered with.
+pub(crate) fn problem(code: &'static str) {
+    let _ = REQUEST.try_with(|request| request.problem.set(code));
 }
 
 /// The request that this runs inside of, if it does.

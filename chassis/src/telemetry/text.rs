@@ -11,10 +11,13 @@ use tracing_subscriber::{
     registry::{LookupSpan, Scope},
 };
 
-use crate::telemetry::{
-    lines::{LINE_BYTES_MAX, Lines},
-    request,
-    timestamp::Timestamp,
+use crate::{
+    layer::access_log::{FactLine, TakesFacts},
+    telemetry::{
+        lines::{LINE_BYTES_MAX, Lines},
+        request,
+        timestamp::Timestamp,
+    },
 };
 
 /// What stands where a line was cut; it ends colours, too.
@@ -63,7 +66,31 @@ where
         styled(&mut out, DIM, format_args!("{}:", meta.target()))?;
         out.write_char(' ')?;
         context.format_fields(out.by_ref(), event)?;
+        if meta.target() == "access" {
+            request::current(|request| {
+                if let Some(facts) = request.facts() {
+                    facts.tell(&mut FactLine(&mut TextFacts(out.by_ref())));
+                }
+            });
+        }
         writeln!(out)
+    }
+}
+
+/// Writes what a service knows of a request as further fields.
+struct TextFacts<'a>(Writer<'a>);
+
+impl TakesFacts for TextFacts<'_> {
+    fn text(&mut self, name: &'static str, value: &str) {
+        let _ = write!(self.0, " {name}={}", value.escape_debug());
+    }
+
+    fn number(&mut self, name: &'static str, value: u64) {
+        let _ = write!(self.0, " {name}={value}");
+    }
+
+    fn millis(&mut self, name: &'static str, hundredths: u64) {
+        let _ = write!(self.0, " {name}={}.{:02}", hundredths / 100, hundredths % 100);
     }
 }
 
@@ -148,7 +175,7 @@ mod tests {
         let layer = layer.with_writer(move || Sink(theirs.clone()));
         subscriber::with_default(registry().with(layer), || {
             info!(port = 8000, "listening");
-            let request = InFlight::new(RequestId::parse(b"r-1"));
+            let request = InFlight::new(RequestId::parse(b"r-1"), None, None);
             request.sync_within(|| {
                 request::user("ada\u{1b}");
                 info_span!("check", request_id = "r-2").in_scope(|| warn!("no verdict"));

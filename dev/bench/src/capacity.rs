@@ -87,7 +87,7 @@ pub async fn serve_plain(what: Plain, address: SocketAddr) -> io::Result<()> {
     match what {
         Plain::Bare => serve::serve(listener, answer, &plan.settings().server, stop).await,
         Plain::Layered => {
-            serve::serve(listener, Assign(AccessLogged(answer)), &plan.settings().server, stop).await;
+            serve::serve(listener, Assign(AccessLogged::new(answer)), &plan.settings().server, stop).await;
         }
     }
     Ok(())

@@ -6,9 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chassis::layer::request_id;
+use chassis::layer::{
+    request_id,
+    trace_context::{TRACEPARENT, TRACESTATE},
+};
 use futures_util::future::{Either, select};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, response, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Request, Uri, header, response, uri::PathAndQuery};
 use http_body_util::{BodyExt, Limited};
 use metrics::Histogram;
 use thiserror::Error;
@@ -38,9 +41,7 @@ const SILENCE_OF_WAIT: u32 = 4;
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// How many headers a request for a verdict has.
-const FIELDS: usize = 12;
-
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const FIELDS: usize = 13;
 
 /// Asks for verdicts.
 pub struct VerifierClient {
@@ -88,7 +89,7 @@ impl Question {
         let request = routed.head();
         let mut headers = HeaderMap::with_capacity(FIELDS);
         routed.client().forward_to_verifier(request, &mut headers);
-        for name in [request_id::HEADER, TRACEPARENT] {
+        for name in [request_id::HEADER, TRACEPARENT, TRACESTATE] {
             if let Some(value) = request.headers.get(&name) {
                 headers.insert(name, value.clone());
             }

@@ -1,5 +1,7 @@
 //! Which paths a route is for.
 
+use std::fmt;
+
 use super::path;
 
 /// `/a/b` (that path, with or without a slash at its end) or `/a/**` (that path and all below it).
@@ -42,9 +44,27 @@ impl Pattern {
     }
 }
 
+/// As it is set, in the spelling that requests have.
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&*self.base, self.below) {
+            ("", false) => f.write_str("/"),
+            (base, below) => write!(f, "{base}{}", if below { "/**" } else { "" }),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_is_shown_as_it_is_set() {
+        for pattern in ["/", "/**", "/health", "/api/**"] {
+            assert_eq!(Pattern::parse(pattern).unwrap().to_string(), pattern);
+        }
+        assert_eq!(Pattern::parse("/a/").unwrap().to_string(), "/a");
+    }
 
     #[test]
     fn a_pattern_compares_whole_segments() {

@@ -70,8 +70,8 @@ enum Failed {
 ///
 /// Everything else is left to the client, who knows whether it may be repeated.
 pub async fn forward(stamped: Stamped) -> Result<Response<Body>, ForwardError> {
-    let (mut request, route, permit) = stamped.into_parts();
-    let upstream: &Arc<Upstream> = &route.upstream;
+    let (mut request, record, permit) = stamped.into_parts();
+    let upstream: &Arc<Upstream> = &record.route().upstream;
     let endpoints = &upstream.endpoints;
     endpoints.retries.begin();
     let mut outcome = request.body().outcome();
@@ -91,6 +91,7 @@ pub async fn forward(stamped: Stamped) -> Result<Response<Body>, ForwardError> {
         let may_leave = can_leave && upstream.believes_not_applied;
         let copy = retries < RETRIES_MAX && (may_leave || repeats) && request.body_mut().keep();
         let copy = copy.then(|| copy_of(&request));
+        record.attempt(&endpoint.host);
         let leaves_silence = can_leave && repeats && copy.is_some() && outcome.is_none();
         let sent = upstream.wait_for(lease.send(request), outcome.as_ref(), &endpoint, leaves_silence).await;
         let was_sent = !matches!(sent, Err(Failed::Send(SendError::Unsent(..))));

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that breaks should say where")]
 #![expect(clippy::disallowed_methods, reason = "a test reads what we answered")]
 
+mod access_line;
 mod authentication;
 mod compression;
 mod cors;
@@ -14,12 +15,14 @@ mod life;
 mod limits;
 mod order;
 mod pace;
+mod rates;
 mod reload;
 mod routing;
 mod settings;
 mod shares;
 mod stale;
 mod tls;
+mod traces;
 mod verdict_cache;
 mod verifiers;
 mod world;
