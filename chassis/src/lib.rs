@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod process;
 pub mod telemetry;
 
+pub mod http1;
 pub mod layer;
 pub mod serve;
 

@@ -13,6 +13,7 @@ pub const EVERY_SERVICE: &[Metric] = &[
     CONNECTIONS_REFUSED,
     CONNECTIONS_CLOSED,
     CONNECTIONS_LINGERED,
+    REQUESTS_MALFORMED,
     STREAMS_RESET,
     DNS_LOOKUPS,
     DOCUMENT_FETCHES,
@@ -74,13 +75,22 @@ pub(crate) const CONNECTIONS_CLOSED: Metric = Metric::counter(
 )
 .by(&[(
     "reason",
-    "`idle`, `head` (a head took too long), `slow` (its reader is), `evicted` (to make room), `drained`, `cut` (at the end of the drain), `handshake` (no TLS was agreed upon)",
+    "`idle`, `head` (a head took too long), `slow` (its reader is), `evicted` (to make room), `drained`, `cut` (at the end of the drain), `handshake` (no TLS was agreed upon), `flood` (of PING or SETTINGS)",
 )]);
 
 pub(crate) const CONNECTIONS_LINGERED: Metric = Metric::counter(
     "http_connections_lingered_total",
     "Connections that were read on for a moment after their last answer, since their client was still sending.",
 );
+
+pub(crate) const REQUESTS_MALFORMED: Metric = Metric::counter(
+    "http_requests_malformed_total",
+    "HTTP/1 requests that were refused because their bytes break the grammar, can be read in two ways, or are beyond a bound.",
+)
+.by(&[(
+    "reason",
+    "`start_line`, `target`, `target_too_long`, `line_end`, `control_character`, `field_name`, `folded`, `length`, `length_and_coding`, `coding`, `unknown_coding`, `too_large`, `too_many_fields`; `chunk` of a body",
+)]);
 
 pub(crate) const STREAMS_RESET: Metric = Metric::counter(
     "http_streams_reset_total",

@@ -46,6 +46,8 @@ impl<S> Compressed<S> {
 }
 
 impl<S: HttpService> HttpService for Compressed<S> {
+    const ANSWERS_REFUSED: bool = S::ANSWERS_REFUSED;
+
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let takes = self.on && request.method() != Method::HEAD && takes_gzip(request.headers());
         let mut response = self.inner.call(request).await;

@@ -48,6 +48,8 @@ pub struct Cors<S> {
 }
 
 impl<S: HttpService> HttpService for Cors<S> {
+    const ANSWERS_REFUSED: bool = S::ANSWERS_REFUSED;
+
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let origin = single(request.headers(), &header::ORIGIN).ok();
         let allowed = origin.filter(|origin| self.origins.contains(origin)).cloned();

@@ -113,6 +113,8 @@ impl<S> AccessLogged<S> {
 }
 
 impl<S: HttpService> HttpService for AccessLogged<S> {
+    const ANSWERS_REFUSED: bool = S::ANSWERS_REFUSED;
+
     async fn call(&self, mut request: Request<Body>) -> Response<Body> {
         let in_flight = self.in_flight(&mut request);
         // Made before the wait: a client that goes away drops this future, and that request has its line too.

@@ -9,7 +9,12 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, heade
 use http_body::Body as _;
 use serde::Serialize;
 
-use crate::{Body, layer::request_id::RequestId, serve::HttpService, telemetry};
+use crate::{
+    Body,
+    layer::request_id::RequestId,
+    serve::{HttpService, Refused},
+    telemetry,
+};
 
 /// Something to tell the client: a status, a stable code, and a sentence a person can act on.
 ///
@@ -112,14 +117,20 @@ impl axum::response::IntoResponse for Problem {
 }
 
 /// The rim: whatever problem comes out of the inner service is written as `application/problem+json`, and an answer to HEAD
-/// has no body (RFC 9110 §9.3.2). hyper sees to that over HTTP/1 alone.
+/// has no body (RFC 9110 §9.3.2). hyper sees to that over HTTP/1 alone. What the listener refused to read ([`Refused`]) is answered
+/// here, and comes no further.
 pub struct Rim<S>(pub S);
 
 impl<S: HttpService> HttpService for Rim<S> {
-    async fn call(&self, request: Request<Body>) -> Response<Body> {
+    const ANSWERS_REFUSED: bool = true;
+
+    async fn call(&self, mut request: Request<Body>) -> Response<Body> {
         let id = request.extensions().get::<RequestId>().cloned();
         let is_head = request.method() == Method::HEAD;
-        let mut response = self.0.call(request).await;
+        let mut response = match Refused::take(&mut request) {
+            Some(refused) => refused.problem().response(),
+            None => self.0.call(request).await,
+        };
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             telemetry::request::problem(problem.code);
             let (written, body) = problem.write(id.as_ref()).into_parts();

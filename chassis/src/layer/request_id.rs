@@ -78,6 +78,8 @@ pub(super) fn bits() -> u64 {
 pub struct Assign<S>(pub S);
 
 impl<S: HttpService> HttpService for Assign<S> {
+    const ANSWERS_REFUSED: bool = S::ANSWERS_REFUSED;
+
     async fn call(&self, mut request: Request<Body>) -> Response<Body> {
         let given = header::single(request.headers(), &HEADER).ok();
         let id = given.and_then(|id| RequestId::parse(id.as_bytes())).unwrap_or_else(RequestId::make);

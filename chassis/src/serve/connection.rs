@@ -5,7 +5,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     task::{Poll, ready},
     time::Duration,
@@ -19,7 +19,9 @@ use super::{
     ServerSettings,
     data_rate::{MinDataRate, TimeBudget},
     exchange::{Exchange, Finding},
+    refused::Refused,
 };
+use crate::http1::{HeadBounds, Violation};
 
 /// How long a peer that was told to go may still send what it had begun: a long round trip.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
@@ -45,6 +47,8 @@ pub(super) struct Bounds {
     head: Duration,
     idle: Duration,
     pub measure: MinDataRate,
+    /// How large a head over HTTP/1 may be.
+    pub heads: HeadBounds,
     /// From when [`Connection::idle_since`] is counted.
     start: Instant,
     idle_gauge: Gauge,
@@ -58,6 +62,7 @@ impl Bounds {
             head: settings.head,
             idle: settings.idle,
             measure: MinDataRate { longest: settings.write, bytes_per_sec: settings.bytes_per_sec_min },
+            heads: HeadBounds { bytes: settings.head_bytes, fields: settings.head_fields },
             start: Instant::now(),
             idle_gauge: gauge("idle"),
             busy_gauge: gauge("busy"),
@@ -72,6 +77,12 @@ pub(super) struct Connection {
     order: AtomicU8,
     /// The task that drives it.
     task: AtomicWaker,
+    /// HTTP/1 requests that were answered; see [`Connection::answer_to`].
+    answers: AtomicU64,
+    /// Whether the last of them was that it speaks HTTP no longer.
+    tunnel: AtomicBool,
+    /// Whether somebody waits to hear that.
+    awaits_answer: AtomicBool,
     /// Since when there is no request, in milliseconds of the listener's life; [`BUSY`] while there is one.
     idle_since: AtomicU64,
     state: Mutex<State>,
@@ -90,8 +101,10 @@ struct State {
     begun: Option<Arc<Exchange>>,
     /// When the exchanges are checked next.
     next_check: Instant,
-    /// Whether somebody answered over HTTP/1 without reading the whole request.
-    body_unread: bool,
+    /// What of the input over HTTP/1 nobody will read.
+    unread: Unread,
+    /// The request that hyper was given a stand-in for.
+    refused: Option<Box<Refused>>,
     /// Streams that were reset.
     slow_streams: usize,
     /// Since when the peer has been told to go.
@@ -103,6 +116,16 @@ struct State {
     aborted: bool,
 }
 
+/// What of a connection's input over HTTP/1 nobody will read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unread {
+    Nothing,
+    /// What is left of a body: somebody answered without reading all of the request.
+    Body,
+    /// All that comes: it is broken.
+    Rest,
+}
+
 /// Why we close a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
@@ -112,6 +135,7 @@ pub(super) enum Cause {
     Evicted,
     Drained,
     Cut,
+    Flood,
 }
 
 impl Cause {
@@ -123,6 +147,7 @@ impl Cause {
             Self::Evicted => "evicted",
             Self::Drained => "drained",
             Self::Cut => "cut",
+            Self::Flood => "flood",
         }
     }
 }
@@ -148,7 +173,8 @@ impl Connection {
             in_flight: Vec::new(),
             begun: None,
             next_check: now,
-            body_unread: false,
+            unread: Unread::Nothing,
+            refused: None,
             slow_streams: 0,
             leaving: None,
             end: None,
@@ -157,7 +183,9 @@ impl Connection {
         };
         let idle_since = AtomicU64::new(millis(now.duration_since(bounds.start)));
         let (order, task) = (AtomicU8::new(STAY), AtomicWaker::new());
-        Self { bounds, order, task, idle_since, state: Mutex::new(state) }
+        let (answers, tunnel) = (AtomicU64::new(0), AtomicBool::new(false));
+        let awaits_answer = AtomicBool::new(false);
+        Self { bounds, order, task, answers, tunnel, awaits_answer, idle_since, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -172,7 +200,9 @@ impl Connection {
         debug_assert!(state.begun.is_none(), "the executor takes each one");
         state.head_since = None;
         // hyper has read what was left of the body before, or there would be no further request.
-        state.body_unread = false;
+        if state.unread == Unread::Body {
+            state.unread = Unread::Nothing;
+        }
         if state.in_flight.is_empty() {
             self.idle_since.store(BUSY, Ordering::Relaxed);
             state.next_check = now + self.bounds.measure.longest / CHECKS_PER_WAIT;
@@ -218,15 +248,60 @@ impl Connection {
         }
     }
 
+    /// The next request over HTTP/1 is broken, and what follows it is not read.
+    pub fn refuse(&self, refused: Refused) {
+        let mut state = self.state();
+        state.unread = Unread::Rest;
+        state.refused = Some(Box::new(refused));
+    }
+
+    /// The request that hyper was given a stand-in for; it is that one's turn.
+    pub fn take_refused(&self) -> Refused {
+        let refused = self.state().refused.take();
+        refused.map_or_else(|| Refused::of(b"", Violation::RequestLine), |refused| *refused)
+    }
+
+    /// A body over HTTP/1 is broken, and what follows is not read.
+    pub fn breaks_off(&self) {
+        self.state().unread = Unread::Rest;
+    }
+
+    /// Too many frames that carry nothing came over HTTP/2.
+    pub fn floods(&self) {
+        self.state().cause = Some(Cause::Flood);
+    }
+
+    /// A request over HTTP/1 is answered, and with what follows it the connection becomes a tunnel or not.
+    pub fn answered(&self, tunnel: bool) {
+        if tunnel {
+            self.tunnel.store(true, Ordering::Relaxed);
+        }
+        self.answers.fetch_add(1, Ordering::Release);
+        if self.awaits_answer.load(Ordering::Acquire) {
+            self.awaits_answer.store(false, Ordering::Relaxed);
+            self.task.wake();
+        }
+    }
+
+    /// Whether the answer to a request, the first being 1, has made the connection a tunnel; `None` before there is one, which
+    /// wakes the connection's task.
+    pub fn answer_to(&self, request: u64) -> Option<bool> {
+        self.awaits_answer.store(true, Ordering::Release);
+        (self.answers.load(Ordering::Acquire) >= request).then(|| self.tunnel.load(Ordering::Relaxed))
+    }
+
     /// The body of an HTTP/1 request was given up before its end.
     pub fn leaves_body_unread(&self) {
-        self.state().body_unread = true;
+        let mut state = self.state();
+        if state.unread == Unread::Nothing {
+            state.unread = Unread::Body;
+        }
     }
 
     /// Whether the peer may be sending what nobody will read: the rest of a head that was refused, or of a body.
     pub fn has_unread_input(&self) -> bool {
         let state = self.state();
-        state.body_unread || (state.head_since.is_some() && !state.http2)
+        state.unread != Unread::Nothing || (state.head_since.is_some() && !state.http2)
     }
 
     /// The peer takes nothing just now.

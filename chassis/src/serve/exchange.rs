@@ -12,6 +12,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
+use http::StatusCode;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
@@ -131,6 +132,13 @@ impl Exchange {
     /// Whether nothing may follow it on its connection, which has been told to go.
     pub fn is_last(&self) -> bool {
         !self.http2 && self.connection.is_leaving()
+    }
+
+    /// It is answered: over HTTP/1 what comes next is another request, or after an upgrade what is none.
+    pub fn answered(&self, status: StatusCode) {
+        if !self.http2 {
+            self.connection.answered(status == StatusCode::SWITCHING_PROTOCOLS);
+        }
     }
 
     /// hyper is done with the stream; what it has queued can't be taken back.

@@ -1,4 +1,8 @@
 //! The stream below a connection: it tells the connection's record what comes in, and whether what goes out is taken.
+//!
+//! It hands hyper what the [`RequestReader`] lets through. Of HTTP/1 that is whole heads and sound bodies: a head that is broken
+//! hyper never sees, but a stand-in for it, and nothing after that. What comes in pieces is held until it is whole; a head that
+//! comes in one read is looked at where hyper has it, and not copied.
 
 use std::{
     io,
@@ -16,7 +20,12 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::connection::Connection;
+use super::{
+    connection::Connection,
+    frames::{Flood, Frames},
+    reader::RequestReader,
+    refused::{Refused, STAND_IN},
+};
 
 /// How an HTTP/2 connection begins (RFC 9113 §3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -47,25 +56,35 @@ pub(super) fn prepare(stream: &TcpStream) {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Protocol {
-    /// So many bytes have come, and all of them are the preface's.
-    Unknown(usize),
-    Http1,
-    Http2,
-}
+/// Room that is made at once for what must be held.
+const HELD_READ_BYTES: usize = 4096;
 
 /// A stream whose connection keeps a record of it.
 pub(super) struct TrackedIo<T> {
     stream: T,
     connection: Arc<Connection>,
     protocol: Protocol,
+    /// What has been read and hyper has not been given yet.
+    held: Vec<u8>,
+    /// How much of that it may be given.
+    sound: usize,
     /// Whether the last write was taken.
     taken: bool,
     /// How the stream is closed so that nothing of it lingers.
     abort: fn(&T),
     /// Set once it is closed for writing, while the peer still sends.
     linger: Option<Linger>,
+}
+
+enum Protocol {
+    /// All bytes so far are the preface's; they are held.
+    Unknown,
+    Http1(RequestReader),
+    Http2(Frames),
+    /// What comes is not read any more: hyper is answering the stand-in.
+    Refused,
+    /// What comes is not read any more: a body broke off.
+    Broken,
 }
 
 /// What is still read of a peer that is heard no more.
@@ -76,23 +95,83 @@ struct Linger {
 
 impl<T> TrackedIo<T> {
     pub fn new(stream: T, connection: Arc<Connection>, abort: fn(&T)) -> Self {
-        Self { stream, connection, protocol: Protocol::Unknown(0), taken: true, abort, linger: None }
+        Self {
+            stream,
+            connection,
+            protocol: Protocol::Unknown,
+            held: Vec::new(),
+            sound: 0,
+            taken: true,
+            abort,
+            linger: None,
+        }
     }
 
-    fn came(&mut self, new: &[u8]) {
-        if let Protocol::Unknown(seen) = self.protocol {
-            let rest = &H2_PREFACE[seen..];
-            let common = new.len().min(rest.len());
-            self.protocol = if new[..common] != rest[..common] {
-                Protocol::Http1
-            } else if common == rest.len() {
-                self.connection.speaks_http2();
-                Protocol::Http2
+    /// How many of these bytes hyper may be given, which are all that it has not been given yet.
+    fn examine(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Protocol::Unknown = self.protocol {
+            let common = bytes.len().min(H2_PREFACE.len());
+            if bytes[..common] != H2_PREFACE[..common] {
+                self.protocol = Protocol::Http1(RequestReader::new(self.connection.bounds.heads));
+            } else if common < H2_PREFACE.len() {
+                return Ok(0);
             } else {
-                Protocol::Unknown(seen + common)
-            };
-        } else if self.protocol == Protocol::Http1 {
-            self.connection.head_comes();
+                self.connection.speaks_http2();
+                let mut frames = Frames::new();
+                let read = frames.read(&bytes[common..]);
+                self.protocol = Protocol::Http2(frames);
+                return self.unless_flooded(read).map(|()| bytes.len());
+            }
+        }
+        let Protocol::Http1(reader) = &mut self.protocol else { return Ok(bytes.len()) };
+        let violation = match reader.read(bytes) {
+            Ok(sound) => return Ok(sound),
+            Err(violation) => violation,
+        };
+        metrics::counter!(crate::metrics::REQUESTS_MALFORMED.name, "reason" => violation.label())
+            .increment(1);
+        debug!("refused what came over HTTP/1: {violation}");
+        if reader.reads_head() {
+            self.connection.refuse(Refused::of(bytes, violation));
+            self.protocol = Protocol::Refused;
+            return Ok(0);
+        }
+        self.connection.breaks_off();
+        self.protocol = Protocol::Broken;
+        Err(io::ErrorKind::InvalidData.into())
+    }
+
+    fn unless_flooded(&self, read: Result<(), Flood>) -> io::Result<()> {
+        read.map_err(|Flood| {
+            self.connection.floods();
+            io::ErrorKind::ConnectionAborted.into()
+        })
+    }
+
+    /// Hands over what may be, as much as there is room for; whether that was anything.
+    fn hand_over(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+        let bytes = self.sound.min(buffer.remaining());
+        if bytes == 0 {
+            return false;
+        }
+        buffer.put_slice(&self.held[..bytes]);
+        self.sound -= bytes;
+        if bytes == self.held.len() {
+            // An idle connection holds no memory for it.
+            self.held = Vec::new();
+        } else {
+            self.held.drain(..bytes);
+        }
+        true
+    }
+
+    /// Goes on once what comes behind a request that asks for an upgrade is known to be a tunnel, or another request.
+    fn settle_upgrade(&mut self) {
+        if let Protocol::Http1(reader) = &mut self.protocol
+            && let Some(request) = reader.awaits_answer()
+            && let Some(tunnel) = self.connection.answer_to(request)
+        {
+            reader.answered(tunnel);
         }
     }
 
@@ -149,19 +228,121 @@ impl<T> Drop for TrackedIo<T> {
     }
 }
 
+impl<T: AsyncRead + Unpin> TrackedIo<T> {
+    /// Reads into hyper's own buffer. What hyper may not have yet is taken back, and held.
+    fn poll_read_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<Came>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let new = &buffer.filled()[before..];
+        if new.is_empty() {
+            return Poll::Ready(Ok(Came::Nothing));
+        }
+        if let Protocol::Http2(frames) = &mut self.protocol {
+            let read = frames.read(new);
+            return Poll::Ready(self.unless_flooded(read).map(|()| Came::Sound));
+        }
+        if let Protocol::Http1(_) = self.protocol {
+            self.connection.head_comes();
+        }
+        let examined = self.examine(new);
+        let sound = *examined.as_ref().unwrap_or(&0);
+        if let Protocol::Refused = self.protocol {
+            self.stand_in();
+        } else {
+            self.held.extend_from_slice(&new[sound..]);
+        }
+        buffer.set_filled(before + sound);
+        Poll::Ready(examined.map(|sound| if sound > 0 { Came::Sound } else { Came::Held }))
+    }
+
+    /// Reads on behind what is held.
+    fn poll_read_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Came>> {
+        // A head that is longer is refused; what waits for an answer to an upgrade waits in the socket, too.
+        if self.held.len() > self.connection.bounds.heads.bytes {
+            return Poll::Pending;
+        }
+        let before = self.held.len();
+        self.held.resize(before + HELD_READ_BYTES, 0);
+        let mut room = ReadBuf::new(&mut self.held[before..]);
+        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut room);
+        let new = room.filled().len();
+        self.held.truncate(before + new);
+        ready!(polled)?;
+        if new == 0 {
+            // Half a head is nobody's.
+            self.held = Vec::new();
+            return Poll::Ready(Ok(Came::Nothing));
+        }
+        if let Protocol::Http1(_) = self.protocol {
+            self.connection.head_comes();
+        }
+        Poll::Ready(Ok(Came::Held))
+    }
+
+    /// Looks at what is held again.
+    fn examine_held(&mut self) -> io::Result<()> {
+        let held = std::mem::take(&mut self.held);
+        let examined = self.examine(&held);
+        self.held = held;
+        self.sound = examined?;
+        if let Protocol::Refused = self.protocol {
+            self.stand_in();
+        }
+        Ok(())
+    }
+
+    /// hyper is given the stand-in, and then nothing more.
+    fn stand_in(&mut self) {
+        self.held = STAND_IN.to_vec();
+        self.sound = STAND_IN.len();
+    }
+}
+
+/// What a read has brought.
+enum Came {
+    /// The end.
+    Nothing,
+    /// Something that hyper has got.
+    Sound,
+    /// Something that is held.
+    Held,
+}
+
 impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        let new = &buffer.filled()[before..];
-        if !new.is_empty() {
-            self.came(new);
+        let this = &mut *self;
+        loop {
+            if this.hand_over(buffer) || buffer.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            match this.protocol {
+                // The answer closes the connection; to hyper its end would mean that the client has left.
+                Protocol::Refused => return Poll::Pending,
+                Protocol::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                _ => this.settle_upgrade(),
+            }
+            if this.held.is_empty() {
+                match ready!(this.poll_read_through(cx, buffer))? {
+                    Came::Nothing | Came::Sound => return Poll::Ready(Ok(())),
+                    Came::Held => {}
+                }
+            } else {
+                this.examine_held()?;
+                if this.sound == 0
+                    && let Came::Nothing = ready!(this.poll_read_held(cx))?
+                {
+                    return Poll::Ready(Ok(()));
+                }
+            }
         }
-        polled
     }
 }
 

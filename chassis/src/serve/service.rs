@@ -8,6 +8,7 @@ use std::{pin::Pin, sync::Arc};
 use arc_swap::ArcSwap;
 use http::{Request, Response};
 
+use super::refused::Refused;
 use crate::Body;
 
 /// A finished stack, or a part of one. A layer is a structure with an inner one:
@@ -29,6 +30,11 @@ use crate::Body;
 ///
 /// A closure that takes a request and returns a future of its answer is one, too, and so is axum's `Router`.
 pub trait HttpService: Send + Sync + 'static {
+    /// Whether it answers requests whose head was refused ([`Refused`](super::Refused)): it is a
+    /// [`Rim`](crate::layer::problem::Rim), or a layer around one. Others never see such a request, which then has no id and no
+    /// access line.
+    const ANSWERS_REFUSED: bool = false;
+
     /// Answers a request.
     fn call(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send;
 }
@@ -44,6 +50,8 @@ where
 }
 
 impl<S: HttpService> HttpService for Arc<S> {
+    const ANSWERS_REFUSED: bool = S::ANSWERS_REFUSED;
+
     fn call(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send {
         S::call(self, request)
     }
@@ -79,6 +87,8 @@ impl<S> Clone for Replaceable<S> {
 }
 
 impl<S: HttpService> HttpService for Replaceable<S> {
+    const ANSWERS_REFUSED: bool = S::ANSWERS_REFUSED;
+
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let service = self.0.load_full();
         service.call(request).await
@@ -93,10 +103,15 @@ pub struct Stack(Arc<dyn Erased>);
 pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 trait Erased: Send + Sync {
+    fn answers_refused(&self) -> bool;
     fn answer(self: Arc<Self>, request: Request<Body>) -> Answer;
 }
 
 impl<S: HttpService> Erased for S {
+    fn answers_refused(&self) -> bool {
+        S::ANSWERS_REFUSED
+    }
+
     fn answer(self: Arc<Self>, request: Request<Body>) -> Answer {
         Box::pin(async move { self.call(request).await })
     }
@@ -111,6 +126,15 @@ impl Stack {
     /// The answer in the making. It is boxed: its state is thousands of bytes, which each connection would hold while it idles.
     pub(super) fn answer(&self, request: Request<Body>) -> Answer {
         self.0.clone().answer(request)
+    }
+
+    /// The answer to a request that nobody could read.
+    pub(super) fn refuse(&self, refused: Refused) -> Answer {
+        if self.0.answers_refused() {
+            return self.answer(refused.request());
+        }
+        let answer = refused.problem().write(None).map(Body::from);
+        Box::pin(std::future::ready(answer))
     }
 }
 

@@ -17,6 +17,7 @@ use super::{
     exchange::{Exchange, RequestBody, ResponseBody},
     service::Answer,
 };
+use crate::http1::request::RESERVED;
 
 /// The service, as hyper calls it for one connection.
 pub(super) struct ConnectionService {
@@ -31,7 +32,12 @@ impl Service<Request<Incoming>> for ConnectionService {
     type Future = ResponseFuture;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let exchange = self.connection.begin(request.version() == Version::HTTP_2);
+        let http2 = request.version() == Version::HTTP_2;
+        let exchange = self.connection.begin(http2);
+        if !http2 && request.method().as_str().as_bytes()[0] == RESERVED {
+            let refused = self.connection.take_refused();
+            return ResponseFuture { answer: Some(self.stack.refuse(refused)), exchange };
+        }
         let mut request = request.map(|body| RequestBody::body(body, &exchange));
         request.extensions_mut().insert(self.peer);
         ResponseFuture { answer: Some(self.stack.answer(request)), exchange }
@@ -53,6 +59,7 @@ impl Future for ResponseFuture {
         let response = ready!(answer.as_mut().poll(cx));
         self.answer = None;
         let mut response = response.map(|body| ResponseBody::new(body, self.exchange.clone()));
+        self.exchange.answered(response.status());
         if self.exchange.is_last() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

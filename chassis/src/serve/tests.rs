@@ -14,6 +14,7 @@ use crate::{Body, serve::trusted_proxies::TrustedProxies, settings::Switch};
 
 mod bounds;
 mod h2;
+mod heads;
 mod idle;
 mod linger;
 mod permits;
