@@ -10,6 +10,7 @@ use thiserror::Error;
 pub mod chunks;
 mod head;
 pub mod request;
+pub mod requests;
 pub mod response;
 
 /// How bytes break the grammar, or can be read in two ways.

@@ -27,7 +27,6 @@ mod files;
 mod frames;
 mod io;
 mod permits;
-mod reader;
 mod refused;
 mod service;
 mod settings;

@@ -67,6 +67,15 @@ fn main() -> io::Result<()> {
     ];
     write("lists", lists.into_iter().map(str::to_owned))?;
 
+    let get = "GET /a?b=c HTTP/1.1\r\nHost: a.test\r\nCookie: a=b\r\n\r\n";
+    let sized = "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello";
+    let chunked =
+        "PUT http://a.test/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nx: y\r\n\r\n";
+    let upgrade = "GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let old = "\r\nGET * HTTP/1.0\r\nExpect: 100-continue\r\n\r\nCONNECT a.test:1 HTTP/1.1\r\n\r\n";
+    let several = [get, sized, chunked, get].concat();
+    write("heads", [get, sized, chunked, upgrade, old, &several].map(str::to_owned).into_iter())?;
+
     for target in ["cache_compact", "cache_jwt", "cache_jwe"] {
         let ends = [CACHED_NOW + 60, 0, u64::MAX];
         let payloads = caches().zip(ends.into_iter().cycle()).map(|(case, end)| {

@@ -14,12 +14,13 @@ RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module \
 bin=$CARGO_TARGET_DIR/$host/debug
 
 fuzz() {
-    local target=$1 log=$CARGO_TARGET_DIR/$1.log
+    local target=$1 log=$CARGO_TARGET_DIR/$1.log dict=json.dict
+    if [ -e "$target.dict" ]; then dict=$target.dict; fi
     rm -rf "artifacts/$target" && mkdir -p "artifacts/$target"
     # A worker's stack: what follows its input falls here, too.
     ulimit -s 2048
     if "$bin/$target" -max_total_time="${FUZZ_SECS:-20}" -timeout=60 -max_len=70000 -print_final_stats=1 \
-        -dict=json.dict -artifact_prefix="artifacts/$target/" "corpus/$target" >"$log" 2>&1; then
+        -dict="$dict" -artifact_prefix="artifacts/$target/" "corpus/$target" >"$log" 2>&1; then
         printf '%-14s %s\n' "$target" "$(sed -n 's/^Done \(.*\)/\1/p' "$log")"
     else
         tail -n 40 "$log"
@@ -34,5 +35,5 @@ fuzz() {
 export -f fuzz
 export bin
 
-[ "$#" -gt 0 ] || set -- bodies lists verdict claims cookies cache_compact cache_jwt cache_jwe keys
+[ "$#" -gt 0 ] || set -- heads bodies lists verdict claims cookies cache_compact cache_jwt cache_jwe keys
 printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} bash -euo pipefail -c 'fuzz {}'

@@ -1,12 +1,17 @@
 //! How large a request's head may be.
 //!
-//! hyper reads heads of up to twice these bounds: its own refusal is a bare status, which no page can read.
+//! The listener reads heads of up to twice these bounds. What is beyond that it refuses by itself: over HTTP/1 in the same words, over
+//! HTTP/2 with h2's bare status, which no page can read.
 
 use chassis::Body;
 use http::{HeaderMap, Request, header};
 use thiserror::Error;
 
 use crate::body::bounded::{PendingBody, Slack};
+
+/// The part of the largest head that `Authorization` may be: 16 KiB, unless somebody sets another, which is as much as auth-verifier
+/// checks of a token.
+const CREDENTIAL_OF_HEAD: usize = 2;
 
 /// The bounds of a request's head, and how slow the body behind it may be.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +38,9 @@ pub enum HeadError {
     /// There are too many header fields, or too large ones.
     #[error("the request head is too large")]
     TooLarge,
+    /// The credential is larger than any.
+    #[error("the Authorization header is too large")]
+    AuthorizationTooLarge,
 }
 
 impl HeadBounds {
@@ -44,8 +52,17 @@ impl HeadBounds {
         if target > self.target_bytes {
             return Err(HeadError::TargetTooLong);
         }
-        if request.headers().len() > self.head_fields || target + bytes(request.headers()) > self.head_bytes {
+        let bytes = target + bytes(request.headers());
+        if fields(request.headers()) > self.head_fields || bytes > self.head_bytes {
             return Err(HeadError::TooLarge);
+        }
+        // Nobody is asked about what is no token. A smaller head can't hold one.
+        let credential_bytes_max = self.head_bytes / CREDENTIAL_OF_HEAD;
+        if bytes > credential_bytes_max
+            && let Some(credential) = request.headers().get(header::AUTHORIZATION)
+            && credential.len() > credential_bytes_max
+        {
+            return Err(HeadError::AuthorizationTooLarge);
         }
         Ok(Checked(request))
     }
@@ -56,6 +73,13 @@ impl Checked {
     pub fn into_request(self) -> Request<PendingBody> {
         self.0
     }
+}
+
+/// How many fields there are. Over HTTP/2 a client may send each cookie in a field of its own, to be put together by whoever goes on
+/// in HTTP/1.1 (RFC 9113 §8.2.3): they are one.
+fn fields(headers: &HeaderMap) -> usize {
+    let cookies = headers.get_all(header::COOKIE).iter().count();
+    headers.len() - cookies.saturating_sub(1)
 }
 
 /// The size of header fields in HTTP/1.1, each with its colon, a space and its line's end.

@@ -66,6 +66,11 @@ fn head(error: HeadError) -> Problem {
         HeadError::TargetTooLong => {
             Problem::new(StatusCode::URI_TOO_LONG, "target-too-long", "the address is too long")
         }
+        HeadError::AuthorizationTooLarge => Problem::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "head-too-large",
+            "the Authorization header is longer than any token",
+        ),
         HeadError::TooLarge => Problem::new(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "head-too-large",

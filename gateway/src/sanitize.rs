@@ -14,16 +14,20 @@ use crate::admit::Admitted;
 
 /// Headers that a request can't do without; to nominate one as hop-by-hop can only be meant to make it vanish on
 /// the way (CVE-2025-48865, Traefik CVE-2024-45410).
-pub(crate) const ESSENTIAL: [HeaderName; 8] = [
+pub(crate) const ESSENTIAL: [HeaderName; 9] = [
     header::AUTHORIZATION,
     header::COOKIE,
     header::HOST,
     header::ORIGIN,
     header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
     header::CONTENT_TYPE,
     header::CONTENT_ENCODING,
     request_id::HEADER,
 ];
+
+/// The scheme of a bearer token, which has no comma (RFC 6750 §2.1).
+const BEARER: &[u8] = b"Bearer ";
 
 /// The credentials of a request.
 #[derive(Clone, Default)]
@@ -90,9 +94,7 @@ fn strip(headers: &mut HeaderMap) -> Result<Credentials, SanitizeError> {
         return Err(SanitizeError::Coding);
     }
     one_length(headers)?;
-    if single(headers, &header::AUTHORIZATION) == Err(NotSingle::Repeated) {
-        return Err(SanitizeError::Ambiguous("the request has more than one Authorization header"));
-    }
+    one_authorization(headers)?;
     let nominated = nominated(headers)?;
     let credentials = Credentials {
         authorization: headers.remove(header::AUTHORIZATION),
@@ -126,6 +128,21 @@ fn one_length(headers: &mut HeaderMap) -> Result<(), SanitizeError> {
     let length = first.clone();
     headers.insert(header::CONTENT_LENGTH, length);
     Ok(())
+}
+
+/// A request has one credential in `Authorization` (RFC 9110 §11.6.2). Two in a list, as a proxy makes of two headers, would be one or
+/// the other's to two readers.
+fn one_authorization(headers: &HeaderMap) -> Result<(), SanitizeError> {
+    const MANY: SanitizeError =
+        SanitizeError::Ambiguous("the request has more than one credential in Authorization");
+    let authorization = match single(headers, &header::AUTHORIZATION) {
+        Ok(authorization) => authorization.as_bytes(),
+        Err(NotSingle::Missing) => return Ok(()),
+        Err(NotSingle::Repeated) => return Err(MANY),
+    };
+    let is_bearer =
+        authorization.get(..BEARER.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(BEARER));
+    if is_bearer && authorization.contains(&b',') { Err(MANY) } else { Ok(()) }
 }
 
 /// The headers that `Connection` names, which are for us alone.

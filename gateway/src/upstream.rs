@@ -6,6 +6,7 @@
 
 mod balance;
 mod budget;
+mod checked;
 mod discover;
 pub mod forward;
 mod health;

@@ -6,7 +6,10 @@ use super::{TOKEN, Violation, is};
 const SIZE_DIGITS_MAX: u8 = 16;
 
 /// Bytes of all extensions and trailers of one body; nobody needs either.
-const EXTRA_BYTES_MAX: usize = 16 * 1024;
+const EXTRA_BYTES_MAX: usize = 8 * 1024;
+
+/// What a trailer counts besides its bytes, so that there are 64 at most: hyper has a bound for their number.
+const TRAILER_BYTES: usize = 128;
 
 /// Follows the chunks of one body.
 #[derive(Debug, Default)]
@@ -67,27 +70,27 @@ impl Chunks {
             }
             (State::Size(size, _), b';') => State::Extension(size),
             (State::Size(size, _) | State::Extension(size), b'\r') => State::SizeEnd(size),
-            (State::Extension(size), b'\t' | b' '..=b'~' | 0x80..) => self.extra(State::Extension(size))?,
+            (State::Extension(size), b'\t' | b' '..=b'~' | 0x80..) => {
+                self.extra(1, State::Extension(size))?
+            }
             (State::SizeEnd(0) | State::ValueEnd, b'\n') => State::Line,
             (State::SizeEnd(size), b'\n') => State::Data(size),
             (State::DataCr, b'\r') => State::DataLf,
             // After the last end the body is over.
             (State::DataLf | State::LastEnd, b'\n') => State::Start,
             (State::Line, b'\r') => State::LastEnd,
-            (State::Line | State::Name, _) if is(byte, TOKEN) => self.extra(State::Name)?,
+            (State::Line, _) if is(byte, TOKEN) => self.extra(TRAILER_BYTES, State::Name)?,
+            (State::Name, _) if is(byte, TOKEN) => self.extra(1, State::Name)?,
             (State::Name, b':') => State::Value,
             (State::Value, b'\r') => State::ValueEnd,
-            (State::Value, b'\t' | b' '..=b'~' | 0x80..) => self.extra(State::Value)?,
+            (State::Value, b'\t' | b' '..=b'~' | 0x80..) => self.extra(1, State::Value)?,
             _ => return Err(Violation::Chunk),
         })
     }
 
-    fn extra(&mut self, next: State) -> Result<State, Violation> {
-        if self.extra == EXTRA_BYTES_MAX {
-            return Err(Violation::Chunk);
-        }
-        self.extra += 1;
-        Ok(next)
+    fn extra(&mut self, bytes: usize, next: State) -> Result<State, Violation> {
+        self.extra += bytes;
+        if self.extra > EXTRA_BYTES_MAX { Err(Violation::Chunk) } else { Ok(next) }
     }
 }
 
@@ -187,9 +190,12 @@ mod tests {
         let body = |extension: usize, trailer: usize| {
             format!("1;{}\r\na\r\n0\r\nx:{}\r\n\r\n", "e".repeat(extension), "t".repeat(trailer))
         };
-        let sound = body(EXTRA_BYTES_MAX - 4, 3);
+        let sound = body(EXTRA_BYTES_MAX - TRAILER_BYTES - 3, 3);
         check(&sound, Ok(Some(sound.len())));
-        assert!(whole(&body(EXTRA_BYTES_MAX - 4, 4)).is_err());
+        assert!(whole(&body(EXTRA_BYTES_MAX - TRAILER_BYTES - 3, 4)).is_err());
+        let trailers = |count: usize| format!("0\r\n{}\r\n", "x:\r\n".repeat(count));
+        assert_eq!(whole(&trailers(64)), Ok(Some(trailers(64).len())));
+        assert!(whole(&trailers(65)).is_err());
         assert!(whole(&body(65_536, 0)).is_err());
     }
 }

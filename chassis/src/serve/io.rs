@@ -23,9 +23,9 @@ use tracing::debug;
 use super::{
     connection::Connection,
     frames::{Flood, Frames},
-    reader::RequestReader,
     refused::{Refused, STAND_IN},
 };
+use crate::http1::requests::RequestReader;
 
 /// How an HTTP/2 connection begins (RFC 9113 §3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -8,7 +8,7 @@ use std::{pin::Pin, sync::Arc};
 use arc_swap::ArcSwap;
 use http::{Request, Response};
 
-use super::refused::Refused;
+use super::{Peer, refused::Refused};
 use crate::Body;
 
 /// A finished stack, or a part of one. A layer is a structure with an inner one:
@@ -129,9 +129,11 @@ impl Stack {
     }
 
     /// The answer to a request that nobody could read.
-    pub(super) fn refuse(&self, refused: Refused) -> Answer {
+    pub(super) fn refuse(&self, refused: Refused, peer: Peer) -> Answer {
         if self.0.answers_refused() {
-            return self.answer(refused.request());
+            let mut request = refused.request();
+            request.extensions_mut().insert(peer);
+            return self.answer(request);
         }
         let answer = refused.problem().write(None).map(Body::from);
         Box::pin(std::future::ready(answer))

@@ -36,7 +36,7 @@ impl Service<Request<Incoming>> for ConnectionService {
         let exchange = self.connection.begin(http2);
         if !http2 && request.method().as_str().as_bytes()[0] == RESERVED {
             let refused = self.connection.take_refused();
-            return ResponseFuture { answer: Some(self.stack.refuse(refused)), exchange };
+            return ResponseFuture { answer: Some(self.stack.refuse(refused, self.peer)), exchange };
         }
         let mut request = request.map(|body| RequestBody::body(body, &exchange));
         request.extensions_mut().insert(self.peer);

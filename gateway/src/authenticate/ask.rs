@@ -37,7 +37,7 @@ const REFUSED_PAUSE_MAX: Duration = Duration::from_millis(100);
 /// The part of the wait for a verdict after which another auth-verifier is asked as well, if the first one answers nobody.
 const SILENCE_OF_WAIT: u32 = 4;
 
-/// The most of a verdict's body that is read, only so that its connection can be used again.
+/// The most that a verdict's body may be. It is read so that its connection can be used again.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// How many headers a request for a verdict has.
@@ -224,8 +224,9 @@ impl VerifierClient {
                     endpoint.answered(answer.status());
                     let (head, body) = answer.into_parts();
                     if !http_body::Body::is_end_stream(&body) {
-                        // A body that is too large or breaks costs the connection, not the verdict.
-                        let _ = Box::pin(Limited::new(body, BODY_BYTES_MAX).collect()).await;
+                        // Nobody needs it; but who sends too much of it, or breaks off, is no auth-verifier that is well.
+                        let read = Box::pin(Limited::new(body, BODY_BYTES_MAX).collect()).await;
+                        read.map_err(|_| VerdictError::Unclear("its body is too large, or breaks off"))?;
                     }
                     return Ok(head);
                 }

@@ -1,7 +1,10 @@
 //! One host for one request (RFC 9112 §3.2, RFC 9113 §8.3.1).
 
 use chassis::header::{NotSingle, single};
-use http::{HeaderValue, Request, Version, header, uri::Authority};
+use http::{
+    HeaderValue, Request, Version, header,
+    uri::{Authority, Scheme},
+};
 
 /// What is wrong with a request that names no host.
 pub(super) const NONE: &str = "the request names no host";
@@ -14,6 +17,10 @@ pub(super) fn of<B>(request: &Request<B>) -> Result<Option<HeaderValue>, &'stati
         Err(NotSingle::Missing) => None,
         Err(NotSingle::Repeated) => return Err("the request has more than one Host header"),
     };
+    // A scheme comes with HTTP/2 alone, or before a host.
+    if request.uri().scheme().is_some_and(|scheme| ![Scheme::HTTP, Scheme::HTTPS].contains(scheme)) {
+        return Err("the request has a scheme that is neither http nor https");
+    }
     let target = request.uri().authority().map(Authority::as_str);
     let (name, value) = match (header, target) {
         (None, None) if request.version() == Version::HTTP_10 => return Ok(None),
@@ -106,5 +113,6 @@ mod tests {
         }
         check("http://b.test/", &["a.test"], None);
         check("http://u@a.test/", &[], None);
+        check("javascript://a.test/", &[], None);
     }
 }

@@ -27,7 +27,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::{
     body::{Body as _, Incoming},
@@ -49,6 +49,7 @@ use tokio_rustls::{
 
 use super::{
     balance::{Endpoint, Endpoints, InFlight},
+    checked::{CheckedIo, Expects},
     health::Fault,
     readiness::ReadyAt,
 };
@@ -131,7 +132,10 @@ impl From<TrySendError<Request<BoundedBody>>> for SendError {
     fn from(mut error: TrySendError<Request<BoundedBody>>) -> Self {
         let request = error.take_message();
         let error = error.into_error();
-        let is_io = std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<io::Error>);
+        let io =
+            std::error::Error::source(&error).and_then(<dyn std::error::Error>::downcast_ref::<io::Error>);
+        // Unless it is we who found that what came is no answer (`checked`).
+        let is_io = io.is_some_and(|error| error.kind() != io::ErrorKind::InvalidData);
         match request {
             Some(request) => Self::Unsent(Unsent(Box::new(request)), error),
             None if error.is_incomplete_message() || error.is_closed() || error.is_canceled() || is_io => {
@@ -186,20 +190,21 @@ impl Connector {
     /// Makes a connection of a stream: over TLS if there is a name that a certificate must have.
     async fn speak(&self, stream: TcpStream, name: Option<ServerName<'static>>) -> io::Result<Connection> {
         stream.set_nodelay(true)?;
-        let (sender, driver) = match self.tls.as_ref().zip(name) {
+        let (sender, expects, driver) = match self.tls.as_ref().zip(name) {
             None => {
+                let (stream, expects) = CheckedIo::new(stream);
                 let (sender, driver) =
                     http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-                (sender, Driver::Plain(Box::new(driver)))
+                (sender, expects, Driver::Plain(Box::new(driver)))
             }
             Some((connector, name)) => {
-                let stream = connector.connect(name, stream).await?;
+                let (stream, expects) = CheckedIo::new(connector.connect(name, stream).await?);
                 let (sender, driver) =
                     http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-                (sender, Driver::Tls(Box::new(driver)))
+                (sender, expects, Driver::Tls(Box::new(driver)))
             }
         };
-        Ok(Connection { sender, driver: Some(driver) })
+        Ok(Connection { sender, expects, driver: Some(driver) })
     }
 }
 
@@ -314,13 +319,14 @@ async fn reap(endpoint: Weak<Endpoint>, idle: Duration) {
 /// A connection, and what drives it.
 pub(super) struct Connection {
     sender: http1::SendRequest<BoundedBody>,
+    expects: Expects,
     /// `None` when it is closed.
     driver: Option<Driver>,
 }
 
 enum Driver {
-    Plain(Box<http1::Connection<TokioIo<TcpStream>, BoundedBody>>),
-    Tls(Box<http1::Connection<TokioIo<TlsStream<TcpStream>>, BoundedBody>>),
+    Plain(Box<http1::Connection<TokioIo<CheckedIo<TcpStream>>, BoundedBody>>),
+    Tls(Box<http1::Connection<TokioIo<CheckedIo<TlsStream<TcpStream>>>, BoundedBody>>),
 }
 
 impl Connection {
@@ -440,6 +446,14 @@ impl Lease {
     ) -> impl Future<Output = Result<Response<LeasedBody>, SendError>> + Send {
         request.headers_mut().insert(header::HOST, self.picked.endpoint().host.clone());
         self.upload = request.body().outcome();
+        self.connection.expects.answer();
+        // hyper would leave out a body of unknown length that comes with one of these (RFC 9110 §9.3.1 allows it).
+        if matches!(*request.method(), Method::GET | Method::HEAD)
+            && !request.body().is_end_stream()
+            && !request.headers().contains_key(header::CONTENT_LENGTH)
+        {
+            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         let answer = self.connection.sender.try_send_request(request);
         async move {
             // Without a waker, and so outside of tokio's budget: nothing but driving the connection brings the answer.

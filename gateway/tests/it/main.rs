@@ -10,6 +10,7 @@ mod cors;
 mod faults;
 mod forwarding;
 mod front_door;
+mod hardening;
 mod identity;
 mod life;
 mod limits;

@@ -1,9 +1,9 @@
 //! Where each request begins and ends among the bytes of an HTTP/1 connection.
 //!
-//! It stands between the socket and hyper ([`super::io`]), which gets the bytes of a head when all of it is there and has one
+//! A listener puts it between the socket and hyper, which gets the bytes of a head when all of it is there and has one
 //! meaning, and those of a body as they come. What it lets through is so plain that hyper finds the same ends.
 
-use crate::http1::{Framing, HeadBounds, Violation, chunks::Chunks, request::RequestHead};
+use super::{Framing, HeadBounds, Violation, chunks::Chunks, request::RequestHead};
 
 /// Reads the requests of a connection, one after the other.
 #[derive(Debug)]
