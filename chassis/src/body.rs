@@ -94,6 +94,14 @@ impl Body {
         Self { counted: Counted::Of(request), ..self }
     }
 
+    /// What is to be said at the end of the request, for whoever ends it instead.
+    pub(crate) fn take_request(&mut self) -> Option<Unfinished> {
+        match std::mem::replace(&mut self.counted, Counted::Not) {
+            Counted::Answering(request) => Some(request),
+            Counted::Not | Counted::Of(_) => None,
+        }
+    }
+
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.content {
             Content::Empty => Poll::Ready(None),

@@ -33,6 +33,7 @@ mod settings;
 mod streams;
 mod tls;
 pub mod trusted_proxies;
+mod tunnel;
 mod workers;
 
 use connection::{Bounds, Connection, Graceful};
@@ -45,6 +46,7 @@ pub use settings::ServerSettings;
 use streams::{ConnectionService, StreamExecutor};
 use tls::Stream;
 pub use tls::{Tls, TlsError, TlsSettings, TlsSlot};
+pub use tunnel::{ClientStream, Leave, Tunnel};
 pub use workers::Workers;
 
 /// How much of an answer one stream may have waiting inside hyper: hyper's own 400 KiB, a hundred times on one connection,
@@ -96,9 +98,8 @@ pub struct Peer {
 /// 7. Whoever still sends is read on for a moment ([`io`]), so that it hears the last answer.
 /// 8. The permit goes back when the connection is closed.
 ///
-/// An upgrade (WebSocket) ends 4 and 5, and must keep the others: what carries the tunnel on takes the connection's permit along,
-/// and ends when its connection is told to go ([`Connection::leave`], [`Connection::cut`]), so that tunnels are bounded and
-/// drained like requests.
+/// An upgrade (WebSocket) ends 4 and 5, and keeps the others: the [`tunnel`] runs in the task of its connection, holds the permit,
+/// and is told to go as requests are ([`Connection::leave`], [`Connection::cut`]).
 pub async fn serve(
     listener: TcpListener,
     service: impl HttpService,
@@ -207,9 +208,16 @@ async fn serve_connection(
     front.peer.is_tls = stream.is_tls();
     let stream = io::TrackedIo::new(stream, connection.clone(), Stream::abort);
     let builder = protocol(settings, StreamExecutor(connection.clone()));
-    let served = builder.serve_connection(TokioIo::new(stream), front);
-    match connection::watch(served, &connection).await {
-        Ok(Ok(())) => {}
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), front);
+    let ended = connection::watch(served, &connection).await;
+    // Taken in any case: it holds the connection.
+    let tunnel = connection.take_tunnel();
+    match ended {
+        Ok(Ok(())) => {
+            if let Some(tunnel) = tunnel {
+                tunnel.carry(&connection).await;
+            }
+        }
         Ok(Err(error)) => debug!(%error, %peer, "connection ended"),
         Err(cause) => {
             metrics::counter!(crate::metrics::CONNECTIONS_CLOSED.name, "reason" => cause.name()).increment(1);
@@ -242,7 +250,8 @@ fn protocol(settings: &ServerSettings, streams: StreamExecutor) -> auto::Builder
 }
 
 /// hyper's connection of a [`ConnectionService`].
-type Served<'a, Io> = auto::Connection<'a, TokioIo<io::TrackedIo<Io>>, ConnectionService, StreamExecutor>;
+type Served<'a, Io> =
+    auto::UpgradeableConnection<'a, TokioIo<io::TrackedIo<Io>>, ConnectionService, StreamExecutor>;
 
 impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> Graceful for Served<'_, Io> {
     fn graceful_shutdown(self: Pin<&mut Self>) {

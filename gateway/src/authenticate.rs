@@ -16,11 +16,12 @@ pub use self::{ask::AuthenticateError, verdict::Caller};
 use self::{
     ask::Question,
     cache::{Cached, VerdictCache},
+    verdict::VerdictError,
 };
 use crate::{
     record::{self, Record},
     route::Access,
-    sanitize::Sanitized,
+    sanitize::{Credentials, Sanitized},
 };
 
 /// Authenticates requests.
@@ -49,31 +50,48 @@ impl Authenticator {
     }
 
     /// Finds out who is calling. On a public route nobody is asked, and the request passes as nobody's.
+    ///
+    /// Where that is optional, so does one that has no credential, and one whose cookies are no good: a browser sends them for as long
+    /// as it has them, also after the session's end, and its user must get to the page to sign in again. A token that is no good
+    /// is refused: its client has set it on purpose, and would take the answer to nobody for its own.
     pub async fn authenticate(&self, sanitized: Sanitized) -> Result<Authenticated, AuthenticateError> {
-        if sanitized.admitted().routed().route().access == Access::Public {
-            sanitized.admitted().routed().record().verdict(record::Verdict::None);
+        let record = sanitized.admitted().routed().record();
+        let access = sanitized.admitted().routed().route().access;
+        let Credentials { authorization, cookies } = sanitized.credentials();
+        let has_token = authorization.is_some();
+        let has_none = !has_token && cookies.is_empty();
+        if access == Access::Public || (access == Access::Optional && has_none) {
+            record.verdict(record::Verdict::None);
             return Ok(Authenticated { sanitized, caller: None, verdict: None });
         }
-        let record = sanitized.admitted().routed().record();
-        let (caller, verdict) = match &self.cache {
+        let found = match &self.cache {
             Some(cache) => {
                 let key = cache.key(sanitized.credentials());
                 let caller = match cache.get(&key, || self.question(&sanitized)) {
                     Cached::Fresh(caller) => {
                         record.verdict(record::Verdict::Cached);
-                        caller
+                        Ok(caller)
                     }
                     Cached::Nothing(arrival) => {
                         let question = self.question(&sanitized);
-                        asked(record, Box::pin(cache.ask(key, arrival, question))).await?
+                        asked(record, Box::pin(cache.ask(key, arrival, question))).await
                     }
                 };
-                (caller, Some(key))
+                caller.map(|caller| (caller, Some(key)))
             }
             None => {
                 let question = self.question(&sanitized);
-                (Arc::new(asked(record, Box::pin(self.verifier.ask(question))).await?.caller), None)
+                let asked = asked(record, Box::pin(self.verifier.ask(question))).await;
+                asked.map(|verdict| (Arc::new(verdict.caller), None))
             }
+        };
+        let (caller, verdict) = match found {
+            Err(AuthenticateError::Verdict(VerdictError::Unauthenticated(_)))
+                if access == Access::Optional && !has_token =>
+            {
+                return Ok(Authenticated { sanitized, caller: None, verdict: None });
+            }
+            found => found?,
         };
         access_log::user(caller.user().as_str());
         Ok(Authenticated { sanitized, caller: Some(caller), verdict })

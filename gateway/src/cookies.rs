@@ -64,6 +64,30 @@ pub fn forwarded(
     HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok().filter(|value| !value.is_empty())
 }
 
+/// All cookies as one header (RFC 9113 §8.2.3).
+pub fn joined(cookies: &[HeaderValue]) -> Option<HeaderValue> {
+    match cookies {
+        [] => None,
+        [one] => Some(one.clone()),
+        several => {
+            let several: Vec<&[u8]> = several.iter().map(HeaderValue::as_bytes).collect();
+            HeaderValue::from_bytes(&several.join(&b"; "[..])).ok()
+        }
+    }
+}
+
+/// Whether a `Set-Cookie` sets a credential. One without a name sets the cookie that its value spells when it comes back.
+pub fn sets_credential(
+    cookie: &HeaderValue,
+    prefixes: &CookiePrefixes,
+    credentials: Option<&CredentialCookies>,
+) -> bool {
+    let pair = cookie.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    let start = pair.iter().position(|byte| *byte != b'=' && !byte.is_ascii_whitespace()).unwrap_or(0);
+    let name = pair[start..].split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+    prefixes.cover(name) || credentials.is_some_and(|credentials| credentials.covers(name))
+}
+
 fn split(pair: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = pair.iter().position(|byte| *byte == b'=')?;
     Some((pair[..at].trim_ascii(), pair[at + 1..].trim_ascii()))
@@ -135,6 +159,29 @@ mod tests {
             Some(&["myapp."]),
             None,
         );
+    }
+
+    #[test]
+    fn a_cookie_that_sets_a_credential_is_known_in_every_spelling() {
+        let prefixes = CookiePrefixes::parse(vec!["better-auth".to_owned()]).unwrap();
+        let told = CredentialCookies::new(["myapp.", "sid"]).unwrap();
+        for (cookie, want) in [
+            ("better-auth.session_token=x; Path=/", true),
+            ("__Secure-better-auth.session_token=x", true),
+            ("__Host-myapp.session_token=", true),
+            (" sid = x", true),
+            ("=better-auth.session_token=x", true),
+            ("= =sid=x", true),
+            ("better-auth.session_token", true),
+            ("theme=better-auth", false),
+            ("side=x; sid=y", false),
+            ("", false),
+            ("=", false),
+        ] {
+            let cookie = HeaderValue::from_str(cookie).unwrap();
+            assert_eq!(sets_credential(&cookie, &prefixes, Some(&told)), want, "{cookie:?}");
+        }
+        assert!(!sets_credential(&HeaderValue::from_static("sid=x"), &prefixes, None));
     }
 
     #[test]

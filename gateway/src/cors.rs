@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header
 
 use crate::{
     rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY},
+    route::{path, pattern::Pattern},
     upstream::ExposedHeaders,
 };
 
@@ -43,6 +44,8 @@ const ASKED_BYTES_MAX: usize = 2048;
 pub struct Cors<S> {
     inner: S,
     origins: Vec<HeaderValue>,
+    /// The routes in their order, and which of them have no CORS; empty where all have it.
+    routes: Vec<(Pattern, bool)>,
     max_age: HeaderValue,
     exposed: HeaderValue,
 }
@@ -53,6 +56,7 @@ impl<S: HttpService> HttpService for Cors<S> {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let origin = single(request.headers(), &header::ORIGIN).ok();
         let allowed = origin.filter(|origin| self.origins.contains(origin)).cloned();
+        let allowed = allowed.filter(|_| self.routes.is_empty() || self.is_open(request.uri().path()));
         if is_preflight(&request) {
             return self.preflight(&request, allowed);
         }
@@ -70,9 +74,25 @@ fn is_preflight<B>(request: &Request<B>) -> bool {
 }
 
 impl<S> Cors<S> {
-    /// Pages of `origins` may call `inner`, and remember a preflight for `max_age`.
-    pub fn new(inner: S, origins: Vec<HeaderValue>, max_age: Duration) -> Self {
-        Self { inner, origins, max_age: max_age.as_secs().into(), exposed: list(&[]) }
+    /// Pages of `origins` may call `inner`, and remember a preflight for `max_age`; but for those of `routes` that are `false`.
+    pub fn new(
+        inner: S,
+        origins: Vec<HeaderValue>,
+        max_age: Duration,
+        mut routes: Vec<(Pattern, bool)>,
+    ) -> Self {
+        if routes.iter().all(|(_, has_cors)| *has_cors) {
+            routes.clear();
+        }
+        Self { inner, origins, routes, max_age: max_age.as_secs().into(), exposed: list(&[]) }
+    }
+
+    /// Whether pages may call what a path leads to. A path that can't be read leads to a refusal, which they may read.
+    fn is_open(&self, path: &str) -> bool {
+        path::canonical(path)
+            .ok()
+            .and_then(|path| self.routes.iter().find(|(pattern, _)| pattern.fits(&path)))
+            .is_none_or(|(_, has_cors)| *has_cors)
     }
 
     /// The answer to a preflight, given before anybody is asked.

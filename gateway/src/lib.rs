@@ -35,10 +35,14 @@ pub mod csrf;
 
 pub mod quota;
 
+pub mod shed;
+
 pub mod cookies;
 pub mod stamp;
 
 pub mod upstream;
+
+pub mod websocket;
 
 pub mod body;
 

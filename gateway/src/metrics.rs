@@ -17,6 +17,7 @@ pub const METRICS: &[Metric] = &[
     RATE_LIMIT_ENTRIES,
     RATE_LIMIT_DISPLACED,
     RESPONSES_ABANDONED,
+    UPSTREAM_WAITING_LIMIT,
     UPSTREAM_ENDPOINTS,
     UPSTREAM_ENDPOINTS_UNREADY,
     UPSTREAM_READINESS,
@@ -25,6 +26,8 @@ pub const METRICS: &[Metric] = &[
     UPSTREAM_RETRIES_DENIED,
     REQUEST_BODIES_KEPT,
     CSRF_REJECTIONS,
+    WEBSOCKETS,
+    WEBSOCKETS_CLOSED,
     UPSTREAM_CONNECTIONS_OPENED,
     UPSTREAM_CONNECTIONS_IDLE,
 ];
@@ -84,7 +87,7 @@ pub(crate) const REQUESTS_REFUSED: Metric = Metric::counter(
 )
 .by(&[(
     "reason",
-    "`full` (503), `client_share`, `client_rate`, `user_share`, `user_rate` (429), `body_too_slow` (408)",
+    "`full`, `websockets`, `overloaded` (503), `client_share`, `client_rate`, `user_share`, `user_rate` (429), `body_too_slow` (408)",
 )]);
 
 pub(crate) const RATE_LIMIT_ENTRIES: Metric = Metric::gauge(
@@ -103,6 +106,12 @@ pub(crate) const RESPONSES_ABANDONED: Metric = Metric::counter(
     "responses_abandoned_total",
     "Answers that were given up because their client took too little of them.",
 );
+
+pub(crate) const UPSTREAM_WAITING_LIMIT: Metric = Metric::gauge(
+    "upstream_waiting_limit",
+    "Requests that may wait for a service's answer to begin, where load is shed by how late answers are.",
+)
+.by(&[("service", "which")]);
 
 pub(crate) const UPSTREAM_ENDPOINTS: Metric =
     Metric::gauge("upstream_endpoints", "Addresses that a service was last found at.")
@@ -151,6 +160,15 @@ pub(crate) const CSRF_REJECTIONS: Metric = Metric::counter(
     "Requests by cookie that would change something and came from no page of a trusted origin.",
 )
 .by(&[("reason", "`foreign_origin`, `many_origins`, `no_origin`")]);
+
+pub(crate) const WEBSOCKETS: Metric =
+    Metric::gauge("websockets", "WebSockets that are open, or that a service is being asked for.");
+
+pub(crate) const WEBSOCKETS_CLOSED: Metric =
+    Metric::counter("websockets_closed_total", "WebSockets that were open and are not any more.").by(&[(
+        "reason",
+        "`ended` (both sides closed), `leaving` (a drain), `idle`, `half_closed` (only one side did), `stalled` (a side took nothing), `broken`",
+    )]);
 
 pub(crate) const UPSTREAM_CONNECTIONS_OPENED: Metric =
     Metric::counter("upstream_connections_opened_total", "Connections that were opened to a service.")

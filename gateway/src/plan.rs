@@ -10,7 +10,7 @@ use chassis::{
     serve::{ServerSettings, Tls, TlsError, TlsSettings, trusted_proxies::TrustedProxies},
     settings::{Faults, ServiceUrl, SettingsError, Switch},
 };
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use tokio_rustls::rustls::{ClientConfig, pki_types::ServerName};
 
 use crate::{
@@ -19,13 +19,14 @@ use crate::{
         idle::Rate,
     },
     cookies::CookiePrefixes,
+    csrf::CsrfMode,
     head::HeadBounds,
     local::Local,
     rate_limit::Quota,
-    route::{Access, pattern::Pattern},
+    route::{Access, Methods, pattern::Pattern},
     settings::{
-        self, BODY_BYTES, BODY_RATE, BODY_SECS, BURST, PER_MINUTE, RouteSettings, Secs, ServiceSettings,
-        Settings, TASK_SERVICE, Urls, variable,
+        self, BODY_BYTES, BODY_RATE, BODY_SECS, BURST, HostSetting, IDLE_SECS, Origin, PER_MINUTE,
+        RouteSettings, Secs, ServiceSettings, Settings, TASK_SERVICE, TIMEOUT_SECS, Urls, variable,
     },
     upstream::{Host, Readiness, ReadyAt, ServerNames},
 };
@@ -39,6 +40,7 @@ pub struct Plan {
     pub tls: Option<Tls>,
     pub(crate) trusted_proxies: Arc<TrustedProxies>,
     pub(crate) origins: Vec<HeaderValue>,
+    pub(crate) public_origins: Vec<HeaderValue>,
     pub(crate) preflight_max_age: Duration,
     pub(crate) compression: Switch,
     pub(crate) head: HeadBounds,
@@ -57,6 +59,7 @@ pub(crate) struct RequestLimits {
     pub(crate) max: usize,
     pub(crate) per_client_max: usize,
     pub(crate) per_user_max: usize,
+    pub(crate) websockets_max: usize,
     pub(crate) answer: Rate,
 }
 
@@ -73,6 +76,8 @@ pub(crate) struct RateLimits {
 #[derive(Debug)]
 pub(crate) struct RoutePlan {
     pub(crate) pattern: Pattern,
+    /// Whether pages of allowed origins may read its answers.
+    pub(crate) cors: bool,
     pub(crate) target: TargetPlan,
 }
 
@@ -80,13 +85,25 @@ pub(crate) struct RoutePlan {
 #[derive(Debug)]
 pub(crate) enum TargetPlan {
     Local(Local),
-    Upstream {
-        upstream: Arc<UpstreamPlan>,
-        access: Access,
-        body: BodyBounds,
-        client_rate: RouteRate,
-        user_rate: RouteRate,
-    },
+    Upstream(Box<UpstreamTarget>),
+}
+
+/// A service, and what holds for requests on this way to it.
+#[derive(Debug)]
+pub(crate) struct UpstreamTarget {
+    pub(crate) upstream: Arc<UpstreamPlan>,
+    pub(crate) access: Access,
+    pub(crate) body: BodyBounds,
+    pub(crate) client_rate: RouteRate,
+    pub(crate) user_rate: RouteRate,
+    pub(crate) timeout: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) websocket: Option<Duration>,
+    pub(crate) forward_credentials: bool,
+    pub(crate) csrf: CsrfMode,
+    pub(crate) asked_by_public_host: bool,
+    pub(crate) expose: Vec<HeaderName>,
+    pub(crate) methods: Option<Methods>,
 }
 
 /// The rate limit of a route.
@@ -104,12 +121,14 @@ pub(crate) struct UpstreamPlan {
     pub(crate) name: Arc<str>,
     /// Never empty.
     pub(crate) hosts: Vec<Host>,
+    /// What each of them is called, in the same order.
+    pub(crate) names: Vec<ServerNames>,
     pub(crate) connect: Duration,
-    pub(crate) timeout: Duration,
-    pub(crate) idle: Duration,
     pub(crate) pool_idle: Duration,
     pub(crate) resolve: Duration,
     pub(crate) eject: Duration,
+    /// How soon its answers should begin, and how many may wait whatever becomes of that; where load is shed by it.
+    pub(crate) shed: Option<(Duration, usize)>,
     /// How its endpoints are asked whether they are ready, if they are.
     pub(crate) readiness: Option<Readiness>,
     /// Whether it is believed when it says that it did nothing. One that only passes on what services behind it say, may have done
@@ -144,6 +163,13 @@ impl Plan {
         let mut faults = Faults::default();
         let upstreams = upstreams(settings, &mut faults);
         let routes = routes(settings, &upstreams, &mut faults);
+        if settings.csrf.mode == CsrfMode::Off {
+            faults.add(variable::CSRF_MODE, "may be off only for a public route (`csrf` of that route)");
+        }
+        let is_web = |origin: &Origin| origin.0.as_bytes().starts_with(b"http");
+        if !settings.public_origins.iter().all(is_web) {
+            faults.add(variable::PUBLIC_ORIGINS, "must be origins such as https://app.example.com");
+        }
         if limits.target_bytes > server.head_bytes {
             faults.add(variable::TARGET_BYTES, format!("must fit into {}", variable::HEAD_BYTES));
         }
@@ -158,6 +184,7 @@ impl Plan {
                 tls,
                 trusted_proxies: server.trusted_proxies.clone().into(),
                 origins: cors.allowed_origins.iter().map(|origin| origin.0.clone()).collect(),
+                public_origins: settings.public_origins.iter().map(|origin| origin.0.clone()).collect(),
                 preflight_max_age: cors.max_age,
                 compression: settings.compression,
                 head: HeadBounds {
@@ -172,6 +199,7 @@ impl Plan {
                     max: limits.requests_max,
                     per_client_max: limits.requests_per_client_max,
                     per_user_max: limits.requests_per_user_max,
+                    websockets_max: limits.websockets_max,
                     answer: Rate { bytes: limits.answer_rate, grace: limits.body_idle },
                 },
                 rate_limits: RateLimits {
@@ -255,17 +283,20 @@ impl UpstreamPlan {
             );
         }
         let hosts = urls.iter().map(Host::of).collect();
-        let settings::Upstream { connect, timeout, idle, pool_idle, resolve, eject, .. } = *settings;
+        let names: Result<_, _> = urls.iter().map(server_names).collect();
+        let settings::Upstream { connect, pool_idle, resolve, eject, answer_target_ms, waiting_min, .. } =
+            *settings;
+        let shed = (answer_target_ms > 0).then_some((Duration::from_millis(answer_target_ms), waiting_min));
         let believes_not_applied = name == TASK_SERVICE;
         Ok(Self {
             name: name.into(),
             hosts,
+            names: names?,
             connect,
-            timeout,
-            idle,
             pool_idle,
             resolve,
             eject,
+            shed,
             readiness: readiness(ready.as_ref(), settings),
             believes_not_applied,
             honours_idempotency_key: *idempotency_key,
@@ -344,7 +375,7 @@ fn routes(settings: &Settings, upstreams: &Upstreams<'_>, faults: &mut Faults) -
             faults.add(format!("{key}.path"), reason);
         }
         earlier.push((at, pattern.clone()));
-        planned.extend(target.map(|target| RoutePlan { pattern, target }));
+        planned.extend(target.map(|target| RoutePlan { pattern, cors: route.cors, target }));
     }
     planned
 }
@@ -357,18 +388,14 @@ fn target(
     upstreams: &Upstreams<'_>,
     faults: &mut Faults,
 ) -> Option<TargetPlan> {
-    let bounds_bodies = route.body_bytes.is_some() || route.body_total.is_some() || route.body_rate.is_some();
-    let body = body(key, route, &settings.limits, faults);
     let rates = own_rates(key, route, &settings.limits, faults);
     match (route.answer, &route.upstream) {
         (Some(local), None) => {
-            if route.access.is_some() {
-                let reason = "says nothing beside `answer`, which anybody may ask for; take it out";
-                faults.add(format!("{key}.access"), reason);
-            }
-            if bounds_bodies {
-                let reason = "answers by itself and reads no body; leave out body_…";
-                faults.add(key, reason);
+            for (name, reason) in of_upstreams(route) {
+                faults.add(
+                    format!("{key}.{name}"),
+                    format!("says nothing beside `answer`, {reason}; take it out"),
+                );
             }
             if rates != [RouteRate::Common; 2] {
                 let reason = "answers by itself, and that is never limited; leave out client_… and user_…";
@@ -376,23 +403,118 @@ fn target(
             }
             Some(TargetPlan::Local(local))
         }
-        (None, Some(name)) => match upstreams.get(name.as_str()) {
-            Some(upstream) => upstream.clone().map(|upstream| TargetPlan::Upstream {
-                upstream,
+        (None, Some(name)) => {
+            let body = body(key, route, &settings.limits, faults);
+            let (timeout, idle) = waits(key, route, &settings.upstream, faults);
+            let tunnel_idle = route.idle.map_or(settings.limits.websocket_idle, |Secs(idle)| idle);
+            let Some(upstream) = upstreams.get(name.as_str()) else {
+                faults.add(format!("{key}.upstream"), format!("`{name}` is not in [upstreams]"));
+                return None;
+            };
+            Some(TargetPlan::Upstream(Box::new(UpstreamTarget {
+                upstream: upstream.clone()?,
                 access: route.access.unwrap_or_default(),
                 body,
                 client_rate: rates[0],
                 user_rate: rates[1],
-            }),
-            None => {
-                faults.add(format!("{key}.upstream"), format!("`{name}` is not in [upstreams]"));
-                None
-            }
-        },
+                timeout,
+                idle,
+                websocket: route.websocket.then_some(tunnel_idle),
+                forward_credentials: forward_credentials(key, route, faults),
+                csrf: csrf(key, route, settings, faults),
+                asked_by_public_host: route.host == Some(HostSetting::Public),
+                expose: expose(key, route, faults),
+                methods: methods(key, route, faults),
+            })))
+        }
         (Some(_), Some(_)) | (None, None) => {
             faults.add(key, "must have either `answer` or `upstream`");
             None
         }
+    }
+}
+
+/// What a route has that only one to a service may have, and why not another one.
+fn of_upstreams(route: &RouteSettings) -> Vec<(&'static str, &'static str)> {
+    let body = route.body_bytes.is_some() || route.body_total.is_some() || route.body_rate.is_some();
+    [
+        (route.access.is_some(), ("access", "which anybody may ask for")),
+        (body, ("body_…", "which reads no body")),
+        (route.timeout.is_some(), ("timeout_secs", "which is there at once")),
+        (route.idle.is_some(), ("idle_secs", "which is there at once")),
+        (route.websocket, ("websocket", "which is no service")),
+        (route.forward_credentials, ("forward_credentials", "which is no service")),
+        (route.csrf.is_some(), ("csrf", "which changes nothing")),
+        (route.host.is_some(), ("host", "which is no service")),
+        (route.methods.is_some(), ("methods", "which is for GET and HEAD")),
+        (!route.expose_headers.is_empty(), ("expose_headers", "which is no service")),
+    ]
+    .into_iter()
+    .filter_map(|(is_set, of)| is_set.then_some(of))
+    .collect()
+}
+
+/// Whether credentials go on to the service.
+fn forward_credentials(key: &str, route: &RouteSettings, faults: &mut Faults) -> bool {
+    if route.forward_credentials && route.upstream.as_deref() == Some(TASK_SERVICE) {
+        let reason = "is not for task-service, which knows its callers by what auth-verifier signs, and must not see \
+                      what they sign in with";
+        faults.add(format!("{key}.forward_credentials"), reason);
+    }
+    route.forward_credentials
+}
+
+/// What answers on a route let pages read.
+fn expose(key: &str, route: &RouteSettings, faults: &mut Faults) -> Vec<HeaderName> {
+    let mut parsed = Vec::new();
+    for name in &route.expose_headers {
+        match HeaderName::try_from(name.as_str()) {
+            Ok(name) if name != "*" => parsed.push(name),
+            // With credentials it would be the name of a header (Fetch §3.2.5).
+            _ => faults.add(format!("{key}.expose_headers"), format!("`{name}` is not the name of a header")),
+        }
+    }
+    parsed
+}
+
+fn methods(key: &str, route: &RouteSettings, faults: &mut Faults) -> Option<Methods> {
+    let methods = Methods::parse(route.methods.as_ref()?)
+        .map_err(|reason| SettingsError::new(format!("{key}.methods"), reason));
+    faults.hear(methods)
+}
+
+/// How far a page's origin is checked on a route.
+fn csrf(key: &str, route: &RouteSettings, settings: &Settings, faults: &mut Faults) -> CsrfMode {
+    let is_public = route.access == Some(Access::Public);
+    if route.csrf == Some(CsrfMode::Off) && !is_public {
+        let reason =
+            "may be off only where access is public: elsewhere any page could act for whoever is signed in";
+        faults.add(format!("{key}.csrf"), reason);
+    }
+    route.csrf.unwrap_or(settings.csrf.mode)
+}
+
+/// How long an answer on a route may take to begin, and how long it may pause.
+fn waits(
+    key: &str,
+    route: &RouteSettings,
+    all: &settings::Upstream,
+    faults: &mut Faults,
+) -> (Duration, Duration) {
+    let mut wait = |name: &str, own: Option<Secs>, all: Duration, range: &RangeInclusive<u64>| {
+        let wait = own.map_or(all, |Secs(own)| own);
+        in_range(faults, format!("{key}.{name}"), wait.as_secs(), range);
+        wait
+    };
+    (
+        wait("timeout_secs", route.timeout, all.timeout, &TIMEOUT_SECS),
+        wait("idle_secs", route.idle, all.idle, &IDLE_SECS),
+    )
+}
+
+fn in_range(faults: &mut Faults, key: String, value: u64, range: &RangeInclusive<u64>) {
+    if !range.contains(&value) {
+        faults.add(key, format!("must be {} to {}", range.start(), range.end()));
     }
 }
 
@@ -405,10 +527,7 @@ fn body(key: &str, route: &RouteSettings, limits: &settings::Limits, faults: &mu
         rate: route.body_rate.unwrap_or(all.rate),
     };
     let mut check = |name: &str, value: u64, range: &RangeInclusive<u64>| {
-        if !range.contains(&value) {
-            let (least, most) = (range.start(), range.end());
-            faults.add(format!("{key}.{name}"), format!("must be {least} to {most}"));
-        }
+        in_range(faults, format!("{key}.{name}"), value, range);
     };
     check("body_bytes", body.bytes, &BODY_BYTES);
     check("body_secs", body.total.as_secs(), &BODY_SECS);
@@ -460,8 +579,10 @@ fn own_rates(
 fn unreachable(route: &RouteSettings, at: usize, first: &RouteSettings) -> String {
     let access = |route: &RouteSettings| route.upstream.as_ref().map(|_| route.access.unwrap_or_default());
     let differs = match (access(first), access(route)) {
-        (Some(Access::Public), Some(Access::Authenticated)) => ", and lets anybody in",
-        (Some(Access::Authenticated), Some(Access::Public)) => ", and demands authentication",
+        (Some(Access::Public | Access::Optional), Some(Access::Authenticated)) => ", and lets anybody in",
+        (Some(Access::Authenticated), Some(Access::Public | Access::Optional)) => {
+            ", and demands authentication"
+        }
         _ => "",
     };
     format!(
@@ -547,7 +668,8 @@ mod tests {
             "{ url = \"http://a:1, http://b:1\", ready = \":2/x\", idempotency_key = true }",
         ] {
             let plan = load_file(&good.replace("\"http://notes:1\"", notes)).unwrap();
-            let TargetPlan::Upstream { upstream, .. } = &plan.routes[0].target else { panic!("{notes}") };
+            let TargetPlan::Upstream(target) = &plan.routes[0].target else { panic!("{notes}") };
+            let upstream = &target.upstream;
             assert_eq!(upstream.hosts.len(), 2, "{notes}");
             assert_eq!(upstream.honours_idempotency_key, notes.contains("true"), "off unless it is set");
             assert_eq!(upstream.readiness.is_some(), notes.contains("ready"));
@@ -584,7 +706,7 @@ mod tests {
             ("[[routes]]\npath = \"/n\"\nanswer = \"health\"\nacces = \"public\"", "acces"),
             (
                 "[[routes]]\npath = \"/n\"\nupstream = \"task-service\"\naccess = \"everybody\"",
-                "routes[0].access: must be authenticated or public",
+                "routes[0].access: must be authenticated, optional or public",
             ),
             (
                 "[[routes]]\npath = \"/**\"\nupstream = \"task-service\"\naccess = \"public\"\n\

@@ -168,6 +168,18 @@ impl RateLimit {
     }
 }
 
+/// Other settings have other tables.
+impl Drop for RateLimit {
+    fn drop(&mut self) {
+        let used = |set: &mut Mutex<[Bucket; WAYS]>| {
+            let buckets = set.get_mut().unwrap_or_else(PoisonError::into_inner);
+            buckets.iter().filter(|bucket| bucket.owner != 0).count()
+        };
+        let used: usize = self.sets.iter_mut().map(used).sum();
+        self.entries.decrement(f64::from(u32::try_from(used).unwrap_or(u32::MAX)));
+    }
+}
+
 impl Standings {
     /// Counts a request to its client.
     pub(crate) fn count_client(

@@ -81,7 +81,7 @@ impl Record {
         known.verdict_took = Some(took);
     }
 
-    /// The request is sent to this endpoint, by the name that it is asked by.
+    /// The request is sent to the endpoint at this address.
     pub(crate) fn attempt(&self, endpoint: &HeaderValue) {
         let mut known = self.known();
         known.attempts += 1;
@@ -172,12 +172,14 @@ impl RouteMetrics {
     }
 
     fn duration(&self) -> &Histogram {
-        let name = crate::metrics::ROUTE_REQUEST_DURATION.name;
-        self.duration.get_or_init(|| metrics::histogram!(name, "route" => self.route.clone()))
+        self.duration.get_or_init(|| {
+            metrics::histogram!(crate::metrics::ROUTE_REQUEST_DURATION.name, "route" => self.route.clone())
+        })
     }
 
     fn upstream(&self) -> &Histogram {
-        let name = crate::metrics::ROUTE_UPSTREAM_WAIT.name;
-        self.upstream.get_or_init(|| metrics::histogram!(name, "route" => self.route.clone()))
+        self.upstream.get_or_init(
+            || metrics::histogram!(crate::metrics::ROUTE_UPSTREAM_WAIT.name, "route" => self.route.clone()),
+        )
     }
 }

@@ -14,7 +14,9 @@ use crate::{
     rate_limit::RateExceeded,
     route::RouteError,
     sanitize::SanitizeError,
+    shed::Overloaded,
     upstream::{SendError, forward::ForwardError},
+    websocket::{HandshakeError, handshake},
 };
 
 /// A request that is turned away, or could not be served: the error of the station that it came to.
@@ -36,6 +38,8 @@ pub enum Refusal {
     #[error(transparent)]
     Quota(#[from] QuotaExceeded),
     #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    #[error(transparent)]
     Forward(#[from] ForwardError),
 }
 
@@ -43,19 +47,19 @@ impl From<&Refusal> for Problem {
     fn from(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::Head(error) => head(*error),
-            Refusal::Route(error) => route(*error),
+            Refusal::Route(error) => route(error),
             Refusal::Admit(error) => admit(*error),
             Refusal::Sanitize(error) => sanitize(*error),
             Refusal::Authenticate(error) => authenticate(error),
-            Refusal::Csrf(CsrfError::ForeignOrigin | CsrfError::ManyOrigins | CsrfError::NoOrigin) => {
-                Self::new(
-                    StatusCode::FORBIDDEN,
-                    "cross-site",
-                    "a request that changes something by a cookie must come from a page of an allowed origin; or send a token",
-                )
-            }
+            Refusal::Csrf(error) => csrf(*error),
             Refusal::Quota(QuotaExceeded::Share) => too_many_requests(),
             Refusal::Quota(QuotaExceeded::Rate(exceeded)) => too_fast(*exceeded),
+            Refusal::Overloaded(Overloaded) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "the service has too much to do; try again in a moment",
+            )
+            .retry_after_secs(1),
             Refusal::Forward(error) => forward(error),
         }
     }
@@ -79,15 +83,26 @@ fn head(error: HeadError) -> Problem {
     }
 }
 
-fn route(error: RouteError) -> Problem {
+fn route(error: &RouteError) -> Problem {
     match error {
-        RouteError::Ambiguous(reason) => ambiguous(reason),
+        RouteError::Ambiguous(reason) | RouteError::Handshake(HandshakeError::Malformed(reason)) => {
+            ambiguous(reason)
+        }
         RouteError::Method(allowed) => Problem::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method-not-allowed",
             "the method is not served here",
         )
-        .with_header(header::ALLOW, HeaderValue::from_static(allowed)),
+        .with_header(header::ALLOW, allowed.clone()),
+        // RFC 6455 §4.4, RFC 9110 §15.5.22
+        RouteError::Handshake(HandshakeError::Version) => Problem::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "websocket-version",
+            "the only version of WebSocket that is spoken here is 13",
+        )
+        .with_header(header::SEC_WEBSOCKET_VERSION, handshake::VERSION)
+        .with_header(header::UPGRADE, HeaderValue::from_static("websocket"))
+        .with_header(header::CONNECTION, HeaderValue::from_static("upgrade")),
         RouteError::NotFound => {
             Problem::new(StatusCode::NOT_FOUND, "not-found", "nothing is served at this address")
         }
@@ -172,6 +187,19 @@ fn authenticate(error: &AuthenticateError) -> Problem {
     }
 }
 
+fn csrf(error: CsrfError) -> Problem {
+    let detail = match error {
+        CsrfError::ForeignOrigin | CsrfError::ManyOrigins => {
+            "a request that changes something by a cookie, or opens a WebSocket, must come from a page of an allowed origin; or send a token"
+        }
+        // Most often a server that passes its caller's cookie on.
+        CsrfError::NoOrigin => {
+            "a request that changes something by a cookie must say from which page it comes (Origin); or send a token; or set GATEWAY_CSRF__MODE=fetch-metadata"
+        }
+    };
+    Problem::new(StatusCode::FORBIDDEN, "cross-site", detail)
+}
+
 fn forward(error: &ForwardError) -> Problem {
     match error {
         ForwardError::Body(error) => body(*error),
@@ -184,6 +212,7 @@ fn forward(error: &ForwardError) -> Problem {
         .retry_after_secs(1),
         ForwardError::Send(SendError::Lost(_) | SendError::Broken(_))
         | ForwardError::Informational(_)
+        | ForwardError::Handshake
         | ForwardError::Coding => Problem::new(
             StatusCode::BAD_GATEWAY,
             "service-broken",
@@ -194,6 +223,12 @@ fn forward(error: &ForwardError) -> Problem {
             "service-timeout",
             "the service did not answer in time; look whether the change was made before trying again",
         ),
+        ForwardError::WebSockets => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            "too many WebSockets are open; try again in a moment",
+        )
+        .retry_after_secs(1),
         ForwardError::IdentityRefused => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "identity-refused",

@@ -28,11 +28,13 @@ pub fn answer(walked: Result<Response<Body>, Refusal>) -> Response<Body> {
 fn count(refusal: &Refusal) {
     let by_load = match refusal {
         Refusal::Admit(AdmitError::Full) => "full",
+        Refusal::Overloaded(_) => "overloaded",
         Refusal::Admit(AdmitError::ClientShare(_)) => "client_share",
         Refusal::Admit(AdmitError::ClientRate(_)) => "client_rate",
         Refusal::Quota(QuotaExceeded::Share) => "user_share",
         Refusal::Quota(QuotaExceeded::Rate(_)) => "user_rate",
         Refusal::Forward(ForwardError::Body(BodyError::TooSlow)) => "body_too_slow",
+        Refusal::Forward(ForwardError::WebSockets) => "websockets",
         Refusal::Csrf(error) => {
             metrics::counter!(crate::metrics::CSRF_REJECTIONS.name, "reason" => error.label()).increment(1);
             return;
@@ -63,8 +65,9 @@ fn log(refusal: &Refusal) {
         // Whoever is limited comes again and again; the access line and the metrics say it.
         Refusal::Admit(AdmitError::ClientRate(_) | AdmitError::BodyTooLarge)
         | Refusal::Quota(QuotaExceeded::Rate(_))
+        | Refusal::Overloaded(_)
         | Refusal::Head(_)
-        | Refusal::Route(RouteError::Method(_) | RouteError::NotFound)
+        | Refusal::Route(RouteError::Method(_) | RouteError::Handshake(_) | RouteError::NotFound)
         | Refusal::Sanitize(SanitizeError::Expectation | SanitizeError::Coding)
         | Refusal::Csrf(_) => {}
     }
@@ -86,13 +89,17 @@ fn log_unauthenticated(error: &AuthenticateError) {
 fn log_unserved(error: &ForwardError) {
     match error {
         ForwardError::Body(_) => {}
+        ForwardError::WebSockets => warn!("refused: {error} ({})", variable::WEBSOCKETS_MAX),
         ForwardError::IdentityRefused => {
             error!("{error}: does it know auth-verifier's keys, and its audience?");
         }
         ForwardError::Unreachable(_) | ForwardError::Send(SendError::Unsent(..)) => {
             warn!("the service can't be reached: {}", chain(error));
         }
-        ForwardError::Send(_) | ForwardError::Informational(_) | ForwardError::Coding => {
+        ForwardError::Send(_)
+        | ForwardError::Informational(_)
+        | ForwardError::Handshake
+        | ForwardError::Coding => {
             warn!("the service's answer broke: {}", chain(error));
         }
         ForwardError::Timeout(_) => warn!("the service did not answer in time: {error}"),

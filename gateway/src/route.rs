@@ -4,17 +4,19 @@
 //! differently is refused.
 
 mod host;
-mod path;
+pub(crate) mod path;
 pub mod pattern;
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use chassis::{
     header::{NotSingle, single},
     layer::{access_log, method},
     serve::trusted_proxies::TrustedProxies,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, request, uri::PathAndQuery,
+};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -22,11 +24,14 @@ use self::pattern::Pattern;
 use crate::{
     body::bounded::{BodyBounds, PendingBody},
     client::Client,
+    csrf::CsrfMode,
     head::Checked,
     local::Local,
     rate_limit::RateLimit,
     record::{Record, RouteMetrics},
+    shed::Shedder,
     upstream::Upstream,
+    websocket::{Handshake, HandshakeError},
 };
 
 /// Who may pass.
@@ -36,6 +41,8 @@ pub enum Access {
     /// Callers that auth-verifier knows.
     #[default]
     Authenticated,
+    /// Anybody: callers that auth-verifier knows as such, and others as nobody.
+    Optional,
     /// Anybody, and as nobody.
     Public,
 }
@@ -56,6 +63,51 @@ pub struct Route {
     pub client_rate: Option<Arc<RateLimit>>,
     /// How many one user may make.
     pub user_rate: Option<Arc<RateLimit>>,
+    /// How long an answer may take to begin, and how long it may pause.
+    pub timeout: Duration,
+    /// See there.
+    pub idle: Duration,
+    /// Whether a WebSocket may be asked for, and how long nothing may come over it.
+    pub websocket: Option<Duration>,
+    /// Whether `Authorization` and all cookies go on to the service.
+    pub forward_credentials: bool,
+    /// How far a page's origin is checked.
+    pub csrf: CsrfMode,
+    /// Whether the service is asked by the host that the client has named.
+    pub asked_by_public_host: bool,
+    /// What its answers let pages read, besides what they always may.
+    pub expose: Vec<HeaderName>,
+    /// The methods that are served, if not all.
+    pub methods: Option<Methods>,
+    /// How many may wait for its service, if that is bounded.
+    pub shedder: Option<Arc<Shedder>>,
+}
+
+/// Some of the methods that there are.
+#[derive(Clone, Debug)]
+pub struct Methods {
+    methods: Vec<Method>,
+    allow: HeaderValue,
+}
+
+impl Methods {
+    /// Reads methods as they are set; with `GET` goes `HEAD` (RFC 9110 §9.3.2). The error says what is wrong.
+    pub fn parse(names: &[String]) -> Result<Self, String> {
+        let mut methods = Vec::new();
+        for name in names {
+            let known = method::KNOWN.iter().find(|known| known.as_str() == name);
+            methods.push(known.ok_or_else(|| format!("`{name}` is not one of {}", method::ALLOW))?.clone());
+        }
+        if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
+            methods.push(Method::HEAD);
+        }
+        if methods.is_empty() {
+            return Err("must be at least one method; leave it out to serve all".to_owned());
+        }
+        let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+        let allow = HeaderValue::try_from(names.join(", ")).map_err(|error| error.to_string())?;
+        Ok(Self { methods, allow })
+    }
 }
 
 /// What a pattern leads to.
@@ -85,6 +137,7 @@ struct RoutedHead {
     head: request::Parts,
     record: Arc<Record>,
     client: Client,
+    handshake: Option<Box<Handshake>>,
 }
 
 /// What answers a request.
@@ -98,14 +151,17 @@ pub enum Matched {
 }
 
 /// Why a request has no route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RouteError {
     /// It can be understood in more than one way; the client is told how.
     #[error("{0}")]
     Ambiguous(&'static str),
     /// The method is not served; these are.
-    #[error("the method is not one of {0}")]
-    Method(&'static str),
+    #[error("the method is not one of {0:?}")]
+    Method(HeaderValue),
+    /// It asks for a WebSocket, but not as one must.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
     /// No pattern fits its path.
     #[error("no route fits")]
     NotFound,
@@ -125,7 +181,7 @@ impl Routes {
             return Err(RouteError::Ambiguous("the request has more than one Origin header"));
         }
         if !method::KNOWN.contains(request.method()) {
-            return Err(RouteError::Method(method::ALLOW));
+            return Err(RouteError::Method(HeaderValue::from_static(method::ALLOW)));
         }
         if request.method() == Method::OPTIONS && request.uri().path() == "*" {
             return Ok(Matched::ServerOptions);
@@ -137,13 +193,22 @@ impl Routes {
             Target::Local(local) if matches!(*request.method(), Method::GET | Method::HEAD) => {
                 Ok(Matched::Local(*local))
             }
-            Target::Local(_) => Err(RouteError::Method("GET, HEAD")),
+            Target::Local(_) => Err(RouteError::Method(HeaderValue::from_static("GET, HEAD"))),
             Target::Upstream(route) => {
+                if let Some(Methods { methods, allow }) = &route.methods
+                    && !methods.contains(request.method())
+                {
+                    return Err(RouteError::Method(allow.clone()));
+                }
                 let host = host.ok_or(RouteError::Ambiguous(host::NONE))?;
                 let target =
                     target_of(path, request.uri()).ok_or(RouteError::Ambiguous("the path can't be read"))?;
                 *request.uri_mut() = Uri::from(target);
-                Ok(Matched::Upstream(Routed::new(request, route.clone(), host, &self.trusted_proxies)))
+                // Both before anything is stripped: what stands for the connection, and what a trusted proxy says.
+                let handshake =
+                    if route.websocket.is_some() { Handshake::of(&mut request)?.map(Box::new) } else { None };
+                let client = Client::of(&request, host, &self.trusted_proxies);
+                Ok(Matched::Upstream(Routed::new(request, route.clone(), client, handshake)))
             }
         }
     }
@@ -162,17 +227,15 @@ impl Routed {
     fn new(
         request: Request<PendingBody>,
         route: Arc<Route>,
-        host: HeaderValue,
-        trusted_proxies: &TrustedProxies,
+        client: Client,
+        handshake: Option<Box<Handshake>>,
     ) -> Self {
-        // Before anything is stripped: it reads what a trusted proxy says.
-        let client = Client::of(&request, host, trusted_proxies);
         let (mut head, body) = request.into_parts();
         head.version = Version::HTTP_11;
         head.headers.remove(header::HOST);
         let record = Record::new(route);
         access_log::facts(record.clone());
-        Self { routed: Box::new(RoutedHead { head, record, client }), body }
+        Self { routed: Box::new(RoutedHead { head, record, client, handshake }), body }
     }
 }
 
@@ -187,6 +250,14 @@ impl<B> Routed<B> {
         &mut self.routed.head.headers
     }
 
+    /// How many bytes its body has, if that is known.
+    pub(crate) fn body_bytes(&self) -> Option<u64>
+    where
+        B: http_body::Body,
+    {
+        self.body.size_hint().exact()
+    }
+
     /// Its route.
     pub fn route(&self) -> &Arc<Route> {
         self.routed.record.route()
@@ -195,6 +266,11 @@ impl<B> Routed<B> {
     /// What becomes known of it.
     pub(crate) fn record(&self) -> &Arc<Record> {
         &self.routed.record
+    }
+
+    /// The WebSocket that it asks for, if it does.
+    pub fn handshake(&self) -> Option<&Handshake> {
+        self.routed.handshake.as_deref()
     }
 
     /// Who sent it.
@@ -207,9 +283,9 @@ impl<B> Routed<B> {
         Routed { routed: self.routed, body: body(self.body) }
     }
 
-    /// The request, its record, its client.
-    pub(crate) fn into_parts(self) -> (Request<B>, Arc<Record>, Client) {
-        let RoutedHead { head, record, client } = *self.routed;
-        (Request::from_parts(head, self.body), record, client)
+    /// The request, its record, its client, and the WebSocket that it asks for.
+    pub(crate) fn into_parts(self) -> (Request<B>, Arc<Record>, Client, Option<Box<Handshake>>) {
+        let RoutedHead { head, record, client, handshake } = *self.routed;
+        (Request::from_parts(head, self.body), record, client, handshake)
     }
 }

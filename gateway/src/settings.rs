@@ -18,13 +18,19 @@ use serde::{
 };
 use url::Url;
 
-use crate::{body::bounded::BodyBounds, local::Local, plan::Plan, route::Access, upstream::ReadyAt};
+use crate::{
+    body::bounded::BodyBounds, csrf::CsrfMode, local::Local, plan::Plan, route::Access, upstream::ReadyAt,
+};
 
 /// The bounds of what a body may be set to, for all routes and for one. Bodies are streamed, so that their size (up to 1 TiB) is
 /// not a bound of our memory.
 pub(crate) const BODY_BYTES: RangeInclusive<u64> = 1..=1 << 40;
 pub(crate) const BODY_SECS: RangeInclusive<u64> = 1..=86_400;
 pub(crate) const BODY_RATE: RangeInclusive<u64> = 1..=1 << 30;
+
+/// The bounds of how long an answer may take to begin, and of how long one or a WebSocket may pause, for all routes and for one.
+pub(crate) const TIMEOUT_SECS: RangeInclusive<u64> = 1..=3600;
+pub(crate) const IDLE_SECS: RangeInclusive<u64> = 1..=86_400;
 
 /// And of how many requests may be made.
 pub(crate) const PER_MINUTE: RangeInclusive<u64> = 0..=6_000_000;
@@ -38,6 +44,10 @@ pub mod variable {
     pub const AUTH_VERIFIER_URL: &str = "GATEWAY_AUTH_VERIFIER_URL";
     /// `task_service_url`
     pub const TASK_SERVICE_URL: &str = "GATEWAY_TASK_SERVICE_URL";
+    /// `public_origins`
+    pub const PUBLIC_ORIGINS: &str = "GATEWAY_PUBLIC_ORIGINS";
+    /// `csrf.mode`
+    pub const CSRF_MODE: &str = "GATEWAY_CSRF__MODE";
     /// `verifier.connect_ms`
     pub const VERIFIER_CONNECT_MS: &str = "GATEWAY_VERIFIER__CONNECT_MS";
     /// `verifier.timeout_ms`
@@ -52,6 +62,8 @@ pub mod variable {
     pub const REQUESTS_PER_CLIENT_MAX: &str = "GATEWAY_LIMITS__REQUESTS_PER_CLIENT_MAX";
     /// `limits.requests_per_user_max`
     pub const REQUESTS_PER_USER_MAX: &str = "GATEWAY_LIMITS__REQUESTS_PER_USER_MAX";
+    /// `limits.websockets_max`
+    pub const WEBSOCKETS_MAX: &str = "GATEWAY_LIMITS__WEBSOCKETS_MAX";
     /// `sanitize.cookie_prefixes`
     pub const COOKIE_PREFIXES: &str = "GATEWAY_SANITIZE__COOKIE_PREFIXES";
     /// `server.head_bytes`
@@ -64,10 +76,12 @@ pub mod variable {
     pub const KEY_FILE: &str = "GATEWAY_TLS__KEY_FILE";
 
     /// All of them.
-    pub const ALL: [&str; 15] = [
+    pub const ALL: [&str; 18] = [
         CONFIG,
         AUTH_VERIFIER_URL,
         TASK_SERVICE_URL,
+        PUBLIC_ORIGINS,
+        CSRF_MODE,
         VERIFIER_CONNECT_MS,
         VERIFIER_TIMEOUT_MS,
         VERIFIER_CA_FILE,
@@ -75,6 +89,7 @@ pub mod variable {
         REQUESTS_MAX,
         REQUESTS_PER_CLIENT_MAX,
         REQUESTS_PER_USER_MAX,
+        WEBSOCKETS_MAX,
         COOKIE_PREFIXES,
         HEAD_BYTES,
         TRUSTED_PROXIES,
@@ -94,13 +109,15 @@ const VERIFIER: Bounds =
     &[("connect_ms", 1..=60_000), ("timeout_ms", 1..=300_000), ("cache_entries_max", 0..=10_000_000)];
 const UPSTREAM: Bounds = &[
     ("connect_ms", 1..=60_000),
-    ("timeout_secs", 1..=3600),
-    ("idle_secs", 1..=3600),
+    ("timeout_secs", TIMEOUT_SECS),
+    ("idle_secs", IDLE_SECS),
     ("resolve_secs", 1..=3600),
     ("eject_secs", 0..=3600),
     ("pool_idle_secs", 1..=3600),
     ("ready_secs", 1..=3600),
     ("ready_timeout_ms", 1..=60_000),
+    ("answer_target_ms", 0..=600_000),
+    ("waiting_min", 1..=100_000),
 ];
 const LIMITS: Bounds = &[
     ("body_bytes", BODY_BYTES),
@@ -113,6 +130,8 @@ const LIMITS: Bounds = &[
     ("requests_max", 1..=1_000_000),
     ("requests_per_client_max", 1..=1_000_000),
     ("requests_per_user_max", 1..=1_000_000),
+    ("websockets_max", 1..=1_000_000),
+    ("websocket_idle_secs", IDLE_SECS),
     ("client_per_minute", PER_MINUTE),
     ("client_burst", BURST),
     ("user_per_minute", PER_MINUTE),
@@ -137,7 +156,10 @@ pub struct Settings {
     #[serde(deserialize_with = "settings::optional")]
     pub task_service_ready: Option<ReadyAt>,
     pub server_timing: Switch,
+    #[serde(deserialize_with = "settings::list")]
+    pub public_origins: Vec<Origin>,
     pub cors: Cors,
+    pub csrf: Csrf,
     pub verifier: Verifier,
     pub upstream: Upstream,
     pub limits: Limits,
@@ -232,6 +254,38 @@ pub struct RouteSettings {
     pub user_per_minute: Option<u32>,
     #[serde(default)]
     pub user_burst: Option<u32>,
+    #[serde(default, rename = "timeout_secs")]
+    pub timeout: Option<Secs>,
+    #[serde(default, rename = "idle_secs")]
+    pub idle: Option<Secs>,
+    #[serde(default)]
+    pub websocket: bool,
+    #[serde(default)]
+    pub forward_credentials: bool,
+    #[serde(default)]
+    pub csrf: Option<CsrfMode>,
+    #[serde(default)]
+    pub host: Option<HostSetting>,
+    #[serde(default)]
+    pub methods: Option<Vec<String>>,
+    #[serde(default = "yes")]
+    pub cors: bool,
+    #[serde(default)]
+    pub expose_headers: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// By which host a service is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostSetting {
+    /// By that of its URL.
+    Upstream,
+    /// By the one that the client has named.
+    Public,
 }
 
 /// A wait in whole seconds.
@@ -274,6 +328,14 @@ impl<'de> Deserialize<'de> for Origin {
     }
 }
 
+/// Which requests may come from a foreign page.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub struct Csrf {
+    pub mode: CsrfMode,
+}
+
 /// The call to auth-verifier.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -309,6 +371,8 @@ pub struct Upstream {
     pub ready: Duration,
     #[serde(rename = "ready_timeout_ms", deserialize_with = "settings::millis")]
     pub ready_timeout: Duration,
+    pub answer_target_ms: u64,
+    pub waiting_min: usize,
 }
 
 /// The bounds of a request.
@@ -329,6 +393,9 @@ pub struct Limits {
     pub requests_max: usize,
     pub requests_per_client_max: usize,
     pub requests_per_user_max: usize,
+    pub websockets_max: usize,
+    #[serde(rename = "websocket_idle_secs", deserialize_with = "settings::secs")]
+    pub websocket_idle: Duration,
     pub client_per_minute: u32,
     pub client_burst: u32,
     pub user_per_minute: u32,
@@ -570,6 +637,9 @@ mod tests {
             ("GATEWAY_LIMITS__BODY_IDLE_SECS", "3601"),
             ("GATEWAY_LIMITS__ANSWER_RATE", "0"),
             ("GATEWAY_LIMITS__ANSWER_RATE", "1073741825"),
+            ("GATEWAY_UPSTREAM__ANSWER_TARGET_MS", "600001"),
+            ("GATEWAY_UPSTREAM__WAITING_MIN", "0"),
+            ("GATEWAY_UPSTREAM__WAITING_MIN", "100001"),
             ("GATEWAY_UPSTREAM__POOL_IDLE_SECS", "0"),
             ("GATEWAY_UPSTREAM__POOL_IDLE_SECS", "3601"),
             ("GATEWAY_UPSTREAM__READY_SECS", "0"),

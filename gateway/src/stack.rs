@@ -20,7 +20,7 @@ use crate::{
     csrf::TrustedOrigins,
     head::HeadBounds,
     local,
-    plan::{Plan, RouteRate, TargetPlan, UpstreamPlan, VerifierPlan},
+    plan::{Plan, RouteRate, TargetPlan, UpstreamPlan, UpstreamTarget, VerifierPlan},
     quota::UserQuota,
     rate_limit::{Of, Quota, RateLimit, Standings},
     record::RouteMetrics,
@@ -28,11 +28,13 @@ use crate::{
     rim,
     route::{Matched, Route, Routes, Target},
     sanitize::sanitize,
+    shed::Shedder,
     stamp::stamp,
     upstream::{
         Connector, Endpoints, Upstream,
         forward::{ForwardError, forward},
     },
+    websocket::WebSockets,
 };
 
 /// Builds the whole stack; its services' names are looked up from now on.
@@ -46,6 +48,7 @@ pub fn stack(plan: &Plan) -> impl HttpService + use<> {
                 Compressed::new(Rim(Walk::new(plan)), plan.compression == Switch::On),
                 plan.origins.clone(),
                 plan.preflight_max_age,
+                plan.routes.iter().map(|route| (route.pattern.clone(), route.cors)).collect(),
             ),
             plan.trusted_proxies.clone(),
         ),
@@ -70,6 +73,7 @@ struct Walk {
     csrf: TrustedOrigins,
     quota: UserQuota,
     cookies: CookiePrefixes,
+    websockets: WebSockets,
     server_timing: bool,
 }
 
@@ -81,9 +85,10 @@ impl Walk {
             routes: routes(plan),
             admission: Admission::new(requests.max, requests.per_client_max, requests.answer),
             authenticator: authenticator(&plan.verifier),
-            csrf: TrustedOrigins::new(plan.origins.iter().cloned()),
+            csrf: TrustedOrigins::new(plan.origins.clone(), plan.public_origins.clone()),
             quota: UserQuota::new(requests.per_user_max),
             cookies: plan.cookie_prefixes.clone(),
+            websockets: WebSockets::new(requests.websockets_max),
             server_timing: plan.server_timing,
         }
     }
@@ -108,16 +113,22 @@ impl Walk {
         let sanitized = sanitize(admitted)?;
         let authenticated = self.authenticator.authenticate(sanitized).await?;
         let verdict = authenticated.verdict();
-        let record = authenticated.sanitized().admitted().routed().record().clone();
+        let routed = authenticated.sanitized().admitted().routed();
+        let (record, body) = (routed.record().clone(), routed.body_bytes());
         // Both need to know the caller: whether by a cookie, and which user.
         let checked = self.csrf.check(authenticated)?;
         let counted = self.quota.count(checked, standings)?;
+        // Those that wait for the verdict don't wait for the service.
+        let waiting = record.route().shedder.as_ref().map(|shedder| shedder.enter(body)).transpose()?;
         // Last, so that nothing is set that a later station could strip, or a client could have sent.
         record.forwarded();
-        let mut forwarded = forward(stamp(counted, &self.cookies)).await;
+        let mut forwarded = forward(stamp(counted, &self.cookies), &self.cookies, &self.websockets).await;
         match &mut forwarded {
             Ok(answer) => {
                 record.answered();
+                if let Some(waiting) = waiting {
+                    waiting.answered();
+                }
                 if self.server_timing {
                     record.tell_timing(answer.headers_mut());
                 }
@@ -135,6 +146,14 @@ fn routes(plan: &Plan) -> Routes {
     let mut start = |plan: &UpstreamPlan| {
         started.entry(plan.name.clone()).or_insert_with(|| Upstream::start(plan)).clone()
     };
+    // One for all routes to a service.
+    let mut shedders: HashMap<Arc<str>, Arc<Shedder>> = HashMap::new();
+    let mut shedder = |upstream: &UpstreamPlan| {
+        let UpstreamPlan { name, shed, .. } = upstream;
+        let (target, least) = (*shed)?;
+        let new = || Shedder::new(name, target, least, plan.requests.max);
+        Some(shedders.entry(name.clone()).or_insert_with(new).clone())
+    };
     let limits = plan.rate_limits;
     let limit = |of, quota: Option<Quota>| quota.map(|quota| RateLimit::new(of, quota, limits.entries_max));
     let of_all = [(Of::Client, limits.client), (Of::User, limits.user)].map(|(of, quota)| limit(of, quota));
@@ -146,9 +165,22 @@ fn routes(plan: &Plan) -> Routes {
     let routes = plan.routes.iter().map(|route| {
         let target = match &route.target {
             TargetPlan::Local(local) => Target::Local(*local),
-            TargetPlan::Upstream { upstream, access, body, client_rate, user_rate } => {
-                let client_rate = rate(Of::Client, *client_rate, &of_all[0]);
-                let user_rate = rate(Of::User, *user_rate, &of_all[1]);
+            TargetPlan::Upstream(target) => {
+                let UpstreamTarget {
+                    upstream,
+                    access,
+                    body,
+                    client_rate,
+                    user_rate,
+                    timeout,
+                    idle,
+                    websocket,
+                    forward_credentials,
+                    csrf,
+                    asked_by_public_host,
+                    expose,
+                    methods,
+                } = &**target;
                 let label: Arc<str> = route.pattern.to_string().into();
                 Target::Upstream(Arc::new(Route {
                     metrics: RouteMetrics::new(label.clone()),
@@ -156,8 +188,17 @@ fn routes(plan: &Plan) -> Routes {
                     access: *access,
                     upstream: start(upstream),
                     body: *body,
-                    client_rate,
-                    user_rate,
+                    client_rate: rate(Of::Client, *client_rate, &of_all[0]),
+                    user_rate: rate(Of::User, *user_rate, &of_all[1]),
+                    timeout: *timeout,
+                    idle: *idle,
+                    websocket: *websocket,
+                    forward_credentials: *forward_credentials,
+                    csrf: *csrf,
+                    asked_by_public_host: *asked_by_public_host,
+                    expose: expose.clone(),
+                    methods: methods.clone(),
+                    shedder: shedder(upstream),
                 }))
             }
         };
@@ -169,7 +210,7 @@ fn routes(plan: &Plan) -> Routes {
 fn authenticator(plan: &VerifierPlan) -> Authenticator {
     let service = "auth-verifier".into();
     let connector =
-        Connector::plain(&service, plan.connect, POOL_IDLE).named(plan.names.clone(), plan.tls.clone());
+        Connector::plain(&service, plan.connect, POOL_IDLE).named(plan.names.clone(), Some(plan.tls.clone()));
     let VerifierPlan { hosts, resolve, eject, readiness, .. } = plan;
     let endpoints = Endpoints::new(&service, hosts, connector, *resolve, *eject, readiness.clone());
     Authenticator::new(VerifierClient::new(endpoints, plan.timeout), plan.cache_entries_max)

@@ -11,13 +11,19 @@ use crate::{
     cookies::{self, CookiePrefixes},
     quota::Counted,
     record::Record,
+    websocket::Handshake,
 };
 
 /// A request that may go to its service. Only this file makes one.
-pub struct Stamped {
-    request: Request<BoundedBody>,
-    record: Arc<Record>,
-    permit: InFlightPermit,
+pub struct Stamped(StampedParts);
+
+/// What that is made of.
+pub(crate) struct StampedParts {
+    pub(crate) request: Request<BoundedBody>,
+    pub(crate) record: Arc<Record>,
+    pub(crate) permit: InFlightPermit,
+    pub(crate) caller: Option<Arc<Caller>>,
+    pub(crate) handshake: Option<Box<Handshake>>,
 }
 
 /// Stamps a request. `sanitize` has stripped its client's own copies of these headers.
@@ -25,10 +31,13 @@ pub fn stamp(counted: Counted, prefixes: &CookiePrefixes) -> Stamped {
     let (sanitized, caller) = counted.into_inner().into_inner().into_parts();
     let (admitted, credentials) = sanitized.into_parts();
     let (routed, permit) = admitted.into_parts();
-    let (mut request, record, client) = routed.into_parts();
+    let (mut request, record, client, handshake) = routed.into_parts();
     let headers = request.headers_mut();
     client.forward(headers);
-    if !credentials.cookies.is_empty() {
+    if record.route().forward_credentials {
+        headers.extend(credentials.authorization.map(|value| (header::AUTHORIZATION, value)));
+        headers.extend(cookies::joined(&credentials.cookies).map(|cookies| (header::COOKIE, cookies)));
+    } else if !credentials.cookies.is_empty() {
         let named = caller.as_deref().and_then(Caller::credential_cookies);
         let cookies = cookies::forwarded(&credentials.cookies, prefixes, named);
         headers.extend(cookies.map(|cookies| (header::COOKIE, cookies)));
@@ -37,12 +46,15 @@ pub fn stamp(counted: Counted, prefixes: &CookiePrefixes) -> Stamped {
     for (name, value) in caller.iter().flat_map(|caller| caller.headers()) {
         headers.insert(name, value);
     }
-    Stamped { request, record, permit }
+    if handshake.is_some() {
+        Handshake::ask(headers);
+    }
+    Stamped(StampedParts { request, record, permit, caller, handshake })
 }
 
 impl Stamped {
-    /// The request, its record, and its permit.
-    pub(crate) fn into_parts(self) -> (Request<BoundedBody>, Arc<Record>, InFlightPermit) {
-        (self.request, self.record, self.permit)
+    /// All of it.
+    pub(crate) fn into_parts(self) -> StampedParts {
+        self.0
     }
 }

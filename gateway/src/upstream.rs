@@ -10,17 +10,18 @@ mod checked;
 mod discover;
 pub mod forward;
 mod health;
+mod location;
 mod pool;
 mod readiness;
 mod response;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 pub(crate) use self::{
     balance::{Again, Endpoint, Endpoints},
     discover::Host,
     health::Fault,
-    pool::{ConnectError, Connector, SendError, ServerNames, Tries},
+    pool::{ConnectError, Connector, SendError, ServerNames, ServiceStream, Tries},
     readiness::{Readiness, ReadyAt},
     response::ExposedHeaders,
 };
@@ -29,12 +30,9 @@ use crate::plan::UpstreamPlan;
 /// A service, with all of its endpoints.
 pub struct Upstream {
     endpoints: Endpoints,
-    /// How long its answer may take to begin.
-    timeout: Duration,
-    /// How often a request that waits for it looks whether its endpoint hangs.
-    look: Duration,
-    /// How long its answer may pause.
-    idle: Duration,
+    hosts: Box<[Host]>,
+    /// How often a request that waits for it looks whether its endpoint hangs, if that is asked.
+    look: Option<Duration>,
     /// Whether it is believed when it says that it did nothing.
     believes_not_applied: bool,
     /// Whether it does nothing twice that has one `Idempotency-Key`.
@@ -47,25 +45,30 @@ impl Upstream {
         let UpstreamPlan {
             name,
             hosts,
+            names,
             connect,
-            timeout,
-            idle,
             pool_idle,
             resolve,
             eject,
             readiness,
             believes_not_applied,
+            shed: _,
             honours_idempotency_key,
         } = plan;
-        let connector = Connector::plain(name, *connect, *pool_idle);
+        let connector = Connector::plain(name, *connect, *pool_idle).named(names.clone(), None);
         let endpoints = Endpoints::new(name, hosts, connector, *resolve, *eject, readiness.clone());
         Arc::new(Self {
-            timeout: *timeout,
-            look: endpoints.asked_every().unwrap_or(*timeout),
-            idle: *idle,
+            hosts: hosts.as_slice().into(),
+            look: endpoints.asked_every(),
             believes_not_applied: *believes_not_applied,
             honours_idempotency_key: *honours_idempotency_key,
             endpoints,
         })
+    }
+
+    /// Whether that is the service itself, by a name of its own or by one of its addresses.
+    fn is_at(&self, host: &str, port: u16) -> bool {
+        self.hosts.iter().any(|own| own.port == port && own.name.eq_ignore_ascii_case(host))
+            || host.parse().is_ok_and(|address| self.endpoints.has(SocketAddr::new(address, port)))
     }
 }

@@ -237,6 +237,16 @@ impl Unfinished {
         }))
     }
 
+    /// The request, for lines that are logged for it after its answer.
+    pub(crate) fn in_flight(&self) -> Arc<InFlight> {
+        self.0.in_flight.clone()
+    }
+
+    /// So many bytes have come behind the request.
+    pub(crate) fn received(&self, bytes: usize) {
+        self.0.in_flight.receive(bytes);
+    }
+
     /// So many bytes of the answer have left; `ends` if they are the last.
     pub(crate) fn left(&mut self, bytes: usize, ends: bool) {
         self.0.bytes += bytes as u64;

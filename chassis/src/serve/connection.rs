@@ -20,6 +20,7 @@ use super::{
     data_rate::{MinDataRate, TimeBudget},
     exchange::{Exchange, Finding},
     refused::Refused,
+    tunnel::Opened,
 };
 use crate::http1::{HeadBounds, Violation};
 
@@ -113,6 +114,8 @@ struct State {
     end: Option<Instant>,
     /// Why it was told so, unless it was for a drain.
     cause: Option<Cause>,
+    /// The tunnel that its last answer opens.
+    tunnel: Option<Box<Opened>>,
     aborted: bool,
 }
 
@@ -179,6 +182,7 @@ impl Connection {
             leaving: None,
             end: None,
             cause: None,
+            tunnel: None,
             aborted: false,
         };
         let idle_since = AtomicU64::new(millis(now.duration_since(bounds.start)));
@@ -302,6 +306,21 @@ impl Connection {
     pub fn has_unread_input(&self) -> bool {
         let state = self.state();
         state.unread != Unread::Nothing || (state.head_since.is_some() && !state.http2)
+    }
+
+    /// An answer of 101 is on its way, and opens this.
+    pub fn becomes_tunnel(&self, tunnel: Opened) {
+        self.state().tunnel = Some(Box::new(tunnel));
+    }
+
+    /// Whether what comes and goes is no HTTP any more.
+    pub fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Ordering::Relaxed)
+    }
+
+    /// The tunnel that goes on in its place.
+    pub fn take_tunnel(&self) -> Option<Box<Opened>> {
+        self.state().tunnel.take()
     }
 
     /// The peer takes nothing just now.
@@ -479,6 +498,19 @@ impl Drop for Connection {
 }
 
 impl Connection {
+    /// Runs what comes after HTTP, and is woken when the connection is told something; `None` if that was to go at once.
+    pub async fn until_cut<T>(&self, carried: impl Future<Output = T>) -> Option<T> {
+        let mut carried = pin!(carried);
+        poll_fn(|cx| {
+            self.task.register(cx.waker());
+            if self.is_told(CUT) {
+                return Poll::Ready(None);
+            }
+            carried.as_mut().poll(cx).map(Some)
+        })
+        .await
+    }
+
     /// Runs what comes before HTTP, for as long as a head may take, and while nobody tells the connection to go.
     pub async fn handshake<T>(&self, handshake: impl Future<Output = T>) -> Option<T> {
         let mut handshake = pin!(timeout_at(self.due(), handshake));

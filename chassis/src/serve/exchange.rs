@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::{connection::Connection, data_rate::TimeBudget};
+use super::{connection::Connection, data_rate::TimeBudget, tunnel::Opened};
 use crate::{Body, BodyError};
 
 /// The client sent its body below the least rate, or not at all.
@@ -139,6 +139,11 @@ impl Exchange {
         if !self.http2 {
             self.connection.answered(status == StatusCode::SWITCHING_PROTOCOLS);
         }
+    }
+
+    /// Its answer is 101.
+    pub fn becomes_tunnel(&self, tunnel: Opened) {
+        self.connection.becomes_tunnel(tunnel);
     }
 
     /// hyper is done with the stream; what it has queued can't be taken back.

@@ -363,6 +363,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A tunnel's peer is read on by whoever carries it.
+        if self.connection.is_tunnel() {
+            return Pin::new(&mut self.stream).poll_shutdown(cx);
+        }
         if self.linger.is_none() {
             let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
             if polled.is_pending() {

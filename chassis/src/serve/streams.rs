@@ -16,6 +16,7 @@ use super::{
     connection::Connection,
     exchange::{Exchange, RequestBody, ResponseBody},
     service::Answer,
+    tunnel::Opened,
 };
 use crate::http1::request::RESERVED;
 
@@ -56,11 +57,15 @@ impl Future for ResponseFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(answer) = &mut self.answer else { return Poll::Pending };
-        let response = ready!(answer.as_mut().poll(cx));
+        let mut response = ready!(answer.as_mut().poll(cx));
         self.answer = None;
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if switches && let Some(tunnel) = Opened::by(&mut response, &self.exchange) {
+            self.exchange.becomes_tunnel(tunnel);
+        }
         let mut response = response.map(|body| ResponseBody::new(body, self.exchange.clone()));
         self.exchange.answered(response.status());
-        if self.exchange.is_last() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        if self.exchange.is_last() && !switches {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Poll::Ready(Ok(response))

@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use super::verdict::{Verdict, VerdictError, parse_verdict};
 use crate::{
     body::bounded::BoundedBody,
+    cookies,
     sanitize::Sanitized,
     upstream::{Again, ConnectError, Endpoint, Endpoints, Fault, SendError, Tries},
 };
@@ -99,14 +100,7 @@ impl Question {
             headers.insert(header::AUTHORIZATION, authorization.clone());
         }
         // HTTP/2 may cut them up; HTTP/1.1 has one header (RFC 9113 §8.2.3).
-        let cookies = match &credentials.cookies[..] {
-            [] => None,
-            [one] => Some(one.clone()),
-            several => {
-                let several: Vec<&[u8]> = several.iter().map(HeaderValue::as_bytes).collect();
-                HeaderValue::from_bytes(&several.join(&b"; "[..])).ok()
-            }
-        };
+        let cookies = cookies::joined(&credentials.cookies);
         if let Some(cookies) = cookies.filter(|cookies| !cookies.is_empty()) {
             headers.insert(header::COOKIE, cookies);
         }
@@ -219,7 +213,7 @@ impl VerifierClient {
             if let Some(why) = again.take() {
                 self.endpoints.retries.made(why);
             }
-            match lease.send(question.request()).await {
+            match lease.send(question.request(), false).await {
                 Ok(answer) => {
                     endpoint.answered(answer.status());
                     let (head, body) = answer.into_parts();

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 /// The canonical spelling of a path: plain what may stand plain in a segment (RFC 3986 §3.3), all else escaped, in
 /// capitals (§6.2.2). An error says what is wrong.
-pub(super) fn canonical(path: &str) -> Result<Cow<'_, str>, &'static str> {
+pub(crate) fn canonical(path: &str) -> Result<Cow<'_, str>, &'static str> {
     if !path.starts_with('/') {
         return Err("the path does not begin with a slash");
     }

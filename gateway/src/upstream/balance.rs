@@ -124,6 +124,8 @@ pub(crate) struct Endpoint {
     of: usize,
     /// The `Host` of requests there.
     pub(super) host: HeaderValue,
+    /// Its address, as it stands in an access line.
+    pub(super) label: HeaderValue,
     pub(super) pool: Pool,
     in_flight: AtomicUsize,
     pub(super) health: Health,
@@ -223,6 +225,11 @@ impl Endpoints {
         others.any(|endpoint| !endpoint.health.is_unready() || none_ready())
     }
 
+    /// Whether one of them is at `address`.
+    pub(super) fn has(&self, address: SocketAddr) -> bool {
+        self.known.load().endpoints.iter().any(|endpoint| endpoint.address == address)
+    }
+
     fn less_busy<'a>(
         &self,
         of: impl Iterator<Item = &'a Arc<Endpoint>> + Clone,
@@ -252,7 +259,9 @@ impl Endpoints {
         }
         let addresses = self.discovery.addresses();
         info!(service = %self.service, endpoints = addresses.len(), "the endpoints have changed");
-        self.count.set(f64::from(u32::try_from(addresses.len()).unwrap_or(u32::MAX)));
+        // Not set: while settings are read again, there are those of before, too.
+        self.count.increment(count(addresses.len()));
+        self.count.decrement(count(known.endpoints.len()));
         let endpoint = |(address, of): (SocketAddr, usize)| {
             let mut kept = known.endpoints.iter();
             let kept = kept.find(|endpoint| (endpoint.address, endpoint.of) == (address, of));
@@ -317,12 +326,23 @@ fn two_of(turn: usize, endpoints: usize) -> Option<(usize, usize)> {
     Some((one, (one + step) % endpoints))
 }
 
+impl Drop for Endpoints {
+    fn drop(&mut self) {
+        self.count.decrement(count(self.known.load().endpoints.len()));
+    }
+}
+
+fn count(endpoints: usize) -> f64 {
+    f64::from(u32::try_from(endpoints).unwrap_or(u32::MAX))
+}
+
 impl Endpoint {
     fn new(address: SocketAddr, of: usize, connector: &Arc<Connector>) -> Arc<Self> {
         Arc::new(Self {
             address,
             of,
             host: connector.host(address, of),
+            label: HeaderValue::try_from(address.to_string()).expect("an address may stand in a header"),
             pool: Pool::new(connector.clone()),
             in_flight: AtomicUsize::new(0),
             health: Health::new(),

@@ -1,6 +1,6 @@
 //! Sends a request to its service, and streams the answer back.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use chassis::{Body, header::single};
 use http::{HeaderName, Request, Response, StatusCode, Version, request};
@@ -12,7 +12,7 @@ use super::{
     balance::Endpoint,
     health::Fault,
     pool::{AtHand, Lease, LeasedBody},
-    response,
+    response::{self, Way},
 };
 use crate::{
     admit::InFlightPermit,
@@ -20,7 +20,10 @@ use crate::{
         bounded::{BodyError, BodyOutcome, BoundedBody},
         idle::IdleTimeoutBody,
     },
-    stamp::Stamped,
+    cookies::CookiePrefixes,
+    route::Route,
+    stamp::{Stamped, StampedParts},
+    websocket::{self, Handshake, WebSockets},
 };
 
 /// How often a request is sent again.
@@ -50,6 +53,12 @@ pub enum ForwardError {
     /// The answer has a transfer coding that is not `chunked`.
     #[error("the service answers with an unknown transfer coding")]
     Coding,
+    /// As many WebSockets are open as may be.
+    #[error("as many WebSockets are open as may be")]
+    WebSockets,
+    /// The service answers 101, but not to the handshake that it was sent.
+    #[error("the service does not answer the WebSocket's handshake")]
+    Handshake,
     /// The service refuses the identity that we gave the request.
     #[error("the service refuses our identities")]
     IdentityRefused,
@@ -63,16 +72,38 @@ enum Failed {
     Timeout,
 }
 
+/// Sends a request to its service; its answer, or the one that opens a WebSocket.
+pub async fn forward(
+    stamped: Stamped,
+    prefixes: &CookiePrefixes,
+    websockets: &WebSockets,
+) -> Result<Response<Body>, ForwardError> {
+    let StampedParts { request, record, permit, caller, mut handshake } = stamped.into_parts();
+    let way = Way { record, prefixes, caller };
+    if let Some(handshake) = &mut handshake {
+        handshake.count(websockets).ok_or(ForwardError::WebSockets)?;
+    }
+    let (response, outcome) = send(request, &way).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(handshake) = handshake
+    {
+        return switch(response, *handshake, permit, &way);
+    }
+    answer(response, permit, outcome.as_ref(), &way)
+}
+
+/// An answer, and how the request's body went that it is to, if it may still be read.
+type Answered = (Response<LeasedBody>, Option<BodyOutcome>);
+
 /// Sends a request to one of its service's endpoints, and to another one if that certainly does nothing twice: nothing was sent;
 /// the endpoint says that it did nothing, and is believed; or the request may be repeated ([`Upstream::repeats`]) and its connection
 /// broke, or its endpoint hangs (once). What reached an endpoint goes again only within the service's budget. Each try that was
 /// sent has the time of one answer.
 ///
 /// Everything else is left to the client, who knows whether it may be repeated.
-pub async fn forward(stamped: Stamped) -> Result<Response<Body>, ForwardError> {
-    let (mut request, record, permit) = stamped.into_parts();
-    let upstream: &Arc<Upstream> = &record.route().upstream;
-    let endpoints = &upstream.endpoints;
+async fn send(mut request: Request<BoundedBody>, way: &Way<'_>) -> Result<Answered, ForwardError> {
+    let route: &Route = way.record.route();
+    let (upstream, endpoints) = (&*route.upstream, &route.upstream.endpoints);
     endpoints.retries.begin();
     let mut outcome = request.body().outcome();
     let only_reads = only_reads(&request);
@@ -82,18 +113,19 @@ pub async fn forward(stamped: Stamped) -> Result<Response<Body>, ForwardError> {
     // The answer of an endpoint that did nothing. It is what the client hears, unless another one is sent the request.
     let mut told: Option<Box<Response<LeasedBody>>> = None;
     loop {
-        let lease = match upstream.connect(&mut tries, retries).await {
+        let lease = match upstream.connect(&mut tries, retries, route).await {
             Ok(lease) => lease,
-            Err(error) => return upstream.answer(*told.ok_or(error)?, permit, None),
+            Err(error) => return Ok((*told.ok_or(error)?, None)),
         };
         let (endpoint, is_kept) = (lease.endpoint().clone(), lease.is_kept());
         let can_leave = tries.can_leave(endpoints, &endpoint);
         let may_leave = can_leave && upstream.believes_not_applied;
         let copy = retries < RETRIES_MAX && (may_leave || repeats) && request.body_mut().keep();
         let copy = copy.then(|| copy_of(&request));
-        record.attempt(&endpoint.host);
+        way.record.attempt(&endpoint.label);
         let leaves_silence = can_leave && repeats && copy.is_some() && outcome.is_none();
-        let sent = upstream.wait_for(lease.send(request), outcome.as_ref(), &endpoint, leaves_silence).await;
+        let sent = lease.send(request, route.asked_by_public_host);
+        let sent = upstream.wait_for(sent, route, outcome.as_ref(), &endpoint, leaves_silence).await;
         let was_sent = !matches!(sent, Err(Failed::Send(SendError::Unsent(..))));
         if let Some(why) = again.take_if(|_| was_sent) {
             endpoints.retries.made(why);
@@ -104,7 +136,7 @@ pub async fn forward(stamped: Stamped) -> Result<Response<Body>, ForwardError> {
                 let may = copy.is_some() && can_leave && endpoints.retries.may(Again::NotApplied);
                 let body = if may { once_more(outcome.as_ref()) } else { None };
                 let Some((copy, body)) = copy.zip(body) else {
-                    return upstream.answer(response, permit, outcome.as_ref());
+                    return Ok((response, outcome));
                 };
                 told = Some(Box::new(response));
                 outcome = body.outcome();
@@ -113,7 +145,7 @@ pub async fn forward(stamped: Stamped) -> Result<Response<Body>, ForwardError> {
             }
             Ok(response) => {
                 endpoint.answered(response.status());
-                return upstream.answer(response, permit, outcome.as_ref());
+                return Ok((response, outcome));
             }
             Err(failed) => {
                 if let Some(error) = outcome.as_ref().and_then(BodyOutcome::error) {
@@ -144,7 +176,7 @@ pub async fn forward(stamped: Stamped) -> Result<Response<Body>, ForwardError> {
                         (Again::Unsent, *unsent.0)
                     }
                     (Failed::Send(error @ SendError::Unsent(..)), _) => {
-                        return upstream.answer(*told.ok_or(ForwardError::Send(error))?, permit, None);
+                        return Ok((*told.ok_or(ForwardError::Send(error))?, None));
                     }
                     (Failed::Send(error @ SendError::Lost(_)), Some(copy)) if repeats => {
                         repeats = false;
@@ -162,7 +194,7 @@ pub async fn forward(stamped: Stamped) -> Result<Response<Body>, ForwardError> {
                     }
                     (Failed::Send(error), _) => return Err(ForwardError::Send(error)),
                     (Failed::Silent | Failed::Timeout, _) => {
-                        return Err(ForwardError::Timeout(upstream.timeout));
+                        return Err(ForwardError::Timeout(route.timeout));
                     }
                 }
             }
@@ -205,14 +237,14 @@ impl Upstream {
     }
 
     /// A connection for a try. In the first one each connection has a bound of its own, later ones have a bound together.
-    async fn connect(&self, tries: &mut Tries, retries: usize) -> Result<Lease, ForwardError> {
+    async fn connect(&self, tries: &mut Tries, retries: usize, route: &Route) -> Result<Lease, ForwardError> {
         let connecting = tries.connect(&self.endpoints);
         if retries == 0 {
             return connecting.await.map_err(ForwardError::Unreachable);
         }
-        match Box::pin(timeout(self.timeout, connecting)).await {
+        match Box::pin(timeout(route.timeout, connecting)).await {
             Ok(connected) => connected.map_err(ForwardError::Unreachable),
-            Err(_) => Err(ForwardError::Timeout(self.timeout)),
+            Err(_) => Err(ForwardError::Timeout(route.timeout)),
         }
     }
 
@@ -227,6 +259,7 @@ impl Upstream {
     async fn wait_for(
         &self,
         answer: impl Future<Output = Result<Response<LeasedBody>, SendError>> + Send,
+        route: &Route,
         outcome: Option<&BodyOutcome>,
         endpoint: &Endpoint,
         mut leaves_silence: bool,
@@ -234,13 +267,13 @@ impl Upstream {
         let progress = || outcome.map_or(0, BodyOutcome::progress);
         let mut answer = pin!(answer);
         let (mut seen, answers) = (progress(), endpoint.answers());
-        let mut left = self.timeout;
+        let mut left = route.timeout;
         loop {
-            let look = if leaves_silence { self.look.min(left) } else { left };
+            let look = self.look.filter(|_| leaves_silence).map_or(left, |look| look.min(left));
             match timeout(look, &mut answer).await {
                 Ok(answer) => return answer.map_err(Failed::Send),
                 Err(_) if progress() != seen => {
-                    (seen, left) = (progress(), self.timeout);
+                    (seen, left) = (progress(), route.timeout);
                     continue;
                 }
                 Err(_) if leaves_silence && endpoint.is_silent() => {
@@ -261,30 +294,50 @@ impl Upstream {
             left = left.saturating_sub(look);
         }
     }
+}
 
-    /// An answer that is there as a whole frees its connection at once; its permit goes with its only chunk.
-    fn answer(
-        &self,
-        mut response: Response<LeasedBody>,
-        permit: InFlightPermit,
-        outcome: Option<&BodyOutcome>,
-    ) -> Result<Response<Body>, ForwardError> {
-        if let Some(outcome) = outcome {
-            outcome.forget();
-        }
-        response::strip(&mut response)?;
-        let (mut head, body) = response.into_parts();
-        // The service's version is its own; ours is what the client hears (RFC 9110 §2.5).
-        head.version = Version::HTTP_11;
-        Ok(match body.at_hand() {
-            AtHand::Whole(bytes) if bytes.is_empty() => Response::from_parts(head, Body::empty()),
-            AtHand::Whole(bytes) => permit.hold_until_taken(Response::from_parts(head, bytes)),
-            AtHand::Begun(mut body) => {
-                if outcome.is_some_and(|outcome| !outcome.has_ended()) {
-                    body.drive_apart();
-                }
-                permit.attach_to(Response::from_parts(head, IdleTimeoutBody::new(body, self.idle)))
-            }
-        })
+/// An answer that is there as a whole frees its connection at once; its permit goes with its only chunk.
+fn answer(
+    mut response: Response<LeasedBody>,
+    permit: InFlightPermit,
+    outcome: Option<&BodyOutcome>,
+    way: &Way<'_>,
+) -> Result<Response<Body>, ForwardError> {
+    if let Some(outcome) = outcome {
+        outcome.forget();
     }
+    response::strip(&mut response, way)?;
+    let (mut head, body) = response.into_parts();
+    // The service's version is its own; ours is what the client hears (RFC 9110 §2.5).
+    head.version = Version::HTTP_11;
+    Ok(match body.at_hand() {
+        AtHand::Whole(bytes) if bytes.is_empty() => Response::from_parts(head, Body::empty()),
+        AtHand::Whole(bytes) => permit.hold_until_taken(Response::from_parts(head, bytes)),
+        AtHand::Begun(mut body) => {
+            if outcome.is_some_and(|outcome| !outcome.has_ended()) {
+                body.drive_apart();
+            }
+            permit.attach_to(Response::from_parts(head, IdleTimeoutBody::new(body, way.record.route().idle)))
+        }
+    })
+}
+
+/// The answer of 101 that opens a WebSocket, if it answers the client's handshake.
+fn switch(
+    mut response: Response<LeasedBody>,
+    handshake: Handshake,
+    permit: InFlightPermit,
+    way: &Way<'_>,
+) -> Result<Response<Body>, ForwardError> {
+    if !handshake.is_answered_by(response.headers()) {
+        return Err(ForwardError::Handshake);
+    }
+    response::strip_headers(&mut response, way);
+    let (head, body) = response.into_parts();
+    let service = body.into_stream().ok_or(ForwardError::Handshake)?;
+    let mut response = Response::from_parts(head, Body::empty());
+    let route = way.record.route();
+    let idle = route.websocket.unwrap_or(route.idle);
+    websocket::open(&mut response, handshake, service, idle, permit);
+    Ok(response)
 }

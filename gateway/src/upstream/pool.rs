@@ -37,6 +37,7 @@ use hyper_util::rt::TokioIo;
 use metrics::{Counter, Gauge};
 use thiserror::Error;
 use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     task::{JoinSet, unconstrained},
     time::{Instant, sleep, timeout},
@@ -53,7 +54,10 @@ use super::{
     health::Fault,
     readiness::ReadyAt,
 };
-use crate::body::bounded::{BodyOutcome, BoundedBody};
+use crate::{
+    body::bounded::{BodyOutcome, BoundedBody},
+    client::FORWARDED_HOST,
+};
 
 /// The most connections that are kept idle to one endpoint.
 const IDLE_MAX: usize = 256;
@@ -161,8 +165,8 @@ impl Connector {
     }
 
     /// The same for a service whose hosts are asked by their names, over TLS where those say what a certificate must.
-    pub(crate) fn named(self, names: Vec<ServerNames>, tls: Arc<ClientConfig>) -> Self {
-        Self { tls: Some(tls.into()), names, ..self }
+    pub(crate) fn named(self, names: Vec<ServerNames>, tls: Option<Arc<ClientConfig>>) -> Self {
+        Self { tls: tls.map(Into::into), names, ..self }
     }
 
     /// The `Host` of requests to the endpoint at `address`, which host number `of` has brought.
@@ -204,7 +208,7 @@ impl Connector {
                 (sender, expects, Driver::Tls(Box::new(driver)))
             }
         };
-        Ok(Connection { sender, expects, driver: Some(driver) })
+        Ok(Connection { sender, expects, driver })
     }
 }
 
@@ -320,27 +324,33 @@ async fn reap(endpoint: Weak<Endpoint>, idle: Duration) {
 pub(super) struct Connection {
     sender: http1::SendRequest<BoundedBody>,
     expects: Expects,
-    /// `None` when it is closed.
-    driver: Option<Driver>,
+    driver: Driver,
 }
 
 enum Driver {
     Plain(Box<http1::Connection<TokioIo<CheckedIo<TcpStream>>, BoundedBody>>),
     Tls(Box<http1::Connection<TokioIo<CheckedIo<TlsStream<TcpStream>>>, BoundedBody>>),
+    /// It has ended, and leaves its stream: after an answer of 101, a tunnel's.
+    Ended(Option<Box<Ended>>),
 }
 
 impl Connection {
     /// Moves what can be moved, in both directions.
     fn drive(&mut self, cx: &mut Context<'_>) {
-        let Some(driver) = &mut self.driver else { return };
-        let ended = match driver {
+        let ended = match &mut self.driver {
             Driver::Plain(connection) => Pin::new(connection).poll(cx),
             Driver::Tls(connection) => Pin::new(connection).poll(cx),
+            Driver::Ended(_) => return,
         };
         // Its error, if there is one, is in the answer's place.
         if ended.is_ready() {
-            self.driver = None;
+            // Taken apart at once: with the driver goes a request that it has not sent.
+            self.driver.end();
         }
+    }
+
+    fn is_open(&self) -> bool {
+        !matches!(self.driver, Driver::Ended(_))
     }
 
     /// Whether it can take another request.
@@ -348,7 +358,71 @@ impl Connection {
         if !self.sender.is_ready() {
             self.drive(&mut unwoken());
         }
-        self.driver.is_some() && self.sender.is_ready()
+        self.is_open() && self.sender.is_ready()
+    }
+}
+
+impl Driver {
+    /// Leaves the stream, and what has been read of it too much.
+    fn end(&mut self) {
+        fn parts<T: Stream + 'static>(of: http1::Parts<TokioIo<T>>) -> Ended {
+            Ended { stream: Box::new(of.io.into_inner()), ahead: of.read_buf }
+        }
+        let left = match std::mem::replace(self, Self::Ended(None)) {
+            Self::Plain(connection) => Some(Box::new(parts(connection.into_parts()))),
+            Self::Tls(connection) => Some(Box::new(parts(connection.into_parts()))),
+            Self::Ended(left) => left,
+        };
+        *self = Self::Ended(left);
+    }
+}
+
+/// A stream, and what has come of it already.
+struct Ended {
+    stream: Box<dyn Stream>,
+    ahead: Bytes,
+}
+
+/// Bytes to a service and back.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// A connection over which an answer of 101 has come: a tunnel to its service.
+pub(crate) struct ServiceStream {
+    stream: Box<dyn Stream>,
+    /// What has come behind the answer.
+    ahead: Bytes,
+    /// It is counted to its endpoint for as long as it is open.
+    _picked: InFlight,
+}
+
+impl AsyncRead for ServiceStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let bytes = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(&self.ahead.split_to(bytes));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ServiceStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -439,12 +513,16 @@ impl Lease {
 
     /// Sends a request, and waits until its answer begins. Dropped meanwhile, the connection is closed, which tells the service.
     ///
-    /// The request is hyper's as soon as this is called: the future has no room for it.
+    /// The service is asked by the host that the client has named, if `by_public_host`, or else by its own name. The request is hyper's as soon as this is called: the future has no
+    /// room for it.
     pub(crate) fn send(
         mut self,
         mut request: Request<BoundedBody>,
+        by_public_host: bool,
     ) -> impl Future<Output = Result<Response<LeasedBody>, SendError>> + Send {
-        request.headers_mut().insert(header::HOST, self.picked.endpoint().host.clone());
+        let public = request.headers().get(FORWARDED_HOST).filter(|_| by_public_host);
+        let host = public.unwrap_or(&self.picked.endpoint().host).clone();
+        request.headers_mut().insert(header::HOST, host);
         self.upload = request.body().outcome();
         self.connection.expects.answer();
         // hyper would leave out a body of unknown length that comes with one of these (RFC 9110 §9.3.1 allows it).
@@ -468,7 +546,8 @@ impl Lease {
             if !response.status().is_success() {
                 self.upload = None;
             }
-            Ok(response.map(|incoming| LeasedBody::new(incoming, self)))
+            let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            Ok(response.map(|incoming| LeasedBody::new(incoming, self, is_tunnel)))
         }
     }
 
@@ -487,7 +566,7 @@ impl Lease {
     async fn finish(mut self) {
         poll_fn(|cx| {
             self.connection.drive(cx);
-            let is_idle = self.connection.driver.is_none() || self.connection.sender.is_ready();
+            let is_idle = !self.connection.is_open() || self.connection.sender.is_ready();
             if is_idle { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
@@ -533,13 +612,22 @@ pub(crate) enum AtHand {
 }
 
 impl LeasedBody {
-    fn new(incoming: Incoming, lease: Lease) -> Self {
+    fn new(incoming: Incoming, lease: Lease, is_tunnel: bool) -> Self {
         let mut body =
             Self { ahead: VecDeque::new(), incoming, broken: None, apart: None, lease: Some(lease) };
-        if body.incoming.is_end_stream() {
+        if body.incoming.is_end_stream() && !is_tunnel {
             body.end();
         }
         body
+    }
+
+    /// The connection, after an answer of 101.
+    pub(crate) fn into_stream(self) -> Option<ServiceStream> {
+        let Lease { mut connection, picked, .. } = self.lease?;
+        connection.drive(&mut unwoken());
+        let Driver::Ended(Some(ended)) = connection.driver else { return None };
+        let Ended { stream, ahead } = *ended;
+        Some(ServiceStream { stream, ahead, _picked: picked })
     }
 
     /// Takes over what has come with the answer's head.

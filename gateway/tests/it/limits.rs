@@ -251,3 +251,38 @@ async fn a_small_answer_over_http1_frees_its_permit_though_its_client_reads_noth
     timeout(PATIENCE, freed).await.expect("hyper has taken the answer");
     drop(unread);
 }
+
+#[tokio::test]
+async fn a_service_that_answers_nobody_keeps_the_others_from_waiting_for_it_and_not_from_other_services() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (_file, path) = crate::world::config(&format!(
+        "[upstreams]\nslow = \"http://{}\"\n\
+         [[routes]]\npath = \"/slow\"\nupstream = \"slow\"\naccess = \"public\"\n\
+         [[routes]]\npath = \"/api/**\"\nupstream = \"task-service\"\naccess = \"public\"",
+        silent.local_addr().unwrap()
+    ));
+    let world = World::with(&[
+        ("GATEWAY_CONFIG", &path),
+        ("GATEWAY_UPSTREAM__ANSWER_TARGET_MS", "100"),
+        ("GATEWAY_UPSTREAM__WAITING_MIN", "2"),
+    ])
+    .await;
+    let mut waiting = Vec::new();
+    let refused = async {
+        loop {
+            let mut stream = TcpStream::connect(world.gateway).await.unwrap();
+            stream.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            if timeout(std::time::Duration::from_millis(50), stream.read_to_string(&mut answer)).await.is_ok()
+            {
+                return answer;
+            }
+            waiting.push(stream);
+        }
+    };
+    let answer = timeout(PATIENCE, refused).await.expect("not everybody waits");
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("problem:overloaded"), "{answer}");
+    assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
+    assert!(waiting.len() >= 2, "some may wait in any case");
+    assert_eq!(world.send(get("/api/tasks")).await.status, 200, "another service has a limit of its own");
+}

@@ -157,6 +157,8 @@ pub struct World {
     pub gateway: SocketAddr,
     pub verifier: Peer,
     pub service: Peer,
+    /// Begins its drain.
+    pub stop: CancellationToken,
     reload: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -189,6 +191,14 @@ impl World {
         Self::with(&[]).await
     }
 
+    /// A gateway with a file of its own.
+    pub async fn with_file(text: &str, variables: &[(&str, &str)]) -> Self {
+        let (_file, path) = config(text);
+        let mut all = vec![("GATEWAY_CONFIG", &*path)];
+        all.extend_from_slice(variables);
+        Self::with(&all).await
+    }
+
     pub async fn with(variables: &[(&str, &str)]) -> Self {
         let (verifier, service) = (Peer::new(knows_u1).await, Peer::new(echo).await);
         let (verifier_url, service_url) = (verifier.url(), service.url());
@@ -205,8 +215,11 @@ impl World {
         let gateway = listener.local_addr().unwrap();
         let (server, first) = (plan.server.clone(), Replaceable::new(stack(&plan)));
         let serving = first.clone();
-        tokio::spawn(async move { serve::serve(listener, serving, &server, CancellationToken::new()).await });
-        Self { gateway, verifier, service, reload: Box::new(move || first.replace(stack(&plan))) }
+        let stop = CancellationToken::new();
+        let told = stop.clone();
+        tokio::spawn(async move { serve::serve(listener, serving, &server, told).await });
+        let reload = Box::new(move || first.replace(stack(&plan)));
+        Self { gateway, verifier, service, stop, reload }
     }
 
     /// Has the gateway begin anew, with the same settings, as it does when they are read again.

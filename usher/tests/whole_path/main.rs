@@ -12,6 +12,7 @@ mod doctor;
 mod dotenv;
 mod faults;
 mod isolation;
+mod one_origin;
 mod proxies;
 mod rollout;
 mod secrets;
