@@ -177,3 +177,19 @@ const CLASSES: [u8; 256] = {
 fn is(byte: u8, class: u8) -> bool {
     CLASSES[usize::from(byte)] & class != 0
 }
+
+/// How many of the first bytes are of a class. Four at a time: names are most of what a head needs to be looked at closely.
+fn run(bytes: &[u8], class: u8) -> usize {
+    let class_of = |byte: u8| CLASSES[usize::from(byte)];
+    let mut at = 0;
+    while let Some(&[a, b, c, d]) = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>) {
+        if class_of(a) & class_of(b) & class_of(c) & class_of(d) & class == 0 {
+            break;
+        }
+        at += 4;
+    }
+    while at < bytes.len() && is(bytes[at], class) {
+        at += 1;
+    }
+    at
+}

@@ -1,6 +1,6 @@
 //! What the heads of requests and of answers have in common: lines, fields, and what they say of the body.
 
-use super::{HeadBounds, TOKEN, Violation, is};
+use super::{HeadBounds, TOKEN, Violation, run};
 
 /// A `Content-Length` of more digits is no length of anything; fewer fit into 64 bits.
 const DIGITS_MAX: usize = 19;
@@ -117,10 +117,10 @@ impl Fields {
         if self.count > most {
             return Err(Violation::TooManyFields);
         }
-        let colon = line.iter().position(|byte| !is(*byte, TOKEN)).ok_or(Violation::FieldName)?;
-        match (colon, line[colon]) {
-            (0, b' ' | b'\t') => return Err(Violation::Folded),
-            (1.., b':') => {}
+        let colon = run(line, TOKEN);
+        match (colon, line.get(colon)) {
+            (0, Some(b' ' | b'\t')) => return Err(Violation::Folded),
+            (1.., Some(b':')) => {}
             _ => return Err(Violation::FieldName),
         }
         let (name, value) = (&line[..colon], &line[colon + 1..]);
@@ -185,21 +185,26 @@ pub(super) fn trimmed(mut value: &[u8]) -> &[u8] {
 /// Where the first control character is: below a space, or DEL. Eight bytes at a time.
 fn next_control(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 0xff;
-    const HIGH: u64 = ONES * 0x80;
     let (words, rest) = bytes.as_chunks::<8>();
-    for (at, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        // The high bit of each byte that is below a space, or DEL. A borrow may set further ones, but only above the first.
-        let below = word.wrapping_sub(ONES * 0x20) & !word;
-        let other = word ^ (ONES * 0x7f);
-        let delete = other.wrapping_sub(ONES) & !other;
-        let found = (below | delete) & HIGH;
-        if found != 0 {
-            return Some(at * 8 + found.trailing_zeros() as usize / 8);
+    for (at, bytes) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*bytes);
+        // The high bit of each byte that is below a space, or DEL. What is carried may set further ones, but only behind one of
+        // those, or behind 0xff.
+        let mut found = (word.wrapping_sub(ONES * 0x20) | word.wrapping_add(ONES)) & !word & (ONES * 0x80);
+        while found != 0 {
+            let byte = found.trailing_zeros() as usize / 8;
+            if is_control(bytes[byte]) {
+                return Some(at * 8 + byte);
+            }
+            found &= found - 1;
         }
     }
-    let at = rest.iter().position(|byte| *byte < b' ' || *byte == 0x7f)?;
+    let at = rest.iter().position(|byte| is_control(*byte))?;
     Some(words.len() * 8 + at)
+}
+
+fn is_control(byte: u8) -> bool {
+    byte < b' ' || byte == 0x7f
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use http::Uri;
 use super::{
     Framing, HeadBounds, PATH, QUERY, TOKEN, Violation,
     head::{Reader, Version},
-    is,
+    run,
 };
 
 /// The longest target that `http::Uri` reads.
@@ -50,16 +50,13 @@ fn is_connect(head: &[u8]) -> bool {
 
 /// Whether bytes may be the beginning of a request line.
 fn may_start(bytes: &[u8]) -> bool {
-    match bytes.iter().position(|byte| !is(*byte, TOKEN)) {
-        Some(end) => end > 0 && bytes[end] == b' ' || bytes.starts_with(b"\r"),
-        None => true,
-    }
+    let end = run(bytes, TOKEN);
+    bytes.get(end).is_none_or(|byte| end > 0 && *byte == b' ') || bytes == b"\r"
 }
 
 fn request_line(line: &[u8]) -> Result<Version, Violation> {
-    let end = line.iter().position(|byte| !is(*byte, TOKEN)).ok_or(Violation::RequestLine)?;
-    let (method, rest) = line.split_at(end);
-    if method.first().is_none_or(|first| *first == RESERVED) || rest[0] != b' ' {
+    let (method, rest) = line.split_at(run(line, TOKEN));
+    if method.first().is_none_or(|first| *first == RESERVED) || rest.first() != Some(&b' ') {
         return Err(Violation::RequestLine);
     }
     let (rest, version) = match rest[1..].split_last_chunk::<9>() {
@@ -75,20 +72,20 @@ fn target(method: &[u8], target: &[u8]) -> Result<(), Violation> {
     if target.len() > TARGET_BYTES_MAX {
         return Err(Violation::TargetTooLong);
     }
-    if target.contains(&b' ') || target.is_empty() {
+    if target.is_empty() {
         return Err(Violation::RequestLine);
     }
     if target == b"*" {
         return Ok(());
     }
-    let mut class = PATH;
-    for byte in target {
-        if !is(*byte, class) {
-            if *byte != b'?' || class == QUERY {
-                return Err(Violation::Target);
-            }
-            class = QUERY;
-        }
+    let mut end = run(target, PATH);
+    if target.get(end) == Some(&b'?') {
+        end += 1 + run(&target[end + 1..], QUERY);
+    }
+    match target.get(end) {
+        None => {}
+        Some(b' ') => return Err(Violation::RequestLine),
+        Some(_) => return Err(Violation::Target),
     }
     if method == b"CONNECT" {
         return authority(target);
