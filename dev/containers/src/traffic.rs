@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How many work at once.
-const WORKERS: usize = 6;
+pub const WORKERS: usize = 6;
 
 /// The most that each asks, and the longest that it does.
 const REQUESTS_MAX: usize = 20_000;

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use chassis::outbound::resolver::{self, Lookup};
 use http::{HeaderValue, StatusCode};
 use metrics::{Counter, Gauge};
@@ -135,6 +135,8 @@ pub(crate) struct Endpoint {
 pub(super) struct InFlight {
     endpoint: Arc<Endpoint>,
     probes: bool,
+    /// Whether the service has no other.
+    is_only: bool,
 }
 
 impl Endpoints {
@@ -192,13 +194,27 @@ impl Endpoints {
     /// Picks an endpoint that is not among `tried`; `None` if there is none. A request that only reads may be the first to find
     /// out whether one that was ejected has come back.
     pub(super) async fn pick(&self, tried: &[SocketAddr], only_reads: bool) -> Option<InFlight> {
-        self.update();
-        if self.known.load().endpoints.is_empty() {
-            Box::pin(self.discovery.first()).await;
-            self.update();
+        let known = self.current();
+        if known.endpoints.is_empty() {
+            drop(known);
+            return Box::pin(self.pick_first(tried, only_reads)).await;
         }
-        let known = self.known.load();
-        let untried = known.endpoints.iter().filter(|endpoint| !tried.contains(&endpoint.address));
+        self.pick_of(&known.endpoints, tried, only_reads)
+    }
+
+    /// The same before any endpoint is known. Boxed by whoever calls: each request would hold room for it.
+    async fn pick_first(&self, tried: &[SocketAddr], only_reads: bool) -> Option<InFlight> {
+        self.discovery.first().await;
+        self.pick_of(&self.current().endpoints, tried, only_reads)
+    }
+
+    fn pick_of(
+        &self,
+        endpoints: &[Arc<Endpoint>],
+        tried: &[SocketAddr],
+        only_reads: bool,
+    ) -> Option<InFlight> {
+        let untried = endpoints.iter().filter(|endpoint| !tried.contains(&endpoint.address));
         let to_probe = untried.clone().find(|endpoint| {
             !endpoint.health.is_unready() && endpoint.health.begin_probe(only_reads, self.eject)
         });
@@ -211,7 +227,7 @@ impl Endpoints {
             .or_else(|| self.less_busy(untried))?
             .clone();
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(InFlight { probes: to_probe.is_some(), endpoint })
+        Some(InFlight { probes: to_probe.is_some(), is_only: endpoints.len() == 1, endpoint })
     }
 
     /// Whether a request may find an endpoint that is not this one, nor among `tried`, nor known to fail.
@@ -245,11 +261,18 @@ impl Endpoints {
         Some(if busy(other) < busy(one) { other } else { one })
     }
 
+    /// What is known by now.
+    fn current(&self) -> Guard<Arc<Known>> {
+        let known = self.known.load();
+        if known.changes == self.discovery.changes() {
+            return known;
+        }
+        self.update();
+        self.known.load()
+    }
+
     /// Makes endpoints of what discovery has brought by now. Those that stay keep their connections.
     fn update(&self) {
-        if self.known.load().changes == self.discovery.changes() {
-            return;
-        }
         let _one = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.known.load();
         // Before the addresses: what changes in between is seen with the next request.
@@ -376,6 +399,11 @@ impl Endpoint {
 }
 
 impl InFlight {
+    /// Whether its service has no other endpoint.
+    pub(super) fn is_only(&self) -> bool {
+        self.is_only
+    }
+
     /// The endpoint.
     pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint

@@ -118,7 +118,7 @@ async fn send(mut request: Request<BoundedBody>, way: &Way<'_>) -> Result<Answer
             Err(error) => return Ok((*told.ok_or(error)?, None)),
         };
         let (endpoint, is_kept) = (lease.endpoint().clone(), lease.is_kept());
-        let can_leave = tries.can_leave(endpoints, &endpoint);
+        let can_leave = !lease.is_only() && tries.can_leave(endpoints, &endpoint);
         let may_leave = can_leave && upstream.believes_not_applied;
         let copy = retries < RETRIES_MAX && (may_leave || repeats) && request.body_mut().keep();
         let copy = copy.then(|| copy_of(&request));

@@ -506,6 +506,11 @@ impl Lease {
         self.picked.endpoint()
     }
 
+    /// Whether its service has no other endpoint.
+    pub(super) fn is_only(&self) -> bool {
+        self.picked.is_only()
+    }
+
     /// Whether it was used before: that it breaks says little of its endpoint, which may close it at any time.
     pub(crate) fn is_kept(&self) -> bool {
         self.is_kept

@@ -43,7 +43,7 @@ struct Deployment {
     client: Client,
     database: TestDatabase,
     jwks: String,
-    _unready: Service,
+    _unready: Option<Service>,
 }
 
 impl Deployment {
@@ -73,7 +73,44 @@ impl Deployment {
         for service in verifiers.iter().chain(&tasks).chain([&gateway]) {
             service.ready(&client).await;
         }
-        Some(Self { verifiers, tasks, gateway, client, database, jwks, _unready: unready })
+        Some(Self { verifiers, tasks, gateway, client, database, jwks, _unready: Some(unready) })
+    }
+
+    /// An auth-verifier, three replicas of task-service that the gateway asks whether they are ready, each at an address of its own,
+    /// and the gateway. `None` where there is no PostgreSQL, which was said aloud.
+    async fn asked() -> Option<Self> {
+        let database = spawn_blocking(test::database).await.unwrap()?;
+        let client = Client::new();
+        let verifiers = vec![verifier(None)];
+        let jwks = format!("{}/.well-known/jwks.json", verifiers[0].url());
+        let mut ops = 0;
+        let tasks: Vec<_> = (1..=3)
+            .map(|last| {
+                let set = [
+                    ("DATABASE_URL", &*database.url()),
+                    ("TASK_SERVICE_IDENTITY_JWKS_URL", &jwks),
+                    ("TASK_SERVICE_LISTEN", &*format!("127.0.0.{last}:0")),
+                    ("TASK_SERVICE_OPS_LISTEN", &*format!("127.0.0.{last}:{ops}")),
+                ];
+                let task_service = Service::start("task-service", &set);
+                ops = task_service.ops.port();
+                task_service
+            })
+            .collect();
+        let of_tasks: Vec<_> = tasks.iter().map(Service::url).collect();
+        let gateway = [
+            ("GATEWAY_AUTH_VERIFIER_URL", &*verifiers[0].url()),
+            ("GATEWAY_TASK_SERVICE_URL", &*of_tasks.join(",")),
+            ("GATEWAY_TASK_SERVICE_READY", &*format!(":{ops}/readyz")),
+            ("GATEWAY_VERIFIER__TIMEOUT_MS", "8000"),
+            // Nobody waits for that.
+            ("GATEWAY_UPSTREAM__TIMEOUT_SECS", "50"),
+        ];
+        let gateway = Service::start("gateway", &gateway);
+        for service in verifiers.iter().chain(&tasks).chain([&gateway]) {
+            service.ready(&client).await;
+        }
+        Some(Self { verifiers, tasks, gateway, client, database, jwks, _unready: None })
     }
 
     /// Starts a replica again where it was.
@@ -293,6 +330,28 @@ async fn whatever_becomes_of_one_of_two_auth_verifiers_no_request_fails() {
     traffic.more("one has crashed").await;
     let written = traffic.written();
     assert_eq!(failed(&written), BTreeMap::new(), "nor does a write, which nobody has begun");
+    all_is_as_told(&deployment, &written).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_replicas_are_asked_whether_they_are_ready_one_that_hangs_costs_no_read() {
+    let Some(deployment) = Deployment::asked().await else { return };
+    let traffic = Traffic::start(&deployment);
+    for place in [1, 0] {
+        traffic.more("all are ready").await;
+        deployment.tasks[place].halt();
+        let halted = Instant::now();
+        // Longer than it takes to find out.
+        while halted.elapsed() < Duration::from_secs(8) {
+            traffic.more("one hangs").await;
+        }
+        deployment.tasks[place].go_on();
+    }
+    traffic.more("it goes on").await;
+    let Traffic { work, _workers: mut workers } = traffic;
+    workers.shutdown().await;
+    assert_eq!(*work.failed.lock().unwrap(), Vec::<String>::new());
+    let written = std::mem::take(&mut *work.written.lock().unwrap());
     all_is_as_told(&deployment, &written).await;
 }
 

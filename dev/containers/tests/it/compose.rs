@@ -8,7 +8,7 @@ use dev_containers::{
     deployment::{Deployment, SECRET, shows, wait_until_all_answer},
     engine::{docker, inspect},
     http::{self, Connection, request},
-    traffic::{Told, Traffic},
+    traffic::{Told, Traffic, WORKERS},
     wait_until,
 };
 
@@ -30,10 +30,19 @@ fn ask(gateway: SocketAddr, request: &str) -> http::Answer {
     http::ask(gateway, request).unwrap()
 }
 
-/// The engine's DNS names a replica before it is ready: for a moment it may answer 503. Nothing else is heard.
+/// The engine's DNS names a replica before it is ready, and for a while after it has gone: the gateway hides that.
 #[track_caller]
-fn told_to_come_again_at_most(told: &Told) {
-    assert!(told.outcomes().all(|outcome| outcome == "503"), "{told}");
+fn all_were_served(told: &Told) {
+    assert_eq!(told.outcomes().count(), 0, "{told}");
+}
+
+/// Reads are served by another replica. A write that was on its way to one that is gone may have been done: its client is told 502,
+/// and each has one on its way at most.
+#[track_caller]
+fn all_were_served_but_writes_on_their_way(told: &Told) {
+    assert_eq!(told.failures(&["GET"]), 0, "{told}");
+    assert!(told.outcomes().all(|outcome| outcome == "502"), "{told}");
+    assert!(told.failures(&["POST", "PUT"]) <= WORKERS, "{told}");
 }
 
 fn report(what: &str, told: &Told) {
@@ -142,21 +151,38 @@ fn task_service_scales_and_the_loss_of_a_replica_costs_no_read() {
     traffic.more(REQUESTS_BETWEEN);
     let told = traffic.stop();
     report("task-service scaled to three", &told);
-    told_to_come_again_at_most(&told);
+    all_were_served(&told);
 
     let traffic = Traffic::start(deployment.gateway(1), &deployment.token("ada"));
     replicas[0].kill();
     traffic.more(REQUESTS_BETWEEN * 2);
     let told = traffic.stop();
     report("one of three task-services killed", &told);
-    assert_eq!(told.failures(&["GET"]), 0);
+    all_were_served_but_writes_on_their_way(&told);
 
     let traffic = Traffic::start(deployment.gateway(1), &deployment.token("ada"));
     replicas[1].stop();
     traffic.more(REQUESTS_BETWEEN * 2);
     let told = traffic.stop();
     report("one of two task-services stopped", &told);
-    assert_eq!(told.failures(&["GET"]), 0);
+    all_were_served_but_writes_on_their_way(&told);
+}
+
+#[test]
+#[ignore = "needs a container engine: .ci/containers.sh"]
+fn a_replica_of_task_service_that_hangs_costs_no_read() {
+    let _turn = turn();
+    let deployment = start(&["task-service=2"]);
+    wait_until_all_answer(&deployment.replicas("task-service"), 9002);
+    let traffic = Traffic::start(deployment.gateway(1), &deployment.token("ada"));
+    let hung = &deployment.replicas("task-service")[0].id;
+    docker(["kill", "--signal", "STOP", hung]);
+    traffic.more(REQUESTS_BETWEEN / 2);
+    docker(["kill", "--signal", "CONT", hung]);
+    let told = traffic.stop();
+    report("one of two task-services hung", &told);
+    // What changes something waits until it is answered.
+    all_were_served(&told);
 }
 
 #[test]
@@ -182,7 +208,8 @@ fn two_auth_verifiers_share_the_questions_and_one_may_end() {
         }
         let told = traffic.stop();
         report(&format!("one of two auth-verifiers {what}"), &told);
-        assert!(told.outcomes().all(|outcome| outcome != "401"), "nobody is signed out");
+        // To be asked who is calling changes nothing: another one is.
+        all_were_served(&told);
     }
     drop(traffic.stop());
 }
@@ -202,7 +229,10 @@ fn each_service_is_replaced_while_people_work() {
         report(&format!("{service} replaced"), &told);
         let new = deployment.replicas(service);
         assert!(new.len() == old.len() && new.iter().all(|replica| !old.contains(replica)));
-        told_to_come_again_at_most(&told);
+        match service {
+            "auth-verifier" => all_were_served(&told),
+            _ => all_were_served_but_writes_on_their_way(&told),
+        }
     }
     // Nothing stands before the gateway here: while it is away, nobody listens.
     let traffic = Traffic::start(deployment.gateway(1), &token);
