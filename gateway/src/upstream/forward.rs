@@ -73,23 +73,27 @@ enum Failed {
 }
 
 /// Sends a request to its service; its answer, or the one that opens a WebSocket.
-pub async fn forward(
+///
+/// Taken apart before the future is made, like [`send`]: it would have room for the request twice.
+pub fn forward(
     stamped: Stamped,
     prefixes: &CookiePrefixes,
     websockets: &WebSockets,
-) -> Result<Response<Body>, ForwardError> {
+) -> impl Future<Output = Result<Response<Body>, ForwardError>> + Send {
     let StampedParts { request, record, permit, caller, mut handshake } = stamped.into_parts();
     let way = Way { record, prefixes, caller };
-    if let Some(handshake) = &mut handshake {
-        handshake.count(websockets).ok_or(ForwardError::WebSockets)?;
+    async move {
+        if let Some(handshake) = &mut handshake {
+            handshake.count(websockets).ok_or(ForwardError::WebSockets)?;
+        }
+        let (response, outcome) = send(request, &way).await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(handshake) = handshake
+        {
+            return switch(response, *handshake, permit, &way);
+        }
+        answer(response, permit, outcome.as_ref(), &way)
     }
-    let (response, outcome) = send(request, &way).await?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS
-        && let Some(handshake) = handshake
-    {
-        return switch(response, *handshake, permit, &way);
-    }
-    answer(response, permit, outcome.as_ref(), &way)
 }
 
 /// An answer, and how the request's body went that it is to, if it may still be read.
@@ -101,107 +105,112 @@ type Answered = (Response<LeasedBody>, Option<BodyOutcome>);
 /// sent has the time of one answer.
 ///
 /// Everything else is left to the client, who knows whether it may be repeated.
-async fn send(mut request: Request<BoundedBody>, way: &Way<'_>) -> Result<Answered, ForwardError> {
+fn send(
+    mut request: Request<BoundedBody>,
+    way: &Way<'_>,
+) -> impl Future<Output = Result<Answered, ForwardError>> + Send {
     let route: &Route = way.record.route();
     let (upstream, endpoints) = (&*route.upstream, &route.upstream.endpoints);
     endpoints.retries.begin();
     let mut outcome = request.body().outcome();
     let only_reads = only_reads(&request);
     let mut repeats = only_reads || upstream.repeats(&request);
-    let mut tries = Tries::new(only_reads);
-    let (mut retries, mut again) = (0, None);
-    // The answer of an endpoint that did nothing. It is what the client hears, unless another one is sent the request.
-    let mut told: Option<Box<Response<LeasedBody>>> = None;
-    loop {
-        let lease = match upstream.connect(&mut tries, retries, route).await {
-            Ok(lease) => lease,
-            Err(error) => return Ok((*told.ok_or(error)?, None)),
-        };
-        let (endpoint, is_kept) = (lease.endpoint().clone(), lease.is_kept());
-        let can_leave = !lease.is_only() && tries.can_leave(endpoints, &endpoint);
-        let may_leave = can_leave && upstream.believes_not_applied;
-        let copy = retries < RETRIES_MAX && (may_leave || repeats) && request.body_mut().keep();
-        let copy = copy.then(|| copy_of(&request));
-        way.record.attempt(&endpoint.label);
-        let leaves_silence = can_leave && repeats && copy.is_some() && outcome.is_none();
-        let sent = lease.send(request, route.asked_by_public_host);
-        let sent = upstream.wait_for(sent, route, outcome.as_ref(), &endpoint, leaves_silence).await;
-        let was_sent = !matches!(sent, Err(Failed::Send(SendError::Unsent(..))));
-        if let Some(why) = again.take_if(|_| was_sent) {
-            endpoints.retries.made(why);
-        }
-        let (why, next) = match sent {
-            Ok(response) if upstream.did_nothing(&response) => {
-                endpoints.did_nothing(&endpoint);
-                let may = copy.is_some() && can_leave && endpoints.retries.may(Again::NotApplied);
-                let body = if may { once_more(outcome.as_ref()) } else { None };
-                let Some((copy, body)) = copy.zip(body) else {
+    async move {
+        let mut tries = Tries::new(only_reads);
+        let (mut retries, mut again) = (0, None);
+        // The answer of an endpoint that did nothing. It is what the client hears, unless another one is sent the request.
+        let mut told: Option<Box<Response<LeasedBody>>> = None;
+        loop {
+            let lease = match upstream.connect(&mut tries, retries, route).await {
+                Ok(lease) => lease,
+                Err(error) => return Ok((*told.ok_or(error)?, None)),
+            };
+            let (endpoint, is_kept) = (lease.endpoint().clone(), lease.is_kept());
+            let can_leave = !lease.is_only() && tries.can_leave(endpoints, &endpoint);
+            let may_leave = can_leave && upstream.believes_not_applied;
+            let copy = retries < RETRIES_MAX && (may_leave || repeats) && request.body_mut().keep();
+            let copy = copy.then(|| copy_of(&request));
+            way.record.attempt(&endpoint.label);
+            let leaves_silence = can_leave && repeats && copy.is_some() && outcome.is_none();
+            let sent = lease.send(request, route.asked_by_public_host);
+            let sent = upstream.wait_for(sent, route, outcome.as_ref(), &endpoint, leaves_silence).await;
+            let was_sent = !matches!(sent, Err(Failed::Send(SendError::Unsent(..))));
+            if let Some(why) = again.take_if(|_| was_sent) {
+                endpoints.retries.made(why);
+            }
+            let (why, next) = match sent {
+                Ok(response) if upstream.did_nothing(&response) => {
+                    endpoints.did_nothing(&endpoint);
+                    let may = copy.is_some() && can_leave && endpoints.retries.may(Again::NotApplied);
+                    let body = if may { once_more(outcome.as_ref()) } else { None };
+                    let Some((copy, body)) = copy.zip(body) else {
+                        return Ok((response, outcome));
+                    };
+                    told = Some(Box::new(response));
+                    outcome = body.outcome();
+                    tries.leave(&endpoint);
+                    (Again::NotApplied, Request::from_parts(*copy, body))
+                }
+                Ok(response) => {
+                    endpoint.answered(response.status());
                     return Ok((response, outcome));
-                };
-                told = Some(Box::new(response));
-                outcome = body.outcome();
-                tries.leave(&endpoint);
-                (Again::NotApplied, Request::from_parts(*copy, body))
-            }
-            Ok(response) => {
-                endpoint.answered(response.status());
-                return Ok((response, outcome));
-            }
-            Err(failed) => {
-                if let Some(error) = outcome.as_ref().and_then(BodyOutcome::error) {
-                    return Err(ForwardError::Body(error));
                 }
-                let first = match failed {
-                    Failed::Send(_) => {
-                        if !is_kept {
-                            endpoints.failed(&endpoint, Fault::Broken);
+                Err(failed) => {
+                    if let Some(error) = outcome.as_ref().and_then(BodyOutcome::error) {
+                        return Err(ForwardError::Body(error));
+                    }
+                    let first = match failed {
+                        Failed::Send(_) => {
+                            if !is_kept {
+                                endpoints.failed(&endpoint, Fault::Broken);
+                            }
+                            // A kept connection that turns out to be closed says nothing of its endpoint.
+                            if can_leave && (was_sent || !is_kept) {
+                                tries.leave(&endpoint);
+                            }
+                            tries.distrust_kept()
                         }
-                        // A kept connection that turns out to be closed says nothing of its endpoint.
-                        if can_leave && (was_sent || !is_kept) {
+                        Failed::Silent | Failed::Timeout => false,
+                    };
+                    match (failed, copy) {
+                        // Nor is it a loss yet.
+                        (Failed::Send(SendError::Unsent(unsent, _)), _) if first => {
+                            request = *unsent.0;
+                            continue;
+                        }
+                        (Failed::Send(SendError::Unsent(unsent, _)), _)
+                            if retries < RETRIES_MAX && endpoints.retries.may(Again::Unsent) =>
+                        {
+                            (Again::Unsent, *unsent.0)
+                        }
+                        (Failed::Send(error @ SendError::Unsent(..)), _) => {
+                            return Ok((*told.ok_or(ForwardError::Send(error))?, None));
+                        }
+                        (Failed::Send(error @ SendError::Lost(_)), Some(copy)) if repeats => {
+                            repeats = false;
+                            let body = once_more(outcome.as_ref());
+                            let Some(body) = body.filter(|_| endpoints.retries.may(Again::Lost)) else {
+                                return Err(ForwardError::Send(error));
+                            };
+                            outcome = body.outcome();
+                            (Again::Lost, Request::from_parts(*copy, body))
+                        }
+                        (Failed::Silent, Some(copy)) => {
+                            repeats = false;
                             tries.leave(&endpoint);
+                            (Again::Silent, Request::from_parts(*copy, BoundedBody::default()))
                         }
-                        tries.distrust_kept()
-                    }
-                    Failed::Silent | Failed::Timeout => false,
-                };
-                match (failed, copy) {
-                    // Nor is it a loss yet.
-                    (Failed::Send(SendError::Unsent(unsent, _)), _) if first => {
-                        request = *unsent.0;
-                        continue;
-                    }
-                    (Failed::Send(SendError::Unsent(unsent, _)), _)
-                        if retries < RETRIES_MAX && endpoints.retries.may(Again::Unsent) =>
-                    {
-                        (Again::Unsent, *unsent.0)
-                    }
-                    (Failed::Send(error @ SendError::Unsent(..)), _) => {
-                        return Ok((*told.ok_or(ForwardError::Send(error))?, None));
-                    }
-                    (Failed::Send(error @ SendError::Lost(_)), Some(copy)) if repeats => {
-                        repeats = false;
-                        let body = once_more(outcome.as_ref());
-                        let Some(body) = body.filter(|_| endpoints.retries.may(Again::Lost)) else {
-                            return Err(ForwardError::Send(error));
-                        };
-                        outcome = body.outcome();
-                        (Again::Lost, Request::from_parts(*copy, body))
-                    }
-                    (Failed::Silent, Some(copy)) => {
-                        repeats = false;
-                        tries.leave(&endpoint);
-                        (Again::Silent, Request::from_parts(*copy, BoundedBody::default()))
-                    }
-                    (Failed::Send(error), _) => return Err(ForwardError::Send(error)),
-                    (Failed::Silent | Failed::Timeout, _) => {
-                        return Err(ForwardError::Timeout(route.timeout));
+                        (Failed::Send(error), _) => return Err(ForwardError::Send(error)),
+                        (Failed::Silent | Failed::Timeout, _) => {
+                            return Err(ForwardError::Timeout(route.timeout));
+                        }
                     }
                 }
-            }
-        };
-        again = Some(why);
-        request = next;
-        retries += 1;
+            };
+            again = Some(why);
+            request = next;
+            retries += 1;
+        }
     }
 }
 

@@ -57,8 +57,9 @@ async fn whoever_signs_up_through_the_gateway_keeps_tasks_by_cookie_at_the_same_
         "auth-verifier",
         &[
             ("BETTER_AUTH_SECRET", SECRET),
-            // Through the gateway, as everybody else.
             ("BETTER_AUTH_URL", &origin),
+            // Keys and sessions are asked for behind the gateway.
+            ("AUTH_VERIFIER_JWKS_URL", &format!("{}/api/auth/jwks", better_auth.url)),
             ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "0"),
             // A slow machine is not what is tested here.
             ("AUTH_VERIFIER_SESSION__TIMEOUT_MS", "20000"),
