@@ -84,8 +84,10 @@ pub fn sets_credential(
 ) -> bool {
     let pair = cookie.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
     let start = pair.iter().position(|byte| *byte != b'=' && !byte.is_ascii_whitespace()).unwrap_or(0);
-    let name = pair[start..].split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
-    prefixes.cover(name) || credentials.is_some_and(|credentials| credentials.covers(name))
+    let (name, value) = split(&pair[start..]).unwrap_or((pair[start..].trim_ascii(), b""));
+    prefixes.cover(name)
+        || credentials.is_some_and(|credentials| credentials.covers(name))
+        || looks_signed(value)
 }
 
 fn split(pair: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -182,6 +184,9 @@ mod tests {
             assert_eq!(sets_credential(&cookie, &prefixes, Some(&told)), want, "{cookie:?}");
         }
         assert!(!sets_credential(&HeaderValue::from_static("sid=x"), &prefixes, None));
+        // Nobody has named it, but it would be one: its client could be signed in as somebody else by it.
+        let signed = HeaderValue::from_str(&format!("myapp.session_token={SIGNED}; Path=/")).unwrap();
+        assert!(sets_credential(&signed, &prefixes, None));
     }
 
     #[test]

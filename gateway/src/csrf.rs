@@ -105,7 +105,7 @@ impl TrustedOrigins {
         // Rule 1. A credential of a kind that is not told counts as a cookie.
         let by_cookie = match authenticated.caller() {
             Some(caller) => !caller.is_by_bearer(),
-            None => route.forward_credentials && !sanitized.credentials().cookies.is_empty(),
+            None => route.forward_credentials && sanitized.credentials().are_ambient(),
         };
         let headers = &routed.head().headers;
         let tells_page = || authenticated.caller().is_none() && headers.contains_key(header::ORIGIN);
@@ -113,7 +113,8 @@ impl TrustedOrigins {
             None => by_cookie && !routed.head().method.is_safe(),
             Some(_) => by_cookie || tells_page(),
         };
-        if counts && route.csrf != CsrfMode::Off {
+        // No service is known to check the page of a WebSocket by itself.
+        if counts && (route.csrf != CsrfMode::Off || routed.handshake().is_some()) {
             self.allow(headers, routed.client(), route.csrf)?;
         }
         Ok(CsrfChecked(authenticated))

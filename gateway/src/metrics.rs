@@ -167,7 +167,7 @@ pub(crate) const WEBSOCKETS: Metric =
 pub(crate) const WEBSOCKETS_CLOSED: Metric =
     Metric::counter("websockets_closed_total", "WebSockets that were open and are not any more.").by(&[(
         "reason",
-        "`ended` (both sides closed), `leaving` (a drain), `idle`, `half_closed` (only one side did), `stalled` (a side took nothing), `broken`",
+        "`ended` (both sides closed), `leaving` (a drain), `idle`, `old`, `half_closed` (only one side did), `stalled` (a side took nothing), `broken`",
     )]);
 
 pub(crate) const UPSTREAM_CONNECTIONS_OPENED: Metric =

@@ -29,6 +29,7 @@ use crate::{
         RouteSettings, Secs, ServiceSettings, Settings, TASK_SERVICE, TIMEOUT_SECS, Urls, variable,
     },
     upstream::{Host, Readiness, ReadyAt, ServerNames},
+    websocket::Waits,
 };
 
 /// What the stack is built from.
@@ -98,7 +99,7 @@ pub(crate) struct UpstreamTarget {
     pub(crate) user_rate: RouteRate,
     pub(crate) timeout: Duration,
     pub(crate) idle: Duration,
-    pub(crate) websocket: Option<Duration>,
+    pub(crate) websocket: Option<Waits>,
     pub(crate) forward_credentials: bool,
     pub(crate) csrf: CsrfMode,
     pub(crate) asked_by_public_host: bool,
@@ -407,6 +408,7 @@ fn target(
             let body = body(key, route, &settings.limits, faults);
             let (timeout, idle) = waits(key, route, &settings.upstream, faults);
             let tunnel_idle = route.idle.map_or(settings.limits.websocket_idle, |Secs(idle)| idle);
+            let tunnel = Waits { idle: tunnel_idle, age: settings.limits.websocket_age };
             let Some(upstream) = upstreams.get(name.as_str()) else {
                 faults.add(format!("{key}.upstream"), format!("`{name}` is not in [upstreams]"));
                 return None;
@@ -419,10 +421,10 @@ fn target(
                 user_rate: rates[1],
                 timeout,
                 idle,
-                websocket: route.websocket.then_some(tunnel_idle),
-                forward_credentials: forward_credentials(key, route, faults),
+                websocket: route.websocket.then_some(tunnel),
+                forward_credentials: forward_credentials(key, route, settings, faults),
                 csrf: csrf(key, route, settings, faults),
-                asked_by_public_host: route.host == Some(HostSetting::Public),
+                asked_by_public_host: public_host(key, route, settings, faults),
                 expose: expose(key, route, faults),
                 methods: methods(key, route, faults),
             })))
@@ -455,13 +457,33 @@ fn of_upstreams(route: &RouteSettings) -> Vec<(&'static str, &'static str)> {
 }
 
 /// Whether credentials go on to the service.
-fn forward_credentials(key: &str, route: &RouteSettings, faults: &mut Faults) -> bool {
-    if route.forward_credentials && route.upstream.as_deref() == Some(TASK_SERVICE) {
+fn forward_credentials(key: &str, route: &RouteSettings, settings: &Settings, faults: &mut Faults) -> bool {
+    let hosts = |urls: &Urls| urls.0.iter().map(Host::of).collect::<Vec<_>>();
+    let inner = hosts(&settings.task_service_url);
+    let is_task_service = |name: &String| {
+        let alias = settings.upstreams.get(name).map(|service| hosts(&service.url)).unwrap_or_default();
+        name == TASK_SERVICE || alias.iter().any(|host| inner.contains(host))
+    };
+    if route.forward_credentials && route.upstream.as_ref().is_some_and(is_task_service) {
         let reason = "is not for task-service, which knows its callers by what auth-verifier signs, and must not see \
                       what they sign in with";
         faults.add(format!("{key}.forward_credentials"), reason);
     }
     route.forward_credentials
+}
+
+/// Whether the service is asked by the host that the client has named.
+fn public_host(key: &str, route: &RouteSettings, settings: &Settings, faults: &mut Faults) -> bool {
+    let is_public = route.host == Some(HostSetting::Public);
+    if is_public && settings.public_origins.is_empty() {
+        let reason = format!(
+            "is \"public\", and {} is not set: the service would be asked by whatever host a client makes up, and put it \
+             into the links that it mails",
+            variable::PUBLIC_ORIGINS,
+        );
+        faults.add(format!("{key}.host"), reason);
+    }
+    is_public
 }
 
 /// What answers on a route let pages read.

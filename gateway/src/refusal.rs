@@ -103,6 +103,12 @@ fn route(error: &RouteError) -> Problem {
         .with_header(header::SEC_WEBSOCKET_VERSION, handshake::VERSION)
         .with_header(header::UPGRADE, HeaderValue::from_static("websocket"))
         .with_header(header::CONNECTION, HeaderValue::from_static("upgrade")),
+        // RFC 9110 §15.5.20
+        RouteError::Misdirected => Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "misdirected",
+            "this host is not served here; ask by the address of the application",
+        ),
         RouteError::NotFound => {
             Problem::new(StatusCode::NOT_FOUND, "not-found", "nothing is served at this address")
         }

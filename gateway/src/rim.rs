@@ -67,7 +67,9 @@ fn log(refusal: &Refusal) {
         | Refusal::Quota(QuotaExceeded::Rate(_))
         | Refusal::Overloaded(_)
         | Refusal::Head(_)
-        | Refusal::Route(RouteError::Method(_) | RouteError::Handshake(_) | RouteError::NotFound)
+        | Refusal::Route(
+            RouteError::Method(_) | RouteError::Misdirected | RouteError::Handshake(_) | RouteError::NotFound,
+        )
         | Refusal::Sanitize(SanitizeError::Expectation | SanitizeError::Coding)
         | Refusal::Csrf(_) => {}
     }

@@ -20,6 +20,7 @@ use http::{
 use serde::Deserialize;
 use thiserror::Error;
 
+pub use self::host::PublicHosts;
 use self::pattern::Pattern;
 use crate::{
     body::bounded::{BodyBounds, PendingBody},
@@ -31,7 +32,7 @@ use crate::{
     record::{Record, RouteMetrics},
     shed::Shedder,
     upstream::Upstream,
-    websocket::{Handshake, HandshakeError},
+    websocket::{Handshake, HandshakeError, Waits},
 };
 
 /// Who may pass.
@@ -67,8 +68,8 @@ pub struct Route {
     pub timeout: Duration,
     /// See there.
     pub idle: Duration,
-    /// Whether a WebSocket may be asked for, and how long nothing may come over it.
-    pub websocket: Option<Duration>,
+    /// Whether a WebSocket may be asked for, and how long it may stay.
+    pub websocket: Option<Waits>,
     /// Whether `Authorization` and all cookies go on to the service.
     pub forward_credentials: bool,
     /// How far a page's origin is checked.
@@ -121,6 +122,8 @@ pub enum Target {
 /// All routes, in their order; the first that fits is taken.
 pub struct Routes {
     routes: Vec<(Pattern, Target)>,
+    /// The hosts that services may be asked by.
+    public_hosts: PublicHosts,
     trusted_proxies: Arc<TrustedProxies>,
 }
 
@@ -159,6 +162,9 @@ pub enum RouteError {
     /// The method is not served; these are.
     #[error("the method is not one of {0:?}")]
     Method(HeaderValue),
+    /// Its route passes the host on, and it names one that is not ours.
+    #[error("the host is not one of the public origins'")]
+    Misdirected,
     /// It asks for a WebSocket, but not as one must.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
@@ -169,8 +175,12 @@ pub enum RouteError {
 
 impl Routes {
     /// The routes in their order; `trusted_proxies` are believed about their clients.
-    pub fn new(routes: Vec<(Pattern, Target)>, trusted_proxies: Arc<TrustedProxies>) -> Self {
-        Self { routes, trusted_proxies }
+    pub fn new(
+        routes: Vec<(Pattern, Target)>,
+        public_hosts: PublicHosts,
+        trusted_proxies: Arc<TrustedProxies>,
+    ) -> Self {
+        Self { routes, public_hosts, trusted_proxies }
     }
 
     /// Finds what answers a request.
@@ -201,6 +211,10 @@ impl Routes {
                     return Err(RouteError::Method(allow.clone()));
                 }
                 let host = host.ok_or(RouteError::Ambiguous(host::NONE))?;
+                // Better Auth would mail links to whatever host it is asked by.
+                if route.asked_by_public_host && !self.public_hosts.have(&host) {
+                    return Err(RouteError::Misdirected);
+                }
                 let target =
                     target_of(path, request.uri()).ok_or(RouteError::Ambiguous("the path can't be read"))?;
                 *request.uri_mut() = Uri::from(target);

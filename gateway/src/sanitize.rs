@@ -38,6 +38,17 @@ pub struct Credentials {
     pub cookies: Vec<HeaderValue>,
 }
 
+impl Credentials {
+    /// Whether a browser may have sent them by itself, whatever page has asked it to: cookies, and what it knows of `Basic` or
+    /// `Negotiate` (RFC 9110 §11.6.2). A bearer token is a page's own doing.
+    pub fn are_ambient(&self) -> bool {
+        let is_bearer = |value: &HeaderValue| {
+            value.as_bytes().get(..BEARER.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(BEARER))
+        };
+        !self.cookies.is_empty() || self.authorization.as_ref().is_some_and(|value| !is_bearer(value))
+    }
+}
+
 /// A request without credentials, hop-by-hop headers, and headers that only we may set. Only this file makes one.
 pub struct Sanitized {
     admitted: Admitted,

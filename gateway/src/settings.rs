@@ -132,6 +132,7 @@ const LIMITS: Bounds = &[
     ("requests_per_user_max", 1..=1_000_000),
     ("websockets_max", 1..=1_000_000),
     ("websocket_idle_secs", IDLE_SECS),
+    ("websocket_age_secs", IDLE_SECS),
     ("client_per_minute", PER_MINUTE),
     ("client_burst", BURST),
     ("user_per_minute", PER_MINUTE),
@@ -396,6 +397,8 @@ pub struct Limits {
     pub websockets_max: usize,
     #[serde(rename = "websocket_idle_secs", deserialize_with = "settings::secs")]
     pub websocket_idle: Duration,
+    #[serde(rename = "websocket_age_secs", deserialize_with = "settings::secs")]
+    pub websocket_age: Duration,
     pub client_per_minute: u32,
     pub client_burst: u32,
     pub user_per_minute: u32,

@@ -7,7 +7,8 @@
 //!
 //! Whether answers are late because of the load, or just take long, nobody can see from here; so nothing is shed while few wait, however
 //! late their answers are, and nothing at all unless it is switched on. The limit is of the requests whose answer has not begun:
-//! a stream that flows counts for nothing.
+//! a stream that flows counts for nothing. Nor does a request with a body: whoever sends that may take all the time it likes, and would
+//! hold the places of others.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,9 +20,6 @@ use thiserror::Error;
 
 /// How long a turn takes at least. A longer target is a longer turn: what a change of the limit does shows only then.
 const TURN_MIN: Duration = Duration::from_millis(100);
-
-/// The largest body of a request whose answer tells how fast its service is: with a larger one it may be its client.
-const BODY_BYTES_MAX: u64 = 64 * 1024;
 
 /// What is left of a limit, of five.
 const FALLS_TO: (usize, usize) = (4, 5);
@@ -54,8 +52,6 @@ struct State {
 pub(crate) struct Waiting {
     shedder: Arc<Shedder>,
     since: Instant,
-    /// Whether it says something of the service, when it is answered.
-    counts: bool,
     answered: bool,
 }
 
@@ -77,12 +73,11 @@ impl Shedder {
         Arc::new(this)
     }
 
-    /// Lets a request wait for the service, with a body of so many bytes, if that is known.
-    pub(crate) fn enter(self: &Arc<Self>, body: Option<u64>) -> Result<Waiting, Overloaded> {
+    /// Lets a request wait for the service. It must have no body: with one it may be its client who is waited for.
+    pub(crate) fn enter(self: &Arc<Self>) -> Result<Waiting, Overloaded> {
         let now = Instant::now();
         self.enter_at(now)?;
-        let counts = body.is_some_and(|bytes| bytes <= BODY_BYTES_MAX);
-        Ok(Waiting { shedder: self.clone(), since: now, counts, answered: false })
+        Ok(Waiting { shedder: self.clone(), since: now, answered: false })
     }
 
     fn enter_at(&self, now: Instant) -> Result<(), Overloaded> {
@@ -98,12 +93,12 @@ impl Shedder {
         Ok(())
     }
 
-    fn leave_at(&self, now: Instant, since: Instant, counts: bool, answered: bool) {
+    fn leave_at(&self, now: Instant, since: Instant, answered: bool) {
         let mut state = self.state();
         state.waiting -= 1;
-        if counts && now.saturating_duration_since(since) > self.target {
+        if now.saturating_duration_since(since) > self.target {
             state.late += 1;
-        } else if counts && answered {
+        } else if answered {
             state.in_time += 1;
         }
         if answered {
@@ -147,7 +142,7 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.shedder.leave_at(Instant::now(), self.since, self.counts, self.answered);
+        self.shedder.leave_at(Instant::now(), self.since, self.answered);
     }
 }
 
@@ -203,7 +198,7 @@ mod tests {
                 && begins <= now
             {
                 answers.pop();
-                shedder.leave_at(begins, since, true, true);
+                shedder.leave_at(begins, since, true);
             }
             let counts = now >= counts_from;
             if shedder.enter_at(now).is_err() {
@@ -219,7 +214,7 @@ mod tests {
             }
         }
         for Reverse((begins, since)) in answers.into_sorted_vec().into_iter().rev() {
-            shedder.leave_at(begins, since, true, true);
+            shedder.leave_at(begins, since, true);
         }
         outcome
     }
@@ -305,25 +300,12 @@ mod tests {
     #[test]
     fn a_limit_is_held_exactly_and_what_ends_makes_room() {
         let shedder = Shedder::new("test", MILLI * 1000, 2, 2);
-        let first = shedder.enter(Some(0)).unwrap();
-        let second = shedder.enter(Some(0)).unwrap();
-        assert_eq!(shedder.enter(Some(0)).err(), Some(Overloaded));
+        let first = shedder.enter().unwrap();
+        let second = shedder.enter().unwrap();
+        assert_eq!(shedder.enter().err(), Some(Overloaded));
         first.answered();
-        let third = shedder.enter(Some(0)).unwrap();
+        let third = shedder.enter().unwrap();
         drop((second, third));
         assert_eq!(shedder.state().waiting, 0);
-    }
-
-    #[test]
-    fn an_upload_says_nothing_of_its_service() {
-        let (shedder, start) = (shedder(100 * MILLI), Instant::now());
-        for (counts, late) in [(false, 0), (true, 1)] {
-            shedder.enter_at(start).unwrap();
-            shedder.leave_at(start + 101 * MILLI, start, counts, true);
-            assert_eq!(shedder.state().late, late);
-        }
-        let counts = |body| Shedder::new("test", MILLI, 1, 1).enter(body).unwrap().counts;
-        assert!(counts(Some(0)) && counts(Some(BODY_BYTES_MAX)));
-        assert!(!counts(Some(BODY_BYTES_MAX + 1)) && !counts(None));
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     record::RouteMetrics,
     refusal::Refusal,
     rim,
-    route::{Matched, Route, Routes, Target},
+    route::{Matched, PublicHosts, Route, Routes, Target},
     sanitize::sanitize,
     shed::Shedder,
     stamp::stamp,
@@ -118,8 +118,10 @@ impl Walk {
         // Both need to know the caller: whether by a cookie, and which user.
         let checked = self.csrf.check(authenticated)?;
         let counted = self.quota.count(checked, standings)?;
-        // Those that wait for the verdict don't wait for the service.
-        let waiting = record.route().shedder.as_ref().map(|shedder| shedder.enter(body)).transpose()?;
+        // Those that wait for the verdict don't wait for the service; those with a body wait for their client, too, who must not
+        // be able to hold the places of others.
+        let shedder = record.route().shedder.as_ref().filter(|_| body == Some(0));
+        let waiting = shedder.map(Shedder::enter).transpose()?;
         // Last, so that nothing is set that a later station could strip, or a client could have sent.
         record.forwarded();
         let mut forwarded = forward(stamp(counted, &self.cookies), &self.cookies, &self.websockets).await;
@@ -204,7 +206,8 @@ fn routes(plan: &Plan) -> Routes {
         };
         (route.pattern.clone(), target)
     });
-    Routes::new(routes.collect(), plan.trusted_proxies.clone())
+    let public_hosts = PublicHosts::of(&plan.public_origins);
+    Routes::new(routes.collect(), public_hosts, plan.trusted_proxies.clone())
 }
 
 fn authenticator(plan: &VerifierPlan) -> Authenticator {

@@ -17,6 +17,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub use self::handshake::{Handshake, HandshakeError};
 use crate::{admit::InFlightPermit, upstream::ServiceStream};
 
+/// How long a WebSocket may stay.
+#[derive(Clone, Copy, Debug)]
+pub struct Waits {
+    /// While nothing comes over it.
+    pub idle: Duration,
+    /// In all: nobody looks at its caller's credentials again.
+    pub age: Duration,
+}
+
 /// How many WebSockets may be open, and how many are.
 pub struct WebSockets(Arc<Semaphore>);
 
@@ -48,13 +57,13 @@ pub(crate) fn open<B>(
     response: &mut Response<B>,
     handshake: Handshake,
     service: ServiceStream,
-    idle: Duration,
+    waits: Waits,
     permit: InFlightPermit,
 ) {
     Handshake::switch(response.headers_mut());
     let (client, counted) = handshake.into_parts();
     let tunnel = serve::Tunnel::new(client, move |client, leave| async move {
-        let carried = tunnel::carry(client, service, leave, idle).await;
+        let carried = tunnel::carry(client, service, leave, waits).await;
         drop((permit, counted));
         carried
     });

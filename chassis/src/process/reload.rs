@@ -45,6 +45,8 @@ struct Fixed {
     ops_listen: Value,
     log: Value,
     server: Table,
+    #[serde(default)]
+    tls: Table,
 }
 
 impl Reloads {
@@ -80,7 +82,11 @@ impl Reloads {
             let cause = self.cause().await;
             // Before it is read for good: whatever is written from now on is another change.
             self.texts = self.look().await;
-            let outcome = match self.read::<S>().await {
+            // Half written, or lost: nobody means all defaults by that.
+            let empty =
+                self.texts.iter().any(|text| text.as_ref().is_ok_and(|text| text.trim_ascii().is_empty()));
+            let read = if empty { Err("a file is empty".to_owned()) } else { self.read::<S>().await };
+            let outcome = match read {
                 Ok((plan, remarks)) => {
                     for remark in remarks {
                         warn!("{remark}");
@@ -177,6 +183,10 @@ impl Fixed {
         for key in keys {
             compare(&format!("[server] {key}"), self.server.get(key) == after.server.get(key));
         }
+        // Which certificate may change; that there is one must not.
+        let ends_tls =
+            |of: &Self| of.tls.values().any(|value| value.as_str().is_some_and(|file| !file.is_empty()));
+        compare("[tls]", ends_tls(self) == ends_tls(after));
         faults.result()
     }
 }
@@ -196,6 +206,7 @@ mod tests {
             ("'b'", "'c'", "ops_listen"),
             ("'json'", "'text'", "log"),
             ("idle_secs = 60", "idle_secs = 61", "[server] idle_secs"),
+            ("drain_secs = 5\n", "drain_secs = 5\n[tls]\ncertificate_file = 'c'\n", "[tls]"),
             ("drain_secs = 5\n", "", "[server] drain_secs"),
         ] {
             let error = fixed(before).stands_beside(&fixed(&before.replace(old, new))).unwrap_err();

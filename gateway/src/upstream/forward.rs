@@ -344,9 +344,8 @@ fn switch(
     response::strip_headers(&mut response, way);
     let (head, body) = response.into_parts();
     let service = body.into_stream().ok_or(ForwardError::Handshake)?;
+    let waits = way.record.route().websocket.ok_or(ForwardError::Handshake)?;
     let mut response = Response::from_parts(head, Body::empty());
-    let route = way.record.route();
-    let idle = route.websocket.unwrap_or(route.idle);
-    websocket::open(&mut response, handshake, service, idle, permit);
+    websocket::open(&mut response, handshake, service, waits, permit);
     Ok(response)
 }

@@ -8,7 +8,8 @@ use http::{HeaderValue, uri::Authority};
 
 /// The same place without the service's inner address; `None` where it has none. `is_inner` knows hosts and ports.
 pub(super) fn public(value: &HeaderValue, is_inner: impl Fn(&str, u16) -> bool) -> Option<HeaderValue> {
-    let text = value.to_str().ok()?;
+    // Browsers drop tabs of a URL (WHATWG URL §4.4): behind one, `//` would name another host.
+    let text = value.to_str().ok().filter(|text| !text.contains('\t'))?;
     let (scheme, rest) = match text.strip_prefix("//") {
         Some(rest) => ("http", rest),
         None => text.split_once("://")?,
@@ -61,6 +62,7 @@ mod tests {
             ("http://u@tasks:8002/x", None),
             ("ftp://tasks:8002/x", None),
             ("http://tasks.evil.example:8002/x", None),
+            ("http://tasks:8002/\t/evil.example/x", None),
             ("/x", None),
             ("x?y=http://tasks:8002/", None),
             ("", None),

@@ -2,7 +2,8 @@
 //!
 //! An idle one holds no buffer. What a side does not take is not read from the other (backpressure), and for no longer than
 //! [`STALL_WAIT`]. When the gateway drains, or nothing has come for too long, the client is sent a close frame (1001) between two
-//! frames of its service; its own answer still goes to the service.
+//! frames of its service; its own answer still goes to the service. So it is with one that is too old: who has signed out or was banned
+//! since must not stay for ever.
 
 use std::{
     future::poll_fn,
@@ -19,7 +20,10 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::frames::{Frames, GOING_AWAY};
+use super::{
+    Waits,
+    frames::{Frames, GOING_AWAY},
+};
 use crate::upstream::ServiceStream;
 
 /// How much is read at once; the most that a direction holds while the other side doesn't take it.
@@ -36,7 +40,7 @@ pub(super) async fn carry(
     mut client: ClientStream,
     service: ServiceStream,
     leave: Leave,
-    idle: Duration,
+    Waits { idle, age }: Waits,
 ) -> io::Result<()> {
     let now = Instant::now();
     let mut tunnel = Tunnel {
@@ -47,7 +51,8 @@ pub(super) async fn carry(
         farewell: None,
         moved: now,
         idle,
-        alarm: Box::pin(sleep_until(now + idle)),
+        end: now + age,
+        alarm: Box::pin(sleep_until(now + idle.min(age))),
     };
     let (reason, ended) = poll_fn(|cx| tunnel.poll(cx, &mut client, &leave)).await;
     metrics::counter!(crate::metrics::WEBSOCKETS_CLOSED.name, "reason" => reason).increment(1);
@@ -69,6 +74,8 @@ struct Tunnel {
     /// When something came or went last.
     moved: Instant,
     idle: Duration,
+    /// When it is too old.
+    end: Instant,
     alarm: Pin<Box<Sleep>>,
 }
 
@@ -102,6 +109,9 @@ impl Tunnel {
         loop {
             if self.farewell.is_none() && leave.is_told() {
                 self.bid_farewell("leaving");
+            }
+            if self.farewell.is_none() && Instant::now() >= self.end {
+                self.bid_farewell("old");
             }
             let mut moved = false;
             let broken = |error| Poll::Ready(("broken", Err(error)));
@@ -167,7 +177,8 @@ impl Tunnel {
         let stalled = [&self.up, &self.down].into_iter().filter_map(|way| Some(way.stalled? + STALL_WAIT));
         let farewell = self.farewell.as_ref().filter(|farewell| farewell.said).map(|farewell| farewell.until);
         let pause = farewell.unwrap_or(self.moved + pause);
-        stalled.fold(pause, Instant::min)
+        let old = Some(self.end).filter(|_| self.farewell.is_none());
+        stalled.chain(old).fold(pause, Instant::min)
     }
 
     /// Sends the client away at the end of the service's frame.

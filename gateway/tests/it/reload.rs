@@ -160,6 +160,7 @@ fn a_wrong_file_changes_nothing_and_the_log_says_what_is_wrong() {
             "[server]\nidle_secs = 77\n[[routes]]\npath = '/a'\nanswer = 'health'\n",
             "[server] idle_secs: can't change while the service runs",
         ),
+        ("", "a file is empty"),
     ] {
         settings.replace(text);
         refused(&mut gateway, why);

@@ -109,7 +109,8 @@ async fn where_authentication_is_optional_whoever_is_known_is_and_nobody_is_take
 #[tokio::test]
 async fn a_service_is_asked_by_its_own_name_or_by_the_public_one() {
     for (keys, public) in [("", false), ("host = \"upstream\"", false), ("host = \"public\"", true)] {
-        let (world, web) = world(keys, &[]).await;
+        let own = [("GATEWAY_PUBLIC_ORIGINS", "https://app.example:8443, http://gateway.test")];
+        let (world, web) = world(keys, &own).await;
         let request = as_u1(Method::GET, "/web/x").header("host", "app.example:8443");
         assert_eq!(world.send(empty(request)).await.status, 200);
         let own = format!("localhost:{}", web.address.port());
@@ -119,6 +120,20 @@ async fn a_service_is_asked_by_its_own_name_or_by_the_public_one() {
         // Over HTTP/2 there is an authority in its stead.
         assert_eq!(world.send_h2(get("/web/x")).await.status, 200);
         assert_eq!(web.last().one("host"), Some(if public { "gateway.test" } else { &*own }));
+        // A host that a client has made up would stand in the links that a service mails.
+        let before = web.seen().len();
+        for (host, is_ours) in [
+            ("GATEWAY.test", true),
+            ("gateway.test:80", true),
+            ("gateway.test:443", false),
+            ("app.example", false),
+            ("evil.example", false),
+        ] {
+            let answer = world.send(empty(as_u1(Method::GET, "/web/x").header("host", host))).await;
+            let want = if public && !is_ours { 421 } else { 200 };
+            assert_eq!(answer.status, want, "{host} {keys}");
+        }
+        assert_eq!(web.seen().len() - before, if public { 2 } else { 5 });
     }
 }
 
@@ -304,6 +319,17 @@ async fn cookies_that_go_on_to_a_service_count_though_the_gateway_asks_nobody_ab
                 anonymous(Method::POST, "/web/x").header("cookie", "sid=x").header("origin", origin);
             assert_eq!(world.send(empty(request)).await.status, want, "{keys} {origin}");
         }
+        // A browser sends what it knows of Basic by itself, too; a token is the page's own.
+        for (authorization, want) in
+            [("Basic dTpw", if keys.contains("forward") { by_foreign_page } else { 200 }), ("Bearer t", 200)]
+        {
+            if keys.contains("optional") {
+                continue;
+            }
+            let request = anonymous(Method::POST, "/web/x").header("authorization", authorization);
+            let answer = world.send(empty(request.header("origin", "https://evil.example"))).await;
+            assert_eq!(answer.status, want, "{keys} {authorization}");
+        }
         // Without any there is nothing to forge with, and a link may always lead here.
         let without = anonymous(Method::POST, "/web/x").header("origin", "https://evil.example");
         assert_eq!(world.send(empty(without)).await.status, 200, "{keys}");
@@ -351,6 +377,7 @@ fn a_route_that_would_open_what_must_stay_closed_does_not_start() {
         ("timeout_secs = 0", "routes[0].timeout_secs: must be 1 to 3600"),
         ("timeout_secs = 3601", "routes[0].timeout_secs: must be 1 to 3600"),
         ("host = \"both\"", "host"),
+        ("host = \"public\"", "routes[0].host: is \"public\", and GATEWAY_PUBLIC_ORIGINS is not set"),
         ("websocket = \"yes\"", "websocket"),
     ] {
         let (_file, path) = config(&format!("{web}{keys}\n"));
@@ -360,6 +387,12 @@ fn a_route_that_would_open_what_must_stay_closed_does_not_start() {
     let task_service = "[[routes]]\npath = \"/w\"\nupstream = \"task-service\"\nforward_credentials = true\n";
     let (_file, path) = config(task_service);
     let error = load(&[("GATEWAY_CONFIG", &path)]).unwrap_err();
+    assert!(error.contains("routes[0].forward_credentials: is not for task-service"), "{error}");
+    let alias = "[upstreams]\nalias = \"http://tasks:8002\"\n[[routes]]\npath = \"/w\"\nupstream = \"alias\"\n\
+                 forward_credentials = true\n";
+    let (_file, path) = config(alias);
+    let error =
+        load(&[("GATEWAY_CONFIG", &path), ("GATEWAY_TASK_SERVICE_URL", "http://tasks:8002")]).unwrap_err();
     assert!(error.contains("routes[0].forward_credentials: is not for task-service"), "{error}");
     for keys in [
         "websocket = true",

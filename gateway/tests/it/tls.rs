@@ -151,6 +151,26 @@ fn a_renewed_certificate_is_taken_without_a_new_start_and_a_wrong_one_is_not() {
 }
 
 #[test]
+fn what_was_tls_stays_tls() {
+    let files = Files::new("localhost");
+    let at = |name: &str| files.0.path().join(name).display().to_string();
+    let (settings, tls_of) = (
+        files.0.path().join("gateway.toml"),
+        format!("[tls]\ncertificate_file = '{}'\nkey_file = '{}'\n", at("certificate"), at("key")),
+    );
+    let routes = "[[routes]]\npath = '/health'\nanswer = 'health'\n";
+    fs::write(&settings, format!("{tls_of}{routes}")).unwrap();
+    let mut gateway = Gateway::start(&[("GATEWAY_CONFIG", settings.to_str().unwrap())]);
+    for (text, why) in [(routes, "[tls]: can't change"), ("", "a file is empty")] {
+        fs::write(&settings, text).unwrap();
+        gateway.tell(Signal::HUP);
+        while !gateway.says("those before stay in force")["error"].as_str().unwrap().contains(why) {}
+        let mut connection = tls(&gateway, "authority.pem", &[]).unwrap();
+        assert!(get(&mut connection, "/health").starts_with("HTTP/1.1 200"), "{why}");
+    }
+}
+
+#[test]
 fn who_never_finishes_a_handshake_is_closed() {
     let gateway = Files::new("localhost").start(&[("GATEWAY_SERVER__HEAD_SECS", "1")]);
     for begun in ["", "\x16", "\x16\x03\x01\x02\x00\x01\x00\x01\u{7f}"] {

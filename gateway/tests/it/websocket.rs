@@ -320,6 +320,13 @@ async fn a_foreign_page_opens_no_websocket() {
         known
     });
     assert_eq!(status(&send(lenient.gateway, &handshake(by_cookie)).await.0), "101");
+    // A service that checks its forms by itself is not known to check this.
+    let keys = "websocket = true\naccess = \"public\"\nforward_credentials = true\ncsrf = \"off\"";
+    let unchecked = service.behind(keys, &[]).await;
+    for (origin, want) in [("https://evil.example", "403"), ("http://gateway.test", "101")] {
+        let handshake = handshake(&format!("{by_cookie}Origin: {origin}\r\n"));
+        assert_eq!(status(&send(unchecked.gateway, &handshake).await.0), want, "{origin}");
+    }
 }
 
 #[tokio::test]
@@ -341,6 +348,25 @@ async fn websockets_are_bounded_in_all_and_by_their_users_share() {
             assert!(Instant::now() < deadline, "{variable}: one that is closed makes room");
         }
     }
+}
+
+#[tokio::test]
+async fn a_websocket_that_is_too_old_is_closed_properly_however_much_comes() {
+    let service = Service::new().await;
+    let world = service.behind("websocket = true", &[("GATEWAY_LIMITS__WEBSOCKET_AGE_SECS", "2")]).await;
+    let began = Instant::now();
+    let mut busy = open(world.gateway, AS_U1).await;
+    loop {
+        busy.write_all(b"\x82\x01x").await.unwrap();
+        let mut frame = [0; 3];
+        timeout(PATIENCE, busy.read_exact(&mut frame)).await.unwrap().unwrap();
+        if frame != *b"\x82\x01x" {
+            assert_eq!(frame, GOING_AWAY[..3]);
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(began.elapsed() >= Duration::from_secs(2));
 }
 
 #[tokio::test]
