@@ -215,6 +215,10 @@ impl Routes {
                 if route.asked_by_public_host && !self.public_hosts.have(&host) {
                     return Err(RouteError::Misdirected);
                 }
+                // HTTP/1 has none in its request line; HTTP/2 lets them through, and services read them in many ways.
+                if request.uri().query().is_some_and(|query| !query.is_ascii()) {
+                    return Err(RouteError::Ambiguous("the query has bytes that must be escaped"));
+                }
                 let target =
                     target_of(path, request.uri()).ok_or(RouteError::Ambiguous("the path can't be read"))?;
                 *request.uri_mut() = Uri::from(target);

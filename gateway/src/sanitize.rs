@@ -26,6 +26,9 @@ pub(crate) const ESSENTIAL: [HeaderName; 9] = [
     request_id::HEADER,
 ];
 
+/// More than that no `u64` holds for certain.
+const LENGTH_DIGITS_MAX: usize = 19;
+
 /// The scheme of a bearer token, which has no comma (RFC 6750 §2.1).
 const BEARER: &[u8] = b"Bearer ";
 
@@ -132,7 +135,13 @@ pub(crate) fn is_coding_known(headers: &HeaderMap) -> bool {
 /// The same length said twice goes on once (RFC 9110 §8.6): hyper hands on both, and not every service reads two as one.
 fn one_length(headers: &mut HeaderMap) -> Result<(), SanitizeError> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).into_iter();
-    let (Some(first), Some(second)) = (lengths.next(), lengths.next()) else { return Ok(()) };
+    let Some(first) = lengths.next() else { return Ok(()) };
+    // HTTP/2's reader takes none for 0.
+    let digits = first.as_bytes();
+    if !(1..=LENGTH_DIGITS_MAX).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(SanitizeError::Ambiguous("the Content-Length is no decimal number"));
+    }
+    let Some(second) = lengths.next() else { return Ok(()) };
     if second != first || lengths.any(|other| other != first) {
         return Err(SanitizeError::Ambiguous("the request has more than one Content-Length"));
     }
@@ -344,7 +353,17 @@ mod tests {
             strip(&mut map).unwrap();
             assert_eq!(map, headers(&[("content-length", "5")]), "{said:?}");
         }
-        for said in [&["5", "6"][..], &["5", "5", "6"], &["5", "05"]] {
+        for said in [
+            &["5", "6"][..],
+            &["5", "5", "6"],
+            &["5", "05"],
+            &[""],
+            &["", ""],
+            &["+5"],
+            &["5 "],
+            &["0x5"],
+            &["5,5"],
+        ] {
             let mut map = headers(&said.iter().map(|length| ("content-length", *length)).collect::<Vec<_>>());
             assert!(matches!(strip(&mut map), Err(SanitizeError::Ambiguous(_))), "{said:?}");
         }
