@@ -30,7 +30,7 @@ use crate::Body;
 ///
 /// A closure that takes a request and returns a future of its answer is one, too, and so is axum's `Router`.
 pub trait HttpService: Send + Sync + 'static {
-    /// Whether it answers requests whose head was refused ([`Refused`](super::Refused)): it is a
+    /// Whether it answers requests whose head was refused ([`Refused`]): it is a
     /// [`Rim`](crate::layer::problem::Rim), or a layer around one. Others never see such a request, which then has no id and no
     /// access line.
     const ANSWERS_REFUSED: bool = false;
