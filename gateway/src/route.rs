@@ -121,7 +121,7 @@ pub enum Target {
 
 /// All routes, in their order; the first that fits is taken.
 pub struct Routes {
-    routes: Vec<(Pattern, Target)>,
+    in_order: Vec<(Pattern, Target)>,
     /// The hosts that services may be asked by.
     public_hosts: PublicHosts,
     trusted_proxies: Arc<TrustedProxies>,
@@ -180,7 +180,7 @@ impl Routes {
         public_hosts: PublicHosts,
         trusted_proxies: Arc<TrustedProxies>,
     ) -> Self {
-        Self { routes, public_hosts, trusted_proxies }
+        Self { in_order: routes, public_hosts, trusted_proxies }
     }
 
     /// Finds what answers a request.
@@ -198,7 +198,7 @@ impl Routes {
         }
         let path = path::canonical(request.uri().path()).map_err(RouteError::Ambiguous)?;
         let (_, target) =
-            self.routes.iter().find(|(pattern, _)| pattern.fits(&path)).ok_or(RouteError::NotFound)?;
+            self.in_order.iter().find(|(pattern, _)| pattern.fits(&path)).ok_or(RouteError::NotFound)?;
         match target {
             Target::Local(local) if matches!(*request.method(), Method::GET | Method::HEAD) => {
                 Ok(Matched::Local(*local))

@@ -173,8 +173,8 @@ fn task_service_scales_and_the_loss_of_a_replica_costs_no_read() {
 fn a_replica_of_task_service_that_hangs_costs_no_read() {
     let _turn = turn();
     let deployment = start(&["task-service=2"]);
-    wait_until_all_answer(&deployment.replicas("task-service"), 9002);
     let traffic = Traffic::start(deployment.gateway(1), &deployment.token("ada"));
+    wait_until_all_answer(&deployment.replicas("task-service"), 9002);
     let hung = &deployment.replicas("task-service")[0].id;
     docker(["kill", "--signal", "STOP", hung]);
     traffic.more(REQUESTS_BETWEEN / 2);
