@@ -82,11 +82,7 @@ impl Reloads {
             let cause = self.cause().await;
             // Before it is read for good: whatever is written from now on is another change.
             self.texts = self.look().await;
-            // Half written, or lost: nobody means all defaults by that.
-            let empty =
-                self.texts.iter().any(|text| text.as_ref().is_ok_and(|text| text.trim_ascii().is_empty()));
-            let read = if empty { Err("a file is empty".to_owned()) } else { self.read::<S>().await };
-            let outcome = match read {
+            let outcome = match self.read_whole::<S>().await {
                 Ok((plan, remarks)) => {
                     for remark in remarks {
                         warn!("{remark}");
@@ -129,6 +125,27 @@ impl Reloads {
         let paths = self.paths.clone();
         let read = move || paths.iter().map(|path| text_of(path)).collect();
         apart(read).await.unwrap_or_else(|error| vec![Err(error)])
+    }
+
+    /// Reads the files, if they are what they were when they were looked at, and none of them is empty: half written, or lost. Nobody
+    /// means all defaults by that.
+    async fn read_whole<S: Service>(&mut self) -> Result<(S::Plan, Vec<String>), String>
+    where
+        S::Plan: Send + 'static,
+    {
+        let is_empty = |text: &Text| text.as_ref().is_ok_and(|text| text.trim_ascii().is_empty());
+        if self.texts.iter().any(is_empty) {
+            return Err("a file is empty".to_owned());
+        }
+        let read = self.read::<S>().await?;
+        if self.look().await != self.texts {
+            // So that whatever they are by then is another change.
+            self.texts.clear();
+            return Err(
+                "a file changed while it was read; it is read again when it stays as it is".to_owned()
+            );
+        }
+        Ok(read)
     }
 
     async fn read<S: Service>(&mut self) -> Result<(S::Plan, Vec<String>), String>

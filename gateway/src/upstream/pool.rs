@@ -518,8 +518,8 @@ impl Lease {
 
     /// Sends a request, and waits until its answer begins. Dropped meanwhile, the connection is closed, which tells the service.
     ///
-    /// The service is asked by the host that the client has named, if `by_public_host`, or else by its own name. The request is hyper's as soon as this is called: the future has no
-    /// room for it.
+    /// The service is asked by the host that the client has named, if `by_public_host`, or else by its own name. The request is
+    /// hyper's as soon as this is called: the future has no room for it.
     pub(crate) fn send(
         mut self,
         mut request: Request<BoundedBody>,
