@@ -54,6 +54,9 @@ pub enum Violation {
     /// A list of codings that does not end in the only `chunked`, or any before HTTP/1.1.
     #[error("Transfer-Encoding must be `chunked`, once, and needs HTTP/1.1")]
     Coding,
+    /// A `CONNECT` with a body: to some readers what follows its head is the tunnel's already (RFC 9110 §9.3.6).
+    #[error("a CONNECT has no body")]
+    ConnectBody,
     /// Another coding beneath `chunked`.
     #[error("the only Transfer-Encoding that is known is chunked")]
     UnknownCoding,
@@ -86,6 +89,7 @@ impl Violation {
             | Self::Length
             | Self::LengthAndCoding
             | Self::Coding
+            | Self::ConnectBody
             | Self::Chunk => StatusCode::BAD_REQUEST,
         }
     }
@@ -103,6 +107,7 @@ impl Violation {
             Self::Length => "length",
             Self::LengthAndCoding => "length_and_coding",
             Self::Coding => "coding",
+            Self::ConnectBody => "connect_body",
             Self::UnknownCoding => "unknown_coding",
             Self::TooLarge => "too_large",
             Self::TooManyFields => "too_many_fields",

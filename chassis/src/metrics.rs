@@ -89,7 +89,7 @@ pub(crate) const REQUESTS_MALFORMED: Metric = Metric::counter(
 )
 .by(&[(
     "reason",
-    "`start_line`, `target`, `target_too_long`, `line_end`, `control_character`, `field_name`, `folded`, `length`, `length_and_coding`, `coding`, `unknown_coding`, `too_large`, `too_many_fields`; `chunk` of a body",
+    "`start_line`, `target`, `target_too_long`, `line_end`, `control_character`, `field_name`, `folded`, `length`, `length_and_coding`, `coding`, `connect_body`, `unknown_coding`, `too_large`, `too_many_fields`; `chunk` of a body",
 )]);
 
 pub(crate) const STREAMS_RESET: Metric = Metric::counter(

@@ -74,7 +74,31 @@ fn main() -> io::Result<()> {
     let upgrade = "GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
     let old = "\r\nGET * HTTP/1.0\r\nExpect: 100-continue\r\n\r\nCONNECT a.test:1 HTTP/1.1\r\n\r\n";
     let several = [get, sized, chunked, get].concat();
-    write("heads", [get, sized, chunked, upgrade, old, &several].map(str::to_owned).into_iter())?;
+    let fields = [
+        "Content-Length: 2\r\nContent-Length: 2",
+        "Content-Length:\t02 ",
+        "Transfer-Encoding: Chunked",
+        "Transfer-Encoding:CHUNKED\t",
+        "Transfer-Encoding: chunked, chunked",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: ,chunked",
+        "Content-Length: 2\r\nTransfer-Encoding: chunked",
+        "Connection: Upgrade, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nContent-Length: 2",
+        "Expect: 100-continue\r\nContent-Length: 2",
+        "Connection: TE, keep-alive\r\nTE: gzip\r\nKeep-Alive: 1\r\nContent-Length: 2",
+        "Host: b\r\nX_User_Id:\r\nX-Own: \u{e9}\r\nContent-Length: 2",
+    ];
+    let lines =
+        ["POST /", "GET /a;b//../%2e?x=/../\"{}", "OPTIONS *", "CONNECT a.test:1", "get http://a.test"];
+    let bodies = ["hi", "00002;a=\"b\" ; c\r\nhi\r\n000\r\nContent-Length: 9\r\nHost: b\r\n\r\n"];
+    let odd = lines.iter().flat_map(|line| {
+        fields.iter().map(move |field| format!("{line} HTTP/1.1\r\nHost: a.test\r\n{field}\r\n\r\n"))
+    });
+    let odd = odd.flat_map(|head| bodies.map(|body| format!("{head}{body}{get}")));
+    let heads: Vec<_> =
+        [get, sized, chunked, upgrade, old, &several].map(str::to_owned).into_iter().chain(odd).collect();
+    write("heads", heads.iter().cloned())?;
+    write("readers", heads.into_iter())?;
 
     for target in ["cache_compact", "cache_jwt", "cache_jwe"] {
         let ends = [CACHED_NOW + 60, 0, u64::MAX];

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes what the services read, each for FUZZ_SECS seconds (20), as many at once as there are processors; all of
 # them, or those that are named. Fails with the input that broke one, in base64. Needs a C++ compiler, and no nightly:
-# the flags are those of `cargo fuzz --sanitizer none`.
+# the flags are those of `cargo fuzz --sanitizer none`. `readers` needs Python and Node.js, too.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -15,7 +15,7 @@ bin=$CARGO_TARGET_DIR/$host/debug
 
 fuzz() {
     local target=$1 log=$CARGO_TARGET_DIR/$1.log dict=json.dict
-    if [ -e "$target.dict" ]; then dict=$target.dict; fi
+    case $target in heads | readers) dict=heads.dict ;; esac
     rm -rf "artifacts/$target" && mkdir -p "artifacts/$target"
     # A worker's stack: what follows its input falls here, too.
     ulimit -s 2048
@@ -35,5 +35,16 @@ fuzz() {
 export -f fuzz
 export bin
 
-[ "$#" -gt 0 ] || set -- heads bodies lists verdict claims cookies cache_compact cache_jwt cache_jwe keys
+[ "$#" -gt 0 ] || set -- heads readers bodies lists verdict claims cookies cache_compact cache_jwt cache_jwe keys
+if [[ " $* " == *' readers '* ]]; then
+    READERS_PYTHON=$(../../.ci/pip.sh h11)/python3
+    READERS_LLHTTP=$CARGO_TARGET_DIR/readers
+    if ! cmp --quiet readers/package-lock.json "$READERS_LLHTTP/installed.json"; then
+        rm -rf "$READERS_LLHTTP" && mkdir -p "$READERS_LLHTTP"
+        cp readers/package.json readers/package-lock.json "$READERS_LLHTTP"
+        (cd "$READERS_LLHTTP" && npm ci --ignore-scripts --no-audit --no-fund --silent)
+        cp readers/package-lock.json "$READERS_LLHTTP/installed.json"
+    fi
+    export READERS_PYTHON READERS_LLHTTP
+fi
 printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} bash -euo pipefail -c 'fuzz {}'

@@ -39,6 +39,9 @@ impl RequestHead {
         } else {
             Framing::Length(self.0.fields.length.map_or(0, |(length, _)| length))
         };
+        if framing != Framing::Length(0) && is_connect(&bytes[..end]) {
+            return Err(Violation::ConnectBody);
+        }
         let upgrade = self.0.asks_for_upgrade() || is_connect(&bytes[..end]);
         Ok(Some(End { bytes: end, framing, upgrade }))
     }
@@ -279,6 +282,18 @@ mod tests {
             ("transfer-encoding:\r\n chunked", Coding),
         ] {
             check(&with(field), Err(want));
+        }
+    }
+
+    #[test]
+    fn a_tunnel_has_no_body() {
+        for (field, want) in [
+            ("Content-Length: 5", Err(Violation::ConnectBody)),
+            ("Transfer-Encoding: chunked", Err(Violation::ConnectBody)),
+            ("Content-Length: 0", Ok((Framing::Length(0), true))),
+        ] {
+            check(&format!("CONNECT a.test:443 HTTP/1.1\r\n{field}\r\n\r\n"), want);
+            check(&format!("\r\nCONNECT a.test:443 HTTP/1.1\r\n{field}\r\n\r\n"), want);
         }
     }
 

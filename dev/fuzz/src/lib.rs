@@ -3,6 +3,7 @@
 
 pub mod another;
 pub mod cache;
+pub mod http1;
 pub mod recorded;
 pub mod world;
 

@@ -99,6 +99,8 @@ async fn what_could_be_read_in_two_ways_is_refused_and_the_canary_with_it() {
         ("F4", post("Content-Length: 0x3", "abc"), 400),
         ("F4", post("Content-Length: 3 3", "abc"), 400),
         ("F4", post("Content-Length: 18446744073709551619", "abc"), 400),
+        ("P16", post("Content-Length: 3", "abc").replace("POST /api/tasks", "CONNECT a:443"), 400),
+        ("P16", post("Transfer-Encoding: chunked", chunked).replace("POST /api/tasks", "CONNECT a:443"), 400),
         ("F6", post("Transfer-Encoding: chunked", chunked).replace("HTTP/1.1", "HTTP/1.0"), 400),
         ("H14 F11", get("/api/tasks").replace("\r\n", "\n"), 400),
         ("F11", get("/api/tasks").replace("Host: a\r\n", "Host: a\n"), 400),
