@@ -110,7 +110,7 @@ impl Signals {
 }
 
 /// Whether the process was started with SIGHUP ignored. Only Linux says it.
-fn hangup_is_ignored() -> bool {
+pub fn hangup_is_ignored() -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status))
 }
 

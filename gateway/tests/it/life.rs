@@ -4,13 +4,18 @@ use std::{
     io::{self, BufRead, BufReader, PipeReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{Once, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
+use chassis::process::signals::hangup_is_ignored;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
 
 /// Longer than anything that is waited for may take on a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,6 +53,7 @@ impl Gateway {
     }
 
     fn run(mut command: Command, variables: &[(&str, &str)]) -> Self {
+        hear_hangups();
         let (reader, writer) = io::pipe().unwrap();
         let child = command
             .env_clear()
@@ -107,6 +113,19 @@ impl Drop for Gateway {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Has programs that are started from now on hear hangups, also where the tests were started to ignore them (`nohup`): what is
+/// ignored stays so in whatever is started, but what is caught does not.
+fn hear_hangups() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if hangup_is_ignored() {
+            let runtime = runtime::Builder::new_current_thread().enable_io().build().unwrap();
+            let _entered = runtime.enter();
+            drop(signal(SignalKind::hangup()).unwrap());
+        }
+    });
 }
 
 fn next(log: &mut BufReader<PipeReader>, message: &str) -> Value {

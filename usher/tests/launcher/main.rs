@@ -74,6 +74,7 @@ impl Launcher {
 
     /// Runs a command that [`Self::command`] made.
     fn run(command: &mut Command, ports: [u16; 6]) -> Self {
+        hear_hangups();
         // Both in one pipe, so that lines come in the order in which they were written.
         let (reader, writer) = std::io::pipe().unwrap();
         let process = command.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
@@ -229,6 +230,19 @@ fn is_ready(ops_port: u16) -> bool {
         Ok(answer)
     };
     ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+}
+
+/// Has programs that are started from now on hear hangups, also where the tests were started to ignore them (`nohup`): what is
+/// ignored stays so in whatever is started, but what is caught does not.
+fn hear_hangups() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        if chassis::process::signals::hangup_is_ignored() {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+            let _entered = runtime.enter();
+            drop(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).unwrap());
+        }
+    });
 }
 
 /// A folder for a launcher, or `None` where there is no PostgreSQL for it.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use dev_postgres::test::skip;
-use rustix::process::{Pid, Signal, geteuid};
+use rustix::process::{Signal, geteuid};
 
 use super::{Launcher, READY, folder, free_ports, processes, refusal};
 
