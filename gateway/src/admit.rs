@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::share::{Share, Shares};
 use crate::{
     body::{bounded::BoundedBody, guarded::GuardedBody, held::HeldChunk, idle::Rate},
+    counts::Counts,
     rate_limit::{RateExceeded, Standings},
     route::Routed,
 };
@@ -31,7 +32,7 @@ pub struct Admission {
 /// One request in flight: given back when its answer has left, or its reader was given up.
 pub struct InFlightPermit {
     _permit: OwnedSemaphorePermit,
-    _of_client: Share<IpAddr>,
+    of_client: Share<IpAddr>,
     of_user: Option<Share<UserId>>,
     answer: Rate,
 }
@@ -61,8 +62,9 @@ pub enum AdmitError {
 
 impl Admission {
     /// At most `requests_max` in flight, `per_client_max` of one client; an answer must be read at `answer`.
-    pub fn new(requests_max: usize, per_client_max: usize, answer: Rate) -> Self {
-        Self { permits: Arc::new(Semaphore::new(requests_max)), clients: Shares::new(per_client_max), answer }
+    pub fn new(requests_max: usize, per_client_max: usize, answer: Rate, counts: &Counts) -> Self {
+        let (permits, clients) = (counts.requests.of(requests_max), counts.clients.bounded(per_client_max));
+        Self { permits, clients, answer }
     }
 
     /// Counts a request to its client, bounds its body by its route, and takes a permit.
@@ -83,13 +85,17 @@ impl Admission {
         // The client's own share first: an overload that it causes is told to it, and to nobody else.
         let share = self.clients.take(client).ok_or(AdmitError::ClientShare(client))?;
         let permit = self.permits.clone().try_acquire_owned().map_err(|_| AdmitError::Full)?;
-        let permit =
-            InFlightPermit { _permit: permit, _of_client: share, of_user: None, answer: self.answer };
+        let permit = InFlightPermit { _permit: permit, of_client: share, of_user: None, answer: self.answer };
         Ok(Admitted { routed: routed.map(|body| body.bound(bounds)), permit })
     }
 }
 
 impl InFlightPermit {
+    /// Whose request it is, as it is counted.
+    pub(crate) fn client(&self) -> IpAddr {
+        *self.of_client.holder()
+    }
+
     /// Counts the request to a user's share, too.
     pub(crate) fn count_to(&mut self, share: Share<UserId>) {
         self.of_user = Some(share);

@@ -6,7 +6,8 @@
 //! 1. No cookie counts: its caller is nobody (a public route), or known by a bearer token, which no browser sends by itself. Where a
 //!    route passes cookies on (`forward_credentials`), they count for the service.
 //! 2. Its method is `GET`, `HEAD` or `OPTIONS`. It changes nothing, and CORS keeps the answer from the page.
-//! 3. It has exactly one `Origin`, and that is byte for byte one of the trusted origins (`CORS_ALLOWED_ORIGINS`).
+//! 3. It has exactly one `Origin`, and that is byte for byte one of the trusted origins (`CORS_ALLOWED_ORIGINS`). Not on a route with
+//!    `cors = false`: where no page of theirs may read, none may write.
 //! 4. It has exactly one `Origin`, and that is the gateway's own: one of `public_origins`, or where none are set the one whose host
 //!    and port are those that the request names, and whose scheme is the one by which the client asked, where a trusted proxy tells
 //!    it. What `Sec-Fetch-Site` says must not speak against that.
@@ -54,6 +55,15 @@ pub enum CsrfMode {
     FetchMetadata,
     /// Nothing is checked: on a public route, whose service does.
     Off,
+}
+
+/// Whose pages may call on a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// Those of the origins that are allowed, and the gateway's own.
+    OfAllowedOrigins,
+    /// The gateway's own alone (`cors = false`).
+    Own,
 }
 
 /// The origins whose pages may change something by a cookie.
@@ -115,18 +125,28 @@ impl TrustedOrigins {
         };
         // No service is known to check the page of a WebSocket by itself.
         if counts && (route.csrf != CsrfMode::Off || routed.handshake().is_some()) {
-            self.allow(headers, routed.client(), route.csrf)?;
+            let trusted = match route.pages {
+                Pages::OfAllowedOrigins => &*self.trusted,
+                Pages::Own => &[],
+            };
+            self.allow(trusted, headers, routed.client(), route.csrf)?;
         }
         Ok(CsrfChecked(authenticated))
     }
 
     /// Rules 3 to 6.
-    fn allow(&self, headers: &HeaderMap, client: &Client, mode: CsrfMode) -> Result<(), CsrfError> {
+    fn allow(
+        &self,
+        trusted: &[HeaderValue],
+        headers: &HeaderMap,
+        client: &Client,
+        mode: CsrfMode,
+    ) -> Result<(), CsrfError> {
         let mut sites = headers.get_all(FETCH_SITE).into_iter().peekable();
         let says_nothing = sites.peek().is_none();
         let is_foreign = sites.any(|site| site != "same-origin");
         match single(headers, &header::ORIGIN) {
-            Ok(origin) if self.trusted.contains(origin) => Ok(()),
+            Ok(origin) if trusted.contains(origin) => Ok(()),
             Ok(origin) if !is_foreign && self.is_own(origin, client) => Ok(()),
             Ok(_) => Err(CsrfError::ForeignOrigin),
             Err(NotSingle::Missing) if says_nothing && mode == CsrfMode::FetchMetadata => Ok(()),
@@ -167,6 +187,15 @@ mod tests {
 
     const PAGE: &str = "http://localhost:3000";
 
+    fn allow(
+        origins: &TrustedOrigins,
+        headers: &HeaderMap,
+        client: &Client,
+        mode: CsrfMode,
+    ) -> Result<(), CsrfError> {
+        origins.allow(&origins.trusted, headers, client, mode)
+    }
+
     fn origins(own: &[&'static str]) -> TrustedOrigins {
         let own = own.iter().map(|own| HeaderValue::from_static(own)).collect();
         TrustedOrigins::new(vec![HeaderValue::from_static(PAGE)], own)
@@ -194,7 +223,7 @@ mod tests {
             ("ftp://api.test", None, false),
         ] {
             let client = Client::named("api.test", scheme);
-            let checked = origins(&[]).allow(&fields(&[origin(page)]), &client, CsrfMode::Strict).is_ok();
+            let checked = allow(&origins(&[]), &fields(&[origin(page)]), &client, CsrfMode::Strict).is_ok();
             assert_eq!(checked, want, "{page} {scheme:?}");
         }
     }
@@ -203,8 +232,8 @@ mod tests {
     fn only_a_page_of_a_trusted_origin_changes_something_by_a_cookie() {
         let client = Client::named("api.test:8000", None);
         let why = |given: &[(HeaderName, &str)]| {
-            let strict = origins(&[]).allow(&fields(given), &client, CsrfMode::Strict);
-            let lenient = origins(&[]).allow(&fields(given), &client, CsrfMode::FetchMetadata);
+            let strict = allow(&origins(&[]), &fields(given), &client, CsrfMode::Strict);
+            let lenient = allow(&origins(&[]), &fields(given), &client, CsrfMode::FetchMetadata);
             // The mode is about requests that say nothing, and about no others.
             assert!(strict == lenient || given.is_empty(), "{given:?}");
             strict
@@ -235,7 +264,7 @@ mod tests {
         assert_eq!(why(&[]), Err(CsrfError::NoOrigin));
         assert_eq!(why(&[origin("null")]), Err(CsrfError::ForeignOrigin));
         assert_eq!(why(&[origin(PAGE), origin(PAGE)]), Err(CsrfError::ManyOrigins), "even the same one");
-        let lenient = origins(&[]).allow(&HeaderMap::new(), &client, CsrfMode::FetchMetadata);
+        let lenient = allow(&origins(&[]), &HeaderMap::new(), &client, CsrfMode::FetchMetadata);
         assert_eq!(lenient, Ok(()), "no browser has sent it");
     }
 
@@ -243,7 +272,7 @@ mod tests {
     fn where_the_gateways_own_origins_are_set_a_host_that_somebody_names_is_not_one() {
         let origins = origins(&["https://app.test"]);
         let check = |host, given: &[(HeaderName, &str)]| {
-            origins.allow(&fields(given), &Client::named(host, None), CsrfMode::Strict).is_ok()
+            allow(&origins, &fields(given), &Client::named(host, None), CsrfMode::Strict).is_ok()
         };
         assert!(check("gateway.internal", &[origin("https://app.test")]));
         assert!(!check("app.test", &[origin("http://app.test")]));

@@ -26,6 +26,7 @@ pub mod route;
 pub mod rate_limit;
 
 pub mod admit;
+pub mod counts;
 
 pub mod sanitize;
 
@@ -53,7 +54,7 @@ use chassis::{
     serve::Replaceable,
 };
 
-use crate::{plan::Plan, settings::Settings};
+use crate::{counts::Counts, plan::Plan, settings::Settings};
 
 /// Runs the gateway by its command line.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -63,13 +64,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn serve(plan: Plan, mut process: Process) -> Result<(), StartError> {
     chassis::telemetry::catalog::describe(crate::metrics::METRICS);
     process.tls.set(plan.tls.clone());
-    let stack = Replaceable::new(stack::stack(&plan));
+    let counts = Counts::default();
+    let stack = Replaceable::new(stack::stack(&plan, &counts));
     process.on_reload::<Settings>({
         let (stack, tls) = (stack.clone(), process.tls.clone());
         move |plan: Plan| {
             tls.set(plan.tls.clone());
-            // A new one from the ground up: no verdict, and no connection, is older than its settings.
-            stack.replace(stack::stack(&plan));
+            // A new one from the ground up: no verdict, and no connection, is older than its settings. Only what is counted goes on.
+            stack.replace(stack::stack(&plan, &counts));
         }
     });
     // Whether the services behind are there shows in the answers; the front door itself is open.

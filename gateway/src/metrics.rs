@@ -87,7 +87,7 @@ pub(crate) const REQUESTS_REFUSED: Metric = Metric::counter(
 )
 .by(&[(
     "reason",
-    "`full`, `websockets`, `overloaded` (503), `client_share`, `client_rate`, `user_share`, `user_rate` (429), `body_too_slow` (408)",
+    "`full`, `websockets`, `overloaded` (503), `client_share`, `client_rate`, `user_share`, `user_rate`, `websocket_share` (429), `body_too_slow` (408)",
 )]);
 
 pub(crate) const RATE_LIMIT_ENTRIES: Metric = Metric::gauge(
@@ -98,7 +98,7 @@ pub(crate) const RATE_LIMIT_ENTRIES: Metric = Metric::gauge(
 
 pub(crate) const RATE_LIMIT_DISPLACED: Metric = Metric::counter(
     "rate_limit_displaced_total",
-    "Newcomers that found no free place in a rate limit, and began with what another one had left: its bound is too low.",
+    "Newcomers that found no free place in a rate limit, and took that of somebody who is forgotten: its bound is too low.",
 )
 .by(&[("of", "as above")]);
 

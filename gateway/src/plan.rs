@@ -61,6 +61,7 @@ pub(crate) struct RequestLimits {
     pub(crate) per_client_max: usize,
     pub(crate) per_user_max: usize,
     pub(crate) websockets_max: usize,
+    pub(crate) websockets_per_client_max: usize,
     pub(crate) answer: Rate,
 }
 
@@ -77,7 +78,7 @@ pub(crate) struct RateLimits {
 #[derive(Debug)]
 pub(crate) struct RoutePlan {
     pub(crate) pattern: Pattern,
-    /// Whether pages of allowed origins may read its answers.
+    /// Whether pages of allowed origins may call, and read its answers.
     pub(crate) cors: bool,
     pub(crate) target: TargetPlan,
 }
@@ -100,6 +101,7 @@ pub(crate) struct UpstreamTarget {
     pub(crate) timeout: Duration,
     pub(crate) idle: Duration,
     pub(crate) websocket: Option<Waits>,
+    pub(crate) resend: bool,
     pub(crate) forward_credentials: bool,
     pub(crate) csrf: CsrfMode,
     pub(crate) asked_by_public_host: bool,
@@ -201,6 +203,7 @@ impl Plan {
                     per_client_max: limits.requests_per_client_max,
                     per_user_max: limits.requests_per_user_max,
                     websockets_max: limits.websockets_max,
+                    websockets_per_client_max: limits.websockets_per_client_max,
                     answer: Rate { bytes: limits.answer_rate, grace: limits.body_idle },
                 },
                 rate_limits: RateLimits {
@@ -422,6 +425,8 @@ fn target(
                 timeout,
                 idle,
                 websocket: route.websocket.then_some(tunnel),
+                // Whoever signs people in does so by GET, too: from a link in a mail.
+                resend: route.resend.unwrap_or(!route.forward_credentials),
                 forward_credentials: forward_credentials(key, route, settings, faults),
                 csrf: csrf(key, route, settings, faults),
                 asked_by_public_host: public_host(key, route, settings, faults),
@@ -445,6 +450,7 @@ fn of_upstreams(route: &RouteSettings) -> Vec<(&'static str, &'static str)> {
         (route.timeout.is_some(), ("timeout_secs", "which is there at once")),
         (route.idle.is_some(), ("idle_secs", "which is there at once")),
         (route.websocket, ("websocket", "which is no service")),
+        (route.resend.is_some(), ("resend", "which is no service")),
         (route.forward_credentials, ("forward_credentials", "which is no service")),
         (route.csrf.is_some(), ("csrf", "which changes nothing")),
         (route.host.is_some(), ("host", "which is no service")),

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::{
     admit::share::Shares,
+    counts::Counts,
     csrf::CsrfChecked,
     rate_limit::{RateExceeded, Standings},
 };
@@ -30,8 +31,8 @@ pub enum QuotaExceeded {
 
 impl UserQuota {
     /// At most `per_user_max` of one user.
-    pub fn new(per_user_max: usize) -> Self {
-        Self(Shares::new(per_user_max))
+    pub fn new(per_user_max: usize, counts: &Counts) -> Self {
+        Self(counts.users.bounded(per_user_max))
     }
 
     /// Counts a request to its user, for as long as it has its permit.

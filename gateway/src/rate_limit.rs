@@ -3,11 +3,12 @@
 //! Each has a bucket that holds a burst and refills evenly. It is kept as one time, that at which it will be full again (GCRA, as
 //! in ATM's traffic management and governor): a bucket that is full is none, so that nothing has to be swept.
 //!
-//! There is room for a bounded number of buckets, and nobody gets more than their rate because it is used up: whoever finds no
-//! room takes over the bucket that lacks least, with what it lacks ("space saving", Metwally et al. 2005). So a bucket that was
-//! pushed out comes back no fuller than it was, and to push out one that lacks much, somebody must empty a whole table of others
-//! again and again. Where a bucket lies depends on a random key, so that nobody can choose whose place it is. Only a hash of its
-//! owner is kept.
+//! There is room for a bounded number of buckets. Whoever finds none takes the place of the one that lacks least, and begins with
+//! a full one: that others have used the room up is no reason to refuse anybody. So those that have used up much are remembered
+//! longest, and a newcomer's bucket makes way for the next newcomer, not theirs. Whoever has more addresses than there are places
+//! can be forgotten, and begin anew: to those a bound of each address is none, and it is the bounds of what is in flight
+//! (`admit`), and the load that is shed (`shed`), that hold. Where a bucket lies depends on a random key, so that nobody can choose
+//! whose place it is. Only a hash of its owner is kept.
 //!
 //! governor has no such bound: its table grows until somebody sweeps it.
 
@@ -31,7 +32,7 @@ const WAYS: usize = 8;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// How many requests somebody may make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Quota {
     /// In the long run. Never 0.
     pub(crate) per_minute: u32,
@@ -40,7 +41,7 @@ pub(crate) struct Quota {
 }
 
 /// Whose requests are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Of {
     /// A client's, by its address.
     Client,
@@ -135,12 +136,11 @@ impl RateLimit {
         let owner = owner.max(1);
         let mut buckets = self.sets[set].lock().unwrap_or_else(PoisonError::into_inner);
         let its = buckets.iter().position(|bucket| bucket.owner == owner);
-        // Of those that are full, too: what they lack is nothing.
         let bucket = match its {
             Some(its) => &mut buckets[its],
             None => buckets.iter_mut().min_by_key(|bucket| bucket.full).expect("there are some"),
         };
-        let full = bucket.full.max(now) + self.interval;
+        let full = its.map_or(now, |_| bucket.full.max(now)) + self.interval;
         let lacks = full - now;
         if let Some(over) = lacks.checked_sub(self.empty).filter(|over| *over > 0) {
             let standing = Standing { left: 0, full_secs: secs(lacks - self.interval) };
@@ -168,7 +168,7 @@ impl RateLimit {
     }
 }
 
-/// Other settings have other tables.
+/// Other rates have other tables.
 impl Drop for RateLimit {
     fn drop(&mut self) {
         let used = |set: &mut Mutex<[Bucket; WAYS]>| {
@@ -216,8 +216,6 @@ fn secs(nanos: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
@@ -261,29 +259,35 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gets_more_because_there_is_no_room() {
-        // One set, and ten times as many owners: all of them push others out.
+    fn nobody_is_refused_because_others_have_used_the_room_up() {
         let limit = limit(WAYS);
-        let mut passed: HashMap<u32, Vec<u64>> = HashMap::new();
+        // One set, each of whose owners has emptied its bucket.
+        for owner in 0..8 {
+            while passes(&limit, owner, 0) {}
+        }
+        for newcomer in 100..200 {
+            let burst = [(); 4].map(|()| passes(&limit, newcomer, 0));
+            assert_eq!(burst, [true, true, true, false], "{newcomer}");
+        }
+    }
+
+    #[test]
+    fn whoever_asks_for_more_than_its_rate_gets_no_more_because_there_is_no_room() {
+        // One set, and ten times as many others, who push one another out.
+        let limit = limit(WAYS);
+        let mut passed = Vec::new();
         for turn in 0..20_000_u64 {
             let now = turn * SECOND / 100;
-            for owner in [fastrand(turn) % 80, 7] {
-                if passes(&limit, owner, now) {
-                    passed.entry(owner).or_default().push(now);
-                }
+            passes(&limit, fastrand(turn) % 80, now);
+            if passes(&limit, 700, now) {
+                passed.push(now);
             }
         }
-        for (owner, at) in passed {
-            for (first, from) in at.iter().enumerate() {
-                for (later, to) in at.iter().enumerate().skip(first) {
-                    let most = u64::from(QUOTA.burst) + (to - from) / SECOND;
-                    assert!(
-                        (later - first + 1) as u64 <= most,
-                        "{owner}: {} in {}",
-                        later - first + 1,
-                        to - from
-                    );
-                }
+        assert!(passed.len() >= 200, "nor less");
+        for (first, from) in passed.iter().enumerate() {
+            for (later, to) in passed.iter().enumerate().skip(first) {
+                let most = u64::from(QUOTA.burst) + (to - from) / SECOND;
+                assert!((later - first + 1) as u64 <= most, "{} in {}", later - first + 1, to - from);
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::{
     sanitize::SanitizeError,
     shed::Overloaded,
     upstream::{SendError, forward::ForwardError},
-    websocket::{HandshakeError, handshake},
+    websocket::{HandshakeError, TooMany, handshake},
 };
 
 /// A request that is turned away, or could not be served: the error of the station that it came to.
@@ -229,7 +229,13 @@ fn forward(error: &ForwardError) -> Problem {
             "service-timeout",
             "the service did not answer in time; look whether the change was made before trying again",
         ),
-        ForwardError::WebSockets => Problem::new(
+        ForwardError::WebSockets(TooMany::OfClient(_)) => Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-websockets",
+            "too many of your WebSockets are open; try again when one is closed",
+        )
+        .retry_after_secs(1),
+        ForwardError::WebSockets(TooMany::InAll) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "busy",
             "too many WebSockets are open; try again in a moment",

@@ -14,6 +14,7 @@ use crate::{
     sanitize::SanitizeError,
     settings::variable,
     upstream::{SendError, forward::ForwardError},
+    websocket::TooMany,
 };
 
 /// The answer of the walk, whichever way it ended.
@@ -34,7 +35,8 @@ fn count(refusal: &Refusal) {
         Refusal::Quota(QuotaExceeded::Share) => "user_share",
         Refusal::Quota(QuotaExceeded::Rate(_)) => "user_rate",
         Refusal::Forward(ForwardError::Body(BodyError::TooSlow)) => "body_too_slow",
-        Refusal::Forward(ForwardError::WebSockets) => "websockets",
+        Refusal::Forward(ForwardError::WebSockets(TooMany::InAll)) => "websockets",
+        Refusal::Forward(ForwardError::WebSockets(TooMany::OfClient(_))) => "websocket_share",
         Refusal::Csrf(error) => {
             metrics::counter!(crate::metrics::CSRF_REJECTIONS.name, "reason" => error.label()).increment(1);
             return;
@@ -91,7 +93,10 @@ fn log_unauthenticated(error: &AuthenticateError) {
 fn log_unserved(error: &ForwardError) {
     match error {
         ForwardError::Body(_) => {}
-        ForwardError::WebSockets => warn!("refused: {error} ({})", variable::WEBSOCKETS_MAX),
+        ForwardError::WebSockets(TooMany::InAll) => warn!("refused: {error} ({})", variable::WEBSOCKETS_MAX),
+        ForwardError::WebSockets(TooMany::OfClient(_)) => {
+            info!("refused: {error} ({})", variable::WEBSOCKETS_PER_CLIENT_MAX);
+        }
         ForwardError::IdentityRefused => {
             error!("{error}: does it know auth-verifier's keys, and its audience?");
         }

@@ -25,7 +25,7 @@ use self::pattern::Pattern;
 use crate::{
     body::bounded::{BodyBounds, PendingBody},
     client::Client,
-    csrf::CsrfMode,
+    csrf::{CsrfMode, Pages},
     head::Checked,
     local::Local,
     rate_limit::RateLimit,
@@ -70,6 +70,10 @@ pub struct Route {
     pub idle: Duration,
     /// Whether a WebSocket may be asked for, and how long it may stay.
     pub websocket: Option<Waits>,
+    /// Whether what only reads is sent again when its connection breaks, or its endpoint hangs.
+    pub resend: bool,
+    /// Whose pages may call.
+    pub pages: Pages,
     /// Whether `Authorization` and all cookies go on to the service.
     pub forward_credentials: bool,
     /// How far a page's origin is checked.

@@ -64,6 +64,8 @@ pub mod variable {
     pub const REQUESTS_PER_USER_MAX: &str = "GATEWAY_LIMITS__REQUESTS_PER_USER_MAX";
     /// `limits.websockets_max`
     pub const WEBSOCKETS_MAX: &str = "GATEWAY_LIMITS__WEBSOCKETS_MAX";
+    /// `limits.websockets_per_client_max`
+    pub const WEBSOCKETS_PER_CLIENT_MAX: &str = "GATEWAY_LIMITS__WEBSOCKETS_PER_CLIENT_MAX";
     /// `sanitize.cookie_prefixes`
     pub const COOKIE_PREFIXES: &str = "GATEWAY_SANITIZE__COOKIE_PREFIXES";
     /// `server.head_bytes`
@@ -76,7 +78,7 @@ pub mod variable {
     pub const KEY_FILE: &str = "GATEWAY_TLS__KEY_FILE";
 
     /// All of them.
-    pub const ALL: [&str; 18] = [
+    pub const ALL: [&str; 19] = [
         CONFIG,
         AUTH_VERIFIER_URL,
         TASK_SERVICE_URL,
@@ -90,6 +92,7 @@ pub mod variable {
         REQUESTS_PER_CLIENT_MAX,
         REQUESTS_PER_USER_MAX,
         WEBSOCKETS_MAX,
+        WEBSOCKETS_PER_CLIENT_MAX,
         COOKIE_PREFIXES,
         HEAD_BYTES,
         TRUSTED_PROXIES,
@@ -131,6 +134,7 @@ const LIMITS: Bounds = &[
     ("requests_per_client_max", 1..=1_000_000),
     ("requests_per_user_max", 1..=1_000_000),
     ("websockets_max", 1..=1_000_000),
+    ("websockets_per_client_max", 1..=1_000_000),
     ("websocket_idle_secs", IDLE_SECS),
     ("websocket_age_secs", IDLE_SECS),
     ("client_per_minute", PER_MINUTE),
@@ -261,6 +265,8 @@ pub struct RouteSettings {
     pub idle: Option<Secs>,
     #[serde(default)]
     pub websocket: bool,
+    #[serde(default)]
+    pub resend: Option<bool>,
     #[serde(default)]
     pub forward_credentials: bool,
     #[serde(default)]
@@ -395,6 +401,7 @@ pub struct Limits {
     pub requests_per_client_max: usize,
     pub requests_per_user_max: usize,
     pub websockets_max: usize,
+    pub websockets_per_client_max: usize,
     #[serde(rename = "websocket_idle_secs", deserialize_with = "settings::secs")]
     pub websocket_idle: Duration,
     #[serde(rename = "websocket_age_secs", deserialize_with = "settings::secs")]
@@ -621,6 +628,8 @@ mod tests {
             ("GATEWAY_LIMITS__REQUESTS_PER_CLIENT_MAX", "1000001"),
             ("GATEWAY_LIMITS__REQUESTS_PER_USER_MAX", "0"),
             ("GATEWAY_LIMITS__REQUESTS_PER_USER_MAX", "1000001"),
+            ("GATEWAY_LIMITS__WEBSOCKETS_PER_CLIENT_MAX", "0"),
+            ("GATEWAY_LIMITS__WEBSOCKETS_PER_CLIENT_MAX", "1000001"),
             ("GATEWAY_LIMITS__CLIENT_PER_MINUTE", "6000001"),
             ("GATEWAY_LIMITS__CLIENT_BURST", "0"),
             ("GATEWAY_LIMITS__USER_PER_MINUTE", "-1"),

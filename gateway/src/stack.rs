@@ -17,12 +17,13 @@ use crate::{
     compress::Compressed,
     cookies::CookiePrefixes,
     cors::Cors,
-    csrf::TrustedOrigins,
+    counts::Counts,
+    csrf::{Pages, TrustedOrigins},
     head::HeadBounds,
     local,
     plan::{Plan, RouteRate, TargetPlan, UpstreamPlan, UpstreamTarget, VerifierPlan},
     quota::UserQuota,
-    rate_limit::{Of, Quota, RateLimit, Standings},
+    rate_limit::{Of, Quota, Standings},
     record::RouteMetrics,
     refusal::Refusal,
     rim,
@@ -37,15 +38,15 @@ use crate::{
     websocket::WebSockets,
 };
 
-/// Builds the whole stack; its services' names are looked up from now on.
-pub fn stack(plan: &Plan) -> impl HttpService + use<> {
+/// Builds the whole stack, which goes on counting where the one before it is; its services' names are looked up from now on.
+pub fn stack(plan: &Plan, counts: &Counts) -> impl HttpService + use<> {
     // Outermost first. All of them stand outside of the rim, so that a refusal has them, too.
     Assign(
         // Inside of the id, which its lines carry.
         AccessLogged::at_the_door(
             Cors::new(
                 // Inside of CORS: a browser hides an answer without its headers from the page.
-                Compressed::new(Rim(Walk::new(plan)), plan.compression == Switch::On),
+                Compressed::new(Rim(Walk::new(plan, counts)), plan.compression == Switch::On),
                 plan.origins.clone(),
                 plan.preflight_max_age,
                 plan.routes.iter().map(|route| (route.pattern.clone(), route.cors)).collect(),
@@ -78,17 +79,17 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(plan: &Plan) -> Self {
+    fn new(plan: &Plan, counts: &Counts) -> Self {
         let requests = plan.requests;
         Self {
             head: plan.head,
-            routes: routes(plan),
-            admission: Admission::new(requests.max, requests.per_client_max, requests.answer),
+            routes: routes(plan, counts),
+            admission: Admission::new(requests.max, requests.per_client_max, requests.answer, counts),
             authenticator: authenticator(&plan.verifier),
             csrf: TrustedOrigins::new(plan.origins.clone(), plan.public_origins.clone()),
-            quota: UserQuota::new(requests.per_user_max),
+            quota: UserQuota::new(requests.per_user_max, counts),
             cookies: plan.cookie_prefixes.clone(),
-            websockets: WebSockets::new(requests.websockets_max),
+            websockets: WebSockets::new(requests.websockets_max, requests.websockets_per_client_max, counts),
             server_timing: plan.server_timing,
         }
     }
@@ -143,7 +144,7 @@ impl Walk {
 }
 
 /// The routes, those to one service sharing its endpoints.
-fn routes(plan: &Plan) -> Routes {
+fn routes(plan: &Plan, counts: &Counts) -> Routes {
     let mut started: HashMap<Arc<str>, Arc<Upstream>> = HashMap::new();
     let mut start = |plan: &UpstreamPlan| {
         started.entry(plan.name.clone()).or_insert_with(|| Upstream::start(plan)).clone()
@@ -157,12 +158,13 @@ fn routes(plan: &Plan) -> Routes {
         Some(shedders.entry(name.clone()).or_insert_with(new).clone())
     };
     let limits = plan.rate_limits;
-    let limit = |of, quota: Option<Quota>| quota.map(|quota| RateLimit::new(of, quota, limits.entries_max));
-    let of_all = [(Of::Client, limits.client), (Of::User, limits.user)].map(|(of, quota)| limit(of, quota));
     // What a route sets for itself has buckets of its own.
-    let rate = |of, rate, of_all: &Option<Arc<RateLimit>>| match rate {
-        RouteRate::Common => of_all.clone(),
-        RouteRate::Own(quota) => limit(of, quota),
+    let rate = |of, route: &Arc<str>, rate, of_all| {
+        let (route, quota): (_, Option<Quota>) = match rate {
+            RouteRate::Common => (None, of_all),
+            RouteRate::Own(quota) => (Some(route.clone()), quota),
+        };
+        quota.map(|quota| counts.rate(of, route, quota, limits.entries_max))
     };
     let routes = plan.routes.iter().map(|route| {
         let target = match &route.target {
@@ -177,6 +179,7 @@ fn routes(plan: &Plan) -> Routes {
                     timeout,
                     idle,
                     websocket,
+                    resend,
                     forward_credentials,
                     csrf,
                     asked_by_public_host,
@@ -186,15 +189,17 @@ fn routes(plan: &Plan) -> Routes {
                 let label: Arc<str> = route.pattern.to_string().into();
                 Target::Upstream(Arc::new(Route {
                     metrics: RouteMetrics::new(label.clone()),
-                    label,
                     access: *access,
                     upstream: start(upstream),
                     body: *body,
-                    client_rate: rate(Of::Client, *client_rate, &of_all[0]),
-                    user_rate: rate(Of::User, *user_rate, &of_all[1]),
+                    client_rate: rate(Of::Client, &label, *client_rate, limits.client),
+                    user_rate: rate(Of::User, &label, *user_rate, limits.user),
+                    label,
                     timeout: *timeout,
                     idle: *idle,
                     websocket: *websocket,
+                    resend: *resend,
+                    pages: if route.cors { Pages::OfAllowedOrigins } else { Pages::Own },
                     forward_credentials: *forward_credentials,
                     csrf: *csrf,
                     asked_by_public_host: *asked_by_public_host,
@@ -231,7 +236,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_state_of_a_walk_stays_small() {
-        let walk = Walk::new(&settings::load::<Settings>(&Environment::default()).unwrap());
+        let walk =
+            Walk::new(&settings::load::<Settings>(&Environment::default()).unwrap(), &Counts::default());
         let mut standings = Standings::default();
         let bytes = std::mem::size_of_val(&walk.walk(Request::new(Body::empty()), &mut standings));
         assert!(bytes <= WALK_BYTES_MAX, "{bytes}");

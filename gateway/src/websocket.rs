@@ -8,14 +8,22 @@ mod frames;
 pub mod handshake;
 mod tunnel;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use chassis::serve;
 use http::{HeaderMap, Response, header};
+use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::handshake::{Handshake, HandshakeError};
-use crate::{admit::InFlightPermit, upstream::ServiceStream};
+use crate::{
+    admit::{
+        InFlightPermit,
+        share::{Share, Shares},
+    },
+    counts::Counts,
+    upstream::ServiceStream,
+};
 
 /// How long a WebSocket may stay.
 #[derive(Clone, Copy, Debug)]
@@ -27,22 +35,42 @@ pub struct Waits {
 }
 
 /// How many WebSockets may be open, and how many are.
-pub struct WebSockets(Arc<Semaphore>);
+pub struct WebSockets {
+    permits: Arc<Semaphore>,
+    clients: Shares<IpAddr>,
+}
 
 /// One open WebSocket, until this is dropped.
-pub struct WebSocketPermit(#[expect(dead_code, reason = "it is held")] OwnedSemaphorePermit);
+pub struct WebSocketPermit {
+    _permit: OwnedSemaphorePermit,
+    _of_client: Share<IpAddr>,
+}
+
+/// Why one more WebSocket is not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum TooMany {
+    /// As many are open as may be.
+    #[error("as many WebSockets are open as may be")]
+    InAll,
+    /// As many of this client's are.
+    #[error("{0} has its share of WebSockets open")]
+    OfClient(IpAddr),
+}
 
 impl WebSockets {
-    /// At most so many at once.
-    pub fn new(max: usize) -> Self {
-        Self(Arc::new(Semaphore::new(max)))
+    /// At most `max` at once, `per_client_max` of one client.
+    pub fn new(max: usize, per_client_max: usize, counts: &Counts) -> Self {
+        let clients = counts.clients_websockets.bounded(per_client_max);
+        Self { permits: counts.websockets.of(max), clients }
     }
 
     /// One more, unless there are as many as may be.
-    pub fn open_one(&self) -> Option<WebSocketPermit> {
-        let permit = self.0.clone().try_acquire_owned().ok()?;
+    pub fn open_one(&self, client: IpAddr) -> Result<WebSocketPermit, TooMany> {
+        // As with requests: what one client has used up is told to it, and to nobody else.
+        let share = self.clients.take(client).ok_or(TooMany::OfClient(client))?;
+        let permit = self.permits.clone().try_acquire_owned().map_err(|_| TooMany::InAll)?;
         metrics::gauge!(crate::metrics::WEBSOCKETS.name).increment(1.0);
-        Some(WebSocketPermit(permit))
+        Ok(WebSocketPermit { _permit: permit, _of_client: share })
     }
 }
 

@@ -22,8 +22,14 @@ pub(crate) struct Share<K: Clone + Eq + Hash> {
 
 impl<K: Clone + Eq + Hash> Shares<K> {
     /// At most `max` for each holder.
+    #[cfg(test)]
     pub(crate) fn new(max: usize) -> Self {
-        Self { held: Arc::default(), max }
+        Self::default().bounded(max)
+    }
+
+    /// What the same holders hold, and `max` for each from now on.
+    pub(crate) fn bounded(&self, max: usize) -> Self {
+        Self { held: self.held.clone(), max }
     }
 
     /// Takes one for `holder`, unless it has its share already.
@@ -35,6 +41,20 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         }
         held.insert(holder.clone(), count + 1);
         Some(Share { shares: self.clone(), holder })
+    }
+}
+
+impl<K: Clone + Eq + Hash> Share<K> {
+    /// Whose it is.
+    pub(crate) fn holder(&self) -> &K {
+        &self.holder
+    }
+}
+
+/// None for anybody.
+impl<K> Default for Shares<K> {
+    fn default() -> Self {
+        Self { held: Arc::default(), max: 0 }
     }
 }
 
@@ -53,6 +73,19 @@ impl<K: Clone + Eq + Hash> Drop for Share<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_held_counts_to_other_bounds_too() {
+        let shares = Shares::new(2);
+        let held = [shares.take("a").unwrap(), shares.take("a").unwrap()];
+        let more = shares.bounded(3);
+        let third = more.take("a").unwrap();
+        assert!(more.take("a").is_none());
+        drop(held);
+        assert!(shares.bounded(1).take("a").is_none());
+        drop(third);
+        assert!(shares.bounded(1).take("a").is_some());
+    }
 
     #[test]
     fn a_share_is_given_back_and_its_holder_forgotten() {

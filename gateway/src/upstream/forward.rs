@@ -23,7 +23,7 @@ use crate::{
     cookies::CookiePrefixes,
     route::Route,
     stamp::{Stamped, StampedParts},
-    websocket::{self, Handshake, WebSockets},
+    websocket::{self, Handshake, TooMany, WebSockets},
 };
 
 /// How often a request is sent again.
@@ -54,8 +54,8 @@ pub enum ForwardError {
     #[error("the service answers with an unknown transfer coding")]
     Coding,
     /// As many WebSockets are open as may be.
-    #[error("as many WebSockets are open as may be")]
-    WebSockets,
+    #[error(transparent)]
+    WebSockets(TooMany),
     /// The service answers 101, but not to the handshake that it was sent.
     #[error("the service does not answer the WebSocket's handshake")]
     Handshake,
@@ -84,7 +84,7 @@ pub fn forward(
     let way = Way { record, prefixes, caller };
     async move {
         if let Some(handshake) = &mut handshake {
-            handshake.count(websockets).ok_or(ForwardError::WebSockets)?;
+            handshake.count(websockets, permit.client()).map_err(ForwardError::WebSockets)?;
         }
         let (response, outcome) = send(request, &way).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS
@@ -113,7 +113,7 @@ fn send(
     let (upstream, endpoints) = (&*route.upstream, &route.upstream.endpoints);
     endpoints.retries.begin();
     let mut outcome = request.body().outcome();
-    let only_reads = only_reads(&request);
+    let only_reads = route.resend && only_reads(&request);
     let mut repeats = only_reads || upstream.repeats(&request);
     async move {
         let mut tries = Tries::new(only_reads);
@@ -214,7 +214,7 @@ fn send(
     }
 }
 
-/// Whether a request changes nothing, whatever becomes of it. PUT and DELETE, though idempotent by the book, may undo what
+/// Whether a request changes nothing, whatever becomes of it; as long as its route doesn't say otherwise. PUT and DELETE, though idempotent by the book, may undo what
 /// somebody else did in between.
 fn only_reads(request: &Request<BoundedBody>) -> bool {
     request.method().is_safe() && http_body::Body::is_end_stream(request.body())

@@ -1,5 +1,7 @@
 //! The request that asks for a WebSocket, and the answer that it must get (RFC 6455 §4).
 
+use std::net::IpAddr;
+
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chassis::header::{NotSingle, single};
@@ -7,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
 use hyper::upgrade::OnUpgrade;
 use thiserror::Error;
 
-use super::{WebSocketPermit, WebSockets, has_token};
+use super::{TooMany, WebSocketPermit, WebSockets, has_token};
 
 /// What both sides append to the key (RFC 6455 §1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -95,9 +97,9 @@ impl Handshake {
     }
 
     /// Counts it among the open ones, unless there are as many as may be.
-    pub fn count(&mut self, among: &WebSockets) -> Option<()> {
-        self.counted = Some(among.open_one()?);
-        Some(())
+    pub fn count(&mut self, among: &WebSockets, client: IpAddr) -> Result<(), TooMany> {
+        self.counted = Some(among.open_one(client)?);
+        Ok(())
     }
 
     /// The client's side of the connection, and the permit.

@@ -72,6 +72,18 @@ async fn a_client_has_its_rate_whoever_it_says_it_is_and_auth_verifier_does_not_
 }
 
 #[tokio::test]
+async fn who_has_used_up_a_rate_has_used_it_up_when_the_settings_are_read_again() {
+    let world = world(&[CLIENT, USER].concat()).await;
+    for address in ["203.0.113.1", "203.0.113.2"] {
+        assert_eq!(ask(&world, "u1", address).await.status, 200);
+    }
+    world.reload();
+    assert_limited(&ask(&world, "u1", "203.0.113.3").await, "user");
+    assert_eq!(ask(&world, "u2", "203.0.113.1").await.status, 200);
+    assert_limited(&ask(&world, "u3", "203.0.113.1").await, "client");
+}
+
+#[tokio::test]
 async fn a_user_has_its_rate_by_however_many_addresses() {
     let world = world(&USER).await;
     for address in ["203.0.113.1", "203.0.113.2"] {

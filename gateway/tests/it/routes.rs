@@ -256,6 +256,23 @@ async fn a_route_without_cors_tells_no_page_anything() {
 }
 
 #[tokio::test]
+async fn where_pages_of_other_origins_may_not_call_they_change_nothing_by_a_cookie() {
+    for (keys, want) in [("", 200), ("cors = false", 403)] {
+        let (world, web) = world(keys, &[]).await;
+        world.verifier.respond(by_cookie);
+        for (origin, want) in [("http://localhost:3000", want), ("http://gateway.test", 200)] {
+            let write =
+                anonymous(Method::POST, "/web/x").header("host", "gateway.test").header("cookie", "sid=good");
+            let answer = world.send(empty(write.header("origin", origin))).await;
+            assert_eq!(answer.status, want, "{keys} {origin}");
+        }
+        let by_token = as_u1(Method::POST, "/web/x").header("origin", "http://localhost:3000");
+        assert_eq!(world.send(empty(by_token)).await.status, 200, "{keys}: no page can send a token along");
+        assert_eq!(web.seen().len(), if want == 200 { 3 } else { 2 });
+    }
+}
+
+#[tokio::test]
 async fn a_route_lets_pages_read_further_headers() {
     let (world, web) = world("expose_headers = [\"X-Total\", \"etag\"]", &[]).await;
     web.respond(|_| {

@@ -1,7 +1,7 @@
 //! Whatever passes the check serves.
 
 use chassis::settings::arbitrary;
-use gateway::{plan::Plan, settings::Settings, stack::stack};
+use gateway::{counts::Counts, plan::Plan, settings::Settings, stack::stack};
 use tokio::runtime::Runtime;
 
 #[test]
@@ -17,7 +17,7 @@ fn whatever_settings_are_loaded_a_request_is_answered() {
             "GET /api/tasks HTTP/1.1\r\nHost: a.test\r\nOrigin: http://a.test\r\nCookie: better-auth.session_token=x",
         ];
         let _entered = runtime.enter();
-        let stack = stack(&plan);
+        let stack = stack(&plan, &Counts::default());
         runtime.block_on(arbitrary::answers(stack, &plan.server, &requests));
     });
 }

@@ -102,6 +102,21 @@ async fn one_user_has_its_share_of_permits_by_however_many_addresses() {
 }
 
 #[tokio::test]
+async fn what_is_in_flight_counts_when_the_settings_are_read_again() {
+    for (variable, user, address, want) in [
+        ("GATEWAY_LIMITS__REQUESTS_PER_CLIENT_MAX", "u2", "203.0.113.1", 429),
+        ("GATEWAY_LIMITS__REQUESTS_MAX", "u2", "203.0.113.2", 503),
+    ] {
+        let world = world(&[(variable, "1")]).await;
+        let first = inside(&world, "u1", "203.0.113.1").await;
+        world.reload();
+        assert_eq!(ask(&world, user, address).await.status, want, "{variable}");
+        finish(first).await;
+        assert_eq!(ask(&world, user, address).await.status, 200, "{variable}");
+    }
+}
+
+#[tokio::test]
 async fn a_full_gateway_is_nobodys_fault() {
     let world = world(&[("GATEWAY_LIMITS__REQUESTS_MAX", "1")]).await;
     let first = inside(&world, "u1", "203.0.113.1").await;

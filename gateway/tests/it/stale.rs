@@ -74,7 +74,14 @@ async fn ask(world: &World, method: &Method, body: &'static str) -> Answer {
 
 /// A service that reads a second request on its first connection and closes instead of answering.
 async fn closing() -> (Service, World) {
-    let (service, url) = Service::new(async |this: Service, mut stream: TcpStream, number| {
+    let (service, url) = closing_once().await;
+    let world = World::with(&[("GATEWAY_TASK_SERVICE_URL", &url)]).await;
+    assert_eq!(ask(&world, &Method::GET, "").await.status, 200);
+    (service, world)
+}
+
+async fn closing_once() -> (Service, String) {
+    Service::new(async |this: Service, mut stream: TcpStream, number| {
         loop {
             this.read(&mut stream).await;
             if stream.write_all(ANSWER).await.is_err() {
@@ -86,10 +93,7 @@ async fn closing() -> (Service, World) {
             }
         }
     })
-    .await;
-    let world = World::with(&[("GATEWAY_TASK_SERVICE_URL", &url)]).await;
-    assert_eq!(ask(&world, &Method::GET, "").await.status, 200);
-    (service, world)
+    .await
 }
 
 #[tokio::test]
@@ -98,6 +102,27 @@ async fn what_only_reads_goes_again_when_its_connection_is_closed_under_it() {
         let (service, world) = closing().await;
         assert_eq!(ask(&world, &method, "").await.status, 200, "{method}");
         assert_eq!((service.requests(), service.connections()), (3, 2), "{method}: once more, anew");
+    }
+}
+
+#[tokio::test]
+async fn where_a_get_may_change_something_it_is_not_sent_again() {
+    for (keys, requests) in [
+        ("", 3),
+        ("resend = true", 3),
+        ("resend = false", 2),
+        // A link in a mail that signs in counts once.
+        ("forward_credentials = true", 2),
+        ("forward_credentials = true\nresend = true", 3),
+    ] {
+        let (service, url) = closing_once().await;
+        let file =
+            format!("[upstreams]\nweb = \"{url}\"\n[[routes]]\npath = \"/**\"\nupstream = \"web\"\n{keys}");
+        let world = World::with_file(&file, &[]).await;
+        assert_eq!(ask(&world, &Method::GET, "").await.status, 200, "{keys}");
+        let answer = ask(&world, &Method::GET, "").await;
+        assert_eq!(answer.status, if requests == 3 { 200 } else { 502 }, "{keys}");
+        assert_eq!(service.requests(), requests, "{keys}");
     }
 }
 

@@ -320,6 +320,12 @@ async fn a_foreign_page_opens_no_websocket() {
         known
     });
     assert_eq!(status(&send(lenient.gateway, &handshake(by_cookie)).await.0), "101");
+    // Where pages of other origins may not call, they open none either.
+    let own = service.behind("websocket = true\naccess = \"public\"\ncors = false", &[]).await;
+    for (origin, want) in [("http://localhost:3000", "403"), ("http://gateway.test", "101")] {
+        let handshake = handshake(&format!("{by_cookie}Origin: {origin}\r\n"));
+        assert_eq!(status(&send(own.gateway, &handshake).await.0), want, "{origin}");
+    }
     // A service that checks its forms by itself is not known to check this.
     let keys = "websocket = true\naccess = \"public\"\nforward_credentials = true\ncsrf = \"off\"";
     let unchecked = service.behind(keys, &[]).await;
@@ -330,8 +336,9 @@ async fn a_foreign_page_opens_no_websocket() {
 }
 
 #[tokio::test]
-async fn websockets_are_bounded_in_all_and_by_their_users_share() {
+async fn websockets_are_bounded_in_all_and_by_their_clients_and_users_share() {
     for (variable, want) in [
+        ("GATEWAY_LIMITS__WEBSOCKETS_PER_CLIENT_MAX", "429"),
         ("GATEWAY_LIMITS__WEBSOCKETS_MAX", "503"),
         ("GATEWAY_LIMITS__REQUESTS_PER_USER_MAX", "429"),
         ("GATEWAY_LIMITS__REQUESTS_PER_CLIENT_MAX", "429"),
@@ -347,6 +354,66 @@ async fn websockets_are_bounded_in_all_and_by_their_users_share() {
         while status(&send(world.gateway, &handshake(AS_U1)).await.0) != "101" {
             assert!(Instant::now() < deadline, "{variable}: one that is closed makes room");
         }
+    }
+}
+
+#[tokio::test]
+async fn one_client_leaves_the_others_their_websockets() {
+    let service = Service::new().await;
+    let bounds = [
+        ("GATEWAY_SERVER__TRUSTED_PROXIES", "127.0.0.1"),
+        ("GATEWAY_LIMITS__WEBSOCKETS_PER_CLIENT_MAX", "2"),
+        ("GATEWAY_LIMITS__WEBSOCKETS_MAX", "3"),
+    ];
+    let world = service.behind("websocket = true", &bounds).await;
+    let by = |client: &str| format!("{AS_U1}X-Forwarded-For: {client}\r\n");
+    let one = [open(world.gateway, &by("2001:db8::1")).await, open(world.gateway, &by("2001:db8::2")).await];
+    let (answer, mut stream) = send(world.gateway, &handshake(&by("2001:db8::3"))).await;
+    assert_eq!(status(&answer), "429", "an IPv6 network is one client: {answer}");
+    assert!(answer.to_ascii_lowercase().contains("retry-after: 1"), "{answer}");
+    let mut body = vec![0; 400];
+    let read = timeout(PATIENCE, stream.read(&mut body)).await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&body[..read]).contains("too-many-websockets"));
+    // What was refused took no place of those that are for all.
+    let _other = open(world.gateway, &by("203.0.113.7")).await;
+    let (answer, _) = send(world.gateway, &handshake(&by("203.0.113.8"))).await;
+    assert_eq!(status(&answer), "503", "{answer}");
+    // They count, whatever the settings are read from meanwhile.
+    world.reload();
+    assert_eq!(status(&send(world.gateway, &handshake(&by("2001:db8::1"))).await.0), "429");
+    assert_eq!(status(&send(world.gateway, &handshake(&by("203.0.113.8"))).await.0), "503");
+    drop(one);
+    let deadline = Instant::now() + PATIENCE;
+    while status(&send(world.gateway, &handshake(&by("2001:db8::1"))).await.0) != "101" {
+        assert!(Instant::now() < deadline, "those that are closed make room");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_to_close_behind_the_handshake_is_a_websocket_all_the_same() {
+    // HTTP ends with the answer, so that `close` says nothing (RFC 9110 §7.8).
+    let service = Service::answering(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n",
+    )
+    .await;
+    let world = service.behind("websocket = true", &[]).await;
+    for connection in ["keep-alive, Upgrade", "Upgrade, close"] {
+        let handshake = handshake(AS_U1).replace("keep-alive, Upgrade", connection);
+        let (answer, mut stream) = send(world.gateway, &handshake).await;
+        assert_eq!(status(&answer), "101", "{connection}");
+        // What the service says of its own connection is not passed on; what the client has asked for may be said back.
+        let answer = answer.to_ascii_lowercase();
+        assert!(answer.contains("\r\nconnection: upgrade"), "{answer}");
+        assert_eq!(answer.contains("close"), connection.contains("close"), "{answer}");
+        for frame in [b"\x81\x01a", b"\x81\x01b"] {
+            stream.write_all(frame).await.unwrap();
+            let mut echoed = [0; 3];
+            timeout(PATIENCE, stream.read_exact(&mut echoed)).await.unwrap().unwrap();
+            assert_eq!(&echoed, frame, "{connection}");
+        }
+        stream.shutdown().await.unwrap();
+        assert_eq!(rest(stream).await, b"");
     }
 }
 
@@ -436,6 +503,7 @@ async fn a_thousand_idle_websockets_are_gone_soon_after_sigterm() {
         ("GATEWAY_AUTH_VERIFIER_URL", &verifier),
         ("GATEWAY_LIMITS__REQUESTS_PER_USER_MAX", "1100"),
         ("GATEWAY_LIMITS__REQUESTS_PER_CLIENT_MAX", "1100"),
+        ("GATEWAY_LIMITS__WEBSOCKETS_PER_CLIENT_MAX", "1100"),
         ("GATEWAY_SERVER__DRAIN_DELAY_SECS", "0"),
         ("GATEWAY_SERVER__DRAIN_SECS", "55"),
     ]);

@@ -13,7 +13,7 @@ use chassis::{
     serve::{self, HttpService, Replaceable},
     settings,
 };
-use gateway::{settings::Settings, stack::stack};
+use gateway::{counts::Counts, settings::Settings, stack::stack};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -213,12 +213,13 @@ impl World {
         let plan = settings::load::<Settings>(&all.into_iter().collect()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let gateway = listener.local_addr().unwrap();
-        let (server, first) = (plan.server.clone(), Replaceable::new(stack(&plan)));
+        let counts = Counts::default();
+        let (server, first) = (plan.server.clone(), Replaceable::new(stack(&plan, &counts)));
         let serving = first.clone();
         let stop = CancellationToken::new();
         let told = stop.clone();
         tokio::spawn(async move { serve::serve(listener, serving, &server, told).await });
-        let reload = Box::new(move || first.replace(stack(&plan)));
+        let reload = Box::new(move || first.replace(stack(&plan, &counts)));
         Self { gateway, verifier, service, stop, reload }
     }
 
