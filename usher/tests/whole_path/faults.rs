@@ -8,16 +8,14 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use auth_verifier::diagnostics::dev_token;
 use dev_postgres::test::{self, TestDatabase};
-use http::{Request, StatusCode};
-use serde_json::json;
+use http::StatusCode;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -25,15 +23,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::world::{Client, PATIENCE, SECRET, Service};
-
-/// How many read and how many write at once, and the pause of each after an answer: some hundred requests a second.
-const READERS: usize = 9;
-const WRITERS: usize = 3;
-const BREATH: Duration = Duration::from_millis(20);
-
-/// How many reads are answered between two events.
-const BETWEEN: usize = 200;
+use crate::{
+    traffic::{READERS, Traffic, WRITERS, all_is_as_told, failed},
+    world::{Client, PATIENCE, SECRET, Service},
+};
 
 /// Two auth-verifiers, three replicas of task-service and one that never becomes ready, and the gateway.
 struct Deployment {
@@ -133,124 +126,10 @@ fn task_service(database: &str, jwks: &str, listen: Option<&str>) -> Service {
     Service::start("task-service", &set.into_iter().chain(listen).collect::<Vec<_>>())
 }
 
-/// What became of a write: its status, and whether it may be sent again.
-type Written = (u16, bool);
-
-/// People who read and write.
-#[derive(Default)]
-struct Work {
-    reads: AtomicUsize,
-    failed: Mutex<Vec<String>>,
-    written: Mutex<BTreeMap<String, Written>>,
-}
-
-impl Work {
-    async fn read(&self, client: &Client, url: &str, token: &str) {
-        loop {
-            let request = Request::get(format!("{url}?limit=1")).header("authorization", token);
-            let answer = client.call(request, None).await;
-            if answer.status != 200 {
-                self.failed.lock().unwrap().push(format!("{} {}", answer.status, answer.body));
-            }
-            self.reads.fetch_add(1, Ordering::Relaxed);
-            sleep(BREATH).await;
-        }
-    }
-
-    async fn write(&self, client: &Client, url: &str, token: &str, writer: usize) {
-        for n in 0.. {
-            let title = format!("{writer}-{n}");
-            let request = Request::post(url).header("authorization", token);
-            let answer = client.call(request, Some(json!({"title": &title}))).await;
-            let may_repeat = answer.headers.contains_key("retry-after");
-            self.written.lock().unwrap().insert(title, (answer.status.as_u16(), may_repeat));
-            sleep(BREATH).await;
-        }
-    }
-}
-
-struct Traffic {
-    work: Arc<Work>,
-    _workers: JoinSet<()>,
-}
-
-impl Traffic {
-    fn start(deployment: &Deployment) -> Self {
-        let work = Arc::new(Work::default());
-        let mut workers = JoinSet::new();
-        let token = format!("Bearer {}", dev_token::mint(SECRET, "ada", PATIENCE * 10));
-        for worker in 0..READERS + WRITERS {
-            let (work, client, token) = (work.clone(), deployment.client.clone(), token.clone());
-            let url = format!("{}/api/tasks", deployment.gateway.url());
-            workers.spawn(async move {
-                if worker < READERS {
-                    work.read(&client, &url, &token).await;
-                } else {
-                    work.write(&client, &url, &token, worker).await;
-                }
-            });
-        }
-        Self { work, _workers: workers }
-    }
-
-    /// Waits until so many more reads were answered, every one of them well.
-    async fn more(&self, when: &str) {
-        self.more_or_failed(when).await;
-        assert_eq!(*self.work.failed.lock().unwrap(), Vec::<String>::new(), "{when}: no read fails");
-    }
-
-    /// The same, however they were answered.
-    async fn more_or_failed(&self, when: &str) {
-        let (from, deadline) = (self.work.reads.load(Ordering::Relaxed), Instant::now() + PATIENCE);
-        while self.work.reads.load(Ordering::Relaxed) < from + BETWEEN {
-            assert!(Instant::now() < deadline, "{when}: reads are answered");
-            sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    /// The reads that failed since this was last asked.
-    fn failed(&self) -> Vec<String> {
-        std::mem::take(&mut self.work.failed.lock().unwrap())
-    }
-
-    /// What was written since this was last asked, by how it was answered.
-    fn written(&self) -> BTreeMap<String, Written> {
-        std::mem::take(&mut self.work.written.lock().unwrap())
-    }
-}
-
-/// Each write is in the table as often as its client was told, if it was told.
-async fn all_is_as_told(deployment: &Deployment, written: &BTreeMap<String, Written>) {
-    let (client, connection) =
-        tokio_postgres::connect(&deployment.database.url(), tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
-    let rows = client.query("select title, count(*) from task_service.tasks group by 1", &[]).await.unwrap();
-    let rows: BTreeMap<String, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    for (title, (status, may_repeat)) in written {
-        let times = rows.get(title).copied().unwrap_or(0);
-        let right = match status {
-            201 => times == 1,
-            503 if *may_repeat => times == 0,
-            502..=504 => times <= 1,
-            _ => false,
-        };
-        assert!(right, "{title} was answered {status}, and is there {times} times");
-    }
-    assert!(rows.values().all(|times| *times == 1), "nothing is there twice");
-}
-
-fn failed(written: &BTreeMap<String, Written>) -> BTreeMap<u16, usize> {
-    let mut failed = BTreeMap::new();
-    for (status, _) in written.values().filter(|(status, _)| *status != 201) {
-        *failed.entry(*status).or_default() += 1;
-    }
-    failed
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_becomes_of_a_replica_no_read_fails_and_no_write_is_lost_or_made_twice() {
     let Some(mut deployment) = Deployment::start().await else { return };
-    let traffic = Traffic::start(&deployment);
+    let traffic = Traffic::start(&deployment.client, &deployment.gateway.url());
     let mut all = BTreeMap::new();
 
     traffic.more("one of four is never ready").await;
@@ -300,16 +179,14 @@ async fn whatever_becomes_of_a_replica_no_read_fails_and_no_write_is_lost_or_mad
     all.extend(traffic.written());
 
     // The end of all that was begun.
-    let Traffic { work, _workers: mut workers } = traffic;
-    workers.shutdown().await;
-    all.extend(std::mem::take(&mut *work.written.lock().unwrap()));
-    all_is_as_told(&deployment, &all).await;
+    all.extend(traffic.end().await.1);
+    all_is_as_told(&deployment.database.url(), &all).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_becomes_of_one_of_two_auth_verifiers_no_request_fails() {
     let Some(mut deployment) = Deployment::start().await else { return };
-    let traffic = Traffic::start(&deployment);
+    let traffic = Traffic::start(&deployment.client, &deployment.gateway.url());
     traffic.more("before").await;
     for place in [1, 0] {
         let old = deployment.verifiers.remove(place);
@@ -330,13 +207,13 @@ async fn whatever_becomes_of_one_of_two_auth_verifiers_no_request_fails() {
     traffic.more("one has crashed").await;
     let written = traffic.written();
     assert_eq!(failed(&written), BTreeMap::new(), "nor does a write, which nobody has begun");
-    all_is_as_told(&deployment, &written).await;
+    all_is_as_told(&deployment.database.url(), &written).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_replicas_are_asked_whether_they_are_ready_one_that_hangs_costs_no_read() {
     let Some(deployment) = Deployment::asked().await else { return };
-    let traffic = Traffic::start(&deployment);
+    let traffic = Traffic::start(&deployment.client, &deployment.gateway.url());
     for place in [1, 0] {
         traffic.more("all are ready").await;
         deployment.tasks[place].halt();
@@ -348,11 +225,9 @@ async fn where_replicas_are_asked_whether_they_are_ready_one_that_hangs_costs_no
         deployment.tasks[place].go_on();
     }
     traffic.more("it goes on").await;
-    let Traffic { work, _workers: mut workers } = traffic;
-    workers.shutdown().await;
-    assert_eq!(*work.failed.lock().unwrap(), Vec::<String>::new());
-    let written = std::mem::take(&mut *work.written.lock().unwrap());
-    all_is_as_told(&deployment, &written).await;
+    let (failed, written) = traffic.end().await;
+    assert_eq!(failed, Vec::<String>::new());
+    all_is_as_told(&deployment.database.url(), &written).await;
 }
 
 /// Asks again and again over new connections, and counts; what is reset is asked once more, as browsers do.

@@ -39,8 +39,13 @@ pub struct Service {
 impl Service {
     /// Starts a service on ports of its own, or on those that `variables` set, and waits until it listens.
     pub fn start(name: &'static str, variables: &[(&str, &str)]) -> Self {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_usher")), name, variables)
+    }
+
+    /// The same, by a command that becomes `usher`.
+    pub fn start_by(mut usher: Command, name: &'static str, variables: &[(&str, &str)]) -> Self {
         let prefix = name.replace('-', "_").to_uppercase();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_usher"))
+        let mut child = usher
             .args([name, "--until-stdin-closes"])
             .env_clear()
             .env(format!("{prefix}_LISTEN"), "127.0.0.1:0")
@@ -126,6 +131,11 @@ impl Service {
 
     /// Waits until it has ended by itself.
     pub fn wait(mut self) -> ExitStatus {
+        self.ended()
+    }
+
+    /// The same, for one whose place will be taken.
+    pub fn ended(&mut self) -> ExitStatus {
         let status = self.child.wait().unwrap();
         self.stdin = None;
         status
