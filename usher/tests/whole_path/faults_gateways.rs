@@ -2,7 +2,7 @@
 //!
 //! The balancer is HAProxy, set up as one would for that: it asks each gateway's ops port whether it is ready, and sends a GET again
 //! elsewhere that got no answer. What may fail: a write that was at a gateway when that crashed or hung; its client is told 502, 503
-//! or 504 by HAProxy, without `Retry-After`. What may not: any read, and a write while a gateway is replaced. And no write is done twice, none is lost
+//! or 504 by HAProxy, without `Retry-After`, or nothing: HAProxy closes a client's kept connection where a server's has broken. What may not: any read, and a write while a gateway is replaced. And no write is done twice, none is lost
 //! that was acknowledged.
 
 use std::{

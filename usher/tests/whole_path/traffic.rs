@@ -31,6 +31,9 @@ const BETWEEN: usize = 200;
 /// What became of a write: its status, and whether it may be sent again.
 pub type Written = (u16, bool);
 
+/// The connection was closed, and nobody knows.
+const NO_ANSWER: Written = (502, false);
+
 /// People who read and write.
 #[derive(Default)]
 struct Work {
@@ -43,7 +46,10 @@ impl Work {
     async fn read(&self, client: &Client, url: &str, token: &str) {
         loop {
             let request = Request::get(format!("{url}?limit=1")).header("authorization", token);
-            let answer = client.call(request, None).await;
+            let Some(answer) = client.answer(request, None).await else {
+                self.failed.lock().unwrap().push("no answer".to_owned());
+                continue;
+            };
             if answer.status != 200 {
                 let again =
                     answer.headers.get("retry-after").map(|secs| format!(" ({} s)", secs.to_str().unwrap()));
@@ -60,9 +66,11 @@ impl Work {
         for n in 0.. {
             let title = format!("{writer}-{n}");
             let request = Request::post(url).header("authorization", token);
-            let answer = client.call(request, Some(json!({"title": &title}))).await;
-            let may_repeat = answer.headers.contains_key("retry-after");
-            self.written.lock().unwrap().insert(title, (answer.status.as_u16(), may_repeat));
+            let written = match client.answer(request, Some(json!({"title": &title}))).await {
+                Some(answer) => (answer.status.as_u16(), answer.headers.contains_key("retry-after")),
+                None => NO_ANSWER,
+            };
+            self.written.lock().unwrap().insert(title, written);
             sleep(BREATH).await;
         }
     }

@@ -267,18 +267,23 @@ impl Client {
     }
 
     pub async fn call(&self, request: http::request::Builder, body: Option<Value>) -> Answer {
+        self.answer(request, body).await.expect("an answer")
+    }
+
+    /// The answer; `None` where the connection is closed instead.
+    pub async fn answer(&self, request: http::request::Builder, body: Option<Value>) -> Option<Answer> {
         let request = match body {
             Some(body) => {
                 request.header("content-type", "application/json").body(Body::from(body.to_string())).unwrap()
             }
             None => request.body(Body::empty()).unwrap(),
         };
-        let response = timeout(PATIENCE, self.0.request(request)).await.unwrap().unwrap();
+        let response = timeout(PATIENCE, self.0.request(request)).await.unwrap().ok()?;
         let (head, body) = response.into_parts();
-        let body = timeout(PATIENCE, body.collect()).await.unwrap().unwrap().to_bytes();
+        let body = timeout(PATIENCE, body.collect()).await.unwrap().ok()?.to_bytes();
         let body = serde_json::from_slice(&body)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned()));
-        Answer { status: head.status, headers: head.headers, body }
+        Some(Answer { status: head.status, headers: head.headers, body })
     }
 
     /// The status of an answer that has no body.
