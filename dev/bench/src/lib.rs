@@ -4,6 +4,7 @@
 //! - [`cost`]: one verdict in the process, by [`kinds`] of credential, beside the raw check of the same signature.
 //! - [`capacity`]: verdicts over sockets, on one core, beside servers that check nothing.
 //! - [`proxies`]: whole requests through the gateway, on one core, beside other authenticating proxies.
+//! - [`memory`]: what the same proxies keep in memory, and how much the gateway's grows.
 //!
 //! All in a [`world`] of their own, with real credentials.
 
@@ -19,7 +20,12 @@ pub mod capacity;
 pub mod cost;
 pub mod instructions;
 
+pub mod floor;
 pub mod forwarder;
+pub mod peers;
+
+pub mod memory;
+pub mod paced;
 pub mod proxies;
 
 pub mod table;

@@ -11,7 +11,7 @@ use std::{
 
 use bench::{
     capacity::{self, Plain},
-    cost, forwarder, instructions, proxies,
+    cost, floor, forwarder, instructions, memory, paced, proxies,
     world::World,
 };
 use clap::{Parser, Subcommand};
@@ -55,6 +55,8 @@ enum Role {
     Capacity,
     /// Only the gateway beside other proxies
     Proxies,
+    /// Only what the gateway and other proxies keep in memory
+    Memory,
     /// Be gateway
     #[command(hide = true)]
     Gateway,
@@ -70,6 +72,12 @@ enum Role {
     /// Be the thinnest forwarder
     #[command(hide = true)]
     Forwarder { listen: SocketAddr, upstream: SocketAddr },
+    /// Be a proxy that knows who is calling, and nothing else
+    #[command(hide = true)]
+    Floor { listen: SocketAddr, upstream: SocketAddr, verifier: SocketAddr },
+    /// Be the load at a fixed rate
+    #[command(hide = true)]
+    Load { address: SocketAddr, path: String, lines: PathBuf, seconds: u64 },
     /// Check a signature again and again
     #[command(hide = true)]
     CheckAlone { alg: String, seconds: u64 },
@@ -103,6 +111,12 @@ fn run(options: &Options) -> io::Result<()> {
         match &options.role {
             Some(Role::Plain { what, address }) => capacity::serve_plain(*what, *address).await,
             Some(Role::Forwarder { listen, upstream }) => forwarder::forward(*listen, *upstream).await,
+            Some(Role::Floor { listen, upstream, verifier }) => {
+                floor::forward(*listen, *upstream, *verifier).await
+            }
+            Some(Role::Load { address, path, lines, seconds }) => {
+                paced::load(*address, path, lines, Duration::from_secs(*seconds))
+            }
             Some(Role::CheckAlone { alg, seconds }) => {
                 capacity::check_alone(alg, Duration::from_secs(*seconds))
             }
@@ -140,6 +154,10 @@ async fn measure(options: &Options) -> io::Result<()> {
     }
     if matches!(only, None | Some(Role::Proxies)) {
         writeln!(out, "{}", proxies::measure(&world, exe.as_os_str(), rounds, time)?)?;
+    }
+    if matches!(only, None | Some(Role::Memory)) {
+        writeln!(out, "{}", memory::measure(&world, exe.as_os_str(), *smoke)?)?;
+        writeln!(out, "{}", memory::growth(&world, exe.as_os_str(), *smoke)?)?;
     }
     Ok(())
 }

@@ -14,6 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::wire::{self, Answer};
 
 /// The core of what is measured, and that of what loads it.
@@ -138,6 +140,17 @@ pub fn used(pid: &str) -> io::Result<f64> {
     let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
     #[expect(clippy::cast_precision_loss, reason = "it is 100")]
     Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// Lets this process, and those that it starts, open as many files as it may, up to `wanted`. Returns how many.
+pub fn open_files(wanted: u64) -> u64 {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = |current, maximum| setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum });
+    // Only root may raise the hard limit.
+    if limit(wanted, maximum.map(|maximum| maximum.max(wanted))).is_err() {
+        let _ = limit(maximum.unwrap_or(wanted).min(wanted), maximum);
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(wanted)
 }
 
 /// An address that nobody listens on.
