@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Fuzzes what the services read, each for FUZZ_SECS seconds (20), as many at once as there are processors; all of
-# them, or those that are named. Fails with the input that broke one, in base64. Needs a C++ compiler, and no nightly:
-# the flags are those of `cargo fuzz --sanitizer none`. `readers` needs Python and Node.js, too.
+# them, or those that are named. Fails with the input that broke one, in base64. A change is not to fail by chance: inputs
+# follow from FUZZ_SEED (1). Needs a C++ compiler, and no nightly: the flags are those of `cargo fuzz --sanitizer none`.
+# `readers` needs Python and Node.js, too.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -19,7 +20,7 @@ fuzz() {
     rm -rf "artifacts/$target" && mkdir -p "artifacts/$target"
     # A worker's stack: what follows its input falls here, too.
     ulimit -s 2048
-    if "$bin/$target" -max_total_time="${FUZZ_SECS:-20}" -timeout=60 -max_len=70000 -print_final_stats=1 \
+    if "$bin/$target" -max_total_time="${FUZZ_SECS:-20}" -seed="${FUZZ_SEED:-1}" -timeout=60 -max_len=70000 -print_final_stats=1 \
         -dict="$dict" -artifact_prefix="artifacts/$target/" "corpus/$target" >"$log" 2>&1; then
         printf '%-14s %s\n' "$target" "$(sed -n 's/^Done \(.*\)/\1/p' "$log")"
     else
