@@ -102,6 +102,13 @@ impl Body {
         }
     }
 
+    /// Nothing more of it is taken, and nothing is missing: it answers its request so far.
+    pub(crate) fn end_here(&mut self) {
+        if let Counted::Answering(request) = &mut self.counted {
+            request.left(0, true);
+        }
+    }
+
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.content {
             Content::Empty => Poll::Ready(None),

@@ -92,9 +92,9 @@ pub struct Peer {
 /// 4. hyper drives it, as HTTP/1.1 or h2c, whichever its first bytes are. Beside hyper runs the [`connection`]'s watch: it
 ///    closes what idles, what sends no whole head in time, and what takes or sends less than the least rate.
 /// 5. Each request begins an [`exchange`] and is answered by the [`Stack`]. An HTTP/2 stream that is too slow is reset alone.
-/// 6. A drain, an idle time or an eviction tells it to go: it finishes what is in flight, and its answers say
-///    that they are the last; one that idles as a drain begins has a moment for a request that is on its way. At the end of the
-///    drain it is cut.
+/// 6. A drain, an idle time or an eviction tells it to go: it finishes what is in flight, and its answers say that they
+///    are the last, and event streams end; one that idles as a drain begins has a moment for a request that is on its
+///    way. At the end of the drain it is cut.
 /// 7. Whoever still sends is read on for a moment ([`io`]), so that it hears the last answer.
 /// 8. The permit goes back when the connection is closed.
 ///

@@ -116,8 +116,11 @@ impl<S> Cors<S> {
     fn apply(&self, allowed: Option<HeaderValue>, response: &mut Response<Body>) {
         let further = response.extensions_mut().remove::<ExposedHeaders>();
         let headers = response.headers_mut();
-        // Without an origin, too: a cache must not give this answer to a page.
-        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        // Without an origin, too: a cache must not give this answer to a page. Where no page may ever call, nothing hangs on
+        // it, and `/_next/static` is cached once for all.
+        if !self.origins.is_empty() {
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
         let Some(origin) = allowed else { return };
         allow(headers, origin);
         let exposed = further.map_or_else(|| self.exposed.clone(), |ExposedHeaders(further)| list(&further));

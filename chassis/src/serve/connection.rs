@@ -378,7 +378,16 @@ impl Connection {
     fn takes_leave(&self) -> bool {
         let mut state = self.state();
         state.leaving.get_or_insert_with(Instant::now);
-        state.http2 || state.cause.is_some() || !state.in_flight.is_empty()
+        let takes_leave = state.http2 || state.cause.is_some() || !state.in_flight.is_empty();
+        // Over HTTP/1 the answer is polled by this connection's own task.
+        let streams = if state.http2 { &*state.in_flight } else { &[] };
+        let streams: Vec<_> = streams.iter().filter_map(Weak::upgrade).collect();
+        // The last holder of an exchange tells this record, and must find it unlocked.
+        drop(state);
+        for exchange in streams {
+            exchange.told_to_leave();
+        }
+        takes_leave
     }
 
     fn is_told(&self, order: u8) -> bool {

@@ -7,7 +7,7 @@
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::{Buf, Bytes};
@@ -127,6 +127,11 @@ impl Exchange {
     pub fn is_reset(&self, waker: &Waker) -> bool {
         self.stream.register(waker);
         self.flow().reset_at.is_some()
+    }
+
+    /// The connection has been told to go: an answer that ends with that is looked at once more.
+    pub fn told_to_leave(&self) {
+        self.stream.wake();
     }
 
     /// Whether nothing may follow it on its connection, which has been told to go.
@@ -266,11 +271,13 @@ pub(super) struct ResponseBody {
     /// it sends a chunk, and so keeps the stream, which can be reset, until everything has room.
     last: Option<Bytes>,
     end: Option<End>,
+    /// Whether it ends when the connection is told to go, and nothing more of it has come.
+    ends_with_drain: bool,
 }
 
 impl ResponseBody {
-    pub fn new(body: Body, exchange: Arc<Exchange>) -> Self {
-        Self { body, exchange, last: None, end: None }
+    pub fn new(body: Body, exchange: Arc<Exchange>, ends_with_drain: bool) -> Self {
+        Self { body, exchange, last: None, end: None, ends_with_drain }
     }
 
     fn chunk(&self, bytes: Bytes) -> Frame<ResponseChunk> {
@@ -290,7 +297,15 @@ impl http_body::Body for ResponseBody {
             return Poll::Ready(Some(Ok(self.chunk(last))));
         }
         if self.end.is_none() {
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending if self.ends_with_drain && self.exchange.connection.is_leaving() => {
+                    self.body.end_here();
+                    None
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(mut bytes) => {
                         if self.exchange.http2 && bytes.len() > 1 && self.body.is_end_stream() {

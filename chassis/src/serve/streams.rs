@@ -7,7 +7,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body::Body as _;
 use hyper::{body::Incoming, rt::Executor, service::Service};
 use pin_project_lite::pin_project;
 
@@ -18,7 +19,7 @@ use super::{
     service::Answer,
     tunnel::Opened,
 };
-use crate::http1::request::RESERVED;
+use crate::{Body, http1::request::RESERVED};
 
 /// The service, as hyper calls it for one connection.
 pub(super) struct ConnectionService {
@@ -37,11 +38,16 @@ impl Service<Request<Incoming>> for ConnectionService {
         let exchange = self.connection.begin(http2);
         if !http2 && request.method().as_str().as_bytes()[0] == RESERVED {
             let refused = self.connection.take_refused();
-            return ResponseFuture { answer: Some(self.stack.refuse(refused, self.peer)), exchange };
+            return ResponseFuture {
+                answer: Some(self.stack.refuse(refused, self.peer)),
+                exchange,
+                is_get: false,
+            };
         }
+        let is_get = request.method() == Method::GET;
         let mut request = request.map(|body| RequestBody::body(body, &exchange));
         request.extensions_mut().insert(self.peer);
-        ResponseFuture { answer: Some(self.stack.answer(request)), exchange }
+        ResponseFuture { answer: Some(self.stack.answer(request)), exchange, is_get }
     }
 }
 
@@ -50,6 +56,7 @@ impl Service<Request<Incoming>> for ConnectionService {
 pub(super) struct ResponseFuture {
     answer: Option<Answer>,
     exchange: Arc<Exchange>,
+    is_get: bool,
 }
 
 impl Future for ResponseFuture {
@@ -63,13 +70,27 @@ impl Future for ResponseFuture {
         if switches && let Some(tunnel) = Opened::by(&mut response, &self.exchange) {
             self.exchange.becomes_tunnel(tunnel);
         }
-        let mut response = response.map(|body| ResponseBody::new(body, self.exchange.clone()));
+        let ends_with_drain = self.is_get && is_event_stream(&response);
+        let mut response =
+            response.map(|body| ResponseBody::new(body, self.exchange.clone(), ends_with_drain));
         self.exchange.answered(response.status());
         if self.exchange.is_last() && !switches {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Poll::Ready(Ok(response))
     }
+}
+
+/// Whether an answer is one of server-sent events that has no end of its own. Who asks for it by `GET` comes again when it
+/// ends, and says which event was the last (HTML, "Server-sent events"): so a drain need not wait for it. An answer to a
+/// `POST` may look the same, such as a model's words, but nobody asks for that again.
+fn is_event_stream(response: &Response<Body>) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    response.status() == StatusCode::OK
+        && response.body().size_hint().exact().is_none()
+        && response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
+            kind.as_bytes().get(..EVENTS.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
+        })
 }
 
 /// Where hyper runs the streams of one connection.

@@ -13,6 +13,7 @@ use super::*;
 use crate::{Body, serve::trusted_proxies::TrustedProxies, settings::Switch};
 
 mod bounds;
+mod event_streams;
 mod h2;
 mod heads;
 mod idle;

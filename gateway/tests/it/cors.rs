@@ -38,6 +38,26 @@ async fn a_preflight_is_answered_before_anybody_is_asked() {
 }
 
 #[tokio::test]
+async fn where_no_page_of_another_origin_may_call_answers_are_the_same_for_every_origin() {
+    let world = World::with(&[("CORS_ALLOWED_ORIGINS", "")]).await;
+    for origin in [None, Some(PAGE)] {
+        let mut request = as_u1(Method::GET, "/api/tasks");
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        let answer = world.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(
+            (answer.one("vary"), cors_headers(&answer)),
+            (None, Vec::<&HeaderName>::new()),
+            "{origin:?}"
+        );
+    }
+    // With one, a cache must tell answers apart, also those that were asked for without an origin.
+    let answer = World::new().await.send(as_u1(Method::GET, "/api/tasks").body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.one("vary"), Some("Origin"));
+}
+
+#[tokio::test]
 async fn an_unknown_origin_learns_nothing() {
     let world = World::new().await;
     for origin in [

@@ -106,6 +106,10 @@ async fn whoever_signs_up_through_the_gateway_keeps_tasks_by_cookie_at_the_same_
     let listed = ada.call(Method::GET, "/api/tasks", None).await;
     assert_eq!((listed.status.as_u16(), &listed.body[0]["title"]), (200, &json!("Ada's")), "{}", listed.body);
 
+    // What else is below /api is the web server's, which says by itself that it has no such thing.
+    let elsewhere = ada.call(Method::GET, "/api/elsewhere", None).await;
+    assert_eq!((elsewhere.status.as_u16(), elsewhere.body.get("type")), (404, None), "{}", elsewhere.body);
+
     // The same by a token of the JWT plugin.
     let token = ada.call(Method::GET, "/api/auth/token", None).await;
     let bearer = format!("Bearer {}", token.body["token"].as_str().unwrap());

@@ -1,0 +1,6 @@
+import type { NextConfig } from "next";
+
+// Nothing about the gateway: behind it, Next.js is asked by the public host.
+const config: NextConfig = {};
+
+export default config;
