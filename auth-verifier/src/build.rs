@@ -57,6 +57,7 @@ impl Plan {
                 bytes_max: settings.token_bytes_max,
                 cache: self.cache_bounds(),
                 prefixes: Arc::clone(&prefixes),
+                all_tell_scopes: settings.jwt.scopes == Switch::On,
             }),
             sessions: sessions.map(|(secrets, keys)| Sessions {
                 keys: Arc::clone(keys),

@@ -14,8 +14,8 @@ use std::{
 };
 
 use chassis::clock::UnixSeconds;
-use identity::{Email, UserId};
-use tracing::warn;
+use identity::{CredentialScopes, Email, UserId};
+use tracing::{debug, warn};
 
 use crate::{
     cache,
@@ -105,6 +105,8 @@ pub(crate) struct Profile {
     pub(crate) cache: cache::Bounds,
     /// The prefixes of other issuers' users; no id of ours may begin with one.
     pub(crate) prefixes: Arc<[String]>,
+    /// Whether the `scope` of tokens that are no access tokens counts, too.
+    pub(crate) all_tell_scopes: bool,
 }
 
 /// How HS256 tokens are checked.
@@ -139,6 +141,8 @@ pub(crate) struct Verified {
     pub(crate) session: Option<String>,
     /// Whose user its owner is.
     pub(crate) of: Owner,
+    /// What it was granted.
+    pub(crate) scopes: Option<CredentialScopes>,
 }
 
 /// Who can be asked about the owner of a token.
@@ -224,7 +228,7 @@ impl Profile {
         };
         let until = shared.verify(jws, now)?;
         let checked = claims.check(&shared.expected, shared.naming, self.leeway, now)?;
-        self.owner(claims, &checked, until, &Users::Own)
+        self.owner(claims, &checked, until, &Users::Own, self.all_tell_scopes)
     }
 
     /// Verifies a token by the published keys of the issuer that it names.
@@ -244,7 +248,8 @@ impl Profile {
         if let Some(access_tokens) = access_tokens {
             access_tokens.check(claims, &checked)?;
         }
-        let verified = self.owner(claims, &checked, Expiry::Never, &authority.users)?;
+        let tells_scopes = access_tokens.is_some() || self.all_tell_scopes;
+        let verified = self.owner(claims, &checked, Expiry::Never, &authority.users, tells_scopes)?;
         Ok((verified, SignedBy::new(authority, jws, &key)))
     }
 
@@ -285,12 +290,16 @@ impl Profile {
     }
 
     /// The owner of a token whose claims were checked, and that ends at `until` at the latest.
+    ///
+    /// Its `scope` is its issuer's word only if it `tells_scopes`: Better Auth spreads the user object into API tokens, and a field
+    /// of that name may be one that users fill in themselves.
     fn owner(
         &self,
         claims: &Claims,
         checked: &Checked,
         until: Expiry,
         users: &Users,
+        tells_scopes: bool,
     ) -> Result<Verified, Rejection> {
         let user = users.named(&checked.sub).ok_or(Rejection::Subject)?;
         let prefixes = &self.prefixes;
@@ -306,8 +315,18 @@ impl Profile {
         };
         let of = if *users == Users::Own { Owner::Ours } else { Owner::Others };
         let session = claims.sid.text().filter(|_| of == Owner::Ours).map(ToOwned::to_owned);
-        Ok(Verified { person, session, of })
+        let scopes = claims.scope.text().filter(|_| tells_scopes).and_then(granted);
+        Ok(Verified { person, session, of, scopes })
     }
+}
+
+/// The scopes of a `scope` claim (RFC 8693 §4.2, RFC 9068 §2.2.3).
+fn granted(scope: &str) -> Option<CredentialScopes> {
+    let scopes = CredentialScopes::new(scope.split(' ').filter(|scope| !scope.is_empty()));
+    if scopes.is_none() && !scope.is_empty() {
+        debug!("the token's scopes are not told: they are too many, or none of RFC 6749");
+    }
+    scopes
 }
 
 impl SharedSecret {

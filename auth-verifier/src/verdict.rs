@@ -12,7 +12,7 @@ use std::{
 
 use chassis::clock::{Clock, UnixSeconds};
 use http::{HeaderMap, HeaderValue};
-use identity::{CredentialKind, Email, UserId};
+use identity::{CredentialKind, CredentialScopes, Email, UserId};
 use metrics::Counter;
 use serde::Deserialize;
 use tokio::{task::JoinSet, time::timeout};
@@ -56,6 +56,8 @@ pub struct Caller {
     pub email_verified: Option<bool>,
     /// What the user was known by.
     pub credential: CredentialKind,
+    /// What that was granted, if it is an access token.
+    pub scopes: Option<CredentialScopes>,
     /// The signed identity.
     pub assertion: HeaderValue,
     /// How long this verdict may be reused.
@@ -228,7 +230,7 @@ impl Verifier {
         let verified = self.tokens.verify(token, asker.now).await?;
         match &self.revocations {
             Some(revocations) => revocations.check(verified, asker).await,
-            None => Ok(Found::by_itself(verified.person)),
+            None => Ok(Found { scopes: verified.scopes, ..Found::by_itself(verified.person) }),
         }
     }
 
@@ -276,7 +278,7 @@ impl Verifier {
     }
 
     fn caller(&self, found: Found, credential: CredentialKind) -> Caller {
-        let Found { person, fresh_until, .. } = found;
+        let Found { person, fresh_until, scopes, .. } = found;
         let Person { user, email, email_verified, expires, .. } = person;
         let email = email.filter(|_| self.emails.pass(email_verified));
         let email_verified = email_verified.filter(|_| email.is_some());
@@ -284,7 +286,7 @@ impl Verifier {
         let now = self.clock.now();
         let assertion = self.signer.assert(&user, now);
         let max_age = self.max_age.min(left(expires.min(fresh_until), now));
-        Caller { user, email, email_verified, credential, assertion, max_age }
+        Caller { user, email, email_verified, credential, scopes, assertion, max_age }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod verdict;
 use std::{sync::Arc, time::Instant};
 
 use chassis::{cache_key::CacheKey, layer::access_log};
+use identity::CredentialKind;
 
 pub(crate) use self::ask::VerifierClient;
 pub use self::{ask::AuthenticateError, verdict::Caller};
@@ -56,10 +57,13 @@ impl Authenticator {
     /// is refused: its client has set it on purpose, and would take the answer to nobody for its own.
     pub async fn authenticate(&self, sanitized: Sanitized) -> Result<Authenticated, AuthenticateError> {
         let record = sanitized.admitted().routed().record();
-        let access = sanitized.admitted().routed().route().access;
+        let route = sanitized.admitted().routed().route();
+        let access = route.access;
         let Credentials { authorization, cookies } = sanitized.credentials();
         let has_token = authorization.is_some();
-        let has_none = !has_token && cookies.is_empty();
+        // Where only a token counts, cookies are none.
+        let takes_cookies = || route.credential != Some(CredentialKind::Bearer);
+        let has_none = !has_token && (cookies.is_empty() || !takes_cookies());
         if access == Access::Public || (access == Access::Optional && has_none) {
             record.verdict(record::Verdict::None);
             return Ok(Authenticated { sanitized, caller: None, verdict: None });

@@ -39,6 +39,7 @@ use thiserror::Error;
 use crate::{
     authenticate::Authenticated,
     client::{Client, Scheme},
+    permit::Permitted,
 };
 
 /// What browsers say of the page that asks (Fetch Metadata); a page can't set it.
@@ -108,7 +109,8 @@ impl TrustedOrigins {
     }
 
     /// Checks a request by the rules above.
-    pub fn check(&self, authenticated: Authenticated) -> Result<CsrfChecked, CsrfError> {
+    pub fn check(&self, permitted: Permitted) -> Result<CsrfChecked, CsrfError> {
+        let authenticated = permitted.into_inner();
         let sanitized = authenticated.sanitized();
         let routed = sanitized.admitted().routed();
         let route = routed.route();

@@ -32,6 +32,8 @@ pub mod sanitize;
 
 pub mod authenticate;
 
+pub mod permit;
+
 pub mod csrf;
 
 pub mod quota;

@@ -25,6 +25,7 @@ pub const METRICS: &[Metric] = &[
     UPSTREAM_RETRIES,
     UPSTREAM_RETRIES_DENIED,
     REQUEST_BODIES_KEPT,
+    PERMIT_REJECTIONS,
     CSRF_REJECTIONS,
     WEBSOCKETS,
     WEBSOCKETS_CLOSED,
@@ -132,7 +133,7 @@ pub(crate) const UPSTREAM_READINESS: Metric = Metric::counter(
 pub(crate) const UPSTREAM_EJECTIONS: Metric =
     Metric::counter("upstream_ejections_total", "Times that an address was ejected for a while.").by(&[
         ("service", "which"),
-        ("reason", "`unreachable` (no connection), `broken` (connections closed without an answer), `not_applied` (503, again and again), `silent`"),
+        ("reason", "`unreachable` (no connection), `broken` (connections closed without an answer), `not_applied` (503 or a refused stream, again and again), `silent`"),
     ]);
 
 pub(crate) const UPSTREAM_RETRIES: Metric =
@@ -154,6 +155,12 @@ pub(crate) const REQUEST_BODIES_KEPT: Metric = Metric::gauge(
     "request_bodies_kept_bytes",
     "Small request bodies of which a copy is kept until they are answered, in bytes as announced.",
 );
+
+pub(crate) const PERMIT_REJECTIONS: Metric = Metric::counter(
+    "permit_rejections_total",
+    "Requests of known callers whose credential their route does not take.",
+)
+.by(&[("reason", "`credential` (of another kind), `scopes` (not granted all that the route demands)")]);
 
 pub(crate) const CSRF_REJECTIONS: Metric = Metric::counter(
     "csrf_rejections_total",

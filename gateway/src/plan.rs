@@ -11,6 +11,7 @@ use chassis::{
     settings::{Faults, ServiceUrl, SettingsError, Switch},
 };
 use http::{HeaderName, HeaderValue};
+use identity::CredentialKind;
 use tokio_rustls::rustls::{ClientConfig, pki_types::ServerName};
 
 use crate::{
@@ -22,11 +23,13 @@ use crate::{
     csrf::CsrfMode,
     head::HeadBounds,
     local::Local,
+    permit::RequiredScopes,
     rate_limit::Quota,
     route::{Access, Methods, pattern::Pattern},
     settings::{
-        self, BODY_BYTES, BODY_RATE, BODY_SECS, BURST, HostSetting, IDLE_SECS, Origin, PER_MINUTE,
-        RouteSettings, Secs, ServiceSettings, Settings, TASK_SERVICE, TIMEOUT_SECS, Urls, variable,
+        self, BODY_BYTES, BODY_RATE, BODY_SECS, BURST, CredentialSetting, HostSetting, IDLE_SECS, Origin,
+        PER_MINUTE, RouteSettings, Secs, ServiceSettings, Settings, TASK_SERVICE, TIMEOUT_SECS, Urls,
+        variable,
     },
     upstream::{Host, Readiness, ReadyAt, ServerNames},
     websocket::Waits,
@@ -95,6 +98,8 @@ pub(crate) enum TargetPlan {
 pub(crate) struct UpstreamTarget {
     pub(crate) upstream: Arc<UpstreamPlan>,
     pub(crate) access: Access,
+    pub(crate) credential: Option<CredentialKind>,
+    pub(crate) scopes: Option<Arc<RequiredScopes>>,
     pub(crate) body: BodyBounds,
     pub(crate) client_rate: RouteRate,
     pub(crate) user_rate: RouteRate,
@@ -137,6 +142,8 @@ pub(crate) struct UpstreamPlan {
     /// Whether it is believed when it says that it did nothing. One that only passes on what services behind it say, may have done
     /// something before.
     pub(crate) believes_not_applied: bool,
+    /// Whether it is spoken to by HTTP/2, without asking first.
+    pub(crate) http2: bool,
     /// Whether it does nothing twice that has one `Idempotency-Key`, whichever endpoint is sent it.
     pub(crate) honours_idempotency_key: bool,
 }
@@ -264,6 +271,7 @@ fn upstreams<'a>(settings: &'a Settings, faults: &mut Faults) -> Upstreams<'a> {
     let task_service = ServiceSettings {
         url: settings.task_service_url.clone(),
         ready: settings.task_service_ready.clone(),
+        http2: settings.task_service_http2 == Switch::On,
         // It keeps none.
         idempotency_key: false,
     };
@@ -279,7 +287,7 @@ impl UpstreamPlan {
         service: &ServiceSettings,
         settings: &settings::Upstream,
     ) -> Result<Self, &'static str> {
-        let ServiceSettings { url: Urls(urls), ready, idempotency_key } = service;
+        let ServiceSettings { url: Urls(urls), ready, http2, idempotency_key } = service;
         let is_plain = |url: &ServiceUrl| url.url().scheme() == "http" && url.url().path() == "/";
         if urls.is_empty() || !urls.iter().all(is_plain) {
             return Err(
@@ -303,6 +311,7 @@ impl UpstreamPlan {
             shed,
             readiness: readiness(ready.as_ref(), settings),
             believes_not_applied,
+            http2: *http2,
             honours_idempotency_key: *idempotency_key,
         })
     }
@@ -416,9 +425,18 @@ fn target(
                 faults.add(format!("{key}.upstream"), format!("`{name}` is not in [upstreams]"));
                 return None;
             };
+            let upstream = upstream.clone()?;
+            if route.websocket && upstream.http2 {
+                let reason = format!(
+                    "can't be opened by HTTP/2, which `{name}` is set to; give it an upstream without"
+                );
+                faults.add(format!("{key}.websocket"), reason);
+            }
             Some(TargetPlan::Upstream(Box::new(UpstreamTarget {
-                upstream: upstream.clone()?,
+                upstream,
                 access: route.access.unwrap_or_default(),
+                credential: credential(key, route, faults),
+                scopes: scopes(key, route, faults),
                 body,
                 client_rate: rates[0],
                 user_rate: rates[1],
@@ -446,6 +464,8 @@ fn of_upstreams(route: &RouteSettings) -> Vec<(&'static str, &'static str)> {
     let body = route.body_bytes.is_some() || route.body_total.is_some() || route.body_rate.is_some();
     [
         (route.access.is_some(), ("access", "which anybody may ask for")),
+        (route.credential.is_some(), ("credential", "which anybody may ask for")),
+        (route.scopes.is_some(), ("scopes", "which anybody may ask for")),
         (body, ("body_…", "which reads no body")),
         (route.timeout.is_some(), ("timeout_secs", "which is there at once")),
         (route.idle.is_some(), ("idle_secs", "which is there at once")),
@@ -509,6 +529,36 @@ fn methods(key: &str, route: &RouteSettings, faults: &mut Faults) -> Option<Meth
     let methods = Methods::parse(route.methods.as_ref()?)
         .map_err(|reason| SettingsError::new(format!("{key}.methods"), reason));
     faults.hear(methods)
+}
+
+/// The kind of credential that a route takes.
+fn credential(key: &str, route: &RouteSettings, faults: &mut Faults) -> Option<CredentialKind> {
+    let kind = match route.credential? {
+        CredentialSetting::Bearer => CredentialKind::Bearer,
+        CredentialSetting::Cookie => CredentialKind::Cookie,
+    };
+    if route.access == Some(Access::Public) {
+        let reason = "says nothing where access is public: anybody passes, by whatever credential or none";
+        faults.add(format!("{key}.credential"), reason);
+    }
+    Some(kind)
+}
+
+/// What a credential must have been granted on a route.
+fn scopes(key: &str, route: &RouteSettings, faults: &mut Faults) -> Option<Arc<RequiredScopes>> {
+    let key = format!("{key}.scopes");
+    let set = route.scopes.as_ref()?;
+    if route.access.unwrap_or_default() != Access::Authenticated {
+        let reason =
+            "demands something of whoever is known, where nobody need be; leave out `access`, or this";
+        faults.add(&*key, reason);
+    }
+    if route.credential == Some(CredentialSetting::Cookie) {
+        let reason = "lets nobody in beside `credential = \"cookie\"`: only tokens have scopes";
+        faults.add(&*key, reason);
+    }
+    let scopes = RequiredScopes::parse(set).map_err(|reason| SettingsError::new(&*key, reason));
+    faults.hear(scopes).map(Arc::new)
 }
 
 /// How far a page's origin is checked on a route.

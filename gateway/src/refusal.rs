@@ -2,6 +2,7 @@
 
 use chassis::layer::problem::Problem;
 use http::{HeaderValue, StatusCode, header};
+use identity::CredentialKind;
 use thiserror::Error;
 
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
     body::bounded::BodyError,
     csrf::CsrfError,
     head::HeadError,
+    permit::PermitError,
     quota::QuotaExceeded,
     rate_limit::RateExceeded,
     route::RouteError,
@@ -34,6 +36,8 @@ pub enum Refusal {
     #[error(transparent)]
     Authenticate(#[from] AuthenticateError),
     #[error(transparent)]
+    Permit(#[from] PermitError),
+    #[error(transparent)]
     Csrf(#[from] CsrfError),
     #[error(transparent)]
     Quota(#[from] QuotaExceeded),
@@ -51,6 +55,7 @@ impl From<&Refusal> for Problem {
             Refusal::Admit(error) => admit(*error),
             Refusal::Sanitize(error) => sanitize(*error),
             Refusal::Authenticate(error) => authenticate(error),
+            Refusal::Permit(error) => permit(error),
             Refusal::Csrf(error) => csrf(*error),
             Refusal::Quota(QuotaExceeded::Share) => too_many_requests(),
             Refusal::Quota(QuotaExceeded::Rate(exceeded)) => too_fast(*exceeded),
@@ -193,6 +198,28 @@ fn authenticate(error: &AuthenticateError) -> Problem {
     }
 }
 
+/// 403, not 401: the caller is known, and a frontend that hears 401 signs them out, although to sign in again would not help. What
+/// would help is told by a challenge, which may stand beside any status (RFC 9110 §11.6.1).
+fn permit(error: &PermitError) -> Problem {
+    let refused =
+        |detail: &str| Problem::new(StatusCode::FORBIDDEN, "credential-not-taken", detail.to_owned());
+    match error {
+        PermitError::Kind(CredentialKind::Bearer) => {
+            refused("only a token counts here, and no cookie; send one as Authorization: Bearer")
+                .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"api\""))
+        }
+        PermitError::Kind(CredentialKind::Cookie) => {
+            refused("only a session cookie counts here, and no token; leave Authorization out")
+        }
+        PermitError::Scopes(required) => Problem::new(
+            StatusCode::FORBIDDEN,
+            "insufficient-scope",
+            format!("this takes an access token that was granted: {}", required.text()),
+        )
+        .with_header(header::WWW_AUTHENTICATE, required.challenge()),
+    }
+}
+
 fn csrf(error: CsrfError) -> Problem {
     let detail = match error {
         CsrfError::ForeignOrigin | CsrfError::ManyOrigins => {
@@ -209,13 +236,15 @@ fn csrf(error: CsrfError) -> Problem {
 fn forward(error: &ForwardError) -> Problem {
     match error {
         ForwardError::Body(error) => body(*error),
-        // Nothing was sent, so that it may be tried again whatever it is.
-        ForwardError::Unreachable(_) | ForwardError::Send(SendError::Unsent(..)) => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "service-unavailable",
-            "the service can't be reached; try again in a moment",
-        )
-        .retry_after_secs(1),
+        // Nothing was done, so that it may be tried again whatever it is.
+        ForwardError::Unreachable(_) | ForwardError::Send(SendError::Unsent(..) | SendError::Refused(_)) => {
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "service-unavailable",
+                "the service can't be reached; try again in a moment",
+            )
+            .retry_after_secs(1)
+        }
         ForwardError::Send(SendError::Lost(_) | SendError::Broken(_))
         | ForwardError::Informational(_)
         | ForwardError::Handshake

@@ -41,6 +41,10 @@ fn count(refusal: &Refusal) {
             metrics::counter!(crate::metrics::CSRF_REJECTIONS.name, "reason" => error.label()).increment(1);
             return;
         }
+        Refusal::Permit(error) => {
+            metrics::counter!(crate::metrics::PERMIT_REJECTIONS.name, "reason" => error.label()).increment(1);
+            return;
+        }
         _ => return,
     };
     metrics::counter!(crate::metrics::REQUESTS_REFUSED.name, "reason" => by_load).increment(1);
@@ -73,6 +77,7 @@ fn log(refusal: &Refusal) {
             RouteError::Method(_) | RouteError::Misdirected | RouteError::Handshake(_) | RouteError::NotFound,
         )
         | Refusal::Sanitize(SanitizeError::Expectation | SanitizeError::Coding)
+        | Refusal::Permit(_)
         | Refusal::Csrf(_) => {}
     }
 }
@@ -100,7 +105,7 @@ fn log_unserved(error: &ForwardError) {
         ForwardError::IdentityRefused => {
             error!("{error}: does it know auth-verifier's keys, and its audience?");
         }
-        ForwardError::Unreachable(_) | ForwardError::Send(SendError::Unsent(..)) => {
+        ForwardError::Unreachable(_) | ForwardError::Send(SendError::Unsent(..) | SendError::Refused(_)) => {
             warn!("the service can't be reached: {}", chain(error));
         }
         ForwardError::Send(_)

@@ -17,6 +17,7 @@ use chassis::{
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, request, uri::PathAndQuery,
 };
+use identity::CredentialKind;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -28,6 +29,7 @@ use crate::{
     csrf::{CsrfMode, Pages},
     head::Checked,
     local::Local,
+    permit::RequiredScopes,
     rate_limit::RateLimit,
     record::{Record, RouteMetrics},
     shed::Shedder,
@@ -56,6 +58,10 @@ pub struct Route {
     pub metrics: RouteMetrics,
     /// Who may pass.
     pub access: Access,
+    /// By which kind of credential a caller must be known, if not by any.
+    pub credential: Option<CredentialKind>,
+    /// What that must have been granted, if that matters.
+    pub scopes: Option<Arc<RequiredScopes>>,
     /// Where it leads.
     pub upstream: Arc<Upstream>,
     /// What a body may be.

@@ -160,6 +160,7 @@ pub struct Settings {
     pub task_service_url: Urls,
     #[serde(deserialize_with = "settings::optional")]
     pub task_service_ready: Option<ReadyAt>,
+    pub task_service_http2: Switch,
     pub server_timing: Switch,
     #[serde(deserialize_with = "settings::list")]
     pub public_origins: Vec<Origin>,
@@ -188,6 +189,7 @@ pub struct Urls(#[serde(deserialize_with = "settings::list")] pub Vec<ServiceUrl
 pub struct ServiceSettings {
     pub url: Urls,
     pub ready: Option<ReadyAt>,
+    pub http2: bool,
     pub idempotency_key: bool,
 }
 
@@ -199,6 +201,8 @@ impl<'de> Deserialize<'de> for ServiceSettings {
             url: Urls,
             #[serde(default)]
             ready: Option<ReadyAt>,
+            #[serde(default)]
+            http2: bool,
             #[serde(default)]
             idempotency_key: bool,
         }
@@ -214,18 +218,18 @@ impl<'de> Deserialize<'de> for ServiceSettings {
 
             fn visit_str<E: de::Error>(self, urls: &str) -> Result<ServiceSettings, E> {
                 let url = Urls::deserialize(StrDeserializer::new(urls))?;
-                Ok(ServiceSettings { url, ready: None, idempotency_key: false })
+                Ok(ServiceSettings { url, ready: None, http2: false, idempotency_key: false })
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, urls: A) -> Result<ServiceSettings, A::Error> {
                 let url = Urls::deserialize(SeqAccessDeserializer::new(urls))?;
-                Ok(ServiceSettings { url, ready: None, idempotency_key: false })
+                Ok(ServiceSettings { url, ready: None, http2: false, idempotency_key: false })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<ServiceSettings, A::Error> {
-                let Table { url, ready, idempotency_key } =
+                let Table { url, ready, http2, idempotency_key } =
                     Table::deserialize(MapAccessDeserializer::new(table))?;
-                Ok(ServiceSettings { url, ready, idempotency_key })
+                Ok(ServiceSettings { url, ready, http2, idempotency_key })
             }
         }
 
@@ -245,6 +249,10 @@ pub struct RouteSettings {
     pub upstream: Option<String>,
     #[serde(default)]
     pub access: Option<Access>,
+    #[serde(default)]
+    pub credential: Option<CredentialSetting>,
+    #[serde(default)]
+    pub scopes: Option<Vec<String>>,
     #[serde(default)]
     pub body_bytes: Option<u64>,
     #[serde(default, rename = "body_secs")]
@@ -283,6 +291,16 @@ pub struct RouteSettings {
 
 fn yes() -> bool {
     true
+}
+
+/// The kind of credential that a route takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CredentialSetting {
+    /// A token in `Authorization`.
+    Bearer,
+    /// A session cookie.
+    Cookie,
 }
 
 /// By which host a service is asked.

@@ -21,6 +21,7 @@ use crate::{
     csrf::{Pages, TrustedOrigins},
     head::HeadBounds,
     local,
+    permit::permit,
     plan::{Plan, RouteRate, TargetPlan, UpstreamPlan, UpstreamTarget, VerifierPlan},
     quota::UserQuota,
     rate_limit::{Of, Quota, Standings},
@@ -116,8 +117,8 @@ impl Walk {
         let verdict = authenticated.verdict();
         let routed = authenticated.sanitized().admitted().routed();
         let (record, body) = (routed.record().clone(), routed.body_bytes());
-        // Both need to know the caller: whether by a cookie, and which user.
-        let checked = self.csrf.check(authenticated)?;
+        // All need to know the caller: by which credential, whether by a cookie, and which user.
+        let checked = self.csrf.check(permit(authenticated)?)?;
         let counted = self.quota.count(checked, standings)?;
         // Those that wait for the verdict don't wait for the service; those with a body wait for their client, too, who must not
         // be able to hold the places of others.
@@ -173,6 +174,8 @@ fn routes(plan: &Plan, counts: &Counts) -> Routes {
                 let UpstreamTarget {
                     upstream,
                     access,
+                    credential,
+                    scopes,
                     body,
                     client_rate,
                     user_rate,
@@ -190,6 +193,8 @@ fn routes(plan: &Plan, counts: &Counts) -> Routes {
                 Target::Upstream(Arc::new(Route {
                     metrics: RouteMetrics::new(label.clone()),
                     access: *access,
+                    credential: *credential,
+                    scopes: scopes.clone(),
                     upstream: start(upstream),
                     body: *body,
                     client_rate: rate(Of::Client, &label, *client_rate, limits.client),

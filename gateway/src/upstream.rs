@@ -1,7 +1,7 @@
 //! The way to a service and back.
 //!
 //! [`discover`] looks names up, [`balance`] picks one of the endpoints by their [`health`], which [`readiness`] asks them about,
-//! [`pool`] keeps connections to each, [`forward`] sends a request over one, or over another within the [`budget`], and
+//! [`pool`] keeps connections to each (those of HTTP/2 in [`http2`]), [`forward`] sends a request over one, or over another within the [`budget`], and
 //! [`response`] strips the answer.
 
 mod balance;
@@ -10,6 +10,7 @@ mod checked;
 mod discover;
 pub mod forward;
 mod health;
+mod http2;
 mod location;
 mod pool;
 mod readiness;
@@ -35,6 +36,8 @@ pub struct Upstream {
     look: Option<Duration>,
     /// Whether it is believed when it says that it did nothing.
     believes_not_applied: bool,
+    /// Whether it speaks HTTP/2, so that a request may come back though it was given away.
+    is_http2: bool,
     /// Whether it does nothing twice that has one `Idempotency-Key`.
     honours_idempotency_key: bool,
 }
@@ -53,14 +56,17 @@ impl Upstream {
             readiness,
             believes_not_applied,
             shed: _,
+            http2,
             honours_idempotency_key,
         } = plan;
         let connector = Connector::plain(name, *connect, *pool_idle).named(names.clone(), None);
+        let connector = if *http2 { connector.by_http2() } else { connector };
         let endpoints = Endpoints::new(name, hosts, connector, *resolve, *eject, readiness.clone());
         Arc::new(Self {
             hosts: hosts.as_slice().into(),
             look: endpoints.asked_every(),
             believes_not_applied: *believes_not_applied,
+            is_http2: *http2,
             honours_idempotency_key: *honours_idempotency_key,
             endpoints,
         })

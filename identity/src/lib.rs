@@ -9,6 +9,7 @@ pub mod names;
 mod assertion;
 mod credential_cookies;
 mod credential_kind;
+mod credential_scopes;
 mod small_order;
 mod user;
 
@@ -23,6 +24,7 @@ pub use self::{
     assertion::Assertion,
     credential_cookies::CredentialCookies,
     credential_kind::CredentialKind,
+    credential_scopes::{CredentialScopes, is_scope},
     names::*,
     small_order::is_of_small_order,
     user::{Email, UserId},

@@ -29,6 +29,10 @@ pub const ASSERTION: HeaderName = HeaderName::from_static("x-identity-assertion"
 /// of a request to a service.
 pub const CREDENTIAL_COOKIES: HeaderName = HeaderName::from_static("x-credential-cookies");
 
+/// What an access token was granted ([`CredentialScopes`](crate::CredentialScopes)), if the credential is one and was granted
+/// anything. Without it a caller has no scope. It is part of a verdict and never of a request to a service.
+pub const CREDENTIAL_SCOPES: HeaderName = HeaderName::from_static("x-credential-scopes");
+
 /// How long the client of auth-verifier waits for a verdict, in milliseconds. After that auth-verifier answers 503,
 /// while the look-up goes on for the next request.
 pub const VERDICT_WAIT: HeaderName = HeaderName::from_static("x-verdict-wait-ms");

@@ -21,7 +21,7 @@ use chassis::{
     cache_key::{CacheKey, CacheKeyer},
     clock::UnixSeconds,
 };
-use identity::UserId;
+use identity::{CredentialScopes, UserId};
 use moka::sync::Cache;
 use tokio::time::timeout;
 
@@ -121,12 +121,14 @@ pub struct Found {
     pub(crate) access: Access,
     /// When it has to be looked up again.
     pub(crate) fresh_until: Expiry,
+    /// What the credential was granted, where it says so and may be believed.
+    pub(crate) scopes: Option<CredentialScopes>,
 }
 
 impl Found {
     /// The owner that a credential names by itself, until its end.
     pub(crate) fn by_itself(person: Person) -> Self {
-        Self { person, access: Access::Whole, fresh_until: Expiry::Never }
+        Self { person, access: Access::Whole, fresh_until: Expiry::Never, scopes: None }
     }
 }
 
@@ -274,6 +276,7 @@ impl Lookups {
             person,
             access,
             fresh_until: Expiry::At(fresh_until),
+            scopes: None,
         }))
     }
 

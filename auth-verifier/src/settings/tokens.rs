@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use chassis::{
     outbound::client::Trust,
-    settings::{self, Faults, ServiceUrl},
+    settings::{self, Faults, ServiceUrl, Switch},
 };
 use http::HeaderMap;
 use serde::{Deserialize, Deserializer};
@@ -68,6 +68,7 @@ pub(crate) enum JwksSource {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Jwt {
     pub(crate) revocation: Revocation,
+    pub(crate) scopes: Switch,
     #[serde(rename = "cache_secs", deserialize_with = "settings::secs")]
     pub(crate) cache: Duration,
     pub(crate) cache_entries_max: u64,

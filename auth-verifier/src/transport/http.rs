@@ -49,12 +49,16 @@ impl HttpService for Routes {
 impl Routes {
     async fn verify(&self, headers: &HeaderMap) -> Response<Body> {
         match answer::to(self.0.verify(headers).await) {
-            Ok(caller) => {
+            Ok(mut caller) => {
                 let max_age = caller.max_age.as_secs();
+                let scopes = caller.scopes.take();
                 let mut response = Response::new(Body::empty());
                 *response.headers_mut() = answer::identity(caller);
                 let headers = response.headers_mut();
                 headers.insert(identity::CREDENTIAL_COOKIES, self.0.credential_cookies().clone());
+                if let Some(scopes) = scopes {
+                    headers.insert(identity::CREDENTIAL_SCOPES, scopes.value());
+                }
                 let cached = HeaderValue::try_from(format!("private, max-age={max_age}"));
                 headers.insert(header::CACHE_CONTROL, cached.expect("it is ASCII"));
                 response

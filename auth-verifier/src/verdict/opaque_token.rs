@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use identity::CredentialScopes;
 
 use crate::{
     better_auth::{
@@ -48,6 +49,7 @@ impl OpaqueTokens {
             return Err(Rejection::Resource { found, expected: ours.clone() }.into());
         }
         self.demands.check_scopes(scopes.iter().map(String::as_str))?;
-        Ok(found)
+        let scopes = CredentialScopes::new(scopes.iter().map(String::as_str));
+        Ok(Found { scopes, ..found })
     }
 }

@@ -36,9 +36,11 @@ pub(crate) struct Revocations {
 impl Revocations {
     /// The owner of a token that was not revoked. Only our own Better Auth's users can be looked up.
     pub(crate) async fn check(&self, verified: Verified, asker: Asker) -> Result<Found, Unverified> {
-        let Verified { person, session, of } = verified;
+        let Verified { person, session, of, scopes } = verified;
         let found = match (self.by, of) {
-            (Revocation::Off, _) | (_, Owner::Others) => return Ok(Found::by_itself(person)),
+            (Revocation::Off, _) | (_, Owner::Others) => {
+                return Ok(Found { scopes, ..Found::by_itself(person) });
+            }
             (Revocation::User, Owner::Ours) => {
                 self.lookups.find(Question::User(&person.user), asker).await?.ok_or(Rejection::NoUser)?
             }
@@ -53,6 +55,6 @@ impl Revocations {
         }
         let (expires, banned) = (found.person.expires, found.person.banned);
         let person = Person { expires: person.expires.min(expires), banned, ..person };
-        Ok(Found { person, ..found })
+        Ok(Found { person, scopes, ..found })
     }
 }

@@ -97,6 +97,9 @@ async fn an_access_token_for_us_is_good_and_nothing_else_that_the_keys_sign() {
     let opaque = provider.granted(ada, None).await;
     assert_eq!(provider.check(&id).await, Who::Nobody, "an ID token");
     assert_eq!(pair.ours(&Sent::bearer(&opaque)).await, Who::Nobody, "the other form");
+    let granted = pair.scopes(&Sent::bearer(&adas)).await.unwrap();
+    assert!(granted.split(' ').any(|scope| scope == "openid"), "{granted}");
+    assert_eq!(pair.scopes(&Sent::bearer(&ada.jwt)).await, None);
     // An API token is no access token, and yet good.
     assert_eq!(pair.theirs(&Sent::bearer(&ada.jwt)).await, Who::Nobody);
     assert_eq!(pair.ours(&Sent::bearer(&ada.jwt)).await, Who::user(&ada.id));
@@ -185,6 +188,8 @@ async fn an_opaque_access_token_is_good_until_it_its_client_or_its_session_ends(
     let (ada_is, bob_is) = (Who::user(&ada.id), Who::user(&bob.id));
     let token = provider.granted(ada, None).await;
     assert_eq!(provider.check(&token).await, ada_is);
+    let granted = pair.scopes(&Sent::bearer(&token)).await.unwrap();
+    assert!(granted.split(' ').any(|scope| scope == "openid"), "{granted}");
     provider.changed(None).await;
 
     let own = pair.better_auth.grant_own(&provider.own_client().await, None).await;

@@ -9,7 +9,7 @@ use chassis::{
     settings::{self, Settings as _},
 };
 use dev_better_auth::{BetterAuth, OAuthClient, SECRET, Setup, Version};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use serde_json::{Value, json};
 use tokio_postgres::NoTls;
 
@@ -226,6 +226,13 @@ impl Pair {
         ours(&self.verifiers[0].1, sent).await
     }
 
+    /// What whoever sent this was granted, as we tell it.
+    pub async fn scopes(&self, sent: &Sent) -> Option<String> {
+        let answer = verdict(&self.verifiers[0].1, sent).await;
+        assert_eq!(answer.status(), 200, "{sent:?}");
+        answer.headers().get("x-credential-scopes").map(|scopes| scopes.to_str().unwrap().to_owned())
+    }
+
     /// Who sent this, by common consent of Better Auth and all verifiers; where there is a reason not to consent, by
     /// the first verifier, so that whoever says what it should be says it of us in any case.
     #[track_caller]
@@ -290,11 +297,15 @@ pub fn verifier(better_auth: &BetterAuth, base: Option<&str>, further: &[(&str, 
     settings.plan().unwrap().verifier()
 }
 
-/// What a verifier answers.
-pub async fn ours(verifier: &Arc<Verifier>, sent: &Sent) -> Who {
+async fn verdict(verifier: &Arc<Verifier>, sent: &Sent) -> Response<Body> {
     let mut request = Request::get("/verify").body(Body::empty()).unwrap();
     request.headers_mut().extend(sent.0.clone());
-    let answer = stack(verifier.clone()).call(request).await;
+    stack(verifier.clone()).call(request).await
+}
+
+/// What a verifier answers.
+pub async fn ours(verifier: &Arc<Verifier>, sent: &Sent) -> Who {
+    let answer = verdict(verifier, sent).await;
     match answer.status().as_u16() {
         200 => Who::user(answer.headers()["x-user-id"].to_str().unwrap()),
         401 => Who::Nobody,

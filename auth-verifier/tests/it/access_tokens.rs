@@ -123,6 +123,63 @@ async fn all_scopes_that_are_demanded_must_be_there() {
     }
 }
 
+/// Over HTTP, as a verdict tells them.
+fn scopes(answer: &crate::world::Answer) -> Option<&str> {
+    answer.header("x-credential-scopes")
+}
+
+#[tokio::test]
+async fn a_verdict_tells_what_an_access_token_was_granted() {
+    let (world, key) = accepting(&[]).await;
+    let (many, long) = (vec!["s"; 65].join(" "), "s".repeat(2049));
+    for (scope, want) in [
+        (json!("openid tasks"), Some("openid tasks")),
+        (json!("tasks:read"), Some("tasks:read")),
+        (json!(" tasks  openid "), Some("tasks openid")),
+        (json!(many[2..]), Some(&many[2..])),
+        (json!(long[1..]), Some(&long[1..])),
+        // A list that can't be told whole is not told.
+        (json!(many), None),
+        (json!(long), None),
+        (json!("tasks \"admin"), None),
+        (json!("tasks\r\nx-user-id: u2"), None),
+        (json!("tasks\tadmin"), None),
+        (json!("caf\u{e9}"), None),
+        (json!(""), None),
+        (json!(" "), None),
+        (json!(null), None),
+        // RFC 9068 §2.2.3 has a text, and Better Auth's provider writes one.
+        (json!(["tasks"]), None),
+        (json!(7), None),
+    ] {
+        // The second time it comes from the cache.
+        let token = access_token(&key, &json!({"scope": scope, "scp": "admin", "scopes": "admin"}));
+        for _ in 0..2 {
+            let answer = world.bearer(&token).await;
+            assert_eq!((answer.user(), scopes(&answer)), (Some("u1"), want), "{scope}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_field_of_a_user_that_is_called_scope_grants_nothing_unless_it_is_said_to() {
+    for (variables, want) in
+        [(&[][..], None), (&[("AUTH_VERIFIER_JWT__SCOPES", "on")], Some("tasks:write admin"))]
+    {
+        let (world, key) = accepting(variables).await;
+        let scope = json!({"scope": "tasks:write admin"});
+        for token in
+            [key.token(&claims_with(scope.clone())), crate::hs256::token(SECRET, &claims_with(scope))]
+        {
+            let answer = world.bearer(&token).await;
+            assert_eq!((answer.user(), scopes(&answer)), (Some("u1"), want), "{variables:?}");
+        }
+        assert_eq!(scopes(&world.bearer(&key.token(&claims())).await), None);
+        let granted = world.bearer(&access_token(&key, &json!({}))).await;
+        assert_eq!(scopes(&granted), Some("openid tasks"));
+    }
+}
+
 const OPAQUE: &str = "AnOpaqueAccessTokenOfThirtyTwoXX";
 
 fn insert(token: &str) -> String {
@@ -149,6 +206,7 @@ async fn an_opaque_token_is_looked_up_by_its_hash() {
     let answer = tables.world.bearer(OPAQUE).await;
     assert_eq!((answer.status.as_u16(), answer.user()), (200, Some("u1")));
     assert_eq!(answer.header("x-user-email"), Some("ada@example.com"));
+    assert_eq!(scopes(&answer), Some("openid tasks"));
     tables.world.rejects("AnOpaqueAccessTokenOfThirtyTwoXY").await;
     // What is kept is no token.
     let hash = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, OPAQUE.as_bytes()));

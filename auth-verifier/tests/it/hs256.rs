@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::world::{ISSUER, SECRET, World, claims_with, now};
 
-fn token(secret: &str, claims: &Value) -> String {
+pub fn token(secret: &str, claims: &Value) -> String {
     jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
 }
 

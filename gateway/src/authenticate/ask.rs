@@ -233,8 +233,10 @@ impl VerifierClient {
                         }
                     }
                     if retries == RETRIES_MAX {
-                        let (SendError::Unsent(_, error) | SendError::Lost(error) | SendError::Broken(error)) =
-                            error;
+                        let (SendError::Unsent(_, error)
+                        | SendError::Lost(error)
+                        | SendError::Refused(error)
+                        | SendError::Broken(error)) = error;
                         return Err(AuthenticateError::Send(Arc::new(error)));
                     }
                     tries.distrust_kept();

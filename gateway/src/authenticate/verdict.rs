@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chassis::header::{NotSingle, single};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response};
-use identity::{CredentialCookies, CredentialKind, Email, UserId};
+use identity::{CredentialCookies, CredentialKind, CredentialScopes, Email, UserId};
 use thiserror::Error;
 
 /// The longest assertion that is passed on.
@@ -59,6 +59,7 @@ pub struct Caller {
     credential: Option<CredentialKind>,
     assertion: HeaderValue,
     credential_cookies: Option<CredentialCookies>,
+    scopes: Option<CredentialScopes>,
 }
 
 /// Reads a verdict.
@@ -95,8 +96,17 @@ pub(super) fn parse_verdict(answer: &response::Parts) -> Result<Verdict, Verdict
     let credential = once(headers, &identity::CREDENTIAL)?.as_ref().and_then(CredentialKind::parse);
     let credential_cookies =
         once(headers, &identity::CREDENTIAL_COOKIES)?.as_ref().and_then(CredentialCookies::parse);
-    let caller =
-        Caller { user, user_header, email, email_verified, credential, assertion, credential_cookies };
+    let scopes = once(headers, &identity::CREDENTIAL_SCOPES)?.as_ref().and_then(CredentialScopes::parse);
+    let caller = Caller {
+        user,
+        user_header,
+        email,
+        email_verified,
+        credential,
+        assertion,
+        credential_cookies,
+        scopes,
+    };
     Ok(Verdict { caller, life: life(headers) })
 }
 
@@ -171,6 +181,16 @@ impl Caller {
     /// The user.
     pub fn user(&self) -> &UserId {
         &self.user
+    }
+
+    /// By which kind of credential the caller is known, if the verdict says so clearly.
+    pub fn credential(&self) -> Option<CredentialKind> {
+        self.credential
+    }
+
+    /// What that was granted, if the verdict says so clearly.
+    pub fn scopes(&self) -> Option<&CredentialScopes> {
+        self.scopes.as_ref()
     }
 
     /// Whether the caller is known by a token, which no browser sends by itself.

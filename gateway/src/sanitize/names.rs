@@ -37,7 +37,7 @@ pub const FORWARDING: [&str; 12] = [
 pub const FORWARDING_PREFIXES: [&str; 4] = ["x-forwarded", "x-original-", "x-rewrite-", "x-envoy-"];
 
 /// Prefixes of headers by which one service or another learns who is calling; only services inside may set them. They cover
-/// [`identity::ALL`] and [`identity::VERDICT_WAIT`].
+/// [`identity::ALL`], [`identity::VERDICT_WAIT`], and what only a verdict has.
 pub const INTERNAL_PREFIXES: [&str; 10] = [
     "x-user",
     "x-identity",

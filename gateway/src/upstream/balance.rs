@@ -22,7 +22,7 @@ use super::{
     budget::RetryBudget,
     discover::{Discovery, Host},
     health::{Fault, Health},
-    pool::{ConnectError, Connection, Connector, Pool},
+    pool::{ConnectError, Connector, Pool, Way},
     readiness::{Asker, Readiness, ReadyAt},
 };
 
@@ -392,8 +392,8 @@ impl Endpoint {
         self.pool.ask(self.address, self.of, at, at.question(self.address, &self.host)).await
     }
 
-    /// A new connection.
-    pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
+    /// A new connection, or one that another request has opened meanwhile.
+    pub(super) async fn connect(&self) -> Result<Way, ConnectError> {
         self.pool.connect(self.address, self.of).await
     }
 }

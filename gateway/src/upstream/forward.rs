@@ -100,9 +100,9 @@ pub fn forward(
 type Answered = (Response<LeasedBody>, Option<BodyOutcome>);
 
 /// Sends a request to one of its service's endpoints, and to another one if that certainly does nothing twice: nothing was sent;
-/// the endpoint says that it did nothing, and is believed; or the request may be repeated ([`Upstream::repeats`]) and its connection
-/// broke, or its endpoint hangs (once). What reached an endpoint goes again only within the service's budget. Each try that was
-/// sent has the time of one answer.
+/// the endpoint says that it did nothing, by HTTP/2 itself or where it is believed; or the request may be repeated
+/// ([`Upstream::repeats`]) and its connection broke, or its endpoint hangs (once). What reached an endpoint goes again only within
+/// the service's budget. Each try that was sent has the time of one answer.
 ///
 /// Everything else is left to the client, who knows whether it may be repeated.
 fn send(
@@ -127,8 +127,8 @@ fn send(
             };
             let (endpoint, is_kept) = (lease.endpoint().clone(), lease.is_kept());
             let can_leave = !lease.is_only() && tries.can_leave(endpoints, &endpoint);
-            let may_leave = can_leave && upstream.believes_not_applied;
-            let copy = retries < RETRIES_MAX && (may_leave || repeats) && request.body_mut().keep();
+            let may_hear_so = upstream.is_http2 || (can_leave && upstream.believes_not_applied);
+            let copy = retries < RETRIES_MAX && (may_hear_so || repeats) && request.body_mut().keep();
             let copy = copy.then(|| copy_of(&request));
             way.record.attempt(&endpoint.label);
             let leaves_silence = can_leave && repeats && copy.is_some() && outcome.is_none();
@@ -159,16 +159,10 @@ fn send(
                     if let Some(error) = outcome.as_ref().and_then(BodyOutcome::error) {
                         return Err(ForwardError::Body(error));
                     }
-                    let first = match failed {
-                        Failed::Send(_) => {
-                            if !is_kept {
-                                endpoints.failed(&endpoint, Fault::Broken);
-                            }
-                            // A kept connection that turns out to be closed says nothing of its endpoint.
-                            if can_leave && (was_sent || !is_kept) {
-                                tries.leave(&endpoint);
-                            }
-                            tries.distrust_kept()
+                    let first = match &failed {
+                        Failed::Send(error) => {
+                            upstream.blame(&endpoint, error, is_kept, can_leave.then_some(&mut tries))
+                                && tries.distrust_kept()
                         }
                         Failed::Silent | Failed::Timeout => false,
                     };
@@ -186,14 +180,18 @@ fn send(
                         (Failed::Send(error @ SendError::Unsent(..)), _) => {
                             return Ok((*told.ok_or(ForwardError::Send(error))?, None));
                         }
-                        (Failed::Send(error @ SendError::Lost(_)), Some(copy)) if repeats => {
-                            repeats = false;
+                        (Failed::Send(error @ (SendError::Lost(_) | SendError::Refused(_))), Some(copy))
+                            if repeats || matches!(error, SendError::Refused(_)) =>
+                        {
+                            let was_refused = matches!(error, SendError::Refused(_));
+                            repeats &= was_refused;
+                            let why = if was_refused { Again::NotApplied } else { Again::Lost };
                             let body = once_more(outcome.as_ref());
-                            let Some(body) = body.filter(|_| endpoints.retries.may(Again::Lost)) else {
+                            let Some(body) = body.filter(|_| endpoints.retries.may(why)) else {
                                 return Err(ForwardError::Send(error));
                             };
                             outcome = body.outcome();
-                            (Again::Lost, Request::from_parts(*copy, body))
+                            (why, Request::from_parts(*copy, body))
                         }
                         (Failed::Silent, Some(copy)) => {
                             repeats = false;
@@ -243,6 +241,30 @@ impl Upstream {
         self.believes_not_applied
             && response.status() == StatusCode::SERVICE_UNAVAILABLE
             && single(response.headers(), &identity::NOT_APPLIED).is_ok_and(|said| said == "true")
+    }
+
+    /// What a failure says of an endpoint, which `tries` leave, if they may. Whether other connections that were kept are in doubt.
+    fn blame(
+        &self,
+        endpoint: &Endpoint,
+        error: &SendError,
+        is_kept: bool,
+        tries: Option<&mut Tries>,
+    ) -> bool {
+        let was_refused = matches!(error, SendError::Refused(_));
+        // A kept connection that turns out to be closed says nothing of its endpoint.
+        let is_its_fault = !is_kept || error.is_of_the_request();
+        if was_refused {
+            self.endpoints.did_nothing(endpoint);
+        } else if is_its_fault {
+            self.endpoints.failed(endpoint, Fault::Broken);
+        }
+        if let Some(tries) = tries
+            && (is_its_fault || !matches!(error, SendError::Unsent(..)))
+        {
+            tries.leave(endpoint);
+        }
+        !was_refused
     }
 
     /// A connection for a try. In the first one each connection has a bound of its own, later ones have a bound together.

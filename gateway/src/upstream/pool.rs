@@ -1,4 +1,5 @@
-//! Connections to one endpoint, HTTP/1.1, kept for the next request.
+//! Connections to one endpoint, kept for the next request. Those of HTTP/2 have a file of their own (`http2`); what follows holds for
+//! HTTP/1.1.
 //!
 //! A connection is driven by whoever uses it: [`Lease::send`] until the answer begins, then [`LeasedBody`] until it has ended. No
 //! task runs beside it, so that a request wakes nobody but itself, and nobody reads ahead of a slow client. There is one
@@ -27,6 +28,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::Either;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::{
@@ -52,6 +54,7 @@ use super::{
     balance::{Endpoint, Endpoints, InFlight},
     checked::{CheckedIo, Expects},
     health::Fault,
+    http2,
     readiness::ReadyAt,
 };
 use crate::{
@@ -80,6 +83,8 @@ pub(crate) struct Connector {
     connect: Duration,
     idle: Duration,
     tls: Option<TlsConnector>,
+    /// Whether it is spoken to by HTTP/2.
+    http2: bool,
     /// What each host of the service is called, in their order; none where an endpoint's address is its name.
     names: Vec<ServerNames>,
     opened: Counter,
@@ -118,9 +123,20 @@ pub enum SendError {
     /// The connection was closed without an answer: the request may have been processed.
     #[error("the connection was closed before the answer came")]
     Lost(#[source] hyper::Error),
+    /// Its service has not processed it, and says so by the protocol (RFC 9113 §8.7).
+    #[error("the service has refused to process the request")]
+    Refused(#[source] hyper::Error),
     /// What came is no answer.
     #[error("the answer can't be read")]
     Broken(#[source] hyper::Error),
+}
+
+impl SendError {
+    /// Whether it is of this request alone, and not of its connection, which may have been closed for any reason.
+    pub(super) fn is_of_the_request(&self) -> bool {
+        let (Self::Unsent(_, error) | Self::Lost(error) | Self::Refused(error) | Self::Broken(error)) = self;
+        http2::is_of_one_stream(error)
+    }
 }
 
 /// A request that was not sent. Its headers are not for a log.
@@ -158,6 +174,7 @@ impl Connector {
             connect,
             idle,
             tls: None,
+            http2: false,
             names: Vec::new(),
             opened: metrics::counter!(crate::metrics::UPSTREAM_CONNECTIONS_OPENED.name, "service" => label()),
             idling: metrics::gauge!(crate::metrics::UPSTREAM_CONNECTIONS_IDLE.name, "service" => label()),
@@ -169,6 +186,11 @@ impl Connector {
         Self { tls: tls.map(Into::into), names, ..self }
     }
 
+    /// The same by HTTP/2, without asking first whether it is spoken.
+    pub(crate) fn by_http2(self) -> Self {
+        Self { http2: true, ..self }
+    }
+
     /// The `Host` of requests to the endpoint at `address`, which host number `of` has brought.
     pub(super) fn host(&self, address: SocketAddr, of: usize) -> HeaderValue {
         self.names.get(of).map_or_else(
@@ -178,11 +200,16 @@ impl Connector {
     }
 
     async fn connect(&self, address: SocketAddr, of: usize) -> Result<Connection, ConnectError> {
-        let failed = |error| ConnectError::Failed(address, error);
-        let late = |after| move |_| ConnectError::Timeout(address, after);
-        let stream = timeout(self.connect, TcpStream::connect(address)).await.map_err(late(self.connect))?;
-        let handshake = self.handshake(stream.map_err(failed)?, of);
-        timeout(HANDSHAKE_WAIT, handshake).await.map_err(late(HANDSHAKE_WAIT))?.map_err(failed)
+        let handshake = self.handshake(self.reach(address).await?, of);
+        let late = |_| ConnectError::Timeout(address, HANDSHAKE_WAIT);
+        let connected = timeout(HANDSHAKE_WAIT, handshake).await.map_err(late)?;
+        connected.map_err(|error| ConnectError::Failed(address, error))
+    }
+
+    async fn reach(&self, address: SocketAddr) -> Result<TcpStream, ConnectError> {
+        let late = |_| ConnectError::Timeout(address, self.connect);
+        let reached = timeout(self.connect, TcpStream::connect(address)).await.map_err(late)?;
+        reached.map_err(|error| ConnectError::Failed(address, error))
     }
 
     async fn handshake(&self, stream: TcpStream, of: usize) -> io::Result<Connection> {
@@ -224,18 +251,29 @@ struct Idle {
 pub(super) struct Pool {
     connector: Arc<Connector>,
     idle: Mutex<Vec<Idle>>,
+    /// Those of HTTP/2, if it is spoken.
+    shared: Option<Arc<http2::Connections>>,
     /// Whether a task sees to it that they don't idle for too long.
     reaping: AtomicBool,
 }
 
 impl Pool {
     pub(super) fn new(connector: Arc<Connector>) -> Self {
-        Self { connector, idle: Mutex::default(), reaping: AtomicBool::new(false) }
+        let shared =
+            connector.http2.then(|| http2::Connections::new(connector.idle, connector.idling.clone()));
+        Self { connector, idle: Mutex::default(), shared, reaping: AtomicBool::new(false) }
     }
 
     /// A new connection to the endpoint at `address`, which host number `of` has brought.
-    pub(super) async fn connect(&self, address: SocketAddr, of: usize) -> Result<Connection, ConnectError> {
-        self.connector.connect(address, of).await
+    pub(super) async fn connect(&self, address: SocketAddr, of: usize) -> Result<Way, ConnectError> {
+        let Some(shared) = &self.shared else {
+            return Ok(Way::Own(self.connector.connect(address, of).await?));
+        };
+        let stream = shared.get(address, self.connector.reach(address)).await?;
+        if !stream.is_kept() {
+            self.connector.opened.increment(1);
+        }
+        Ok(Way::Shared(stream))
     }
 
     /// The status of the answer to a question beside the requests, over a connection of its own: in plain HTTP if it goes to
@@ -252,6 +290,9 @@ impl Pool {
             Some(port) => (SocketAddr::new(address.ip(), port), None),
         };
         let stream = TcpStream::connect(address).await.ok()?;
+        if self.connector.http2 && at.port().is_none() {
+            return http2::ask(stream, question).await;
+        }
         let mut connection = self.connector.speak(stream, name).await.ok()?;
         let mut answer = pin!(unconstrained(connection.sender.try_send_request(question)));
         let answer = poll_fn(|cx| {
@@ -262,14 +303,17 @@ impl Pool {
     }
 
     /// The connection that this thread used last, or else any other.
-    fn take(&self) -> Option<Connection> {
+    fn take(&self) -> Option<Way> {
+        if let Some(shared) = &self.shared {
+            return shared.take().map(Way::Shared);
+        }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let here = thread::current().id();
         let at = idle.iter().rposition(|idle| idle.thread == here).or(idle.len().checked_sub(1))?;
         let Idle { connection, since, .. } = idle.remove(at);
         drop(idle);
         self.connector.idling.decrement(1);
-        (since.elapsed() < self.connector.idle).then_some(connection)
+        (since.elapsed() < self.connector.idle).then_some(Way::Own(connection))
     }
 
     fn put(&self, of: &Arc<Endpoint>, connection: Connection) {
@@ -320,7 +364,15 @@ async fn reap(endpoint: Weak<Endpoint>, idle: Duration) {
     }
 }
 
-/// A connection, and what drives it.
+/// What a request goes over.
+pub(super) enum Way {
+    /// A connection of its own until it is answered.
+    Own(Connection),
+    /// A place on one of HTTP/2.
+    Shared(http2::Stream),
+}
+
+/// A connection of HTTP/1.1, and what drives it.
 pub(super) struct Connection {
     sender: http1::SendRequest<BoundedBody>,
     expects: Expects,
@@ -347,6 +399,24 @@ impl Connection {
             // Taken apart at once: with the driver goes a request that it has not sent.
             self.driver.end();
         }
+    }
+
+    /// Sends a request to the service of that name. Nothing is sent before it is driven.
+    fn send(
+        &mut self,
+        mut request: Request<BoundedBody>,
+        host: HeaderValue,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<BoundedBody>>>> + use<> {
+        request.headers_mut().insert(header::HOST, host);
+        self.expects.answer();
+        // hyper would leave out a body of unknown length that comes with one of these (RFC 9110 §9.3.1 allows it).
+        if matches!(*request.method(), Method::GET | Method::HEAD)
+            && !request.body().is_end_stream()
+            && !request.headers().contains_key(header::CONTENT_LENGTH)
+        {
+            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        self.sender.try_send_request(request)
     }
 
     fn is_open(&self) -> bool {
@@ -469,15 +539,19 @@ impl Tries {
         {
             let endpoint = picked.endpoint();
             let kept = if self.distrusts_kept { None } else { endpoint.pool.take() };
-            let is_kept = kept.is_some();
+            let was_kept = kept.is_some();
             let connected = match kept {
-                Some(connection) => Ok(connection),
+                Some(way) => Ok(way),
                 // Boxed: seldom needed, and large. Each request would hold room for it.
                 None => Box::pin(endpoint.connect()).await,
             };
             match connected {
-                Ok(connection) => {
-                    return Ok(Lease { connection, picked, is_kept, upload: None, reusable: true });
+                Ok(way) => {
+                    let is_kept = match &way {
+                        Way::Own(_) => was_kept,
+                        Way::Shared(stream) => stream.is_kept(),
+                    };
+                    return Ok(Lease { way, picked, is_kept, upload: None, reusable: true });
                 }
                 Err(failed) => {
                     endpoints.eject(endpoint, Fault::Unreachable);
@@ -492,7 +566,7 @@ impl Tries {
 
 /// A connection in use. It is closed when this is dropped, unless its exchange has ended well.
 pub(crate) struct Lease {
-    connection: Connection,
+    way: Way,
     picked: InFlight,
     is_kept: bool,
     /// How the request's body is read, unless what is left of it is not wanted.
@@ -522,30 +596,30 @@ impl Lease {
     /// hyper's as soon as this is called: the future has no room for it.
     pub(crate) fn send(
         mut self,
-        mut request: Request<BoundedBody>,
+        request: Request<BoundedBody>,
         by_public_host: bool,
     ) -> impl Future<Output = Result<Response<LeasedBody>, SendError>> + Send {
         let public = request.headers().get(FORWARDED_HOST).filter(|_| by_public_host);
         let host = public.unwrap_or(&self.picked.endpoint().host).clone();
-        request.headers_mut().insert(header::HOST, host);
         self.upload = request.body().outcome();
-        self.connection.expects.answer();
-        // hyper would leave out a body of unknown length that comes with one of these (RFC 9110 §9.3.1 allows it).
-        if matches!(*request.method(), Method::GET | Method::HEAD)
-            && !request.body().is_end_stream()
-            && !request.headers().contains_key(header::CONTENT_LENGTH)
-        {
-            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        let answer = self.connection.sender.try_send_request(request);
+        let answer = match &mut self.way {
+            Way::Own(connection) => Either::Left(connection.send(request, host)),
+            Way::Shared(stream) => Either::Right(stream.send(request, &host)),
+        };
         async move {
             // Without a waker, and so outside of tokio's budget: nothing but driving the connection brings the answer.
             let mut answer = pin!(unconstrained(answer));
-            let answer = poll_fn(|cx| {
-                self.connection.drive(cx);
-                answer.as_mut().poll(&mut unwoken())
+            let answer = poll_fn(|cx| match &mut self.way {
+                Way::Own(connection) => {
+                    connection.drive(cx);
+                    answer.as_mut().poll(&mut unwoken())
+                }
+                Way::Shared(_) => answer.as_mut().poll(cx),
             });
-            let response = answer.await?;
+            let response = answer.await.map_err(|error| match &self.way {
+                Way::Own(_) => error.into(),
+                Way::Shared(stream) => stream.failed(error),
+            })?;
             // hyper would speak HTTP/1.0 from then on, and drop bodies of unknown length.
             self.reusable = response.version() >= Version::HTTP_11;
             if !response.status().is_success() {
@@ -559,19 +633,29 @@ impl Lease {
     /// Keeps the connection for the next request. A service that has answered well may still be reading this one: then when it
     /// has read all.
     fn give_back(mut self) {
+        // hyper sends what is left of a request by itself, and others go over the same connection meanwhile.
+        let Way::Own(connection) = &mut self.way else { return };
         if self.upload.take().is_some_and(|upload| !upload.has_ended()) {
             tokio::spawn(timeout(UPLOAD_WAIT, self.finish()));
-        } else if self.reusable && self.connection.is_reusable() {
+        } else if self.reusable
+            && connection.is_reusable()
+            && let Way::Own(connection) = self.way
+        {
             let endpoint = self.picked.endpoint();
-            endpoint.pool.put(endpoint, self.connection);
+            endpoint.pool.put(endpoint, connection);
         }
+    }
+
+    fn is_shared(&self) -> bool {
+        matches!(self.way, Way::Shared(_))
     }
 
     /// Drives the connection until the request is sent and the answer is read, whoever takes that; then gives it back.
     async fn finish(mut self) {
+        let Way::Own(connection) = &mut self.way else { return };
         poll_fn(|cx| {
-            self.connection.drive(cx);
-            let is_idle = !self.connection.is_open() || self.connection.sender.is_ready();
+            connection.drive(cx);
+            let is_idle = !connection.is_open() || connection.sender.is_ready();
             if is_idle { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
@@ -628,7 +712,7 @@ impl LeasedBody {
 
     /// The connection, after an answer of 101.
     pub(crate) fn into_stream(self) -> Option<ServiceStream> {
-        let Lease { mut connection, picked, .. } = self.lease?;
+        let Lease { way: Way::Own(mut connection), picked, .. } = self.lease? else { return None };
         connection.drive(&mut unwoken());
         let Driver::Ended(Some(ended)) = connection.driver else { return None };
         let Ended { stream, ahead } = *ended;
@@ -671,7 +755,7 @@ impl LeasedBody {
     /// Drives the connection by a task of its own from now on: the request's body is still on its way, and must not wait for
     /// whoever reads the answer.
     pub(crate) fn drive_apart(&mut self) {
-        if let Some(lease) = self.lease.take() {
+        if let Some(lease) = self.lease.take_if(|lease| !lease.is_shared()) {
             let mut apart = JoinSet::new();
             apart.spawn(lease.finish());
             self.apart = Some(apart);
@@ -689,7 +773,7 @@ impl LeasedBody {
 
     /// The next frame that the connection brings.
     fn receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if self.apart.is_some() {
+        if self.apart.is_some() || self.lease.as_ref().is_some_and(Lease::is_shared) {
             let polled = Pin::new(&mut self.incoming).poll_frame(cx);
             if matches!(polled, Poll::Ready(None)) || self.incoming.is_end_stream() {
                 self.end();
@@ -698,8 +782,8 @@ impl LeasedBody {
         }
         let mut polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken());
         if polled.is_pending() {
-            if let Some(lease) = &mut self.lease {
-                lease.connection.drive(cx);
+            if let Some(Lease { way: Way::Own(connection), .. }) = &mut self.lease {
+                connection.drive(cx);
             }
             polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken());
         }

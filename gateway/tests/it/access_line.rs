@@ -106,6 +106,8 @@ async fn a_line_says_who_asked_for_what_and_what_became_of_it() {
     let (_file, path) = config(
         "[[routes]]\npath = \"/open\"\nupstream = \"task-service\"\naccess = \"public\"\n\
          [[routes]]\npath = \"/health\"\nanswer = \"health\"\n\
+         [[routes]]\npath = \"/scoped\"\nupstream = \"task-service\"\nscopes = [\"a\"]\n\
+         [[routes]]\npath = \"/cookies\"\nupstream = \"task-service\"\ncredential = \"cookie\"\n\
          [[routes]]\npath = \"/api/**\"\nupstream = \"task-service\"\nclient_per_minute = 1\nclient_burst = 4",
     );
     let mut gateway = Process::start(&[
@@ -156,6 +158,8 @@ async fn a_line_says_who_asked_for_what_and_what_became_of_it() {
         ("/api/x", "Authorization: Bearer bad\r\n", 401, "/api/**", "denied", "unauthenticated"),
         ("/api/x", "Authorization: Bearer unclear\r\n", 503, "/api/**", "failed", "verifier-unavailable"),
         ("/api/x", "Authorization: Bearer good\r\n", 429, "/api/**", "", "rate-limited"),
+        ("/scoped", "Authorization: Bearer good\r\n", 403, "/scoped", "cached", "insufficient-scope"),
+        ("/cookies", "Authorization: Bearer good\r\n", 403, "/cookies", "cached", "credential-not-taken"),
         ("/open", "", 200, "/open", "none", ""),
         ("/nowhere", "", 404, "", "", "not-found"),
         ("/health", "", 200, "", "", ""),
@@ -179,6 +183,8 @@ async fn a_line_says_who_asked_for_what_and_what_became_of_it() {
         ("route_request_duration_seconds_count{route=\"/api/**\"}", 5),
         ("route_upstream_wait_seconds_count{route=\"/api/**\"}", 2),
         ("requests_refused_total{reason=\"client_rate\"}", 1),
+        ("permit_rejections_total{reason=\"scopes\"}", 1),
+        ("permit_rejections_total{reason=\"credential\"}", 1),
         ("rate_limit_entries{of=\"client\"}", 1),
         ("cache_entries{cache=\"verdicts\"}", -1),
     ] {

@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response};
 
 use crate::world::{World, as_u1, config, echo, get};
 
-const SPELLINGS: [&str; 15] = [
+const SPELLINGS: [&str; 16] = [
     "x-user-id",
     "X-User-Id",
     "x-USER-iD",
@@ -19,6 +19,7 @@ const SPELLINGS: [&str; 15] = [
     "x-identity-assertion",
     "X_Identity_Assertion",
     "x-credential",
+    "x-credential-scopes",
     "x-user-roles",
     "x_credential",
 ];
@@ -92,6 +93,7 @@ async fn a_public_route_is_passed_as_nobody() {
                 "x-user-email-verified",
                 "x-identity-assertion",
                 "x-credential",
+                "x-credential-scopes",
                 "authorization",
                 // Nobody has said which of them are credentials.
                 "cookie",

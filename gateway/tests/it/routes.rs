@@ -396,6 +396,21 @@ fn a_route_that_would_open_what_must_stay_closed_does_not_start() {
         ("host = \"both\"", "host"),
         ("host = \"public\"", "routes[0].host: is \"public\", and GATEWAY_PUBLIC_ORIGINS is not set"),
         ("websocket = \"yes\"", "websocket"),
+        ("credential = \"token\"", "routes[0].credential: must be bearer or cookie"),
+        (
+            "access = \"public\"\ncredential = \"bearer\"",
+            "routes[0].credential: says nothing where access is public",
+        ),
+        ("access = \"public\"\nscopes = [\"a\"]", "routes[0].scopes: demands something of whoever is known"),
+        (
+            "access = \"optional\"\nscopes = [\"a\"]",
+            "routes[0].scopes: demands something of whoever is known",
+        ),
+        ("credential = \"cookie\"\nscopes = [\"a\"]", "routes[0].scopes: lets nobody in beside"),
+        ("scopes = []", "routes[0].scopes: must be at least one scope"),
+        ("scopes = [\"a b\"]", "routes[0].scopes: `a b` is no scope"),
+        ("scopes = [\"a\", \"a\"]", "routes[0].scopes: `a` stands there twice"),
+        ("scopes = \"a\"", "scopes"),
     ] {
         let (_file, path) = config(&format!("{web}{keys}\n"));
         let error = load(&[("GATEWAY_CONFIG", &path)]).unwrap_err();
@@ -419,6 +434,8 @@ fn a_route_that_would_open_what_must_stay_closed_does_not_start() {
         "idle_secs = 1",
         "methods = [\"GET\"]",
         "csrf = \"strict\"",
+        "credential = \"bearer\"",
+        "scopes = [\"a\"]",
         "expose_headers = [\"x\"]",
     ] {
         let (_file, path) = config(&format!("[[routes]]\npath = \"/h\"\nanswer = \"health\"\n{keys}\n"));

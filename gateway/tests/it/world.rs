@@ -116,6 +116,11 @@ impl Peer {
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
+
+    /// It is told to stop: it answers what it has begun, and takes nothing more.
+    pub fn leave(&self) {
+        self.stop.cancel();
+    }
 }
 
 /// The verdict that `u1` is calling with the token `good`, and nobody with any other.

@@ -24,6 +24,7 @@ async fn a_clients_own_user_id_changes_nothing() {
         "x-user-email",
         "x-identity-assertion",
         "x-credential",
+        "x-credential-scopes",
     ] {
         let answer = eve.call_with(Method::GET, "/api/tasks", None, &[(name, "ada"), (name, "ada")]).await;
         assert_eq!((answer.status.as_u16(), &answer.body[0]["user_id"]), (200, &json!("eve")), "{name}");
