@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use chassis::cache_key::{CacheKey, CacheKeyer};
+use chassis::cache_key::{AsItIs, CacheKey, CacheKeyer};
 use metrics::Counter;
 use moka::{notification::RemovalCause, sync::Cache};
 
@@ -55,7 +55,7 @@ pub(crate) struct Bounds {
 /// What was read of verified tokens. HMACs are not worth an entry: they are as cheap to check as to look up.
 pub(crate) struct Verified<T> {
     name: &'static str,
-    entries: Option<Cache<CacheKey, Arc<T>>>,
+    entries: Option<Cache<CacheKey, Arc<T>, AsItIs>>,
     keyer: CacheKeyer,
     hits: OnceLock<Counter>,
 }
@@ -69,7 +69,7 @@ impl<T: Send + Sync + 'static> Verified<T> {
                 .max_capacity(bounds.entries_max)
                 .time_to_live(bounds.life)
                 .eviction_listener(count_evictions(name))
-                .build()
+                .build_with_hasher(AsItIs::default())
         });
         Self { name, entries, keyer: CacheKeyer::new(), hits: OnceLock::new() }
     }

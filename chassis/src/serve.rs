@@ -62,6 +62,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const RESET_BY_PEER_MAX: usize = 20;
 const RESET_BY_US_MAX: usize = 64;
 
+/// How many fields of a head hyper has room for by itself.
+const HYPER_FIELDS: usize = 100;
+
 /// How often an HTTP/2 peer is asked whether it is still there, and how long it may take to say so.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_WAIT: Duration = Duration::from_secs(10);
@@ -232,8 +235,11 @@ fn protocol(settings: &ServerSettings, streams: StreamExecutor) -> auto::Builder
         .http1()
         // Its deadline for a head is one for idling, too; ours are told apart, and kept by the connection's watch.
         .header_read_timeout(None)
-        .max_headers(settings.head_fields)
         .max_buf_size(settings.head_bytes);
+    // Said again, hyper's own bound would cost an initialization of all places for each head.
+    if settings.head_fields != HYPER_FIELDS {
+        builder.http1().max_headers(settings.head_fields);
+    }
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -83,7 +83,7 @@ pub fn log(service: &'static str, format: LogFormat, filter: &str) -> Result<(),
     if json {
         let layer = fmt::layer().event_format(JsonLine(service)).fmt_fields(JsonFields);
         if registry.with(layer.with_writer(json::JsonLines(lines))).try_init().is_ok() {
-            let _ = JSON.set(service);
+            let _ = JSON.set(Json { service, access: enabled!(target: "access", Level::INFO) });
         }
     } else {
         let layer = fmt::layer().with_ansi(terminal).event_format(TextLine(service));
@@ -95,8 +95,15 @@ pub fn log(service: &'static str, format: LogFormat, filter: &str) -> Result<(),
     Ok(())
 }
 
-/// In whose name lines of JSON are written, where they are.
-static JSON: OnceLock<&str> = OnceLock::new();
+/// How lines of JSON are written, where they are.
+static JSON: OnceLock<Json> = OnceLock::new();
+
+struct Json {
+    /// In whose name.
+    service: &'static str,
+    /// Whether access lines are. The filter never changes, and to ask it for each line would cost more than half of the line.
+    access: bool,
+}
 
 /// Writes the access line of a request, unless nobody wants to hear it (`RUST_LOG=info,access=off`).
 pub(crate) fn access_line(log: &AccessLog) {
@@ -104,11 +111,13 @@ pub(crate) fn access_line(log: &AccessLog) {
         /// Where a line is put together. None is longer than a line may be.
         static LINE: RefCell<String> = const { RefCell::new(String::new()) };
     }
-    if !enabled!(target: "access", Level::INFO) {
-        return;
-    }
-    // Text is for a person, who reads fewer of them than a machine.
-    let Some(service) = JSON.get() else { return log.in_flight.sync_within(|| log.event()) };
+    let service = match JSON.get() {
+        Some(Json { access: false, .. }) => return,
+        Some(Json { service, .. }) => service,
+        // Text is for a person, who reads fewer of them than a machine.
+        None if enabled!(target: "access", Level::INFO) => return log.in_flight.sync_within(|| log.event()),
+        None => return,
+    };
     LINE.with_borrow_mut(|line| {
         line.clear();
         if json::access_line(line, service, log).is_ok() {

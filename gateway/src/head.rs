@@ -46,14 +46,14 @@ pub enum HeadError {
 impl HeadBounds {
     /// Checks a request's head. The body of a refused request is drained.
     pub fn check(&self, request: Request<Body>) -> Result<Checked, HeadError> {
-        let expects_continue = request.headers().contains_key(header::EXPECT);
+        let Size { bytes, fields, expects_continue } = Size::of(request.headers());
         let request = request.map(|body| PendingBody::new(body, self.slack, expects_continue));
         let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
         if target > self.target_bytes {
             return Err(HeadError::TargetTooLong);
         }
-        let bytes = target + bytes(request.headers());
-        if fields(request.headers()) > self.head_fields || bytes > self.head_bytes {
+        let bytes = target + bytes;
+        if fields > self.head_fields || bytes > self.head_bytes {
             return Err(HeadError::TooLarge);
         }
         // Nobody is asked about what is no token. A smaller head can't hold one.
@@ -75,14 +75,25 @@ impl Checked {
     }
 }
 
-/// How many fields there are. Over HTTP/2 a client may send each cookie in a field of its own, to be put together by whoever goes on
-/// in HTTP/1.1 (RFC 9113 §8.2.3): they are one.
-fn fields(headers: &HeaderMap) -> usize {
-    let cookies = headers.get_all(header::COOKIE).iter().count();
-    headers.len() - cookies.saturating_sub(1)
+/// How large header fields are.
+struct Size {
+    /// In HTTP/1.1, each with its colon, a space and its line's end.
+    bytes: usize,
+    /// Over HTTP/2 a client may send each cookie in a field of its own, to be put together by whoever goes on in HTTP/1.1
+    /// (RFC 9113 §8.2.3): they are one.
+    fields: usize,
+    expects_continue: bool,
 }
 
-/// The size of header fields in HTTP/1.1, each with its colon, a space and its line's end.
-fn bytes(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+impl Size {
+    /// By one walk over them.
+    fn of(headers: &HeaderMap) -> Self {
+        let (mut bytes, mut cookies, mut expects_continue) = (0, 0_usize, false);
+        for (name, value) in headers {
+            bytes += name.as_str().len() + value.len() + 4;
+            cookies += usize::from(*name == header::COOKIE);
+            expects_continue |= *name == header::EXPECT;
+        }
+        Self { bytes, fields: headers.len() - cookies.saturating_sub(1), expects_continue }
+    }
 }

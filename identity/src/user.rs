@@ -1,15 +1,15 @@
 //! Who is calling: the id and the address of a user, in a form that can travel in a header unchanged.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use http::HeaderValue;
 
 /// Text of visible ASCII without a comma, which is the same before and after a header.
 ///
 /// No comma, because several headers of one name may be joined by one (RFC 9110 §5.3): `u2,u1` must never be somebody's
-/// id.
+/// id. Shared, because every request of a user that is counted or logged holds it.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct HeaderText(Box<str>);
+struct HeaderText(Arc<str>);
 
 impl HeaderText {
     /// `None` if `text` is not such text, or longer than `chars_max`.

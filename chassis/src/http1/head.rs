@@ -21,6 +21,8 @@ pub(super) enum Version {
 pub(super) struct Reader {
     /// Where the line begins that is read.
     line: usize,
+    /// How many bytes of a start line that is not whole are known to be the beginning of one.
+    begun: usize,
     /// Up to where it has no control character, but tabs.
     seen: usize,
     empty_lines: u8,
@@ -41,13 +43,14 @@ pub(super) struct Fields {
 
 impl Reader {
     /// Reads on, in the bytes from the head's first one, of which there are as many as before or more. The head's size when it
-    /// is whole. Its start line is read by `start_line`, and by `may_start` what may be the beginning of one.
+    /// is whole. Its start line is read by `start_line`, and by `may_start` what may be the beginning of one: from the bytes on that
+    /// it has counted the last time, for a line may come byte by byte.
     pub fn read(
         &mut self,
         bytes: &[u8],
         bounds: HeadBounds,
         start_line: impl Fn(&[u8]) -> Result<Version, Violation>,
-        may_start: impl Fn(&[u8]) -> bool,
+        may_start: impl Fn(&[u8], &mut usize) -> bool,
     ) -> Result<Option<usize>, Violation> {
         loop {
             let Some(offset) = next_control(&bytes[self.seen..]) else {
@@ -76,7 +79,9 @@ impl Reader {
             match (self.version, line.is_empty()) {
                 (Some(_), true) => return Ok(Some(self.line)),
                 (Some(_), false) => self.fields.read(line, bounds.fields)?,
-                (None, true) if self.empty_lines < EMPTY_LINES_MAX => self.empty_lines += 1,
+                (None, true) if self.empty_lines < EMPTY_LINES_MAX => {
+                    (self.empty_lines, self.begun) = (self.empty_lines + 1, 0);
+                }
                 (None, _) => self.version = Some(start_line(line)?),
             }
         }
@@ -84,7 +89,7 @@ impl Reader {
             return Err(self.too_large());
         }
         // What is no HTTP at all hears so at once, and not when it has sent as much as a head may be.
-        if self.version.is_none() && !may_start(&bytes[self.line..]) {
+        if self.version.is_none() && !may_start(&bytes[self.line..], &mut self.begun) {
             return Err(Violation::RequestLine);
         }
         Ok(None)
@@ -182,8 +187,21 @@ pub(super) fn trimmed(mut value: &[u8]) -> &[u8] {
     value
 }
 
-/// Where the first control character is: below a space, or DEL. Eight bytes at a time.
+/// How many bytes are looked at together, in registers that any processor of 64 bits has.
+const BLOCK_BYTES: usize = 32;
+
+/// Where the first control character is: below a space, or DEL. Long values, as tokens are, have blocks without any.
 fn next_control(bytes: &[u8]) -> Option<usize> {
+    let (blocks, _) = bytes.as_chunks::<BLOCK_BYTES>();
+    // Without a way out in the middle, which would keep it out of those registers.
+    let has_one =
+        |block: &[u8; BLOCK_BYTES]| block.iter().fold(false, |found, byte| found | is_control(*byte));
+    let sound = BLOCK_BYTES * blocks.iter().position(has_one).unwrap_or(blocks.len());
+    next_control_by_words(&bytes[sound..]).map(|at| sound + at)
+}
+
+/// The same, eight bytes at a time.
+fn next_control_by_words(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 0xff;
     let (words, rest) = bytes.as_chunks::<8>();
     for (at, bytes) in words.iter().enumerate() {
@@ -215,7 +233,7 @@ mod tests {
     fn the_first_control_character_is_found_wherever_it_stands() {
         for control in 0..=u8::MAX {
             let is_control = control < b' ' || control == 0x7f;
-            for at in 0..24 {
+            for at in 0..72 {
                 for behind in [b'a', b' ', 0x80, 0xff, 0, 0x7f] {
                     let mut bytes = vec![b'~'; at];
                     bytes.extend([control, 0x21, 0x80]);

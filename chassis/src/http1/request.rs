@@ -51,10 +51,10 @@ fn is_connect(head: &[u8]) -> bool {
     head.strip_prefix(b"\r\n").unwrap_or(head).starts_with(b"CONNECT ")
 }
 
-/// Whether bytes may be the beginning of a request line.
-fn may_start(bytes: &[u8]) -> bool {
-    let end = run(bytes, TOKEN);
-    bytes.get(end).is_none_or(|byte| end > 0 && *byte == b' ') || bytes == b"\r"
+/// Whether bytes may be the beginning of a request line. So many of them are known to be of a method, and are not looked at again.
+fn may_start(bytes: &[u8], of_method: &mut usize) -> bool {
+    *of_method += run(&bytes[*of_method..], TOKEN);
+    bytes.get(*of_method).is_none_or(|byte| *of_method > 0 && *byte == b' ') || bytes == b"\r"
 }
 
 fn request_line(line: &[u8]) -> Result<Version, Violation> {
@@ -173,6 +173,21 @@ mod tests {
         check(&with("Upgrade: websocket"), Ok((none, true)));
         check("CONNECT a.test:443 HTTP/1.1\r\n\r\n", Ok((none, true)));
         check("GET / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n", Ok((none, false)));
+    }
+
+    #[test]
+    fn no_byte_of_a_method_that_trickles_is_looked_at_twice() {
+        let mut reader = RequestHead::default();
+        for (bytes, want) in [
+            ("", Ok(None)),
+            ("\r\nM", Ok(None)),
+            // What stood there before is known, whatever stands there now.
+            ("\r\n(E", Ok(None)),
+            ("\r\n((THOD", Ok(None)),
+            ("\r\n(((((((", Err(Violation::RequestLine)),
+        ] {
+            assert_eq!(reader.read(bytes.as_bytes(), BOUNDS), want, "{bytes:?}");
+        }
     }
 
     #[test]

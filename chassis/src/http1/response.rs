@@ -22,7 +22,7 @@ impl ResponseHead {
     /// Reads on, in the bytes from the head's first one, of which there are as many as the last time or more; `None` while it is
     /// not whole.
     pub fn read(&mut self, bytes: &[u8], bounds: HeadBounds) -> Result<Option<End>, Violation> {
-        let Some(end) = self.0.read(bytes, bounds, status_line, |_| true)? else { return Ok(None) };
+        let Some(end) = self.0.read(bytes, bounds, status_line, |_, _| true)? else { return Ok(None) };
         self.0.is_chunked()?;
         // A request may say its length twice; a service of ours that does is broken.
         if self.0.fields.lengths > 1 {

@@ -82,7 +82,8 @@ impl FactLine<'_> {
 
 /// In hundredths of a millisecond.
 fn hundredths(took: Duration) -> u64 {
-    u64::try_from((took.as_nanos() + 5_000) / 10_000).unwrap_or(u64::MAX)
+    // Below 2^64 for as long as anything lasts, and so without a division of 128 bits.
+    took.as_secs().saturating_mul(100_000).saturating_add((u64::from(took.subsec_nanos()) + 5_000) / 10_000)
 }
 
 impl<S> AccessLogged<S> {
@@ -163,6 +164,17 @@ fn shortened_method(method: &Method) -> Method {
     Method::from_bytes(start.as_bytes()).expect("the start of a method is one")
 }
 
+/// What stands in a line as it is.
+const PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        table[byte as usize] = !matches!(byte, b'"' | b'\'' | b'\\');
+        byte += 1;
+    }
+    table
+};
+
 /// What is to be said of a request when it is over: when this is dropped.
 pub(crate) struct Unfinished(Box<AccessLog>);
 
@@ -189,11 +201,10 @@ impl AccessLog {
         self.status.map_or(CLIENT_LEFT, |status| status.as_u16())
     }
 
-    /// The path as it is shown: what a terminal would act on is escaped.
+    /// The path as it is shown: what a terminal would act on is escaped. One that is borrowed has nothing that JSON escapes, either.
     pub fn shown_path(&self) -> Cow<'_, str> {
-        let plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
         match &*self.path {
-            path if path.bytes().all(plain) => Cow::Borrowed(path),
+            path if path.bytes().all(|byte| PLAIN[usize::from(byte)]) => Cow::Borrowed(path),
             path => Cow::Owned(path.escape_debug().to_string()),
         }
     }

@@ -37,9 +37,9 @@ pub struct TraceId([u8; 32]);
 impl TraceId {
     fn make() -> Self {
         let mut id = [0; 32];
-        hex(request_id::bits(), &mut id[..16]);
+        id[..16].copy_from_slice(&hex(request_id::bits()));
         // All zeros are no id.
-        hex(request_id::bits().max(1), &mut id[16..]);
+        id[16..].copy_from_slice(&hex(request_id::bits().max(1)));
         Self(id)
     }
 
@@ -70,7 +70,7 @@ pub(crate) fn enter(headers: &mut HeaderMap) -> TraceId {
     let (id, flags) = told.unwrap_or_else(|| (TraceId::make(), SAMPLED));
     let mut parent = *b"00-00000000000000000000000000000000-0000000000000000-00";
     parent[3..35].copy_from_slice(&id.0);
-    hex(request_id::bits().max(1), &mut parent[36..52]);
+    parent[36..52].copy_from_slice(&hex(request_id::bits().max(1)));
     parent[54] += flags & FLAGS;
     let parent = HeaderValue::from_bytes(&parent).expect("digits and dashes may stand in a header");
     headers.insert(TRACEPARENT, parent);
@@ -103,13 +103,15 @@ fn is_state_bounded(headers: &HeaderMap) -> bool {
     bytes <= STATE_BYTES_MAX && members <= STATE_MEMBERS_MAX
 }
 
-/// Writes a number in hexadecimal, over the whole of `digits`.
-fn hex(mut number: u64, digits: &mut [u8]) {
+/// A number in hexadecimal, with zeros in front.
+fn hex(number: u64) -> [u8; 16] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for digit in digits.iter_mut().rev() {
-        *digit = DIGITS[(number & 15) as usize];
-        number >>= 4;
+    let mut digits = [0; 16];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
+    digits
 }
 
 #[cfg(test)]

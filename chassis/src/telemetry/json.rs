@@ -5,6 +5,7 @@
 //! formatting each was more work than routing the request.
 
 use std::{
+    borrow::Cow,
     fmt::{self, Debug, Write},
     io,
 };
@@ -112,29 +113,50 @@ pub(super) fn access_line(out: &mut String, service: &str, log: &AccessLog) -> f
     let method = log.method.as_str();
     let path = log.shown_path();
     let (status, bytes) = (Decimal::of(log.status().into()), Decimal::of(log.bytes));
-    let (millis, hundredths) = (log.hundredths() / 100, log.hundredths() % 100);
-    let (millis, hundredths) = (Decimal::of(millis), Decimal::padded(hundredths, 2));
-    let ms = [millis.as_str(), ".", hundredths.as_str()];
+    let ms = Decimal::of_hundredths(log.hundredths());
+    let (status, bytes, ms) = (status.as_str(), bytes.as_str(), ms.as_str());
     head(out, "INFO", service)?;
     let mut fields = Fields::new(out, ACCESS_BYTES_MAX);
-    fields.value("message", |text| {
-        let message = [method, " ", &path, " ", status.as_str(), " in "];
-        message.into_iter().chain(ms).chain([" ms"]).try_for_each(|piece| text.write_str(piece))
-    });
-    fields.str("method", method);
-    fields.str("path", &path);
-    let out = &mut *fields.out;
-    out.write_str(",\"status\":")?;
-    out.write_str(status.as_str())?;
-    out.write_str(",\"bytes\":")?;
-    out.write_str(bytes.as_str())?;
-    if log.in_flight.received() > 0 {
-        out.write_str(",\"bytes_in\":")?;
-        out.write_str(Decimal::of(log.in_flight.received()).as_str())?;
+    if let Cow::Borrowed(path) = path {
+        // What a method is made of is plain, too: nothing is to be escaped, nor to be cut.
+        let before = fields.out.len();
+        for piece in [
+            ",\"message\":\"",
+            method,
+            " ",
+            path,
+            " ",
+            status,
+            " in ",
+            ms,
+            " ms\",\"method\":\"",
+            method,
+            "\",\"path\":\"",
+            path,
+            "\"",
+        ] {
+            fields.out.push_str(piece);
+        }
+        fields.left = fields.left.saturating_sub(fields.out.len() - before);
+    } else {
+        fields.value("message", |text| {
+            let message = [method, " ", &path, " ", status, " in ", ms, " ms"];
+            message.into_iter().try_for_each(|piece| text.write_str(piece))
+        });
+        fields.str("method", method);
+        fields.str("path", &path);
     }
-    out.write_str(",\"ms\":")?;
-    ms.into_iter().try_for_each(|piece| out.write_str(piece))?;
-    out.write_str(if log.complete { ",\"complete\":true" } else { ",\"complete\":false" })?;
+    let out = &mut *fields.out;
+    for piece in [",\"status\":", status, ",\"bytes\":", bytes] {
+        out.push_str(piece);
+    }
+    if log.in_flight.received() > 0 {
+        out.push_str(",\"bytes_in\":");
+        out.push_str(Decimal::of(log.in_flight.received()).as_str());
+    }
+    out.push_str(",\"ms\":");
+    out.push_str(ms);
+    out.push_str(if log.complete { ",\"complete\":true" } else { ",\"complete\":false" });
     if log.cut {
         out.write_str(",\"cut\":true")?;
     }
@@ -184,25 +206,39 @@ fn request_of(out: &mut impl Write, request: &InFlight) -> fmt::Result {
 
 /// A number as text, without the machinery of `fmt`.
 struct Decimal {
-    digits: [u8; 20],
+    digits: [u8; DIGITS_MAX],
     start: usize,
 }
 
+/// As many as 2^64 has, and a point.
+const DIGITS_MAX: usize = 21;
+
 impl Decimal {
     fn of(number: u64) -> Self {
-        Self::padded(number, 1)
+        let mut this = Self { digits: [b'0'; DIGITS_MAX], start: DIGITS_MAX };
+        this.put(number, 1);
+        this
     }
 
-    /// With zeros in front, so that it has so many digits at least.
-    fn padded(mut number: u64, least: usize) -> Self {
-        let mut digits = [b'0'; 20];
-        let mut start = digits.len();
+    /// A hundredth of it, with two digits behind the point.
+    fn of_hundredths(number: u64) -> Self {
+        let mut this = Self { digits: [b'0'; DIGITS_MAX], start: DIGITS_MAX };
+        this.put(number % 100, 2);
+        this.start -= 1;
+        this.digits[this.start] = b'.';
+        this.put(number / 100, 1);
+        this
+    }
+
+    /// Puts a number before what is there, in so many digits at least.
+    fn put(&mut self, mut number: u64, least: usize) {
+        let end = self.start;
         while number > 0 {
-            start -= 1;
-            digits[start] = b'0' + (number % 10) as u8;
+            self.start -= 1;
+            self.digits[self.start] = b'0' + (number % 10) as u8;
             number /= 10;
         }
-        Self { start: start.min(digits.len() - least), digits }
+        self.start = self.start.min(end - least);
     }
 
     fn as_str(&self) -> &str {
@@ -276,7 +312,19 @@ impl<'a, W: Write> Fields<'a, W> {
     }
 
     fn str(&mut self, name: &str, value: &str) {
-        self.value(name, |text| text.write_str(value));
+        let bytes = ",\"\":\"\"".len() + name.len() + CUT.len() + value.len();
+        // Nearly all values are: nothing is to be escaped, nor to be cut.
+        if value.len() <= VALUE_BYTES_MAX
+            && is_plain(value)
+            && let Some(left) = self.left.checked_sub(bytes)
+        {
+            self.left = left;
+            for piece in [",\"", name, "\":\"", value, "\""] {
+                let _ = self.out.write_str(piece);
+            }
+        } else {
+            self.value(name, |text| text.write_str(value));
+        }
     }
 
     fn plain(&mut self, name: &str, value: fmt::Arguments<'_>) {
@@ -288,10 +336,10 @@ impl<'a, W: Write> Fields<'a, W> {
 }
 
 impl Fields<'_, String> {
-    fn decimals(&mut self, name: &str, pieces: &[&str]) {
+    fn decimals(&mut self, name: &str, number: &str) {
         if let Some(left) = self.left.checked_sub(name.len() + NUMBER_BYTES_MAX) {
             self.left = left;
-            for piece in [",\"", name, "\":"].iter().chain(pieces) {
+            for piece in [",\"", name, "\":", number] {
                 self.out.push_str(piece);
             }
         }
@@ -304,12 +352,11 @@ impl TakesFacts for Fields<'_, String> {
     }
 
     fn number(&mut self, name: &'static str, value: u64) {
-        self.decimals(name, &[Decimal::of(value).as_str()]);
+        self.decimals(name, Decimal::of(value).as_str());
     }
 
     fn millis(&mut self, name: &'static str, hundredths: u64) {
-        let (millis, hundredths) = (Decimal::of(hundredths / 100), Decimal::padded(hundredths % 100, 2));
-        self.decimals(name, &[millis.as_str(), ".", hundredths.as_str()]);
+        self.decimals(name, Decimal::of_hundredths(hundredths).as_str());
     }
 }
 
@@ -357,6 +404,22 @@ impl<W: Write> Visit for Fields<'_, W> {
     }
 }
 
+/// Whether a text stands in JSON as it is: visible ASCII and spaces, without what JSON escapes.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| PLAIN[usize::from(byte)])
+}
+
+/// A table, because a line has hundreds of them.
+const PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        table[byte as usize] = byte != b'"' && byte != b'\\';
+        byte += 1;
+    }
+    table
+};
+
 /// The inside of a JSON string, up to a bound. What a terminal would act on is escaped, too.
 struct Text<'a, W> {
     out: &'a mut W,
@@ -378,7 +441,7 @@ impl<W: Write> Text<'_, W> {
 
 impl<W: Write> Write for Text<'_, W> {
     fn write_str(&mut self, mut text: &str) -> fmt::Result {
-        if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+        if is_plain(text) {
             return self.plain(text);
         }
         while let Some(at) = text.find(|char: char| char.is_control() || matches!(char, '"' | '\\')) {

@@ -77,22 +77,20 @@ impl Lines {
 
     /// Takes a line with its line feed, and never waits. One that is too long, or finds no room, is dropped.
     pub fn push(&self, line: &[u8]) {
-        let taken = {
-            let mut state = self.0.lock();
-            let fits = line.len() <= LINE_BYTES_MAX && state.waiting.len() + line.len() <= self.0.bytes_max;
-            if fits {
-                state.waiting.extend_from_slice(line);
-            } else {
-                state.dropped += 1;
-            }
-            // A system call, so not for each line.
-            if fits && !mem::replace(&mut state.busy, true) {
-                self.0.work.notify_one();
-            }
-            fits
-        };
-        if !taken {
-            count_dropped(1);
+        let mut state = self.0.lock();
+        let fits = line.len() <= LINE_BYTES_MAX && state.waiting.len() + line.len() <= self.0.bytes_max;
+        if !fits {
+            state.dropped += 1;
+            drop(state);
+            return count_dropped(1);
+        }
+        state.waiting.extend_from_slice(line);
+        let sleeps = !mem::replace(&mut state.busy, true);
+        // Or the thread would wake up to find the lock taken, and sleep again.
+        drop(state);
+        // A system call, so not for each line.
+        if sleeps {
+            self.0.work.notify_one();
         }
     }
 

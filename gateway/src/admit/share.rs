@@ -1,7 +1,7 @@
 //! Nobody has more than a share of the requests in flight.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     hash::Hash,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -35,11 +35,14 @@ impl<K: Clone + Eq + Hash> Shares<K> {
     /// Takes one for `holder`, unless it has its share already.
     pub(crate) fn take(&self, holder: K) -> Option<Share<K>> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.get(&holder).copied().unwrap_or(0);
-        if count >= self.max {
-            return None;
+        match held.entry(holder.clone()) {
+            Entry::Occupied(entry) if *entry.get() >= self.max => return None,
+            Entry::Occupied(mut entry) => *entry.get_mut() += 1,
+            Entry::Vacant(_) if self.max == 0 => return None,
+            Entry::Vacant(entry) => {
+                entry.insert(1);
+            }
         }
-        held.insert(holder.clone(), count + 1);
         Some(Share { shares: self.clone(), holder })
     }
 }
@@ -61,10 +64,12 @@ impl<K> Default for Shares<K> {
 impl<K: Clone + Eq + Hash> Drop for Share<K> {
     fn drop(&mut self) {
         let mut held = self.shares.held.lock().unwrap_or_else(PoisonError::into_inner);
-        match held.get_mut(&self.holder) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => {
-                held.remove(&self.holder);
+        // By one look-up: a holder is cheap to clone.
+        if let Entry::Occupied(mut entry) = held.entry(self.holder.clone()) {
+            if *entry.get() > 1 {
+                *entry.get_mut() -= 1;
+            } else {
+                entry.remove();
             }
         }
     }

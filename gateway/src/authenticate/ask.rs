@@ -140,8 +140,7 @@ impl VerifierClient {
     /// The verdict, if it knows who is calling, and says so in time.
     pub(super) async fn ask(&self, question: Question) -> Result<Verdict, AuthenticateError> {
         let started = Instant::now();
-        let answered = timeout(self.wait, self.call(question)).await;
-        let answered = answered.unwrap_or(Err(AuthenticateError::Timeout(self.wait)));
+        let answered = self.call(question).await;
         let calls = match &answered {
             Ok(_) => &self.known,
             Err(error) if error.is_denial() => &self.denied,
@@ -152,7 +151,7 @@ impl VerifierClient {
     }
 
     /// Asks one of them, and another one if the first answers nobody. Whichever answers first is believed: to be asked changes
-    /// nothing.
+    /// nothing. The patience with the first is a part of the wait, not in it: an alarm is set for each call, not two.
     async fn call(&self, question: Question) -> Result<Verdict, AuthenticateError> {
         let retries = &self.endpoints.retries;
         retries.begin();
@@ -162,29 +161,33 @@ impl VerifierClient {
         if let Ok(answer) = timeout(patience, &mut first).await {
             return Ok(parse_verdict(&answer?)?);
         }
-        let mut tries = Tries::new(true);
-        let Some(silent) = asked.silent().filter(|silent| {
-            tries.can_leave(&self.endpoints, &silent.endpoint) && retries.may(Again::Silent)
-        }) else {
-            return Ok(parse_verdict(&first.await?)?);
-        };
-        tries.leave(&silent.endpoint);
-        let began = Instant::now();
-        let asked = Asked::default();
-        let second = Box::pin(self.exchange(&question, tries, Instant::now(), &asked, Some(Again::Silent)));
-        let answer = match select(first, second).await {
-            Either::Left((Err(_), second)) => second.await?,
-            Either::Right((Err(_), first)) => first.await?,
-            Either::Left((answer, _)) => answer?,
-            Either::Right((answer, _)) => {
-                // If the second one needed as long, it is the question that takes long.
-                if began.elapsed() <= patience && silent.since.elapsed() >= patience && silent.is_silent() {
-                    self.endpoints.failed(&silent.endpoint, Fault::Silent);
+        let answered = async {
+            let mut tries = Tries::new(true);
+            let Some(silent) = asked.silent().filter(|silent| {
+                tries.can_leave(&self.endpoints, &silent.endpoint) && retries.may(Again::Silent)
+            }) else {
+                return first.await;
+            };
+            tries.leave(&silent.endpoint);
+            let began = Instant::now();
+            let asked = Asked::default();
+            let second = self.exchange(&question, tries, Instant::now(), &asked, Some(Again::Silent));
+            match select(first, Box::pin(second)).await {
+                Either::Left((Err(_), second)) => second.await,
+                Either::Right((Err(_), first)) => first.await,
+                Either::Left((answer, _)) => answer,
+                Either::Right((answer, _)) => {
+                    // If the second one needed as long, it is the question that takes long.
+                    if began.elapsed() <= patience && silent.since.elapsed() >= patience && silent.is_silent()
+                    {
+                        self.endpoints.failed(&silent.endpoint, Fault::Silent);
+                    }
+                    answer
                 }
-                answer?
             }
         };
-        Ok(parse_verdict(&answer)?)
+        let answered = Box::pin(timeout(self.wait.saturating_sub(patience), answered)).await;
+        Ok(parse_verdict(&answered.map_err(|_| AuthenticateError::Timeout(self.wait))??)?)
     }
 
     /// The answer of one of them. If none takes a connection, they are tried again until then.

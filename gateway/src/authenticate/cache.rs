@@ -19,7 +19,7 @@ use std::{
 };
 
 use chassis::{
-    cache_key::{CacheKey, CacheKeyer},
+    cache_key::{AsItIs, CacheKey, CacheKeyer},
     clock::UnixSeconds,
 };
 use futures_util::{
@@ -86,8 +86,8 @@ type Answer = Result<Granted, AuthenticateError>;
 /// The calls under way, and what comes of them.
 struct Calls {
     verifier: Arc<VerifierClient>,
-    granted: Cache<CacheKey, Granted>,
-    under_way: Mutex<HashMap<CacheKey, UnderWay>>,
+    granted: Cache<CacheKey, Granted, AsItIs>,
+    under_way: Mutex<HashMap<CacheKey, UnderWay, AsItIs>>,
     begun: AtomicU64,
     /// Whether auth-verifier has let a verdict be used again, ever.
     shares: AtomicBool,
@@ -121,7 +121,7 @@ impl VerdictCache {
                     evictions.increment(1);
                 }
             })
-            .build();
+            .build_with_hasher(AsItIs::default());
         let calls = Arc::new(Calls {
             verifier,
             granted,
@@ -226,7 +226,7 @@ impl Calls {
     /// The call under way for this key, or a new one.
     fn join(self: &Arc<Self>, key: CacheKey, question: &Question) -> Call {
         let shares = self.shares.load(Ordering::Relaxed);
-        let find = |under_way: &HashMap<_, UnderWay>| under_way.get(&key).filter(|_| shares)?.join();
+        let find = |under_way: &HashMap<_, UnderWay, _>| under_way.get(&key).filter(|_| shares)?.join();
         if let Some(call) = find(&self.under_way()) {
             return call;
         }
@@ -256,7 +256,7 @@ impl Calls {
         });
     }
 
-    fn under_way(&self) -> MutexGuard<'_, HashMap<CacheKey, UnderWay>> {
+    fn under_way(&self) -> MutexGuard<'_, HashMap<CacheKey, UnderWay, AsItIs>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
