@@ -272,8 +272,8 @@ fn upstreams<'a>(settings: &'a Settings, faults: &mut Faults) -> Upstreams<'a> {
         url: settings.task_service_url.clone(),
         ready: settings.task_service_ready.clone(),
         http2: settings.task_service_http2 == Switch::On,
-        // It keeps none.
-        idempotency_key: false,
+        // It notes what it answered in the transaction of the write, and whoever comes meanwhile hears that it is under way.
+        idempotency_key: true,
     };
     let task_service = UpstreamPlan::parse(TASK_SERVICE, &task_service, &settings.upstream)
         .map_err(|reason| SettingsError::new(variable::TASK_SERVICE_URL, reason));
@@ -755,7 +755,10 @@ mod tests {
         let open_before_closed = "[[routes]]\npath = \"/api/open\"\nupstream = \"task-service\"\naccess = \"public\"\n\
                                   [[routes]]\npath = \"/api/**\"\nupstream = \"task-service\"\n\
                                   [[routes]]\npath = \"/**\"\nupstream = \"task-service\"\naccess = \"public\"";
-        assert_eq!(load_file(open_before_closed).unwrap().routes.len(), 3);
+        let routes = load_file(open_before_closed).unwrap().routes;
+        assert_eq!(routes.len(), 3);
+        let TargetPlan::Upstream(target) = &routes[0].target else { panic!("no service") };
+        assert!(target.upstream.honours_idempotency_key, "task-service keeps keys");
         for (bad, want) in [
             ("[[routes]]\npath = \"/n\"\nupstream = \"nowhere\"", "`nowhere` is not in [upstreams]"),
             ("[[routes]]\npath = \"/n\"", "either `answer` or `upstream`"),

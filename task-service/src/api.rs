@@ -1,27 +1,35 @@
 //! The tasks API, as a frontend sees it through the gateway: which path, which method, what comes back.
 
 mod body;
+mod conditional;
+mod dialect;
 mod path;
 mod refusal;
 
 use chassis::{Body, layer::problem::Problem};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts,
+};
 use url::form_urlencoded;
+use uuid::Uuid;
 
 pub(crate) use self::refusal::nothing_done;
 use self::{
     body::JsonBody,
+    conditional::{ListTag, Preconditions, Reading, task_tag},
     path::{Path, Target},
     refusal::Refusal,
 };
 use crate::{
     settings::BodyLimits,
-    store::{Found, Store, Tasks},
+    store::{Found, Store, Tasks, Written},
     task::{
         TaskId,
+        cursor::Place,
         draft::{self, Changes, NewTask},
         json,
         listing::Listing,
+        once::Once,
     },
     trust::{Caller, CallersService},
 };
@@ -53,96 +61,200 @@ impl Api {
         }
         let callers = CallersTasks::of(caller, user, self)?;
         let body = JsonBody::new(&parts.headers, body, self.body);
+        let asked = || Preconditions::of(&parts.headers);
         match (target, &parts.method) {
             (Target::Tasks, &Method::POST) => callers.create(&parts, body).await,
-            (Target::Tasks, _) => callers.list(&parts).await,
+            (Target::Tasks, _) => callers.list(&parts, &asked()?).await,
             (Target::Task(id), method) => {
                 let id = id.task()?;
                 match *method {
-                    Method::DELETE => callers.remove(id).await,
-                    Method::PUT | Method::PATCH => callers.change(id, body).await,
-                    _ => one(&callers.0.get(id).await?),
+                    Method::DELETE => callers.remove(&parts, id, &asked()?).await,
+                    Method::PUT | Method::PATCH => callers.change(&parts, id, &asked()?, body).await,
+                    _ => callers.get(id, &asked()?).await,
                 }
             }
-            (Target::Complete(id), _) => callers.complete(id.task()?, body).await,
+            (Target::Complete(id), _) => callers.complete(&parts, id.task()?, &asked()?, body).await,
         }
     }
 }
 
 /// The tasks of whoever is calling. A path that names another user is refused here, before anything else is read.
-struct CallersTasks<'a>(Tasks<'a>);
+struct CallersTasks<'a> {
+    tasks: Tasks<'a>,
+    user: &'a str,
+}
 
 impl<'a> CallersTasks<'a> {
     fn of(caller: &'a Caller, named: Option<path::Segment<'_>>, api: &'a Api) -> Result<Self, Refusal> {
+        let user = caller.id().as_str();
         let theirs = match named {
-            Some(named) => named.text()? == caller.id().as_str(),
+            Some(named) => named.text()? == user,
             None => true,
         };
-        if theirs { Ok(Self(api.store.of(caller))) } else { Err(Refusal::NotYours) }
+        if theirs { Ok(Self { tasks: api.store.of(caller), user }) } else { Err(Refusal::NotYours) }
     }
 
-    async fn list(&self, parts: &Parts) -> Result<Response<Body>, Refusal> {
+    async fn list(&self, parts: &Parts, asked: &Preconditions<'_>) -> Result<Response<Body>, Refusal> {
         let query = parts.uri.query().unwrap_or_default();
-        let query: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
-        let listing = Listing::parse(&query).map_err(Refusal::Invalid)?;
-        let found = self.0.list(&listing).await?;
-        let mut body = Vec::with_capacity(2 + found.len() * json::TASK_BYTES);
+        let query = dialect::query(form_urlencoded::parse(query.as_bytes()));
+        let listing = Listing::parse(&query, self.user).map_err(Refusal::Invalid)?;
+        let found = self.tasks.list(&listing).await?;
+        let shown = found.len().min(listing.limit.tasks());
+        let (mut body, mut tag) =
+            (Vec::with_capacity(2 + shown * json::TASK_BYTES), ListTag::with_capacity(shown));
+        let mut last = None;
         body.push(b'[');
-        for task in found.tasks() {
+        for task in found.tasks().take(shown) {
             if body.len() > 1 {
                 body.push(b',');
             }
-            task?.write(&mut body);
+            let task = task?;
+            tag.task(task.id, task.version);
+            task.write(&mut body);
+            last = Some(task);
         }
         body.push(b']');
-        Ok(written(StatusCode::OK, body))
+        let mut headers = HeaderMap::with_capacity(8);
+        if let Some(last) = last.filter(|_| found.len() > shown) {
+            let last = Place::of(&last, listing.sort);
+            // In the form of path that the client uses.
+            let link = format!("<{}?{}>; rel=\"next\"", parts.uri.path(), listing.next(&last, self.user));
+            headers.insert(header::LINK, HeaderValue::try_from(link).map_err(|_| Refusal::NoSuchPath)?);
+        }
+        if listing.total {
+            headers.insert(TOTAL_COUNT, self.tasks.count(&listing).await?.into());
+            // The gateway has the other names that a page may read; this one is the tasks' alone.
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_name(TOTAL_COUNT));
+        }
+        read(tag.finish(), asked, headers, body)
+    }
+
+    async fn get(&self, id: TaskId, asked: &Preconditions<'_>) -> Result<Response<Body>, Refusal> {
+        let found = self.tasks.get(id).await?;
+        let (tag, body) = one(&found)?;
+        read(tag, asked, HeaderMap::with_capacity(4), body)
     }
 
     async fn create(&self, parts: &Parts, body: JsonBody<'_>) -> Result<Response<Body>, Refusal> {
         let body = body.read().await?;
         let new = NewTask::parse(&body.required()?).map_err(Refusal::Invalid)?;
+        let once = self.once(parts, body.bytes())?;
+        // In the form of path that the client uses.
+        let location = |id: Uuid| {
+            let location = format!("{}/{id}", parts.uri.path().trim_end_matches('/'));
+            HeaderValue::try_from(location).map_err(|_| Refusal::NoSuchPath)
+        };
         let id = TaskId::make();
-        // In the form of path that the client uses. Before the task is made: an address that can't be written must not hide that it was.
-        let location = format!("{}/{}", parts.uri.path().trim_end_matches('/'), id.uuid());
-        let location = HeaderValue::try_from(location).map_err(|_| Refusal::NoSuchPath)?;
-        let mut response = one(&self.0.create(id, &new).await?)?;
+        // Before the task is made: an address that can't be written must not hide that it was.
+        location(id.uuid())?;
+        let found = done(self.tasks.create(id, &new, once.as_ref()).await?)?;
+        let mut response = changed(&found)?;
         *response.status_mut() = StatusCode::CREATED;
-        response.headers_mut().insert(header::LOCATION, location);
+        // It may be that of the first time.
+        let id = found.tasks().next().ok_or(Refusal::NoSuchTask)??.id;
+        response.headers_mut().insert(header::LOCATION, location(id)?);
         Ok(response)
     }
 
-    async fn change(&self, id: TaskId, body: JsonBody<'_>) -> Result<Response<Body>, Refusal> {
+    async fn change(
+        &self,
+        parts: &Parts,
+        id: TaskId,
+        asked: &Preconditions<'_>,
+        body: JsonBody<'_>,
+    ) -> Result<Response<Body>, Refusal> {
         let body = body.read().await?;
         let changes = Changes::parse(&body.required()?).map_err(Refusal::Invalid)?;
-        one(&self.0.change(id, &changes).await?)
+        let once = self.once(parts, body.bytes())?;
+        changed(&done(self.tasks.change(id, &changes, &asked.condition(), once.as_ref()).await?)?)
     }
 
-    async fn complete(&self, id: TaskId, body: JsonBody<'_>) -> Result<Response<Body>, Refusal> {
+    async fn complete(
+        &self,
+        parts: &Parts,
+        id: TaskId,
+        asked: &Preconditions<'_>,
+        body: JsonBody<'_>,
+    ) -> Result<Response<Body>, Refusal> {
         let body = body.read().await?;
         let completed = match body.optional()? {
             Some(body) => draft::completion(&body).map_err(Refusal::Invalid)?,
             None => None,
         };
-        one(&self.0.complete(id, completed).await?)
+        let once = self.once(parts, body.bytes())?;
+        changed(&done(self.tasks.complete(id, completed, &asked.condition(), once.as_ref()).await?)?)
     }
 
-    async fn remove(&self, id: TaskId) -> Result<Response<Body>, Refusal> {
-        if self.0.delete(id).await?.is_empty() {
-            return Err(Refusal::NoSuchTask);
-        }
+    async fn remove(
+        &self,
+        parts: &Parts,
+        id: TaskId,
+        asked: &Preconditions<'_>,
+    ) -> Result<Response<Body>, Refusal> {
+        let once = self.once(parts, b"")?;
+        done(self.tasks.delete(id, &asked.condition(), once.as_ref()).await?)?;
         Ok(answer(StatusCode::NO_CONTENT, HeaderMap::new(), Body::empty()))
+    }
+
+    /// Whether the request is to be done once, by its `Idempotency-Key`, and what it is.
+    fn once(&self, parts: &Parts, body: &[u8]) -> Result<Option<Once>, Refusal> {
+        let mut keys = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(key) = keys.next() else { return Ok(None) };
+        let request = [parts.method.as_str().as_bytes(), parts.uri.path().as_bytes(), body];
+        let once = Once::new(self.user, key.as_bytes(), &request).filter(|_| keys.next().is_none());
+        once.map(Some).ok_or(Refusal::BadKey)
     }
 }
 
-fn one(found: &Found) -> Result<Response<Body>, Refusal> {
+/// By it a write that is sent again is recognised (draft-ietf-httpapi-idempotency-key-header).
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// How many tasks a list has on all pages, where that was asked for.
+const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
+
+/// The answer to a read of what has this tag.
+fn read(
+    tag: HeaderValue,
+    asked: &Preconditions<'_>,
+    mut headers: HeaderMap,
+    body: Vec<u8>,
+) -> Result<Response<Body>, Refusal> {
+    let reading = asked.reading(&tag);
+    headers.insert(header::ETAG, tag);
+    match reading {
+        Reading::Answer => Ok(written(StatusCode::OK, headers, body)),
+        Reading::NotModified => Ok(answer(StatusCode::NOT_MODIFIED, headers, Body::empty())),
+        Reading::Refuse => Err(Refusal::Stale),
+    }
+}
+
+/// The task that a write was about, as it is now.
+fn changed(found: &Found) -> Result<Response<Body>, Refusal> {
+    let (tag, body) = one(found)?;
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(header::ETAG, tag);
+    Ok(written(StatusCode::OK, headers, body))
+}
+
+fn done(outcome: Written) -> Result<Found, Refusal> {
+    match outcome {
+        Written::Done(found) => Ok(found),
+        Written::Missing => Err(Refusal::NoSuchTask),
+        Written::Stale => Err(Refusal::Stale),
+        Written::Other => Err(Refusal::KeyReused),
+        Written::Running => Err(Refusal::StillRunning),
+        Written::Full => Err(Refusal::TooManyKeys),
+    }
+}
+
+fn one(found: &Found) -> Result<(HeaderValue, Vec<u8>), Refusal> {
     let task = found.tasks().next().ok_or(Refusal::NoSuchTask)??;
     let mut body = Vec::with_capacity(json::TASK_BYTES);
     task.write(&mut body);
-    Ok(written(StatusCode::OK, body))
+    Ok((task_tag(task.version), body))
 }
 
-fn written(status: StatusCode, body: Vec<u8>) -> Response<Body> {
-    let mut headers = HeaderMap::with_capacity(4);
+fn written(status: StatusCode, mut headers: HeaderMap, body: Vec<u8>) -> Response<Body> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CONTENT_LENGTH, body.len().into());
     answer(status, headers, body.into())

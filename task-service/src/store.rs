@@ -6,7 +6,7 @@ mod sql;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -17,19 +17,38 @@ use chassis::{
     settings::Switch,
 };
 use identity::UserId;
+use tokio::time::{Instant, sleep};
 use tokio_postgres::types::ToSql;
+use tracing::warn;
 
-pub use self::{migrations::PrepareError, row::Found};
+use self::sql::Write;
+pub use self::{
+    migrations::PrepareError,
+    row::{Found, Written},
+};
 use crate::{
     settings::StorePlan,
     task::{
-        TaskId,
+        Condition, TaskId, Version,
+        cursor::{Key, Place},
         draft::{Changes, NewTask},
         fields::{Description, DueDate, Priority, Tag, Tags, Title},
         listing::{Listing, Search},
+        once::Once,
     },
     trust::Caller,
 };
+
+/// How long a write waits for the same one that is being done already, before its client is told so.
+const RUNNING_WAITS: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(400)];
+
+/// How often answers whose time is over are looked for. Only while there are writes that have keys: a database that idles
+/// may go to sleep.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
+
+/// The most statements of one sweep.
+const SWEEPS_MAX: usize = 20;
 
 /// All tasks. Clones share their connections.
 #[derive(Clone)]
@@ -39,6 +58,8 @@ pub struct Store {
     connect: Duration,
     /// Whether the tables are known to be as this binary needs them.
     prepared: Arc<AtomicBool>,
+    /// When answers were swept last, or are being.
+    swept: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Store {
@@ -46,7 +67,7 @@ impl Store {
     pub fn new(plan: StorePlan) -> Self {
         let StorePlan { dsn, database, user_connections_percent } = plan;
         let pool = Pool::new(dsn.clone(), &database).with_shares(user_connections_percent);
-        Self { pool, dsn, connect: database.connect, prepared: Arc::default() }
+        Self { pool, dsn, connect: database.connect, prepared: Arc::default(), swept: Arc::default() }
     }
 
     /// Brings the tables up to date, or waits until somebody else has. Until then nothing is answered.
@@ -54,6 +75,27 @@ impl Store {
         migrations::run(&self.dsn, self.connect, migrate).await?;
         self.prepared.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Sweeps beside the request that is at hand, if it was not done lately.
+    fn sweep_at_times(&self) {
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if swept.is_none_or(|swept| swept.elapsed() >= SWEEP_EVERY) {
+            *swept = Some(Instant::now());
+            let store = self.clone();
+            tokio::spawn(async move { store.sweep().await });
+        }
+    }
+
+    /// Removes answers whose time is over. What is left, is left to the next one.
+    async fn sweep(&self) {
+        for _ in 0..SWEEPS_MAX {
+            match self.pool.query(&sql::SWEEP, &[]).await.map(|rows| Found(rows).count()) {
+                Ok(Ok(sql::SWEEP_MAX)) => {}
+                Ok(Ok(_)) => return,
+                Ok(Err(error)) | Err(error) => return warn!(%error, "old answers were not removed"),
+            }
+        }
     }
 
     /// The caller's own tasks.
@@ -69,17 +111,34 @@ pub struct Tasks<'a> {
 }
 
 impl Tasks<'_> {
-    /// The tasks that `listing` asks for.
+    /// The tasks that `listing` asks for, and one more if there is one: it says that there is another page.
     pub async fn list(&self, listing: &Listing) -> Result<Found, DatabaseError> {
-        let priority = listing.priority.map(Priority::rank);
-        let tag = listing.tag.as_ref().map(Tag::as_str);
-        let search = listing.search.as_ref().map(Search::pattern);
-        let (limit, offset) = (listing.limit.get(), listing.offset.get());
-        self.query(
-            sql::list(listing.sort, listing.order),
-            &[&self.user.as_str(), &listing.completed, &priority, &tag, &search, &limit, &offset],
-        )
-        .await
+        let filters = Filters::of(self.user, listing);
+        let (limit, offset) = (listing.limit.get() + 1, listing.offset.get());
+        let statement = sql::list(listing.sort, listing.order, listing.after.is_some());
+        let mut parameters = Vec::with_capacity(FILTERS + 4);
+        parameters.extend(filters.parameters());
+        parameters.extend([&limit as &(dyn ToSql + Sync), &offset]);
+        let rank;
+        if let Some(Place { key, id }) = &listing.after {
+            parameters.push(match key {
+                Key::Moment(moment) => moment,
+                Key::Title(title) => title,
+                Key::Priority(priority) => {
+                    rank = priority.map(Priority::rank);
+                    &rank
+                }
+            });
+            parameters.push(id);
+        }
+        self.query(statement, &parameters).await
+    }
+
+    /// How many tasks `listing` has on all pages.
+    pub async fn count(&self, listing: &Listing) -> Result<i64, DatabaseError> {
+        let filters = Filters::of(self.user, listing);
+        let found = self.query(&sql::COUNT, &filters.parameters()).await?;
+        found.count()
     }
 
     /// One task, if there is such a one.
@@ -88,9 +147,14 @@ impl Tasks<'_> {
     }
 
     /// Makes a task of that id.
-    pub async fn create(&self, id: TaskId, new: &NewTask) -> Result<Found, DatabaseError> {
+    pub async fn create(
+        &self,
+        id: TaskId,
+        new: &NewTask,
+        once: Option<&Once>,
+    ) -> Result<Written, DatabaseError> {
         let NewTask { title, description, completed, priority, due_date, tags } = new;
-        let parameters: [&(dyn ToSql + Sync); 8] = [
+        let parameters: [&(dyn ToSql + Sync); 9] = [
             &self.user.as_str(),
             &id.uuid(),
             &title.as_str(),
@@ -98,19 +162,26 @@ impl Tasks<'_> {
             completed,
             &priority.map(Priority::rank),
             &due_date.map(DueDate::moment),
+            &due_date.and_then(DueDate::day),
             &tags.as_strs(),
         ];
-        let made = self.query(&sql::CREATE, &parameters).await?;
-        if made.is_empty() { Err(DatabaseError::fault("an insert gave no row")) } else { Ok(made) }
+        self.write(&sql::CREATE, &parameters, &Condition::default(), once).await
     }
 
-    /// Changes a task, if there is such a one.
-    pub async fn change(&self, id: TaskId, changes: &Changes) -> Result<Found, DatabaseError> {
+    /// Changes a task, if there is such a one and it meets the condition.
+    pub async fn change(
+        &self,
+        id: TaskId,
+        changes: &Changes,
+        condition: &Condition,
+        once: Option<&Once>,
+    ) -> Result<Written, DatabaseError> {
         if changes.is_empty() {
-            return self.get(id).await;
+            return self.unchanged(id, condition).await;
         }
         let Changes { title, description, completed, priority, due_date, tags } = changes;
-        self.query(
+        let (only, except) = versions(condition);
+        self.write(
             &sql::CHANGE,
             &[
                 &self.user.as_str(),
@@ -123,20 +194,101 @@ impl Tasks<'_> {
                 &priority.value().copied().map(Priority::rank),
                 &due_date.is_named(),
                 &due_date.value().copied().map(DueDate::moment),
+                &due_date.value().copied().and_then(DueDate::day),
                 &tags.as_ref().map(Tags::as_strs),
+                &only,
+                &except,
             ],
+            condition,
+            once,
         )
         .await
     }
 
-    /// Completes a task or reopens it, if there is such a one; without `completed`, whichever it is not.
-    pub async fn complete(&self, id: TaskId, completed: Option<bool>) -> Result<Found, DatabaseError> {
-        self.query(&sql::COMPLETE, &[&self.user.as_str(), &id.uuid(), &completed]).await
+    /// What a change of nothing is answered with.
+    async fn unchanged(&self, id: TaskId, condition: &Condition) -> Result<Written, DatabaseError> {
+        let found = self.get(id).await?;
+        let Some(task) = found.tasks().next() else { return Ok(Written::Missing) };
+        let is_met = condition.is_met_by(task?.version);
+        Ok(if is_met { Written::Done(found) } else { Written::Stale })
     }
 
-    /// Removes a task, if there is such a one.
-    pub async fn delete(&self, id: TaskId) -> Result<Found, DatabaseError> {
-        self.query(&sql::DELETE, &[&self.user.as_str(), &id.uuid()]).await
+    /// Completes a task or reopens it, if there is such a one and it meets the condition; without `completed`, whichever it
+    /// is not.
+    pub async fn complete(
+        &self,
+        id: TaskId,
+        completed: Option<bool>,
+        condition: &Condition,
+        once: Option<&Once>,
+    ) -> Result<Written, DatabaseError> {
+        let (only, except) = versions(condition);
+        let parameters: [&(dyn ToSql + Sync); 5] =
+            [&self.user.as_str(), &id.uuid(), &completed, &only, &except];
+        self.write(&sql::COMPLETE, &parameters, condition, once).await
+    }
+
+    /// Removes a task, if there is such a one and it meets the condition.
+    pub async fn delete(
+        &self,
+        id: TaskId,
+        condition: &Condition,
+        once: Option<&Once>,
+    ) -> Result<Written, DatabaseError> {
+        let (only, except) = versions(condition);
+        self.write(&sql::DELETE, &[&self.user.as_str(), &id.uuid(), &only, &except], condition, once).await
+    }
+
+    async fn write(
+        &self,
+        write: &Write,
+        parameters: &[&(dyn ToSql + Sync)],
+        condition: &Condition,
+        once: Option<&Once>,
+    ) -> Result<Written, DatabaseError> {
+        let written = match once {
+            None => self.ask(&write.plain, parameters).await?,
+            Some(once) => self.write_once(&write.once, parameters, once).await?,
+        };
+        Ok(match written {
+            // It was there when the statement began, and gone when its turn came.
+            Written::Stale if condition.is_empty() => Written::Missing,
+            written => written,
+        })
+    }
+
+    async fn write_once(
+        &self,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+        once: &Once,
+    ) -> Result<Written, DatabaseError> {
+        let (key, request, turn) = (once.key(), once.request(), once.turn());
+        let mut parameters = parameters.to_vec();
+        parameters.extend([&key as &(dyn ToSql + Sync), &request, &turn]);
+        let mut written = self.ask(statement, &parameters).await?;
+        // As a rule the first one is about to end: it was sent twice, or its connection was lost.
+        for wait in RUNNING_WAITS {
+            if !matches!(written, Written::Running) {
+                break;
+            }
+            sleep(wait).await;
+            written = self.ask(statement, &parameters).await?;
+        }
+        if matches!(written, Written::Full) {
+            self.store.sweep().await;
+            written = self.ask(statement, &parameters).await?;
+        }
+        self.store.sweep_at_times();
+        Ok(written)
+    }
+
+    async fn ask(
+        &self,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Written, DatabaseError> {
+        Written::of(self.query(statement, parameters).await?.0)
     }
 
     /// Asks, as part of the user's share of the connections.
@@ -150,4 +302,45 @@ impl Tasks<'_> {
         }
         self.store.pool.query_of(Some(self.user.as_str()), statement, parameters).await.map(Found)
     }
+}
+
+/// How many parameters say what a list is about.
+const FILTERS: usize = 6;
+
+/// The parameters that say what a list is about.
+struct Filters<'a> {
+    user: &'a str,
+    completed: Option<bool>,
+    priority: Option<i16>,
+    tag: Option<&'a str>,
+    search: Option<String>,
+    /// The same pattern, to be compared in one form of Unicode.
+    normalized: Option<String>,
+}
+
+impl<'a> Filters<'a> {
+    fn of(user: &'a UserId, listing: &'a Listing) -> Self {
+        let search = listing.search.as_ref();
+        Self {
+            user: user.as_str(),
+            completed: listing.completed,
+            priority: listing.priority.map(Priority::rank),
+            tag: listing.tag.as_ref().map(Tag::as_str),
+            search: search.map(Search::pattern),
+            normalized: search.filter(|search| search.has_other_forms()).map(Search::pattern),
+        }
+    }
+
+    fn parameters(&self) -> [&(dyn ToSql + Sync); FILTERS] {
+        let Self { user, completed, priority, tag, search, normalized } = self;
+        [user, completed, priority, tag, search, normalized]
+    }
+}
+
+/// A condition's versions, as parameters.
+fn versions(condition: &Condition) -> (Option<Vec<i64>>, Option<Vec<i64>>) {
+    let numbers = |versions: &Option<Vec<Version>>| {
+        versions.as_ref().map(|versions| versions.iter().map(|Version(version)| *version).collect())
+    };
+    (numbers(&condition.only), numbers(&condition.except))
 }

@@ -3,18 +3,23 @@
 //! Everything from outside becomes a type of [`fields`] before it goes further. A [`draft`], read from a [`Body`], and
 //! a [`listing`] name all that is wrong at once.
 
-mod body;
+pub(crate) mod body;
+pub mod cursor;
 pub mod draft;
 pub mod fault;
 pub mod fields;
 pub mod json;
 pub mod listing;
 pub mod moment;
+pub mod once;
 
 use uuid::Uuid;
 
 pub use self::body::Body;
-use self::{fields::Priority, moment::Moment};
+use self::{
+    fields::Priority,
+    moment::{Due, Moment},
+};
 
 /// A task's id: a UUID v7, made by us, so that a repeated insert is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +43,32 @@ impl TaskId {
     }
 }
 
+/// How often a task was changed, and made: it names one state of the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version(pub i64);
+
+/// In which of its versions a task may be changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// In these alone; `None` is any.
+    pub only: Option<Vec<Version>>,
+    /// In none of these.
+    pub except: Option<Vec<Version>>,
+}
+
+impl Condition {
+    /// Whether it demands nothing.
+    pub fn is_empty(&self) -> bool {
+        self.only.is_none() && self.except.is_none()
+    }
+
+    /// Whether a task of that version meets it.
+    pub fn is_met_by(&self, version: Version) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(&version))
+            && self.except.as_ref().is_none_or(|except| !except.contains(&version))
+    }
+}
+
 /// A task, as it is kept; its text is borrowed from its row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the contract's names, which say it themselves")]
@@ -48,15 +79,33 @@ pub struct Task<'a> {
     pub description: Option<&'a str>,
     pub completed: bool,
     pub priority: Option<Priority>,
-    pub due_date: Option<Moment>,
+    pub due_date: Option<Due>,
     pub tags: Vec<&'a str>,
     pub created_at: Moment,
     pub updated_at: Moment,
+    pub version: Version,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_condition_is_met_in_its_versions() {
+        let versions = |numbers: &[i64]| Some(numbers.iter().copied().map(Version).collect());
+        for (only, except, met) in [
+            (None, None, true),
+            (versions(&[2, 3]), None, true),
+            (versions(&[2]), None, false),
+            (versions(&[]), None, false),
+            (None, versions(&[2]), true),
+            (None, versions(&[3]), false),
+            (versions(&[3]), versions(&[3]), false),
+        ] {
+            let condition = Condition { only, except };
+            assert_eq!(condition.is_met_by(Version(3)), met, "{condition:?}");
+        }
+    }
 
     #[test]
     fn an_id_has_one_spelling() {

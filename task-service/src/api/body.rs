@@ -7,7 +7,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
-use super::refusal::Refusal;
+use super::{dialect, refusal::Refusal};
 use crate::{settings::BodyLimits, task};
 
 /// A request's body, which nobody has read yet.
@@ -45,13 +45,19 @@ impl<'a> JsonBody<'a> {
 }
 
 impl Read {
+    /// As it came.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
     pub(super) fn required(&self) -> Result<task::Body<'_>, Refusal> {
         self.optional()?.ok_or(Refusal::NoBody)
     }
 
     pub(super) fn optional(&self) -> Result<Option<task::Body<'_>>, Refusal> {
         let body = self.0.as_deref().map(task::Body::read).transpose();
-        body.map_err(|Malformed { line, column }| Refusal::NotJson { line, column })
+        let body = body.map_err(|Malformed { line, column }| Refusal::NotJson { line, column })?;
+        Ok(body.map(dialect::body))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a path is about: whose tasks, and which one.
 //!
 //! Every path stands under `/api/tasks` and again under `/api/{user}/tasks`, with and without a slash at its end,
-//! because frontends call all four. Where a path could mean either form, the short one wins: `/api/tasks/tasks` is the
+//! because frontends call all four. `toggle` is another word for `complete`. Where a path could mean either form, the short one wins: `/api/tasks/tasks` is the
 //! task `tasks`, which does not exist, rather than the list of a user of that name, who has `/api/tasks` too.
 
 use std::borrow::Cow;
@@ -47,10 +47,12 @@ impl<'a> Path<'a> {
         let (user, target) = match segments[..count] {
             ["tasks"] => (None, Target::Tasks),
             ["tasks", id] => (None, Target::Task(Segment(id))),
-            ["tasks", id, "complete"] => (None, Target::Complete(Segment(id))),
+            ["tasks", id, "complete" | "toggle"] => (None, Target::Complete(Segment(id))),
             [user, "tasks"] => (Some(Segment(user)), Target::Tasks),
             [user, "tasks", id] => (Some(Segment(user)), Target::Task(Segment(id))),
-            [user, "tasks", id, "complete"] => (Some(Segment(user)), Target::Complete(Segment(id))),
+            [user, "tasks", id, "complete" | "toggle"] => {
+                (Some(Segment(user)), Target::Complete(Segment(id)))
+            }
             _ => return None,
         };
         Some(Self { user, target })
@@ -105,6 +107,9 @@ mod tests {
             ("/api/tasks", "tasks"),
             ("/api/tasks/1", "task 1"),
             ("/api/tasks/1/complete", "complete 1"),
+            ("/api/tasks/1/toggle", "complete 1"),
+            ("/api/u1/tasks/1/toggle", "u1: complete 1"),
+            ("/api/tasks/toggle", "task toggle"),
             ("/api/u1/tasks", "u1: tasks"),
             ("/api/u1/tasks/1", "u1: task 1"),
             ("/api/u1/tasks/1/complete", "u1: complete 1"),

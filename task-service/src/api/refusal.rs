@@ -4,8 +4,10 @@ use chassis::{
     layer::problem::{FieldError, Problem},
     outbound::database::{DatabaseError, DatabaseErrorKind},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use tracing::{error, warn};
+
+use crate::task::once::Once;
 
 /// Why a request is turned away.
 #[derive(Debug)]
@@ -17,6 +19,18 @@ pub(super) enum Refusal {
     NotYours,
     /// Unknown, or another user's: the client must not be able to tell which.
     NoSuchTask,
+    /// The task is there, in another version than the client means.
+    Stale,
+    /// A header with a condition that can't be read.
+    BadPrecondition(HeaderName),
+    /// An `Idempotency-Key` that is none.
+    BadKey,
+    /// Its key was used for something else.
+    KeyReused,
+    /// The same is being done at this moment.
+    StillRunning,
+    /// The user has used as many keys as one may.
+    TooManyKeys,
     NoBody,
     NotJson {
         line: usize,
@@ -56,6 +70,39 @@ impl From<Refusal> for Problem {
                 "the path names another user; use your own id, or /api/tasks",
             ),
             Refusal::NoSuchTask => Self::new(Is::NOT_FOUND, "not-found", "there is no such task"),
+            Refusal::Stale => Self::new(
+                Is::PRECONDITION_FAILED,
+                "precondition-failed",
+                "it has changed since you read it; read it again, and repeat what you want if you still do",
+            ),
+            Refusal::BadPrecondition(name) => {
+                let detail = format!("{name} must be * or a list of entity tags, such as \"3\", \"4\"");
+                Self::new(Is::BAD_REQUEST, "bad-precondition", detail)
+            }
+            Refusal::BadKey => {
+                let detail = format!(
+                    "send one Idempotency-Key, of 1 to {} visible characters without a space",
+                    Once::KEY_CHARS_MAX
+                );
+                Self::new(Is::BAD_REQUEST, "bad-idempotency-key", detail)
+            }
+            Refusal::KeyReused => Self::new(
+                Is::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "this Idempotency-Key was used for another request within 24 hours; make a new one for each",
+            ),
+            Refusal::StillRunning => Self::new(
+                Is::CONFLICT,
+                "still-running",
+                "a request with this Idempotency-Key is being carried out; repeat it in a moment to hear how it went",
+            )
+            .retry_after_secs(1),
+            Refusal::TooManyKeys => Self::new(
+                Is::TOO_MANY_REQUESTS,
+                "too-many-idempotency-keys",
+                "too many requests with an Idempotency-Key within 24 hours; send it later, or without one",
+            )
+            .retry_after_secs(600),
             Refusal::NoBody => {
                 Self::new(Is::BAD_REQUEST, "not-json", "the body is empty; send a JSON object")
             }

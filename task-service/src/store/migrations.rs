@@ -23,8 +23,11 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "tasks", sql: include_str!("migrations/0001_tasks.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "tasks", sql: include_str!("migrations/0001_tasks.sql") },
+    Migration { version: 2, name: "pages", sql: include_str!("migrations/0002_pages.sql") },
+    Migration { version: 3, name: "answers", sql: include_str!("migrations/0003_answers.sql") },
+];
 
 /// The advisory lock that replicas take in turn to migrate: "ushertsk". It ends with the transaction, behind a pooler
 /// too; a lock of the session would be left behind in another client's.
@@ -265,7 +268,11 @@ mod tests {
     /// If this fails, a migration was edited that databases have applied: add another one instead.
     #[test]
     fn what_was_released_is_not_edited() {
-        let released = ["8a403c03515156901f05b2e0c0c20d2844ac587d29e23785324a71e14f8e125e"];
+        let released = [
+            "8a403c03515156901f05b2e0c0c20d2844ac587d29e23785324a71e14f8e125e",
+            "5316e4980007046d4bca07a93de5a5cf3454e12e33d542bbbfca607aa73986e3",
+            "69eb29302920cb79cca39873fd11108b9a0b114f331eeb0c0a9c7846969aef7d",
+        ];
         for (migration, checksum) in MIGRATIONS.iter().zip(released) {
             assert_eq!(migration.checksum(), checksum, "migration {}", migration.version);
         }

@@ -2,13 +2,19 @@
 
 use std::error::Error;
 
+use bytes::BytesMut;
 use chassis::outbound::database::{DatabaseError, described};
 use tokio_postgres::{
     Row,
-    types::{FromSql, Type},
+    types::{FromSql, IsNull, ToSql, Type, to_sql_checked},
 };
 
-use crate::task::{Task, fields::Priority, moment::Moment};
+use super::sql::outcome;
+use crate::task::{
+    Task, Version,
+    fields::Priority,
+    moment::{Due, Moment},
+};
 
 /// The tasks that a statement has found, as they came.
 pub struct Found(pub(super) Vec<Row>);
@@ -24,11 +30,53 @@ impl Found {
         self.0.is_empty()
     }
 
+    /// The number that it is, of a statement that counts.
+    pub(super) fn count(&self) -> Result<i64, DatabaseError> {
+        let row = self.0.first().ok_or_else(|| DatabaseError::fault("a count gave no row"))?;
+        row.try_get(2).map_err(|error| DatabaseError::fault(described(&error)))
+    }
+
     /// Each of them. An error is a row that makes no sense: ours to mend.
     pub fn tasks(&self) -> impl Iterator<Item = Result<Task<'_>, DatabaseError>> {
         self.0.iter().map(|row| task(row).map_err(|error| DatabaseError::fault(described(&error))))
     }
 }
+
+/// What became of a write.
+pub enum Written {
+    /// It was done; with the task.
+    Done(Found),
+    /// There is no such task.
+    Missing,
+    /// The task is not in a version that may be changed.
+    Stale,
+    /// Something else was done under its key.
+    Other,
+    /// It is being done at this moment.
+    Running,
+    /// The user has used as many keys as one may.
+    Full,
+}
+
+impl Written {
+    /// Reads the one row that a write is answered with.
+    pub(super) fn of(rows: Vec<Row>) -> Result<Self, DatabaseError> {
+        let row = rows.first().ok_or_else(|| DatabaseError::fault("a write gave no row"))?;
+        let code = row.try_get(OUTCOME).map_err(|error| DatabaseError::fault(described(&error)))?;
+        Ok(match code {
+            outcome::DONE => Self::Done(Found(rows)),
+            outcome::MISSING => Self::Missing,
+            outcome::STALE => Self::Stale,
+            outcome::OTHER => Self::Other,
+            outcome::RUNNING => Self::Running,
+            outcome::FULL => Self::Full,
+            _ => return Err(DatabaseError::fault(format!("a write gave the outcome {code}"))),
+        })
+    }
+}
+
+/// Where a write's answer has its outcome: behind the task.
+const OUTCOME: usize = 14;
 
 /// Reads the columns that `sql` lists, behind the two that every answer begins with.
 fn task(row: &Row) -> Result<Task<'_>, tokio_postgres::Error> {
@@ -39,11 +87,32 @@ fn task(row: &Row) -> Result<Task<'_>, tokio_postgres::Error> {
         description: row.try_get(5)?,
         completed: row.try_get(6)?,
         priority: row.try_get::<_, Option<i16>>(7)?.and_then(Priority::of_rank),
-        due_date: row.try_get(8)?,
+        due_date: due(row.try_get(8)?, row.try_get(12)?),
         tags: row.try_get(9)?,
         created_at: row.try_get(10)?,
         updated_at: row.try_get(11)?,
+        version: Version(row.try_get(13)?),
     })
+}
+
+/// A due date is a day if both columns say so.
+fn due(moment: Option<Moment>, day: Option<Day>) -> Option<Due> {
+    let moment = moment?;
+    let is_day = day.is_some_and(|Day(days)| moment == Moment::of_day(days));
+    Some(if is_day { Due::Day(moment) } else { Due::Moment(moment) })
+}
+
+/// A date, in days since 2000.
+struct Day(i32);
+
+impl<'a> FromSql<'a> for Day {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(i32::from_be_bytes(raw.try_into()?)))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::DATE
+    }
 }
 
 impl<'a> FromSql<'a> for Moment {
@@ -57,6 +126,19 @@ impl<'a> FromSql<'a> for Moment {
     }
 }
 
+impl ToSql for Moment {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.extend_from_slice(&self.micros().to_be_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::TIMESTAMPTZ
+    }
+
+    to_sql_checked!();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +150,27 @@ mod tests {
             assert_eq!(moment, Moment::of_micros(micros));
         }
         assert!(Moment::from_sql(&Type::TIMESTAMPTZ, b"short").is_err());
+    }
+
+    #[test]
+    fn a_due_date_is_a_day_where_both_columns_say_so() {
+        let day = 86_400_000_000;
+        for (micros, days, is_day) in [
+            (9527 * day, Some(9527), true),
+            (-day, Some(-1), true),
+            (9527 * day, None, false),
+            // What a replica of the release before has written over it.
+            (9527 * day + 1, Some(9527), false),
+            (9528 * day, Some(9527), false),
+            // Both infinite.
+            (i64::MAX, Some(i32::MAX), true),
+            (i64::MIN, Some(i32::MIN), true),
+            (i64::MAX, Some(i32::MIN), false),
+        ] {
+            let moment = Moment::of_micros(micros);
+            let want = if is_day { Due::Day(moment) } else { Due::Moment(moment) };
+            assert_eq!(due(Some(moment), days.map(Day)), Some(want), "{micros} {days:?}");
+        }
+        assert_eq!(due(None, Some(Day(1))), None);
     }
 }

@@ -4,169 +4,370 @@
 //! their full name: a search path that another client left behind in a pooled connection changes nothing. Text is cast
 //! to the system's type, in case an extension gave its column another.
 
-use chassis::outbound::database::{Idempotency, Sql, Statement};
+use std::sync::LazyLock;
+
+use chassis::outbound::database::{Idempotency, Statement};
 use tokio_postgres::types::Type;
 
 use crate::task::listing::{Order, Sort};
 
-/// What is shown of a task. `row` reads it by place.
-macro_rules! columns {
-    () => {
-        "id, user_id::text, title::text, description::text, completed, priority, due_date, tags::text[], created_at, \
-         updated_at"
-    };
+/// What is read of a task. `row` reads it by place.
+const COLUMNS: &str = "id, user_id::text, title::text, description::text, completed, priority, due_date, tags::text[], \
+                       created_at, updated_at, due_day, version";
+
+/// The same, as an answer names them.
+const NAMES: &str = "id, user_id, title, description, completed, priority, due_date, tags, created_at, updated_at, due_day, version";
+
+/// How long a write that has a key is answered the same.
+const KEPT: &str = "interval '24 hours'";
+
+/// The most answers that are kept for one user.
+const KEPT_MAX: u32 = 10_000;
+
+/// The most answers that are removed by one statement.
+pub(super) const SWEEP_MAX: i64 = 500;
+
+/// What became of a write, as its answer says it in `outcome`, behind the columns of the task.
+pub(super) mod outcome {
+    /// It was done, and this is the task.
+    pub(in super::super) const DONE: i16 = 0;
+    /// There is no such task.
+    pub(in super::super) const MISSING: i16 = 1;
+    /// There is, in a version that the client doesn't mean.
+    pub(in super::super) const STALE: i16 = 2;
+    /// Its key was used for something else.
+    pub(in super::super) const OTHER: i16 = 3;
+    /// It is being done at this moment.
+    pub(in super::super) const RUNNING: i16 = 4;
+    /// The user has as many answers kept as one may.
+    pub(in super::super) const FULL: i16 = 5;
 }
 
-/// A read; `$select` is what it reads. The order survives the join: with a single row on the left, the server joins in
-/// a loop over the rows of the right.
-macro_rules! read {
-    ($name:literal, [$($type:ident),*], $($select:tt)*) => {
-        Statement::new(
-            $name,
-            Idempotency::ReadOnly,
-            Sql::Static(concat!(
-                "select '", $name, "' as ran, it.* from (select 1) as one left join lateral (\n",
-                $($select)*,
-                "\n) as it on $1 = '", $name, "'"
-            )),
-            &[Type::TEXT, $(Type::$type),*],
-        )
-    };
+/// A read; `select` is what it reads. The order survives the join: with a single row on the left, the server joins in a
+/// loop over the rows of the right.
+fn read(name: &'static str, types: &'static [Type], select: &str) -> Statement {
+    let sql = format!(
+        "select '{name}' as ran, it.* from (select 1) as one left join lateral (\n{select}\n) as it on $1 = '{name}'"
+    );
+    Statement::new(name, Idempotency::ReadOnly, sql.into(), types)
 }
 
-/// A write; `$change` is what it does, under the right name only. It is on the disk before it is acknowledged: if a
-/// role or a database says otherwise, the setting is overruled for this one transaction, which leaves nothing behind in
-/// a pooler.
-macro_rules! write {
-    ($name:literal, $idempotency:ident, [$($type:ident),*], $($change:tt)*) => {
-        Statement::new(
-            $name,
-            Idempotency::$idempotency,
-            Sql::Static(concat!(
-                "with it as (\n",
-                $($change)*,
-                "\nreturning true as found, ", columns!(), "\n)
-select '", $name, "' as ran, it.*
-from (
+/// On the disk before it is acknowledged: if a role or a database says otherwise, the setting is overruled for this one
+/// transaction, which leaves nothing behind in a pooler.
+const DURABLE: &str = "(
     select set_config(
         'synchronous_commit',
         case current_setting('synchronous_commit') when 'off' then 'on' else current_setting('synchronous_commit') end,
         true
     )
-) as durable left join it on true"
-            )),
-            &[Type::TEXT, $(Type::$type),*],
-        )
-    };
+) as durable";
+
+/// Where a change asks whether it may be done; a plain one needs nobody's leave.
+const GATE: &str = " and (select true)";
+
+/// A write; `change` is what it does, under the right name only, to the task `$3`.
+///
+/// If nothing was changed, the statement looks whether the task was there when it began. So one round trip tells what is
+/// missing from what is only not as the client thinks.
+fn write(name: &'static str, idempotency: Idempotency, types: &'static [Type], change: &str) -> Statement {
+    let (change, outcome) = (change.replace(GATE, ""), undone(""));
+    let sql = format!(
+        "with it as (
+{change}
+returning {COLUMNS}
+)
+select '{name}' as ran, true as found, it.*,
+    case when it.id is not null then {done}::smallint {outcome}
+    end as outcome
+from {DURABLE} left join it on true",
+        done = outcome::DONE,
+    );
+    Statement::new(name, idempotency, sql.into(), types)
 }
 
-macro_rules! list {
-    ($name:literal, $order:literal) => {{
-        static LIST: Statement = read!(
-            $name,
-            [BOOL, INT2, TEXT, TEXT, INT8, INT8],
-            "select true as found, ",
-            columns!(),
-            "
-from task_service.tasks
-where user_id = $2
+/// A write that is done once under its key: `$at` is the key, then come the digest of what was asked, and the number of
+/// the turn. All in one transaction, and so in one round trip:
+///
+/// - What was answered before is answered again, if the same is asked; the change is not done then.
+/// - Of two that come at the same time, one has its turn, and the other hears so. The lock is the transaction's.
+/// - Its answer is noted. If one that is as new is there by then, which this statement began too early to see, the index
+///   refuses the second, and all of it is undone; asked again, it is answered. That alone makes it right: the turn only
+///   spares the wait.
+fn write_once(name: &'static str, types: &'static [Type], change: &str) -> Statement {
+    // Behind the name and the parameters of the change.
+    let at = types.len() - 1;
+    let (key, request, turn) = (at, at + 1, at + 2);
+    let columns = NAMES.replace("user_id, ", "");
+    let (running, full) = (outcome::RUNNING, outcome::FULL);
+    let gate = " and (select mine and room from gate) and not exists (select from kept)";
+    let outcome = undone(&format!(
+        "when not gate.mine then {running}::smallint when not gate.room then {full}::smallint"
+    ));
+    let sql = format!(
+        "with kept as materialized (
+    select request = ${request} as same, {COLUMNS}
+    from task_service.answers
+    where user_id = $2 and key = ${key} and made_at > now() - {KEPT}
+), gate as materialized (
+    select pg_try_advisory_xact_lock(${turn}) as mine, count(*) < {KEPT_MAX} as room
+    from (select from task_service.answers where user_id = $2 limit {KEPT_MAX}) as theirs
+), it as (
+{change}
+returning {COLUMNS}
+), gone as (
+    delete from task_service.answers
+    where user_id = $2 and key = ${key} and $1 = '{name}' and made_at <= now() - {KEPT} and exists (select from it)
+    returning true
+), noted as (
+    insert into task_service.answers (user_id, key, request, {columns})
+    select $2, ${key}, ${request}, {columns}
+    from it, (select count(*) from gone) as cleared
+)
+select '{name}' as ran, true as found, {NAMES},
+    case when it.outcome is not null then it.outcome {outcome}
+    end as outcome
+from {DURABLE} cross join gate left join (
+    select {NAMES}, {done}::smallint as outcome from it
+    union all
+    select {NAMES}, case when same then {done}::smallint else {other}::smallint end from kept
+) as it on true",
+        change = change.replace(GATE, gate),
+        done = outcome::DONE,
+        other = outcome::OTHER,
+    );
+    Statement::new(name, Idempotency::Idempotent, sql.into(), types)
+}
+
+/// Why nothing was changed.
+fn undone(first: &str) -> String {
+    format!(
+        "{first}
+        when exists (select from task_service.tasks where user_id = $2 and id = $3) then {stale}::smallint
+        else {missing}::smallint",
+        stale = outcome::STALE,
+        missing = outcome::MISSING,
+    )
+}
+
+/// Of the task `$3`, if it is in one of the versions of the first parameter and in none of the second; null is no
+/// condition. Compared under the row's lock: who has waited for another's change compares with that.
+fn where_it_is(name: &str, only: u8, except: u8) -> String {
+    format!(
+        "where user_id = $2 and id = $3 and $1 = '{name}'{GATE}
+    and (${only} is null or version = any (${only})) and (${except} is null or version <> all (${except}))"
+    )
+}
+
+/// What a list is about: the same in every one.
+const FILTERS: &str = "where user_id = $2
     and ($3 is null or completed = $3)
     and ($4 is null or priority = $4)
     and ($5 is null or $5 = any (tags))
-    and ($6 is null or title ilike $6 or description ilike $6)
-order by ",
-            $order,
-            "
-limit $7 offset $8"
-        );
-        &LIST
-    }};
+    and (
+        $6 is null or title ilike $6 or description ilike $6
+        or ($7 is not null and (normalize(title) ilike normalize($7) or normalize(description) ilike normalize($7)))
+    )";
+
+/// What a list is sorted by: the name of its statements, the expression, its type, and whether it may be null.
+type Key = (Sort, [&'static str; 4], &'static str, &'static [Type], bool);
+
+macro_rules! names {
+    ($sort:literal) => {
+        [
+            concat!("task.list.", $sort),
+            concat!("task.list.", $sort, ".after"),
+            concat!("task.list.", $sort, ".desc"),
+            concat!("task.list.", $sort, ".desc.after"),
+        ]
+    };
 }
 
-/// The user's tasks, in this order. The id breaks ties, so that no task is on two pages. A task without a date or a
-/// priority comes last, in either direction.
-pub(super) fn list(sort: Sort, order: Order) -> &'static Statement {
-    match (sort, order) {
-        (Sort::CreatedAt, Order::Ascending) => list!("task.list.created", "created_at asc, id asc"),
-        (Sort::CreatedAt, Order::Descending) => list!("task.list.created.desc", "created_at desc, id desc"),
-        (Sort::UpdatedAt, Order::Ascending) => list!("task.list.updated", "updated_at asc, id asc"),
-        (Sort::UpdatedAt, Order::Descending) => list!("task.list.updated.desc", "updated_at desc, id desc"),
-        (Sort::Title, Order::Ascending) => list!("task.list.title", "lower(title) asc, id asc"),
-        (Sort::Title, Order::Descending) => list!("task.list.title.desc", "lower(title) desc, id desc"),
-        (Sort::DueDate, Order::Ascending) => list!("task.list.due", "due_date asc nulls last, id asc"),
-        (Sort::DueDate, Order::Descending) => {
-            list!("task.list.due.desc", "due_date desc nulls last, id desc")
-        }
-        (Sort::Priority, Order::Ascending) => list!("task.list.priority", "priority asc nulls last, id asc"),
-        (Sort::Priority, Order::Descending) => {
-            list!("task.list.priority.desc", "priority desc nulls last, id desc")
-        }
-    }
+/// The types of a list's parameters, and of those of a page behind another.
+macro_rules! list_types {
+    ($($key:ident)?) => {
+        &[Type::TEXT, Type::BOOL, Type::INT2, Type::TEXT, Type::TEXT, Type::TEXT, Type::INT8, Type::INT8 $(, Type::$key, Type::UUID)?]
+    };
 }
+
+const KEYS: [Key; 5] = [
+    (Sort::CreatedAt, names!("created"), "created_at", list_types!(TIMESTAMPTZ), false),
+    (Sort::UpdatedAt, names!("updated"), "updated_at", list_types!(TIMESTAMPTZ), false),
+    (Sort::Title, names!("title"), "lower(title)", list_types!(TEXT), false),
+    (Sort::DueDate, names!("due"), "due_date", list_types!(TIMESTAMPTZ), true),
+    (Sort::Priority, names!("priority"), "priority", list_types!(INT2), true),
+];
+
+/// The lists of one sort, in the order of its names.
+static LISTS: LazyLock<Vec<[Statement; 4]>> = LazyLock::new(|| {
+    KEYS.iter()
+        .map(|(_, names, key, types, nullable)| {
+            std::array::from_fn(|at| {
+                let (descending, after) = (at & 2 != 0, at & 1 != 0);
+                let types = if after { *types } else { list_types!() };
+                read(names[at], types, &page(key, *nullable, descending, after))
+            })
+        })
+        .collect()
+});
+
+/// The user's tasks, in this order; `after` a task, whose key is `$10` and whose id is `$11`, or from the first one. The
+/// id breaks ties, so that no task is on two pages. A task without a date or a priority comes last, in either direction.
+pub(super) fn list(sort: Sort, order: Order, after: bool) -> &'static Statement {
+    let at = KEYS.iter().position(|key| key.0 == sort).unwrap_or_default();
+    &LISTS[at][2 * usize::from(order == Order::Descending) + usize::from(after)]
+}
+
+/// A page is one range of the sort's index, wherever it begins.
+///
+/// Where the key may be null, it is two ranges: the index has nulls at one end, which for one of the directions is the
+/// wrong one. The second is read if the first has not filled the page. Their order survives the union: nothing is sorted
+/// in it, and a part that has a limit is not read in parallel.
+fn page(key: &str, nullable: bool, descending: bool, after: bool) -> String {
+    let (than, direction) = if descending { ("<", "desc") } else { (">", "asc") };
+    let range = |part: &str, limits: &str| {
+        format!(
+            "select true as found, {COLUMNS}
+from task_service.tasks
+{FILTERS}{part}
+order by {key} {direction}, id {direction}
+{limits}"
+        )
+    };
+    // `lower` of what was read, so that the server alone decides what that is.
+    let begin = if key == "lower(title)" { "lower($10)" } else { "$10" };
+    let behind = if after { format!("\n    and ({key}, id) {than} ({begin}, $11)") } else { String::new() };
+    if !nullable {
+        return range(&behind, "limit $8 offset $9");
+    }
+    // Before every id, or behind it: nobody has such a one.
+    let (least, most) = ("00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff");
+    let end = if descending { most } else { least };
+    let null_behind = if after {
+        format!("\n    and id {than} case when $10 is null then $11 else '{end}'::uuid end")
+    } else {
+        String::new()
+    };
+    let some = range(&format!("\n    and {key} is not null{behind}"), "limit $8 + $9");
+    let none = range(&format!("\n    and {key} is null{null_behind}"), "limit $8 + $9");
+    format!("select * from (\n({some})\nunion all\n({none})\n) as both_parts\nlimit $8 offset $9")
+}
+
+/// How many tasks a list has, on all pages.
+pub(super) static COUNT: LazyLock<Statement> = LazyLock::new(|| {
+    let types = &[Type::TEXT, Type::BOOL, Type::INT2, Type::TEXT, Type::TEXT, Type::TEXT];
+    read(
+        "task.count",
+        types,
+        &format!("select true as found, count(*) as tasks from task_service.tasks\n{FILTERS}"),
+    )
+});
 
 /// One task of the user.
-pub(super) static GET: Statement = read!(
-    "task.get",
-    [UUID],
-    "select true as found, ",
-    columns!(),
-    "
-from task_service.tasks
-where user_id = $2 and id = $3"
-);
+pub(super) static GET: LazyLock<Statement> = LazyLock::new(|| {
+    let select =
+        format!("select true as found, {COLUMNS}\nfrom task_service.tasks\nwhere user_id = $2 and id = $3");
+    read("task.get", &[Type::TEXT, Type::UUID], &select)
+});
+
+/// The types of a write's parameters, and of those of one that has a key.
+macro_rules! write_types {
+    ($($kind:ident),* $(; $($key:ident),*)?) => {
+        &[Type::TEXT, Type::UUID, $(Type::$kind),* $(, $(Type::$key),*)?]
+    };
+}
+
+/// A write in its two forms: plain, and done once under a key.
+pub(super) struct Write {
+    pub(super) plain: Statement,
+    pub(super) once: Statement,
+}
+
+macro_rules! written {
+    ($name:literal, $idempotency:ident, [$($kind:ident),*], $change:expr) => {
+        LazyLock::new(|| {
+            const ONCE: &str = concat!($name, ".once");
+            let change: fn(&str) -> String = $change;
+            Write {
+                plain: write($name, Idempotency::$idempotency, write_types!($($kind),*), &change($name)),
+                once: write_once(ONCE, write_types!($($kind),*; TEXT, BYTEA, INT8), &change(ONCE)),
+            }
+        })
+    };
+}
 
 /// A new task. Sent again, it changes nothing and gives the same answer: the id was made before.
-pub(super) static CREATE: Statement = write!(
+pub(super) static CREATE: LazyLock<Write> = written!(
     "task.create",
     Idempotent,
-    [UUID, TEXT, TEXT, BOOL, INT2, TIMESTAMPTZ, TEXT_ARRAY],
-    "insert into task_service.tasks as task (user_id, id, title, description, completed, priority, due_date, tags)
-select $2, $3, $4, $5, $6, $7, $8, $9
-where $1 = 'task.create'
+    [TEXT, TEXT, BOOL, INT2, TIMESTAMPTZ, DATE, TEXT_ARRAY],
+    |name| format!(
+        "insert into task_service.tasks as task (
+    user_id, id, title, description, completed, priority, due_date, due_day, tags
+)
+select $2, $3, $4, $5, $6, $7, $8, $9, $10
+where $1 = '{name}'{GATE}
 on conflict (user_id, id) do update set version = task.version"
+    )
 );
 
 /// Changes to a task. A field that may be emptied comes with a flag that says whether it was named.
 ///
 /// Of two concurrent changes one waits for the other, and has begun before the other ended. So `updated_at` is taken
 /// when the row is locked, and never goes back.
-pub(super) static CHANGE: Statement = write!(
+pub(super) static CHANGE: LazyLock<Write> = written!(
     "task.change",
     NotIdempotent,
-    [UUID, TEXT, BOOL, TEXT, BOOL, BOOL, INT2, BOOL, TIMESTAMPTZ, TEXT_ARRAY],
-    "update task_service.tasks
+    [TEXT, BOOL, TEXT, BOOL, BOOL, INT2, BOOL, TIMESTAMPTZ, DATE, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY],
+    |name| format!(
+        "update task_service.tasks
 set title = coalesce($4, title),
     description = case when $5 then $6 else description end,
     completed = coalesce($7, completed),
     priority = case when $8 then $9 else priority end,
     due_date = case when $10 then $11 else due_date end,
-    tags = coalesce($12, tags),
+    due_day = case when $10 then $12 else due_day end,
+    tags = coalesce($13, tags),
     updated_at = greatest(updated_at, clock_timestamp()),
     version = version + 1
-where user_id = $2 and id = $3 and $1 = 'task.change'"
+{}",
+        where_it_is(name, 14, 15)
+    )
 );
 
 /// Completes a task or reopens it; if `$4` is null, whichever it is not. That is decided under the row's lock, so that
 /// two concurrent toggles are two.
-pub(super) static COMPLETE: Statement = write!(
-    "task.complete",
-    NotIdempotent,
-    [UUID, BOOL],
-    "update task_service.tasks
+pub(super) static COMPLETE: LazyLock<Write> =
+    written!("task.complete", NotIdempotent, [BOOL, INT8_ARRAY, INT8_ARRAY], |name| format!(
+        "update task_service.tasks
 set completed = coalesce($4, not completed),
     updated_at = greatest(updated_at, clock_timestamp()),
     version = version + 1
-where user_id = $2 and id = $3 and $1 = 'task.complete'"
-);
+{}",
+        where_it_is(name, 5, 6)
+    ));
 
 /// Removes a task.
-pub(super) static DELETE: Statement = write!(
-    "task.delete",
-    NotIdempotent,
-    [UUID],
-    "delete from task_service.tasks
-where user_id = $2 and id = $3 and $1 = 'task.delete'"
-);
+pub(super) static DELETE: LazyLock<Write> =
+    written!("task.delete", NotIdempotent, [INT8_ARRAY, INT8_ARRAY], |name| format!(
+        "delete from task_service.tasks\n{}",
+        where_it_is(name, 4, 5)
+    ));
+
+/// Removes answers whose time is over, whosever they are, the oldest first. It shows nothing of them but how many.
+pub(super) static SWEEP: LazyLock<Statement> = LazyLock::new(|| {
+    let sql = format!(
+        "with gone as (
+    delete from task_service.answers
+    where $1 = 'answers.sweep' and ctid = any (array(
+        select ctid from task_service.answers where made_at <= now() - {KEPT} order by made_at limit {SWEEP_MAX}
+        for update skip locked
+    ))
+    returning true
+)
+select 'answers.sweep' as ran, true as found, count(*) as answers from gone"
+    );
+    Statement::new("answers.sweep", Idempotency::Idempotent, sql.into(), &[])
+});
 
 #[cfg(test)]
 mod tests {
@@ -175,35 +376,64 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<&'static Statement> {
-        let sorts = [Sort::CreatedAt, Sort::UpdatedAt, Sort::Title, Sort::DueDate, Sort::Priority];
-        let lists =
-            sorts.into_iter().flat_map(|sort| [list(sort, Order::Ascending), list(sort, Order::Descending)]);
-        lists.chain([&GET, &CREATE, &CHANGE, &COMPLETE, &DELETE]).collect()
+        let writes = [&*CREATE, &*CHANGE, &*COMPLETE, &*DELETE];
+        let writes = writes.into_iter().flat_map(|write| [&write.plain, &write.once]);
+        LISTS.iter().flatten().chain([&*GET, &*COUNT]).chain(writes).collect()
     }
 
     #[test]
     fn every_statement_is_about_one_user() {
         for statement in all() {
             let sql = statement.sql();
-            let named =
-                sql.contains("\nwhere user_id = $2\n") || sql.contains("\nwhere user_id = $2 and id = $3");
-            let creates = sql.contains("(user_id, id,") && sql.contains("\nselect $2, $3,");
-            assert!(named || creates, "{sql}");
+            // Wherever a table is named, it is narrowed to the user.
+            for table in ["from task_service.tasks", "from task_service.answers"] {
+                for behind in sql.split(table).skip(1).map(str::trim_start) {
+                    assert!(behind.starts_with("where user_id = $2"), "{sql}");
+                    let narrowed = behind.trim_start_matches("where user_id = $2");
+                    assert!(narrowed.starts_with(['\n', ' ']) && !narrowed.starts_with(" or"), "{sql}");
+                }
+            }
+            let notes = sql.contains("insert into task_service.answers");
+            assert!(!notes || sql.contains("(user_id, key,") && sql.contains("\n    select $2, $"), "{sql}");
+            let updates = sql.contains("update task_service.tasks");
+            assert!(!updates || sql.contains("\nwhere user_id = $2 and id = $3 and $1 = "), "{sql}");
+            let creates = sql.contains("insert into task_service.tasks");
+            assert!(
+                !creates || sql.contains("user_id, id, title") && sql.contains("\nselect $2, $3,"),
+                "{sql}"
+            );
         }
     }
 
     #[test]
     fn every_statement_compares_its_own_name_and_says_what_ran() {
         let mut names = HashSet::new();
-        for statement in all() {
+        for statement in all().into_iter().chain([&*SWEEP]) {
             let (sql, name) = (statement.sql(), statement.name());
             assert!(names.insert(name), "{name} is the name of two");
-            assert!(sql.contains(&format!("select '{name}' as ran, it.*")), "{sql}");
+            assert!(sql.contains(&format!("select '{name}' as ran, ")), "{sql}");
             let changes = ["insert into", "update task", "delete from"].iter().any(|verb| sql.contains(verb));
             // In what is changed itself, where it says that, and not only in what is shown of it.
             let change = sql.split("returning").next().unwrap();
             let compared = if changes { change } else { sql };
             assert!(compared.contains(&format!("$1 = '{name}'")), "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_that_of_its_sort_and_order() {
+        for (sort, word) in [
+            (Sort::CreatedAt, "created"),
+            (Sort::UpdatedAt, "updated"),
+            (Sort::Title, "title"),
+            (Sort::DueDate, "due"),
+            (Sort::Priority, "priority"),
+        ] {
+            for (order, suffix) in [(Order::Ascending, ""), (Order::Descending, ".desc")] {
+                for (after, behind) in [(false, ""), (true, ".after")] {
+                    assert_eq!(list(sort, order, after).name(), format!("task.list.{word}{suffix}{behind}"));
+                }
+            }
         }
     }
 }

@@ -7,25 +7,25 @@ use chassis::json::{Malformed, Raw, Shape};
 use super::fields::Tags;
 
 /// The most items of a list that are read: one more than are allowed, which shows that there are too many.
-const ITEMS_MAX: usize = Tags::COUNT_MAX + 1;
+pub(crate) const ITEMS_MAX: usize = Tags::COUNT_MAX + 1;
 
 /// A body in JSON; nothing in it is checked yet.
 pub struct Body<'a>(Option<Fields<'a>>);
 
 /// The fields of a task; `None` is one that is absent.
 #[derive(Default)]
-pub(super) struct Fields<'a> {
-    pub(super) title: Option<Field<'a>>,
-    pub(super) description: Option<Field<'a>>,
-    pub(super) completed: Option<Field<'a>>,
-    pub(super) is_completed: Option<Field<'a>>,
-    pub(super) priority: Option<Field<'a>>,
-    pub(super) due_date: Option<Field<'a>>,
-    pub(super) tags: Option<Field<'a>>,
+pub(crate) struct Fields<'a> {
+    pub(crate) title: Option<Field<'a>>,
+    pub(crate) description: Option<Field<'a>>,
+    pub(crate) completed: Option<Field<'a>>,
+    pub(crate) is_completed: Option<Field<'a>>,
+    pub(crate) priority: Option<Field<'a>>,
+    pub(crate) due_date: Option<Field<'a>>,
+    pub(crate) tags: Option<Field<'a>>,
 }
 
 /// The value of a field.
-pub(super) enum Field<'a> {
+pub(crate) enum Field<'a> {
     Null,
     Bool(bool),
     Text(Cow<'a, str>),
@@ -57,8 +57,13 @@ impl<'a> Body<'a> {
         Ok(Self(Some(fields)))
     }
 
+    /// The fields, to be put into other words.
+    pub(crate) fn fields_mut(&mut self) -> Option<&mut Fields<'a>> {
+        self.0.as_mut()
+    }
+
     /// The fields, if it is an object.
-    pub(super) fn fields(&self) -> Option<&Fields<'a>> {
+    pub(crate) fn fields(&self) -> Option<&Fields<'a>> {
         self.0.as_ref()
     }
 }

@@ -159,6 +159,8 @@ impl<'a> Reader<'a> {
         match field {
             None => Change::Keep,
             Some(Field::Null) => Change::Clear,
+            // A form sends it for what was not filled in.
+            Some(Field::Text(text)) if text.is_empty() => Change::Clear,
             Some(field) => self.text(name, field, parse).map_or(Change::Keep, Change::Set),
         }
     }
@@ -177,16 +179,19 @@ impl<'a> Reader<'a> {
     }
 
     fn boolean(&mut self, name: &'static str, field: Option<&Field<'_>>) -> Option<bool> {
-        if let Field::Bool(is) = field? {
-            return Some(*is);
+        match field? {
+            Field::Bool(is) => return Some(*is),
+            // Of what is either, it says nothing.
+            Field::Null => {}
+            _ => self.wrong(name, FieldFault::NotBoolean),
         }
-        self.wrong(name, FieldFault::NotBoolean);
         None
     }
 
     fn tags(&mut self) -> Option<Tags> {
         let items = match self.fields.tags.as_ref()? {
             Field::Null => return Some(Tags::default()),
+            Field::Text(text) if text.is_empty() => return Some(Tags::default()),
             Field::List(items) => items,
             _ => {
                 self.wrong("tags", FieldFault::NotList);
@@ -259,21 +264,22 @@ mod tests {
         let body =
             json!({"title": "t", "description": null, "priority": null, "due_date": null, "tags": null});
         assert_eq!(new_task(&body), new_task(&json!({"title": "t"})));
+        let body = json!({"title": "t", "description": "", "priority": "", "due_date": "", "tags": ""});
+        assert_eq!(new_task(&body), new_task(&json!({"title": "t"})));
     }
 
     #[test]
     fn everything_that_is_wrong_is_named_at_once() {
         let body = json!({
-            "title": "", "description": 1, "completed": "yes", "priority": "urgent", "due_date": "soon",
+            "title": "", "description": 1, "completed": "yes", "priority": "later", "due_date": "soon",
             "tags": ["ok", "", 3],
         });
         let faults = [
             "title must have 1 to 200 characters",
             "description must be text",
             "completed must be true or false",
-            "priority must be low, medium or high",
-            "due_date must be a date and time with its offset, such as 2026-01-31T09:30:00Z, or a date alone, \
-             such as 2026-01-31",
+            "priority must be low, medium, high or urgent",
+            "due_date must be a date, such as 2026-01-31, or a date and time, such as 2026-01-31T09:30:00Z",
             "tags[1] must have 1 to 50 characters",
             "tags[2] must be text",
         ];
@@ -323,7 +329,11 @@ mod tests {
         let both = json!({"completed": true, "is_completed": false});
         assert_eq!(wrong(completion(&both)), ["is_completed contradicts completed"]);
         assert_eq!(wrong(changes(&both)), ["is_completed contradicts completed"]);
-        for bad in [json!(null), json!("true"), json!(1)] {
+        for none in [json!({"completed": null}), json!({"is_completed": null, "completed": null})] {
+            assert_eq!(completion(&none), Ok(None));
+            assert!(changes(&none).unwrap().is_empty());
+        }
+        for bad in [json!([]), json!("true"), json!(1)] {
             assert_eq!(wrong(completion(&json!({"completed": bad}))), ["completed must be true or false"]);
         }
     }
@@ -346,12 +356,14 @@ mod tests {
         ) {
             if let Ok(date) = DueDate::parse(&text) {
                 let moment = date.moment();
+                let is_day = date.day().is_some();
                 prop_assert!((1..=9999).contains(&moment.year()), "{moment}");
                 prop_assert_eq!(moment.nanosecond() % 1_000_000, 0);
                 // What a client is told, it may send back.
                 let micros = (moment - OffsetDateTime::new_utc(BASE, Time::MIDNIGHT)).whole_microseconds();
                 let mut told = Vec::new();
-                Moment::of_micros(micros.try_into().unwrap()).write(&mut told);
+                let kept = Moment::of_micros(micros.try_into().unwrap());
+                if is_day { kept.write_day(&mut told) } else { kept.write(&mut told) }
                 prop_assert_eq!(DueDate::parse(str::from_utf8(&told).unwrap()), Ok(date));
             }
         }

@@ -42,10 +42,14 @@ pub enum FieldFault {
     #[error("must be a whole number from {0} to {1}")]
     NotWithin(u32, u32),
     /// Not a date.
-    #[error(
-        "must be a date and time with its offset, such as 2026-01-31T09:30:00Z, or a date alone, such as 2026-01-31"
-    )]
+    #[error("must be a date, such as 2026-01-31, or a date and time, such as 2026-01-31T09:30:00Z")]
     NotDate,
+    /// Not a cursor, or that of another list.
+    #[error("does not belong to this list; begin it again without one")]
+    NotCursor,
+    /// Nothing in it can be seen.
+    #[error("must have a character that can be seen")]
+    Invisible,
     /// Two fields that mean the same have different values.
     #[error("contradicts {0}")]
     Contradicts(&'static str),

@@ -1,10 +1,13 @@
 //! The checked fields of a task: each can only be made by its `parse`.
 
-use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+use time::{
+    Date, OffsetDateTime, UtcOffset, error::Parse, format_description::well_known::Rfc3339,
+    macros::format_description,
+};
 
 use super::fault::FieldFault;
 
-/// What is to be done: 1 to 200 characters, no space around them.
+/// What is to be done: 1 to 200 characters, one of them visible, no space around them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Title(String);
 
@@ -14,7 +17,8 @@ impl Title {
 
     /// Reads a title.
     pub fn parse(text: &str) -> Result<Self, FieldFault> {
-        bounded(text.trim(), 1, Self::CHARS_MAX).map(Self)
+        let title = bounded(text.trim(), 1, Self::CHARS_MAX)?;
+        if title.chars().all(is_invisible) { Err(FieldFault::Invisible) } else { Ok(Self(title)) }
     }
 
     /// The title as text.
@@ -87,15 +91,16 @@ pub enum Priority {
     Low,
     Medium,
     High,
+    Urgent,
 }
 
 impl Priority {
-    const ALL: [Self; 3] = [Self::Low, Self::Medium, Self::High];
+    const ALL: [Self; 4] = [Self::Low, Self::Medium, Self::High, Self::Urgent];
 
     /// Reads a priority.
     pub fn parse(text: &str) -> Result<Self, FieldFault> {
         let found = Self::ALL.into_iter().find(|priority| priority.as_str() == text);
-        found.ok_or(FieldFault::NotOneOf("low, medium or high"))
+        found.ok_or(FieldFault::NotOneOf("low, medium, high or urgent"))
     }
 
     /// The priority in its contract's word.
@@ -104,6 +109,7 @@ impl Priority {
             Self::Low => "low",
             Self::Medium => "medium",
             Self::High => "high",
+            Self::Urgent => "urgent",
         }
     }
 
@@ -113,6 +119,7 @@ impl Priority {
             Self::Low => 1,
             Self::Medium => 2,
             Self::High => 3,
+            Self::Urgent => 4,
         }
     }
 
@@ -122,33 +129,92 @@ impl Priority {
     }
 }
 
-/// When a task is due: a moment of the years 1 to 9999, to the millisecond.
+/// When a task is due, in the years 1 to 9999: a day, which is the same one in every time zone, or a moment, to the
+/// millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DueDate(OffsetDateTime);
+pub enum DueDate {
+    /// A day, without a time.
+    Day(Date),
+    /// A moment, in UTC.
+    Moment(OffsetDateTime),
+}
 
 impl DueDate {
-    /// Reads RFC 3339 with an offset, or a date alone, as `<input type="date">` gives it, which is its beginning in
-    /// UTC. A time without an offset is refused: it would be another moment in each time zone.
+    /// Reads a date alone, as `<input type="date">` gives it, or a date and a time: RFC 3339, and what browsers and other
+    /// backends write in its place (`datetime-local` has neither offset nor, often, seconds). Without an offset it is UTC.
     pub fn parse(text: &str) -> Result<Self, FieldFault> {
-        let date_alone = || {
-            let date = Date::parse(text, format_description!("[year]-[month]-[day]"))?;
-            Ok(date.midnight().assume_utc())
+        let text = text.trim();
+        if let Ok(day) = Date::parse(text, format_description!("[year]-[month]-[day]")) {
+            // A sign or a year 0 passes the format.
+            let is_day = text.len() == DAY_CHARS && (1..=9999).contains(&day.year());
+            return if is_day { Ok(Self::Day(day)) } else { Err(FieldFault::NotDate) };
+        }
+        let moment: Result<_, Parse> = match in_full(text) {
+            Some(text) => OffsetDateTime::parse(&text, &Rfc3339),
+            None => return Err(FieldFault::NotDate),
         };
-        let moment: Result<_, time::error::Parse> =
-            OffsetDateTime::parse(text, &Rfc3339).or_else(|_| date_alone());
         moment
             .ok()
-            .and_then(|moment| moment.checked_to_offset(time::UtcOffset::UTC))
+            .and_then(|moment| moment.checked_to_offset(UtcOffset::UTC))
             .filter(|moment| (1..=9999).contains(&moment.year()))
             .and_then(|moment| moment.replace_millisecond(moment.millisecond()).ok())
-            .map(Self)
+            .map(Self::Moment)
             .ok_or(FieldFault::NotDate)
     }
 
-    /// The moment, in UTC.
+    /// Its moment; of a day, the start in UTC.
     pub fn moment(self) -> OffsetDateTime {
-        self.0
+        match self {
+            Self::Day(day) => day.midnight().assume_utc(),
+            Self::Moment(moment) => moment,
+        }
     }
+
+    /// The day, if it is one.
+    pub fn day(self) -> Option<Date> {
+        match self {
+            Self::Day(day) => Some(day),
+            Self::Moment(_) => None,
+        }
+    }
+}
+
+/// `2026-01-31`
+const DAY_CHARS: usize = 10;
+/// `09:30`
+const MINUTE_CHARS: usize = 5;
+
+/// A date and time as RFC 3339 has it, of one that leaves out the seconds, the offset, its colon or its minutes, or has a
+/// space for the `T`. `None` if it is nothing of the kind; what is returned is to be read still.
+fn in_full(text: &str) -> Option<String> {
+    let (day, rest) = text.split_at_checked(DAY_CHARS)?;
+    let time = rest.strip_prefix(['T', 't', ' '])?;
+    let at = time.find(['Z', 'z', '+', '-']).unwrap_or(time.len());
+    let (time, offset) = time.split_at(at);
+    let seconds = if time.len() == MINUTE_CHARS { ":00" } else { "" };
+    let (sign, digits) = offset.split_at_checked(1).unwrap_or_default();
+    let offset = match (sign, digits.len()) {
+        ("", _) => "Z".to_owned(),
+        ("+" | "-", 2) => format!("{offset}:00"),
+        ("+" | "-", 4) => format!("{sign}{}:{}", digits.get(..2)?, digits.get(2..)?),
+        _ => offset.to_owned(),
+    };
+    Some(format!("{day}T{time}{seconds}{offset}"))
+}
+
+/// Whether a character leaves nothing to see or to click on: space, controls, what only formats or joins, and letters that
+/// are blank.
+fn is_invisible(character: char) -> bool {
+    character.is_whitespace()
+        || character.is_control()
+        || matches!(
+            character,
+            '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
+                | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}'
+                | '\u{FFA0}' | '\u{FFF9}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}'
+                | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}'
+        )
 }
 
 fn bounded(text: &str, min: usize, max: usize) -> Result<String, FieldFault> {
@@ -163,7 +229,7 @@ fn bounded(text: &str, min: usize, max: usize) -> Result<String, FieldFault> {
 
 #[cfg(test)]
 mod tests {
-    use time::macros::datetime;
+    use time::macros::{date, datetime};
 
     use super::*;
 
@@ -207,37 +273,68 @@ mod tests {
     }
 
     #[test]
-    fn a_priority_is_one_of_three_and_is_kept_by_its_rank() {
-        for (text, priority) in
-            [("low", Priority::Low), ("medium", Priority::Medium), ("high", Priority::High)]
-        {
+    fn a_priority_is_one_of_four_and_is_kept_by_its_rank() {
+        for (text, priority) in [
+            ("low", Priority::Low),
+            ("medium", Priority::Medium),
+            ("high", Priority::High),
+            ("urgent", Priority::Urgent),
+        ] {
             assert_eq!(Priority::parse(text), Ok(priority));
             assert_eq!(Priority::of_rank(priority.rank()), Some(priority));
         }
-        for bad in ["", "High", "urgent", "1"] {
+        for bad in ["", "High", "later", "1"] {
             assert!(Priority::parse(bad).is_err(), "{bad}");
         }
         assert_eq!(Priority::of_rank(0), None);
     }
 
     #[test]
-    fn a_due_date_is_a_moment_with_its_offset_or_a_date_alone() {
+    fn a_title_has_something_to_see() {
+        for bad in
+            ["\u{200B}", "\u{200E}\u{FEFF}", "\u{3164}", "\u{2800} \u{2800}", "\u{1}", "\u{E0041}\u{FE0F}"]
+        {
+            assert_eq!(Title::parse(bad), Err(FieldFault::Invisible), "{bad:?}");
+        }
+        for good in ["\u{200B}a", "👩\u{200D}💻", "❤\u{FE0F}", ".", "\u{301}"] {
+            assert_eq!(Title::parse(good).unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn a_due_date_is_a_day_or_a_moment() {
         for (text, want) in [
             ("2026-01-31T09:30:00Z", datetime!(2026-01-31 09:30 UTC)),
             ("2026-01-31T09:30:00.123456789+02:00", datetime!(2026-01-31 07:30:00.123 UTC)),
             ("2026-01-31t09:30:00z", datetime!(2026-01-31 09:30 UTC)),
-            ("2026-01-31", datetime!(2026-01-31 00:00 UTC)),
-            ("2024-02-29", datetime!(2024-02-29 00:00 UTC)),
             ("0001-01-01T00:00:00Z", datetime!(0001-01-01 00:00 UTC)),
             ("9999-12-31T23:59:59Z", datetime!(9999-12-31 23:59:59 UTC)),
+            // What `datetime-local` gives, and what pydantic takes.
+            ("2026-01-31T09:30", datetime!(2026-01-31 09:30 UTC)),
+            ("2026-01-31T09:30:15", datetime!(2026-01-31 09:30:15 UTC)),
+            ("2026-01-31T09:30:15.5", datetime!(2026-01-31 09:30:15.5 UTC)),
+            ("2026-01-31 09:30", datetime!(2026-01-31 09:30 UTC)),
+            ("2026-01-31 09:30:15+01:00", datetime!(2026-01-31 08:30:15 UTC)),
+            ("2026-01-31T09:30Z", datetime!(2026-01-31 09:30 UTC)),
+            ("2026-01-31T09:30+0100", datetime!(2026-01-31 08:30 UTC)),
+            ("2026-01-31T09:30:00-0130", datetime!(2026-01-31 11:00 UTC)),
+            ("2026-01-31T09:30:00+01", datetime!(2026-01-31 08:30 UTC)),
+            (" 2026-01-31T09:30:00Z\n", datetime!(2026-01-31 09:30 UTC)),
         ] {
-            assert_eq!(DueDate::parse(text).map(DueDate::moment), Ok(want), "{text}");
+            assert_eq!(DueDate::parse(text), Ok(DueDate::Moment(want)), "{text}");
+        }
+        for (text, day) in [
+            ("2026-01-31", date!(2026 - 01 - 31)),
+            (" 2024-02-29 ", date!(2024 - 02 - 29)),
+            ("0001-01-01", date!(0001 - 01 - 01)),
+            ("9999-12-31", date!(9999 - 12 - 31)),
+        ] {
+            assert_eq!(DueDate::parse(text), Ok(DueDate::Day(day)), "{text}");
+            assert_eq!(DueDate::Day(day).moment(), day.midnight().assume_utc());
         }
         for bad in [
             "",
             "tomorrow",
-            "2026-01-31T09:30:00",
-            "2026-01-31T09:30",
             "2026-02-30",
             "2025-02-29",
             "31.01.2026",
@@ -247,8 +344,25 @@ mod tests {
             "9999-12-31T23:59:59-01:00",
             "0000-01-01",
             "-0001-01-01",
+            "+2026-01-01",
             "+12026-01-01",
             "2026-01-31Z",
+            "2026-01-31T",
+            "2026-01-31T09",
+            "2026-01-31T9:30",
+            "2026-01-31T09:30:",
+            "2026-01-31T09:30:00.",
+            "2026-01-31T09:30:00+",
+            "2026-01-31T09:30:00+1",
+            "2026-01-31T09:30:00+010",
+            "2026-01-31T09:30:00+01000",
+            "2026-01-31T09:30:00+25:00",
+            "2026-01-31T09:30:00ZZ",
+            "2026-01-31T09:30:00 Z",
+            "2026-01-31  09:30",
+            "2026-01-31_09:30",
+            "2026-01-31T09:30:00+ü1",
+            "2026-01-3ü",
         ] {
             assert_eq!(DueDate::parse(bad), Err(FieldFault::NotDate), "{bad}");
         }

@@ -1,6 +1,6 @@
 //! A task in JSON, written straight from what was read of its row: no serializer, no copy in between.
 
-use super::Task;
+use super::{Task, moment::Due};
 
 /// About how long a task is in JSON, in bytes: what a list is given room for.
 pub const TASK_BYTES: usize = 512;
@@ -27,7 +27,12 @@ impl Task<'_> {
         out.extend_from_slice(b",\"priority\":");
         optional(self.priority, out, |priority, out| text(priority.as_str(), out));
         out.extend_from_slice(b",\"due_date\":");
-        optional(self.due_date, out, |moment, out| quoted(out, |out| moment.write(out)));
+        optional(self.due_date, out, |due, out| {
+            quoted(out, |out| match due {
+                Due::Day(day) => day.write_day(out),
+                Due::Moment(moment) => moment.write(out),
+            });
+        });
         out.extend_from_slice(b",\"tags\":[");
         for (at, tag) in self.tags.iter().enumerate() {
             if at > 0 {
@@ -91,7 +96,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::task::{fields::Priority, moment::Moment};
+    use crate::task::{Version, fields::Priority, moment::Moment};
 
     fn written(task: &Task<'_>) -> String {
         let mut out = Vec::new();
@@ -110,13 +115,14 @@ mod tests {
         tags: Vec::new(),
         created_at: Moment::BASE,
         updated_at: Moment::BASE,
+        version: Version(1),
     };
 
     #[test]
     fn a_task_is_written_as_the_contract_says() {
         let day = 86_400_000_000;
         let task = Task {
-            due_date: Some(Moment::of_micros(30 * day)),
+            due_date: Some(Due::Moment(Moment::of_micros(30 * day))),
             tags: vec!["home", "a \"b\""],
             created_at: Moment::of_micros(day + 11_045_678_901),
             updated_at: Moment::of_micros(day + 11_045_000_000),
@@ -130,6 +136,8 @@ mod tests {
              \"due_date\":\"2000-01-31T00:00:00.000Z\",\"tags\":[\"home\",\"a \\\"b\\\"\"],\
              \"created_at\":\"2000-01-02T03:04:05.678Z\",\"updated_at\":\"2000-01-02T03:04:05.000Z\"}"
         );
+        let due = Task { due_date: Some(Due::Day(Moment::of_micros(30 * day))), ..TASK };
+        assert!(written(&due).contains("\"due_date\":\"2000-01-31\","), "{}", written(&due));
         let open = Task { completed: false, priority: None, description: Some(""), ..TASK };
         let open = written(&open);
         assert!(open.contains("\"completed\":false,\"is_completed\":false,\"priority\":null"), "{open}");

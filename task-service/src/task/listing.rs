@@ -1,8 +1,10 @@
 //! Which tasks to list, and in which order, read from the query; every wrong parameter is named at once.
 
 use chassis::layer::problem::FieldError;
+use url::form_urlencoded;
 
 use super::{
+    cursor::Place,
     fault::FieldFault,
     fields::{Priority, Tag},
 };
@@ -19,6 +21,10 @@ pub struct Listing {
     pub order: Order,
     pub limit: Limit,
     pub offset: Offset,
+    /// Behind which task it begins.
+    pub after: Option<Place>,
+    /// Whether to say how many tasks there are on all pages.
+    pub total: bool,
 }
 
 /// What tasks are sorted by.
@@ -54,11 +60,11 @@ pub struct Offset(u32);
 
 impl Listing {
     /// Reads the parameters of a query, names and values decoded. An empty value counts as none: a form that was
-    /// not filled in sends one. Unknown parameters are ignored.
-    pub fn parse<T: AsRef<str>>(query: &[(T, T)]) -> Result<Self, Vec<FieldError>> {
+    /// not filled in sends one. Unknown parameters are ignored. A cursor must be one of this `user`'s.
+    pub fn parse<T: AsRef<str>>(query: &[(T, T)], user: &str) -> Result<Self, Vec<FieldError>> {
         let mut reader = Reader { query, errors: Vec::new() };
         let status = reader.one(&["status"], status);
-        let completed = reader.one(&["completed"], completed);
+        let completed = reader.one(&["completed", "is_completed"], completed);
         if let (Some(status), Some(completed)) = (status, completed)
             && status != completed
         {
@@ -66,21 +72,68 @@ impl Listing {
         }
         let sort = reader.one(&["sort", "sort_by"], Sort::parse).unwrap_or(Sort::CreatedAt);
         let order = reader.one(&["order", "sort_order"], Order::parse);
-        let listing = Self {
+        let mut listing = Self {
             completed: status.or(completed).flatten(),
             priority: reader.one(&["priority"], Priority::parse),
-            tag: reader.one(&["tag"], Tag::parse),
-            search: reader.one(&["search"], Search::parse),
+            tag: reader.one(&["tag", "tags"], Tag::parse),
+            search: reader.one(&["search"], Search::parse).flatten(),
             sort,
             order: order.unwrap_or(sort.natural_order()),
             limit: reader.one(&["limit"], Limit::parse).unwrap_or(Limit(Limit::MAX)),
             offset: reader.one(&["offset", "skip"], Offset::parse).unwrap_or_default(),
+            after: None,
+            total: reader.one(&["total"], boolean).unwrap_or(false),
         };
+        // What it is bound to must be known before.
+        if let Some(cursor) = reader.one(&["cursor"], |text| Ok(text.to_owned())) {
+            listing.after = Place::read(&cursor, user, &listing);
+            if listing.offset != Offset::default() {
+                reader.errors.push(FieldFault::Contradicts("offset").of("cursor"));
+            } else if listing.after.is_none() && reader.errors.is_empty() {
+                reader.errors.push(FieldFault::NotCursor.of("cursor"));
+            }
+        }
         if reader.errors.is_empty() { Ok(listing) } else { Err(reader.errors) }
     }
 }
 
+impl Listing {
+    /// What it is about and how it is sorted, as a query that asks for the same: each list has one.
+    pub fn query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if let Some(completed) = self.completed {
+            query.append_pair("status", if completed { "completed" } else { "pending" });
+        }
+        if let Some(priority) = self.priority {
+            query.append_pair("priority", priority.as_str());
+        }
+        if let Some(tag) = &self.tag {
+            query.append_pair("tag", tag.as_str());
+        }
+        if let Some(search) = &self.search {
+            query.append_pair("search", search.as_str());
+        }
+        query.append_pair("sort", self.sort.as_str()).append_pair("order", self.order.as_str());
+        query.finish()
+    }
+
+    /// The query for the page behind `last`, the last task of this one.
+    pub fn next(&self, last: &Place, user: &str) -> String {
+        format!("{}&limit={}&cursor={}", self.query(), self.limit.0, last.cursor(user, self))
+    }
+}
+
 impl Sort {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::CreatedAt => "created_at",
+            Self::UpdatedAt => "updated_at",
+            Self::Title => "title",
+            Self::DueDate => "due_date",
+            Self::Priority => "priority",
+        }
+    }
+
     fn parse(text: &str) -> Result<Self, FieldFault> {
         Ok(match text {
             "created_at" | "created" => Self::CreatedAt,
@@ -102,6 +155,13 @@ impl Sort {
 }
 
 impl Order {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ascending => "asc",
+            Self::Descending => "desc",
+        }
+    }
+
     fn parse(text: &str) -> Result<Self, FieldFault> {
         match text {
             "asc" => Ok(Self::Ascending),
@@ -115,14 +175,27 @@ impl Search {
     /// The longest text, in characters.
     pub const CHARS_MAX: usize = 200;
 
-    fn parse(text: &str) -> Result<Self, FieldFault> {
+    /// Space around it is not looked for; `None` if there is nothing else.
+    fn parse(text: &str) -> Result<Option<Self>, FieldFault> {
+        let text = text.trim();
         if text.contains('\0') {
             return Err(FieldFault::Nul);
         }
         if text.chars().count() > Self::CHARS_MAX {
             return Err(FieldFault::Length(1, Self::CHARS_MAX));
         }
-        Ok(Self(text.to_owned()))
+        Ok((!text.is_empty()).then(|| Self(text.to_owned())))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a text might stand in a task as other characters that mean the same: `é` is one or two. In ASCII there are
+    /// none.
+    pub fn has_other_forms(&self) -> bool {
+        !self.0.is_ascii()
     }
 
     /// A pattern for `ilike` that finds the text anywhere, each of its characters meaning itself.
@@ -141,6 +214,11 @@ impl Search {
 }
 
 impl Limit {
+    /// The number of tasks.
+    pub fn tasks(self) -> usize {
+        self.0 as usize
+    }
+
     /// The most tasks of one answer. Also the default, so that a client that knows no pages misses nothing.
     pub const MAX: u32 = 1000;
 
@@ -183,9 +261,13 @@ fn status(text: &str) -> Result<Option<bool>, FieldFault> {
 }
 
 fn completed(text: &str) -> Result<Option<bool>, FieldFault> {
+    boolean(text).map(Some)
+}
+
+fn boolean(text: &str) -> Result<bool, FieldFault> {
     match text {
-        "true" => Ok(Some(true)),
-        "false" => Ok(Some(false)),
+        "true" => Ok(true),
+        "false" => Ok(false),
         _ => Err(FieldFault::NotBoolean),
     }
 }
@@ -220,9 +302,10 @@ impl<Q: AsRef<str>> Reader<'_, Q> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::cursor::Key;
 
     fn parse(query: &[(&str, &str)]) -> Result<Listing, Vec<String>> {
-        Listing::parse(query).map_err(|errors| {
+        Listing::parse(query, "u1").map_err(|errors| {
             errors.into_iter().map(|error| format!("{} {}", error.field, error.detail)).collect()
         })
     }
@@ -307,7 +390,7 @@ mod tests {
         let query = [
             ("status", "done"),
             ("completed", "1"),
-            ("priority", "urgent"),
+            ("priority", "later"),
             ("sort_by", "id"),
             ("order", "up"),
             ("limit", "many"),
@@ -320,11 +403,38 @@ mod tests {
                 "completed must be true or false",
                 "sort_by must be created_at, updated_at, title, due_date or priority",
                 "order must be asc or desc",
-                "priority must be low, medium or high",
+                "priority must be low, medium, high or urgent",
                 "limit must be a whole number from 1 to 1000",
                 "skip must be a whole number from 0 to 10000",
             ]
         );
+    }
+
+    #[test]
+    fn a_page_is_followed_by_one_of_the_same_list() {
+        let query = [
+            ("completed", "true"),
+            ("tag", "a&b"),
+            ("search", "100 %"),
+            ("sort_by", "title"),
+            ("limit", "5"),
+        ];
+        let listing = parse(&query).unwrap();
+        let last = Place { key: Key::Title("é".into()), id: uuid::Uuid::nil() };
+        let next = listing.next(&last, "u1");
+        let (list, cursor) = next.rsplit_once("&cursor=").unwrap();
+        assert_eq!(list, "status=completed&tag=a%26b&search=100+%25&sort=title&order=asc&limit=5");
+        let read: Vec<_> = form_urlencoded::parse(next.as_bytes()).collect();
+        assert_eq!(Listing::parse(&read, "u1"), Ok(Listing { after: Some(last), ..listing }));
+        let of_others = Listing::parse(&read, "u2").unwrap_err();
+        assert_eq!(of_others[0].field, "cursor");
+        for (query, fault) in [
+            (&[("cursor", cursor)][..], "cursor does not belong to this list; begin it again without one"),
+            (&[("cursor", "x"), ("offset", "1")], "cursor contradicts offset"),
+        ] {
+            assert_eq!(parse(query), Err(vec![fault.into()]));
+        }
+        assert!(parse(&[("cursor", ""), ("offset", "1")]).unwrap().after.is_none());
     }
 
     #[test]
@@ -339,8 +449,10 @@ mod tests {
 
     #[test]
     fn a_search_finds_its_own_characters() {
-        let pattern = |text| Search::parse(text).unwrap().pattern();
+        let pattern = |text| Search::parse(text).unwrap().unwrap().pattern();
         assert_eq!(pattern("milk"), "%milk%");
+        assert_eq!(pattern(" milk shake\n"), "%milk shake%");
+        assert_eq!(Search::parse(" \u{2003} "), Ok(None));
         assert_eq!(pattern(r"100%_\"), r"%100\%\_\\%");
     }
 }

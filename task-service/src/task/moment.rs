@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-/// A moment of the years 1 to 9999, in microseconds since 2000, as PostgreSQL counts.
+/// A moment, in microseconds since 2000, as PostgreSQL counts.
 ///
 /// PostgreSQL also has `infinity`, and years before 1 and beyond 9999, which RFC 3339 can't write. No client of ours
 /// puts them there, but somebody with SQL may. A row with one is shown with the nearest moment that can be written: it
@@ -10,11 +10,23 @@ use std::ops::RangeInclusive;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment(i64);
 
+/// When a task is due: a day, wherever one is, or a moment. A day is kept as its start in UTC, by which it is sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they say it themselves")]
+pub enum Due {
+    Day(Moment),
+    Moment(Moment),
+}
+
 /// The first and the last that can be written, 0001-01-01T00:00:00.000Z and 9999-12-31T23:59:59.999Z.
 const WRITABLE: RangeInclusive<i64> = -63_082_281_600_000_000..=252_455_615_999_999_000;
 
 const MICROS_PER_MILLI: i64 = 1000;
 const MILLIS_PER_DAY: i64 = 86_400_000;
+const MICROS_PER_DAY: i64 = MICROS_PER_MILLI * MILLIS_PER_DAY;
+
+/// What PostgreSQL takes for a moment, besides the two infinities: from 4714 BC to the end of 294276.
+const KEEPABLE: RangeInclusive<i64> = -211_813_488_000_000_000..=9_223_371_331_199_999_999;
 
 /// From 0000-03-01, which the calendar below counts from, to 2000-01-01.
 const DAYS_TO_2000: i64 = 730_425;
@@ -26,14 +38,37 @@ impl Moment {
     /// The beginning of 2000, UTC.
     pub const BASE: Self = Self(0);
 
-    /// So many microseconds after the beginning of 2000, UTC, or the nearest that can be written.
+    /// So many microseconds after the beginning of 2000, UTC.
     pub fn of_micros(micros: i64) -> Self {
-        Self(micros.clamp(*WRITABLE.start(), *WRITABLE.end()))
+        Self(micros)
     }
 
-    /// Writes it as JavaScript's `toISOString` does, with milliseconds: what a frontend sends comes back as it was.
+    /// The start of a day, UTC, so many days after the first of 2000.
+    pub fn of_day(days: i32) -> Self {
+        Self(i64::from(days).saturating_mul(MICROS_PER_DAY))
+    }
+
+    /// Microseconds since the beginning of 2000, UTC.
+    pub fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// Whether PostgreSQL would take it.
+    pub fn is_keepable(self) -> bool {
+        KEEPABLE.contains(&self.0) || self.0 == i64::MIN || self.0 == i64::MAX
+    }
+
+    /// Writes its day in UTC, as `2026-01-31`.
+    pub fn write_day(self, out: &mut Vec<u8>) {
+        const TIME: usize = "T00:00:00.000Z".len();
+        self.write(out);
+        out.truncate(out.len() - TIME);
+    }
+
+    /// Writes the nearest moment that can be written, as JavaScript's `toISOString` does, with milliseconds: what a frontend sends comes back as it was.
     pub fn write(self, out: &mut Vec<u8>) {
-        let millis = self.0.div_euclid(MICROS_PER_MILLI);
+        let writable = self.0.clamp(*WRITABLE.start(), *WRITABLE.end());
+        let millis = writable.div_euclid(MICROS_PER_MILLI);
         let (days, millis) = (millis.div_euclid(MILLIS_PER_DAY), millis.rem_euclid(MILLIS_PER_DAY));
         let (year, month, day) = civil(days);
         let mut text = *b"0000-00-00T00:00:00.000Z";
@@ -107,6 +142,35 @@ mod tests {
             (i64::MAX, last),
         ] {
             assert_eq!(written(micros), want, "{micros}");
+        }
+    }
+
+    #[test]
+    fn a_day_is_written_without_its_time() {
+        for (days, want) in
+            [(0, "2000-01-01"), (9527, "2026-01-31"), (-1, "1999-12-31"), (i32::MAX, "9999-12-31")]
+        {
+            let mut out = b"x".to_vec();
+            Moment::of_day(days).write_day(&mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("x{want}"));
+        }
+    }
+
+    #[test]
+    fn what_postgresql_takes_ends_where_it_says() {
+        let (first, last) = (*KEEPABLE.start(), *KEEPABLE.end());
+        for (micros, keepable) in [
+            (0, true),
+            (first, true),
+            (first - 1, false),
+            (last, true),
+            (last + 1, false),
+            (i64::MAX - 1, false),
+            (i64::MIN + 1, false),
+            (i64::MAX, true),
+            (i64::MIN, true),
+        ] {
+            assert_eq!(Moment::of_micros(micros).is_keepable(), keepable, "{micros}");
         }
     }
 

@@ -37,7 +37,7 @@ fn send(service: &Arc<Service>, user: &str, line: String) -> JoinHandle<Answer> 
 }
 
 /// Waits until so many of the service's statements wait for a lock.
-async fn waiting_for_a_lock(admin: &Client, count: i64) {
+pub async fn waiting_for_a_lock(admin: &Client, count: i64) {
     let waiting = "select count(*) from pg_stat_activity
         where application_name = 'task-service' and datname = current_database() and wait_event_type = 'Lock'";
     eventually("the statements wait for a lock", async || {

@@ -38,7 +38,7 @@ async fn any_number_of_replicas_may_start_at_once() {
         for replica in replicas {
             replica.await.unwrap().unwrap();
         }
-        assert_eq!(applied(&database).await, [1]);
+        assert_eq!(applied(&database).await, [1, 2, 3]);
     }
 }
 
@@ -88,7 +88,7 @@ async fn a_role_that_may_change_no_table_is_enough_to_serve() {
     let grants = format!(
         "grant usage on schema task_service to {role};
          grant select on task_service.migrations to {role};
-         grant select, insert, update, delete on task_service.tasks to {role}"
+         grant select, insert, update, delete on task_service.tasks, task_service.answers to {role}"
     );
     admin.batch_execute(&grants).await.unwrap();
     let service = start_at(&settings(&url, &[])).await;
@@ -128,7 +128,7 @@ async fn a_database_that_is_ahead_is_served() {
     let service = start_at(&settings(&database.url(), &[])).await;
     service.store.prepare(Switch::On).await.unwrap();
     service.create("u1", &json!({"title": "t"})).await;
-    assert_eq!(applied(&database).await, [1, 1000]);
+    assert_eq!(applied(&database).await, [1, 2, 3, 1000]);
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn a_role_with_defaults_of_its_own_migrates_all_the_same() {
     for replica in replicas {
         replica.await.unwrap().unwrap();
     }
-    assert_eq!(applied(&database).await, [1]);
+    assert_eq!(applied(&database).await, [1, 2, 3]);
 }
 
 #[tokio::test]
@@ -205,8 +205,9 @@ async fn the_bounds_of_the_service_are_the_bounds_of_the_table() {
         ("title", "''", false),
         ("title, description", "'t', repeat('é', 1000)", true),
         ("title, description", "'t', repeat('a', 1001)", false),
-        ("title, priority", "'t', 3", true),
-        ("title, priority", "'t', 4", false),
+        ("title, priority", "'t', 4", true),
+        ("title, priority", "'t', 5", false),
+        ("title, priority", "'t', 0", false),
         ("title, tags", "'t', array_fill('x'::text, array[20])", true),
         ("title, tags", "'t', array_fill('x'::text, array[21])", false),
         ("title, tags", "'t', array[null::text]", false),

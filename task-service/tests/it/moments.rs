@@ -42,6 +42,76 @@ async fn a_date_that_cannot_be_written_does_not_take_the_list_away() {
 }
 
 #[tokio::test]
+async fn a_due_date_comes_back_as_it_was_meant() {
+    let Some(service) = start().await else { return };
+    let task = service.create("u1", &json!({"title": "t"})).await;
+    let line = format!("/api/tasks/{}", task["id"].as_str().unwrap());
+    for (said, told) in [
+        (json!("2026-01-31"), json!("2026-01-31")),
+        (json!("2026-01-31T00:00:00Z"), json!("2026-01-31T00:00:00.000Z")),
+        (json!("0001-01-01"), json!("0001-01-01")),
+        (json!("9999-12-31"), json!("9999-12-31")),
+        (json!("2026-01-31T09:30"), json!("2026-01-31T09:30:00.000Z")),
+        (json!("2026-01-31 09:30:15+0100"), json!("2026-01-31T08:30:15.000Z")),
+        (json!(""), json!(null)),
+        (json!("2026-02-01"), json!("2026-02-01")),
+        (json!(null), json!(null)),
+    ] {
+        let body = json!({"title": "t", "due_date": said});
+        assert_eq!(service.create("u1", &body).await["due_date"], told, "{said}");
+        for method in ["PUT", "PATCH"] {
+            let changed = service.call_with("u1", &format!("{method} {line}"), &body).await.json();
+            assert_eq!(changed["due_date"], told, "{said}");
+        }
+        assert_eq!(service.call("u1", &format!("GET {line}")).await.json()["due_date"], told);
+        let completed = service.call("u1", &format!("PATCH {line}/complete")).await.json();
+        assert_eq!(completed["due_date"], told, "what is not changed stays");
+        assert_eq!(service.list("u1").await.last().unwrap()["due_date"], told);
+    }
+}
+
+#[tokio::test]
+async fn a_day_is_sorted_by_its_start() {
+    let Some(service) = start().await else { return };
+    let dates = [
+        "2026-01-30T23:59:59.999Z",
+        "2026-01-31",
+        "2026-01-31T00:00:00.001Z",
+        "2026-01-31T23:00:00.000Z",
+        "2026-02-01",
+    ];
+    for at in [3, 0, 4, 2, 1] {
+        service.create("u1", &json!({"title": "t", "due_date": dates[at]})).await;
+    }
+    let listed = service.call("u1", "GET /api/tasks?sort=due_date").await.json();
+    let listed: Vec<_> = listed.as_array().unwrap().iter().map(|task| task["due_date"].clone()).collect();
+    assert_eq!(listed, dates);
+}
+
+/// During a roll-out the release before writes to the same rows, and knows nothing of days.
+#[tokio::test]
+async fn what_the_release_before_writes_is_told_as_it_meant_it() {
+    let Some(service) = start().await else { return };
+    let admin = connect(&service.database.as_ref().unwrap().url()).await;
+    let task =
+        service.create("u1", &json!({"title": "t", "due_date": "2026-01-31", "priority": "urgent"})).await;
+    let line = format!("GET /api/tasks/{}", task["id"].as_str().unwrap());
+    for (kept, told) in [
+        ("'2026-01-31T09:30Z'", json!("2026-01-31T09:30:00.000Z")),
+        ("'2026-02-01T00:00Z'", json!("2026-02-01T00:00:00.000Z")),
+        ("null", json!(null)),
+        ("'2026-01-31T00:00Z'", json!("2026-01-31")),
+    ] {
+        admin.batch_execute(&format!("update task_service.tasks set due_date = {kept}")).await.unwrap();
+        assert_eq!(service.call("u1", &line).await.json()["due_date"], told, "{kept}");
+    }
+    let insert = "insert into task_service.tasks (user_id, id, title, due_date)
+        values ('u2', gen_random_uuid(), 't', '2026-01-31T00:00Z')";
+    admin.batch_execute(insert).await.unwrap();
+    assert_eq!(service.list("u2").await[0]["due_date"], "2026-01-31T00:00:00.000Z");
+}
+
+#[tokio::test]
 async fn a_change_never_seems_older_than_the_one_before() {
     let Some(service) = start().await else { return };
     let service = Arc::new(service);

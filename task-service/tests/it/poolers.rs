@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chassis::settings::Switch;
+use chassis::{Body, settings::Switch};
 use dev_postgres::{
     pooler::PgBouncer,
     test::{self, TestDatabase},
@@ -41,8 +41,8 @@ async fn asks_everything(service: Arc<Service>, number: usize) {
     let kept = service.create(&user, &json!({"title": "kept"})).await;
     let kept_line = format!("/api/tasks/{}", kept["id"].as_str().unwrap());
     for turn in 0..REPEATS {
-        for kind in 0..6 {
-            match (kind + number) % 6 {
+        for kind in 0..7 {
+            match (kind + number) % 7 {
                 0 => {
                     let answer = service.call(&user, &format!("GET {kept_line}")).await;
                     assert_eq!(answer.json()["id"], kept["id"]);
@@ -70,6 +70,18 @@ async fn asks_everything(service: Arc<Service>, number: usize) {
                     let tasks = service.list(&user).await;
                     assert_eq!(tasks.len(), 1, "{tasks:?}");
                     assert_eq!(tasks[0]["id"], kept["id"]);
+                }
+                5 => {
+                    let line = format!("PATCH {kept_line}/complete");
+                    let before =
+                        service.call(&user, &format!("GET {kept_line}")).await.json()["completed"].clone();
+                    for _ in 0..2 {
+                        let request = service
+                            .request(&user, &line)
+                            .header("idempotency-key", format!("{turn}-{number}-{}", kept["id"]));
+                        let answer = service.send(request.body(Body::empty()).unwrap()).await;
+                        assert_ne!(answer.json()["completed"], before, "turned over once");
+                    }
                 }
                 _ => {
                     for sort in ["title", "created_at", "updated_at", "due_date", "priority"] {
@@ -171,9 +183,9 @@ async fn an_answer_that_says_that_another_statement_ran_is_not_believed() {
     let task =
         "insert into task_service.tasks (user_id, id, title) values ('u2', gen_random_uuid(), 'secret')";
     admin.batch_execute(task).await.unwrap();
-    let lists = "(text, text, boolean, smallint, text, text, bigint, bigint) as
+    let lists = "(text, text, boolean, smallint, text, text, text, bigint, bigint) as
         select 'task.list.of.all' as ran, true as found, id, user_id, title, description, completed, priority, due_date,
-            tags, created_at, updated_at from task_service.tasks";
+            tags, created_at, updated_at, due_day, version from task_service.tasks";
     let clean = planted(&database, &pooler, lists).await;
     let before = counted(FOREIGN);
     assert_eq!(service.list("u1").await.len(), 0);

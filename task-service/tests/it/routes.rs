@@ -179,6 +179,17 @@ async fn completion_is_set_where_it_is_said_and_turned_over_where_not() {
 }
 
 #[tokio::test]
+async fn toggle_is_another_word_for_it() {
+    let Some(service) = start().await else { return };
+    let task = task(&service).await;
+    for (at, path) in paths(&task["id"], "/toggle").iter().enumerate() {
+        let toggled = service.call("u1", &format!("PATCH {path}")).await.json();
+        assert_eq!(toggled["completed"], at % 2 == 0);
+        service.call("u1", &format!("GET {path}")).await.problem(405, "method-not-allowed");
+    }
+}
+
+#[tokio::test]
 async fn two_who_turn_over_at_once_are_both_heard() {
     let Some(service) = start().await else { return };
     let service = std::sync::Arc::new(service);

@@ -21,5 +21,6 @@ mod rollout;
 mod secrets;
 mod sessions;
 mod settings;
+mod tasks;
 mod traffic;
 mod world;

@@ -1,0 +1,147 @@
+//! What frontends say in other words than the contract, where there is no doubt what they mean. Nothing behind this file
+//! knows of it: what comes out is in the contract's words, or left as it was for the contract to refuse.
+
+use std::borrow::Cow;
+
+use crate::task::{
+    Body,
+    body::{Field, ITEMS_MAX},
+};
+
+/// A query, name by name.
+pub(super) fn query<'a>(
+    pairs: impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
+) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+    pairs
+        .filter_map(|(name, value)| {
+            let name = if name == "q" { "search".into() } else { name };
+            let value = match &*name {
+                "status" | "completed" | "is_completed" | "priority" | "order" | "sort_order" => lower(value),
+                "sort" | "sort_by" => snake(value),
+                _ => value,
+            };
+            let value = match (&*name, &*value) {
+                // All are what there is without it.
+                ("completed" | "is_completed" | "priority", "all") => return None,
+                ("status", "active") => "pending".into(),
+                ("completed" | "is_completed", "pending" | "active") => "false".into(),
+                ("completed" | "is_completed", "completed") => "true".into(),
+                _ => value,
+            };
+            Some((name, value))
+        })
+        .collect()
+}
+
+/// A body.
+pub(super) fn body(mut body: Body<'_>) -> Body<'_> {
+    let Some(fields) = body.fields_mut() else { return body };
+    if let Some(Field::Text(priority)) = &mut fields.priority {
+        *priority = lower(std::mem::take(priority));
+        if priority == "none" {
+            fields.priority = Some(Field::Null);
+        }
+    }
+    // Separated by commas, as an input field has them.
+    if let Some(Field::Text(tags)) = &fields.tags {
+        let tags = tags.split(',').map(str::trim).filter(|tag| !tag.is_empty());
+        fields.tags =
+            Some(Field::List(tags.take(ITEMS_MAX).map(|tag| Some(tag.to_owned().into())).collect()));
+    }
+    body
+}
+
+/// `High`, `HIGH` and ` high ` are `high`.
+fn lower(text: Cow<'_, str>) -> Cow<'_, str> {
+    let trimmed = text.trim();
+    if trimmed.len() == text.len() && !text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return text;
+    }
+    trimmed.to_ascii_lowercase().into()
+}
+
+/// `createdAt` is `created_at`, and so is `CREATED_AT`.
+fn snake(text: Cow<'_, str>) -> Cow<'_, str> {
+    let is_camel = text.bytes().any(|byte| byte.is_ascii_lowercase());
+    if !is_camel || !text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return lower(text);
+    }
+    let mut snake = String::with_capacity(text.len() + 4);
+    for (at, letter) in text.char_indices() {
+        if at > 0 && letter.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use url::form_urlencoded;
+
+    use super::*;
+    use crate::task::{
+        draft::{Change, Changes},
+        fields::Priority,
+    };
+
+    fn said(text: &str) -> String {
+        let pairs = query(form_urlencoded::parse(text.as_bytes()));
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+    }
+
+    #[test]
+    fn a_query_is_put_into_the_contracts_words() {
+        for (text, want) in [
+            ("status=active", "status=pending"),
+            ("status=Active", "status=pending"),
+            ("status=ALL", "status=all"),
+            ("completed=all", ""),
+            ("completed=pending&is_completed=completed", "completed=false&is_completed=true"),
+            ("completed=True", "completed=true"),
+            ("priority=HIGH", "priority=high"),
+            ("priority=all", ""),
+            ("order=DESC&sort_order=Asc", "order=desc&sort_order=asc"),
+            ("sort_by=createdAt", "sort_by=created_at"),
+            ("sort=dueDate", "sort=due_date"),
+            ("sort=Title", "sort=title"),
+            ("sort=UPDATED_AT", "sort=updated_at"),
+            ("q=Milk", "search=Milk"),
+            // What is a text of the user's own is left as it is.
+            ("search=ALL&tag=Work&cursor=AbC", "search=ALL&tag=Work&cursor=AbC"),
+            // And so is what means nothing, for the contract to refuse.
+            ("status=done&completed=1&sort=Ünten", "status=done&completed=1&sort=%C3%9Cnten"),
+        ] {
+            let want =
+                if want.contains("%C3%9C") { want.replace("Ünten", "%C3%9Cnten") } else { want.to_owned() };
+            assert_eq!(said(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_put_into_the_contracts_words() {
+        let changes = |json: &str| Changes::parse(&body(Body::read(json.as_bytes()).unwrap()));
+        for (said, want) in [
+            ("MEDIUM", Change::Set(Priority::Medium)),
+            (" Urgent ", Change::Set(Priority::Urgent)),
+            ("none", Change::Clear),
+            ("None", Change::Clear),
+            ("", Change::Clear),
+        ] {
+            assert_eq!(changes(&format!(r#"{{"priority":"{said}"}}"#)).unwrap().priority, want, "{said}");
+        }
+        for (said, want) in
+            [("a,b", &["a", "b"][..]), (" a , b c ,", &["a", "b c"]), ("a", &["a"]), ("", &[]), (" ,", &[])]
+        {
+            let tags = changes(&format!(r#"{{"tags":"{said}"}}"#)).unwrap().tags.unwrap();
+            assert_eq!(tags.as_strs(), want, "{said}");
+        }
+        // A tag of a list may have a comma, and what is none of these is refused as ever.
+        assert_eq!(changes(r#"{"tags":["a,b"]}"#).unwrap().tags.unwrap().as_strs(), ["a,b"]);
+        assert!(changes(&format!(r#"{{"tags":"{}"}}"#, "x,".repeat(21))).is_err());
+        for json in [r#"{"priority":"later"}"#, r#"{"priority":1}"#, r#"{"tags":1}"#] {
+            assert!(changes(json).is_err(), "{json}");
+        }
+    }
+}
