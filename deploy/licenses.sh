@@ -24,8 +24,12 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 fail() { echo "deploy/licenses.sh: $1" >&2; exit 1; }
 [ ! -e "$folder" ] || fail "$folder is there already"
 
-# Published without a text; it stands in another crate of the same authors, repository and licence.
+# Published without a text; it stands in another crate of the same authors, repository and licence. OpenTelemetry's is Apache-2.0
+# as it is, with nobody named in it; so is prost's.
 declare -A text_of=(
+    [opentelemetry]=prost
+    [opentelemetry-proto]=prost
+    [opentelemetry_sdk]=prost
     [tonic-prost]=tonic
 )
 

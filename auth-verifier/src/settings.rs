@@ -7,7 +7,7 @@ use chassis::{
     process::Service,
     serve::ServerSettings,
     settings::{self, Bounds, Secret, ServiceUrl, SettingsError, Spec},
-    telemetry::LogFormat,
+    telemetry::{LogFormat, traces::TraceSettings},
 };
 use http::{HeaderValue, uri::Authority};
 use serde::{Deserialize, Deserializer};
@@ -102,6 +102,8 @@ pub struct Settings {
     pub(crate) identity: Identity,
     /// The bounds of each listener.
     pub server: ServerSettings,
+    /// How traces are exported.
+    pub otel: TraceSettings,
 }
 
 /// What Better Auth itself is set to.

@@ -19,6 +19,8 @@ pub const EVERY_SERVICE: &[Metric] = &[
     DOCUMENT_FETCHES,
     DOCUMENT_FETCHED,
     LOG_LINES_DROPPED,
+    TRACE_SPANS,
+    TRACE_SPANS_QUEUED,
     SETTINGS_RELOADS,
 ];
 
@@ -118,6 +120,18 @@ pub(crate) const DOCUMENT_FETCHED: Metric = Metric::gauge(
 
 pub(crate) const LOG_LINES_DROPPED: Metric =
     Metric::counter("log_lines_dropped_total", "Log lines that found no room in the buffer.");
+
+pub(crate) const TRACE_SPANS: Metric = Metric::counter(
+    "trace_spans_total",
+    "Spans that ended, where traces are exported (OTLP).",
+)
+.by(&[(
+    "outcome",
+    "`exported`; `failed`: whoever receives them was out of reach, or refused them; `dropped`: the queue was full",
+)]);
+
+pub(crate) const TRACE_SPANS_QUEUED: Metric =
+    Metric::gauge("trace_spans_queued", "Spans that wait to be exported, as the last batch left.");
 
 pub(crate) const SETTINGS_RELOADS: Metric = Metric::counter(
     "settings_reloads_total",

@@ -9,7 +9,14 @@ mod reload;
 mod rights;
 pub mod signals;
 
-use std::{ffi::OsString, io, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    ffi::OsString,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use clap::ArgMatches;
 use futures_util::future::{join, join_all};
@@ -30,7 +37,10 @@ use crate::{
     layer::access_log,
     serve::{self, HttpService, ServerSettings, Stack, TlsSlot, Workers},
     settings::{self, Checked, Environment, Faults, Loaded, Settings, SettingsError, Switch},
-    telemetry::{self, LogFormat, lines},
+    telemetry::{
+        self, LogFormat, lines,
+        traces::{self, TracePlan},
+    },
 };
 
 /// How often metrics are summed up.
@@ -152,6 +162,7 @@ struct Given<P> {
     places: [String; 2],
     reloads: Option<Reloads>,
     workers: Workers,
+    traces: Option<TracePlan>,
 }
 
 impl Process {
@@ -304,13 +315,16 @@ where
     open_files::raise_limit();
     let stop_on_stdin_eof = matches.get_flag(command::UNTIL_STDIN_CLOSES);
     run_logging::<S, _>(LOGGED, matches, async move |given| {
-        let Given { plan, common, places, reloads, workers } = given;
+        let Given { plan, common, places, reloads, workers, traces } = given;
         telemetry::log_panics();
         telemetry::metrics();
         let hangups = reloads.as_ref().map(Reloads::hangups);
         let (stop, at_once) =
             signals::tokens(stop_on_stdin_eof, hangups).map_err(|error| StartError::Other(error.into()))?;
         let process = Process::bind(S::SPEC.prefix(), common, places, reloads, workers, stop)?;
+        if let Some(plan) = traces {
+            traces::start(plan);
+        }
         select! {
             biased;
             () = at_once.cancelled() => Ok(End::AtOnce),
@@ -365,7 +379,9 @@ where
     }
     let misspelt = settings::misspelt::<S>(&environment);
     let mut faults = Faults::default();
+    let mut traces = None;
     let loaded = Loaded::<S>::read(&environment).and_then(|loaded| {
+        traces = faults.hear(loaded.traces()).flatten();
         let mut common: Common = loaded.part()?;
         common.server = S::server(common.server);
         let remarks = loaded.settings.remarks();
@@ -407,8 +423,14 @@ where
         Err(error) => return refuse(service, &error),
     };
     let mut flushed = Flushed(FLUSH_WAIT);
-    let end =
-        runtime.block_on(job(Given { plan, common, places, reloads, workers: running.workers.clone() }));
+    let end = runtime.block_on(job(Given {
+        plan,
+        common,
+        places,
+        reloads,
+        workers: running.workers.clone(),
+        traces,
+    }));
     let wait = match &end {
         Ok(End::Done) => Duration::ZERO,
         Ok(End::AtOnce) => AT_ONCE_WAIT,
@@ -416,7 +438,10 @@ where
     };
     // What is still running has had its drain. It is dropped, not only left alone: each request has its access line.
     access_log::cut();
+    let until = Instant::now() + wait;
     running.stop(wait);
+    // Last, so that the spans of what was dropped go, too: in the time that the workers did not need.
+    runtime.block_on(traces::finish(until.saturating_duration_since(Instant::now())));
     runtime.shutdown_background();
     let requests = access_log::cut_requests();
     if requests > 0 {

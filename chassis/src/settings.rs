@@ -43,7 +43,10 @@ mod tests {
     use tempfile::NamedTempFile;
 
     use super::*;
-    use crate::{serve::ServerSettings, telemetry::LogFormat};
+    use crate::{
+        serve::ServerSettings,
+        telemetry::{LogFormat, traces::TraceSettings},
+    };
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -54,6 +57,7 @@ mod tests {
         ops_listen: SocketAddr,
         log: LogFormat,
         server: ServerSettings,
+        otel: TraceSettings,
         #[serde(deserialize_with = "optional")]
         secret: Option<Secret>,
         #[serde(deserialize_with = "list")]
@@ -393,6 +397,35 @@ mod tests {
         let path = file(b"caf\xe9");
         let error = example(&[("THE_SECRET_FILE", &path)]).unwrap_err();
         assert_eq!(error, "THE_SECRET_FILE: read the file it names: it is not UTF-8");
+    }
+
+    #[test]
+    fn the_variables_of_opentelemetry_are_every_services_and_their_headers_a_secret() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318");
+        let path = file("api-key=hunter2\n");
+        let by_file = ("OTEL_EXPORTER_OTLP_HEADERS_FILE", &*path);
+        for headers in [("OTEL_EXPORTER_OTLP_HEADERS", "api-key=hunter2"), by_file] {
+            let environment: Environment = [endpoint, headers].into_iter().collect();
+            assert!(Example::SPEC.claims(headers.0));
+            let loaded = Loaded::<Example>::read(&environment).unwrap();
+            let shown = loaded.show();
+            assert!(shown.contains("OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318  # environment"), "{shown}");
+            assert!(shown.contains("OTEL_EXPORTER_OTLP_HEADERS=***"), "{shown}");
+            assert!(!format!("{:?} {shown}", loaded.settings.otel).contains("hunter2"));
+            assert_eq!(loaded.traces().unwrap().unwrap().headers["api-key"], "hunter2");
+        }
+        let of_traces = [("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")].into_iter().collect();
+        let want = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL is not read by two-words; did you mean OTEL_EXPORTER_OTLP_PROTOCOL?";
+        assert_eq!(misspelt::<Example>(&of_traces), [want]);
+        for (name, value, want) in [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:4318", "must begin with http:// or https://"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "grpc is not spoken here"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "must be 1 to 100000 (the default is 2048)"),
+        ] {
+            let environment: Environment = [(name, value)].into_iter().collect();
+            let told = check::<Example>(&environment).outcome.unwrap_err().to_string();
+            assert!(told.starts_with(&format!("{name}: {want}")), "{told}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod lines;
 pub(crate) mod request;
 mod text;
 mod timestamp;
+pub mod traces;
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},

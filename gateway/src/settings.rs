@@ -6,7 +6,7 @@ use chassis::{
     process::Service,
     serve::{ServerSettings, TlsSettings},
     settings::{self, Bounds, ServiceUrl, SettingsError, Spec, Switch},
-    telemetry::LogFormat,
+    telemetry::{LogFormat, traces::TraceSettings},
 };
 use http::HeaderValue;
 use serde::{
@@ -171,6 +171,7 @@ pub struct Settings {
     pub limits: Limits,
     pub sanitize: Sanitize,
     pub server: ServerSettings,
+    pub otel: TraceSettings,
     pub tls: TlsSettings,
     pub compression: Switch,
     #[serde(default)]

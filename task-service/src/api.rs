@@ -6,7 +6,7 @@ mod dialect;
 mod path;
 mod refusal;
 
-use chassis::{Body, layer::problem::Problem};
+use chassis::{Body, layer::problem::Problem, telemetry::traces};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts,
 };
@@ -55,7 +55,9 @@ impl CallersService for Api {
 impl Api {
     async fn answer(&self, caller: &Caller, request: Request<Body>) -> Result<Response<Body>, Refusal> {
         let (parts, body) = request.into_parts();
-        let Path { user, target } = Path::parse(parts.uri.path()).ok_or(Refusal::NoSuchPath)?;
+        let path = Path::parse(parts.uri.path()).ok_or(Refusal::NoSuchPath)?;
+        traces::route(path.route());
+        let Path { user, target } = path;
         if !target.allows(&parts.method) {
             return Err(Refusal::MethodNotAllowed(target.methods()));
         }

@@ -7,7 +7,7 @@ use chassis::{
     process::Service,
     serve::ServerSettings,
     settings::{self, Bounds, Faults, ServiceUrl, SettingsError, Spec, Switch},
-    telemetry::LogFormat,
+    telemetry::{LogFormat, traces::TraceSettings},
 };
 use serde::Deserialize;
 
@@ -43,6 +43,7 @@ pub struct Settings {
     pub database: DatabaseSettings,
     pub limits: Limits,
     pub server: ServerSettings,
+    pub otel: TraceSettings,
 }
 
 /// Which assertions are believed.

@@ -15,6 +15,7 @@ use chassis::{
         request_id::{self, Assign, RequestId},
     },
     serve::{HttpService, trusted_proxies::FORWARDED_FOR},
+    telemetry::traces,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -73,6 +74,7 @@ async fn call(verifier: &Verifier, request: Request<Body>) -> Response<Body> {
         return Status::unimplemented("only envoy.service.auth.v3.Authorization/Check is answered here")
             .into_http();
     }
+    traces::route(CHECK_PATH);
     let id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(RequestId::make);
     let (head, body) = request.into_parts();
     let body = match timeout(CHECK_WAIT, Limited::new(body, CHECK_BYTES_MAX).collect()).await {

@@ -10,6 +10,7 @@ use chassis::{
         request_id::Assign,
     },
     serve::HttpService,
+    telemetry::traces,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
@@ -29,6 +30,7 @@ impl HttpService for Routes {
         // Envoy puts the original path behind ours; it means the same.
         let below = path.strip_prefix(identity::VERIFY_PATH);
         if below.is_some_and(|below| below.is_empty() || below.starts_with('/')) {
+            traces::route(identity::VERIFY_PATH);
             return self.verify(request.headers()).await;
         }
         match (path, request.method()) {
@@ -68,6 +70,7 @@ impl Routes {
     }
 
     fn jwks(&self) -> Response<Body> {
+        traces::route(identity::JWKS_PATH);
         let mut response = Response::new(Body::from(self.0.published().to_string()));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

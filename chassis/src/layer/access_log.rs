@@ -22,7 +22,7 @@ use crate::{
     Body,
     layer::{method, request_id::RequestId, trace_context},
     serve::{HttpService, Peer, trusted_proxies::TrustedProxies},
-    telemetry::{self, request::InFlight},
+    telemetry::{self, request::InFlight, traces},
 };
 
 /// The longest part of a path and of a method that a log line shows, in bytes.
@@ -100,6 +100,9 @@ impl<S> AccessLogged<S> {
     fn in_flight(&self, request: &mut Request<Body>) -> Arc<InFlight> {
         let id = request.extensions().get::<RequestId>().cloned();
         let peer = request.extensions().get::<Peer>().map(|peer| peer.address.ip().to_canonical());
+        let tracer = traces::tracer();
+        // Read before we write into it who asks inside.
+        let asker = tracer.and_then(|_| trace_context::context(request.headers()));
         let (client, trace) = match &self.door {
             None => (peer, trace_context::of(request.headers())),
             Some(trusted) => {
@@ -109,7 +112,18 @@ impl<S> AccessLogged<S> {
                 (peer.map(behind), Some(trace_context::enter(request.headers_mut())))
             }
         };
-        InFlight::new(id, client, trace)
+        let Some(tracer) = tracer else { return InFlight::new(id, client, trace, None) };
+        let scheme = request.extensions().get::<Peer>().is_some_and(|peer| peer.is_tls);
+        let scheme = if scheme { "https" } else { "http" };
+        let span = match &self.door {
+            None => tracer.inside(asker, scheme),
+            Some(trusted) => {
+                let believed = peer.is_some_and(|peer| trusted.trusts(peer));
+                tracer.at_the_door(request.headers_mut(), asker, believed, scheme)
+            }
+        };
+        let trace = trace.or_else(|| span.as_ref().map(|span| span.context().trace));
+        InFlight::new(id, client, trace, span)
     }
 }
 
@@ -271,6 +285,7 @@ impl Drop for Unfinished {
         log.took = log.started.elapsed();
         log.cut = !log.complete && CUTTING.load(Ordering::Relaxed);
         telemetry::access_line(log);
+        traces::end(log);
         METRICS.in_flight.decrement(1.0);
         let finished = METRICS.finished(&log.method, log.status());
         finished.count.increment(1);

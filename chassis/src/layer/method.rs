@@ -10,11 +10,14 @@ pub const KNOWN: [Method; 7] =
 pub const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// How many labels there are for methods.
-pub const LABELS: usize = KNOWN.len() + 1;
+pub const LABELS: usize = OTHER + 1;
+
+/// The label of all others.
+pub const OTHER: usize = KNOWN.len();
 
 /// Which label a method has: its place in [`KNOWN`], or the one after them.
 pub fn index(method: &Method) -> usize {
-    KNOWN.iter().position(|known| known == method).unwrap_or(KNOWN.len())
+    KNOWN.iter().position(|known| known == method).unwrap_or(OTHER)
 }
 
 /// The label of that number, as it stands in a metric.

@@ -66,7 +66,7 @@ impl fmt::Display for RequestId {
 }
 
 /// Bits that nobody foresees who doesn't know this thread's key; no secret.
-pub(super) fn bits() -> u64 {
+pub(crate) fn bits() -> u64 {
     thread_local! {
         static BITS: (RandomState, Cell<u64>) = (RandomState::new(), Cell::new(0));
     }

@@ -1,9 +1,9 @@
 //! Which trace a request is a part of (W3C Trace Context): told by `traceparent`, so that the lines of all services about one
 //! request, and the traces of whoever records them, can be found by one id.
 //!
-//! The front door continues a trace, or begins one, under a span id of its own; services inside read what it says. No spans
-//! are recorded here. A trace that begins here is marked as sampled: a service that does as its caller does would otherwise
-//! record nothing.
+//! The front door continues a trace, or begins one, under a span id of its own; services inside read what it says. A trace that
+//! begins here is marked as sampled: a service that does as its caller does would otherwise record nothing. Where we record spans
+//! ourselves ([`telemetry::traces`](crate::telemetry::traces)), they are [`SpanContext`]s, and the mark is our decision.
 
 use std::fmt;
 
@@ -103,6 +103,77 @@ fn is_state_bounded(headers: &HeaderMap) -> bool {
     bytes <= STATE_BYTES_MAX && members <= STATE_MEMBERS_MAX
 }
 
+/// A span and its trace, as `traceparent` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanContext {
+    pub(crate) trace: TraceId,
+    span: [u8; 16],
+    flags: u8,
+}
+
+/// The span that a request names, if it does so clearly.
+pub(crate) fn context(headers: &HeaderMap) -> Option<SpanContext> {
+    let told = single(headers, &TRACEPARENT).ok()?.as_bytes();
+    let (trace, flags) = parse(told)?;
+    Some(SpanContext { trace, span: told[36..52].try_into().ok()?, flags })
+}
+
+impl SpanContext {
+    /// The first span of a trace.
+    pub(crate) fn begin() -> Self {
+        Self { trace: TraceId::make(), span: [0; 16], flags: SAMPLED }.child()
+    }
+
+    /// Another span of the same trace.
+    pub(crate) fn child(self) -> Self {
+        Self { span: hex(request_id::bits().max(1)), ..self }
+    }
+
+    /// The same, marked as sampled, or not.
+    pub(crate) fn sampled(self, sampled: bool) -> Self {
+        Self { flags: self.flags & !SAMPLED | u8::from(sampled), ..self }
+    }
+
+    pub(crate) fn is_sampled(self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    pub(crate) fn flags(self) -> u8 {
+        self.flags
+    }
+
+    pub(crate) fn span_bytes(self) -> [u8; 8] {
+        number(&self.span).to_be_bytes()
+    }
+
+    /// As a header says it.
+    pub(crate) fn header(self) -> HeaderValue {
+        let mut parent = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        parent[3..35].copy_from_slice(&self.trace.0);
+        parent[36..52].copy_from_slice(&self.span);
+        parent[54] += self.flags & FLAGS;
+        HeaderValue::from_bytes(&parent).expect("digits and dashes may stand in a header")
+    }
+}
+
+impl TraceId {
+    /// The lower half of its bits, which are random in every trace.
+    pub(crate) fn low_bits(&self) -> u64 {
+        number(&self.0[16..])
+    }
+
+    pub(crate) fn bytes(&self) -> [u8; 16] {
+        let high = number(&self.0[..16]);
+        (u128::from(high) << 64 | u128::from(self.low_bits())).to_be_bytes()
+    }
+}
+
+/// The number that hexadecimal digits are.
+fn number(digits: &[u8]) -> u64 {
+    let digit = |digit: &u8| u64::from(if *digit <= b'9' { digit - b'0' } else { digit - b'a' + 10 });
+    digits.iter().fold(0, |number, next| number << 4 | digit(next))
+}
+
 /// A number in hexadecimal, with zeros in front.
 fn hex(number: u64) -> [u8; 16] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -190,6 +261,21 @@ mod tests {
             assert_eq!(request.get(TRACESTATE), None);
         }
         assert_ne!(enter(&mut HeaderMap::new()), enter(&mut HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_span_is_told_as_it_was_read() {
+        let read = context(&headers(&[(TRACEPARENT, GOOD)])).unwrap();
+        assert_eq!(read.header(), GOOD);
+        assert_eq!(read.trace.bytes(), 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736_u128.to_be_bytes());
+        assert_eq!(read.trace.low_bits(), 0xa3ce_929d_0e0e_4736);
+        assert_eq!(read.span_bytes(), 0x00f0_67aa_0ba9_02b7_u64.to_be_bytes());
+        assert_eq!(read.sampled(false).header(), &*GOOD.replace("-01", "-00"));
+        let child = read.child();
+        assert_eq!((child.trace, child.flags), (read.trace, read.flags));
+        assert_ne!(child.span_bytes(), read.span_bytes());
+        let begun = SpanContext::begin();
+        assert!(begun.is_sampled() && parse(begun.header().as_bytes()).is_some());
     }
 
     #[test]

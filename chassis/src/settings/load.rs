@@ -1,6 +1,6 @@
 //! From the environment to a plan: reads each value, then what values say together.
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     SettingsError,
@@ -9,7 +9,10 @@ use super::{
     layers::{Layers, at},
     spec::Settings,
 };
-use crate::telemetry;
+use crate::telemetry::{
+    self,
+    traces::{TracePlan, TraceSettings},
+};
 
 /// Loads the plan of one service.
 ///
@@ -17,7 +20,9 @@ use crate::telemetry;
 ///
 /// All settings that can't be read, and all that don't go together.
 pub fn load<S: Settings>(environment: &Environment) -> Result<S::Plan, SettingsError> {
-    Loaded::<S>::read(environment)?.plan()
+    let loaded = Loaded::<S>::read(environment)?;
+    loaded.traces()?;
+    loaded.plan()
 }
 
 /// Reads the settings of one service, each by itself.
@@ -76,6 +81,20 @@ impl<S: Settings> Loaded<S> {
         self.layers.part()
     }
 
+    /// How it exports traces, if it does.
+    ///
+    /// # Errors
+    ///
+    /// All variables of OpenTelemetry that are wrong.
+    pub(crate) fn traces(&self) -> Result<Option<TracePlan>, SettingsError> {
+        #[derive(Deserialize)]
+        struct Shared {
+            otel: TraceSettings,
+        }
+        let Shared { otel } = self.part()?;
+        otel.plan(S::SPEC.service).map_err(|error| error.renamed(|name| self.layers.named(name)))
+    }
+
     /// What the operator wrote, or would write, to set a key: its variable, or the file and the place in it.
     pub fn named(&self, key: &str) -> String {
         self.layers.named(key)
@@ -120,12 +139,13 @@ pub struct Checked {
 /// Checks the settings of one service.
 pub fn check<S: Settings>(environment: &Environment) -> Checked {
     let mut remarks = misspelt::<S>(environment);
+    let mut faults = Faults::default();
     let shown = Loaded::<S>::read(environment).and_then(|loaded| {
         remarks.extend(loaded.settings.remarks());
+        faults.hear(loaded.traces());
         let shown = loaded.show();
         loaded.plan().map(|_| shown)
     });
-    let mut faults = Faults::default();
     let shown = faults.hear(shown).unwrap_or_default();
     faults.hear(check_log(environment));
     Checked { remarks, outcome: faults.result().map(|()| shown) }

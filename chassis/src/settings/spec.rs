@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use serde::de::DeserializeOwned;
 
 use super::{SettingsError, environment::Environment, error::Faults, kubernetes, typos};
-use crate::serve::ServerSettings;
+use crate::{serve::ServerSettings, telemetry::traces};
 
 /// The lowest layer: what every service can be set to.
 pub const SHARED_DEFAULTS: &str = include_str!("../../defaults.toml");
@@ -77,11 +77,20 @@ impl Spec {
         found
             .into_iter()
             .map(|(key, default)| {
-                let known = self.well_known.iter().find(|(_, known)| *known == key);
+                let known = self.all_well_known().find(|(_, known)| *known == key);
                 let name = known.map_or_else(|| self.prefixed(&key), |(variable, _)| (*variable).to_owned());
-                Variable { name, default, secret: self.secrets.contains(&key.as_str()), key }
+                Variable { name, default, secret: self.is_secret(&key), key }
             })
             .collect()
+    }
+
+    /// The names without a prefix: this service's, and every service's.
+    fn all_well_known(&self) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+        self.well_known.iter().chain(traces::WELL_KNOWN)
+    }
+
+    fn is_secret(&self, key: &str) -> bool {
+        self.secrets.contains(&key) || traces::SECRETS.contains(&key)
     }
 
     /// The variable of a key that has no well-known one: `GATEWAY_LIMITS__BODY_BYTES` for `limits.body_bytes`.
@@ -107,7 +116,7 @@ impl Spec {
     /// Whether a variable of this name would be one of this service's, well spelt or not.
     pub fn claims(&self, name: &str) -> bool {
         let base = name.strip_suffix("_FILE").unwrap_or(name);
-        name.starts_with(&self.prefix()) || self.well_known.iter().any(|(known, _)| *known == base)
+        name.starts_with(&self.prefix()) || self.all_well_known().any(|(known, _)| *known == base)
     }
 
     /// The defaults. A test of each service holds them to be good TOML.
@@ -120,7 +129,7 @@ impl Spec {
     /// The bounds of a key, where it has any.
     pub(super) fn bounds(&self, key: &str) -> Option<&'static RangeInclusive<u64>> {
         let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
-        let shared = [("server", ServerSettings::BOUNDS)];
+        let shared = [("server", ServerSettings::BOUNDS), ("otel", traces::BOUNDS)];
         let (_, bounds) = self.bounds.iter().chain(&shared).find(|(known, _)| *known == table)?;
         bounds.iter().find_map(|(known, range)| (*known == name).then_some(range))
     }

@@ -32,10 +32,16 @@ pub(super) fn remarks(spec: &Spec, environment: &Environment) -> Vec<String> {
         .filter_map(|(name, _)| {
             let meant = names.iter().filter(|meant| !environment.is_set_by_hand(meant));
             let near = meant.filter_map(|meant| Some((slips(name, meant)?, meant)));
-            let (_, meant) = near.min_by_key(|(slips, _)| *slips)?;
+            let nearest = near.min_by_key(|(slips, _)| *slips).map(|(_, meant)| meant.clone());
+            let meant = nearest.or_else(|| of_all_signals(name).filter(|meant| names.contains(meant)))?;
             Some(format!("{name} is not read by {}; did you mean {meant}?", spec.service))
         })
         .collect()
+}
+
+/// What OpenTelemetry calls a setting of traces alone, where we read the one of all signals.
+fn of_all_signals(name: &str) -> Option<String> {
+    name.strip_prefix("OTEL_EXPORTER_OTLP_TRACES_").map(|rest| format!("OTEL_EXPORTER_OTLP_{rest}"))
 }
 
 /// How many slips of the hand make `name` of `meant`, if so few that it is likely. `0` is another case.

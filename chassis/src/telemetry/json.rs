@@ -531,7 +531,7 @@ mod tests {
 
     fn in_flight() -> Arc<InFlight> {
         let client = Some([192, 0, 2, 7].into());
-        InFlight::new(RequestId::parse(b"r-1"), client, None)
+        InFlight::new(RequestId::parse(b"r-1"), client, None, None)
     }
 
     #[test]
@@ -691,7 +691,7 @@ mod tests {
         let long = || "\u{1}".repeat(100_000);
         let trace = crate::layer::trace_context::enter(&mut http::HeaderMap::new());
         let client = "1111:2222:3333:4444:5555:6666:7777:8888".parse().ok();
-        let in_flight = InFlight::new(RequestId::parse(&[b'x'; 64]), client, Some(trace));
+        let in_flight = InFlight::new(RequestId::parse(&[b'x'; 64]), client, Some(trace), None);
         in_flight.receive(usize::MAX);
         in_flight.sync_within(|| {
             request::user(&long());

@@ -13,6 +13,7 @@ use std::{
 
 use tokio::task::futures::TaskLocalFuture;
 
+use super::traces::RequestSpan;
 use crate::layer::{access_log::Facts, request_id::RequestId, trace_context::TraceId};
 
 tokio::task_local! {
@@ -25,6 +26,8 @@ pub(crate) struct InFlight {
     id: Option<RequestId>,
     client: Option<IpAddr>,
     trace: Option<TraceId>,
+    /// Its span, if it is recorded.
+    span: Option<Box<RequestSpan>>,
     user: OnceLock<Box<str>>,
     /// The code of the problem that it was answered with.
     problem: OnceLock<&'static str>,
@@ -34,8 +37,13 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    pub fn new(id: Option<RequestId>, client: Option<IpAddr>, trace: Option<TraceId>) -> Arc<Self> {
-        Arc::new(Self { id, client, trace, ..Self::default() })
+    pub fn new(
+        id: Option<RequestId>,
+        client: Option<IpAddr>,
+        trace: Option<TraceId>,
+        span: Option<RequestSpan>,
+    ) -> Arc<Self> {
+        Arc::new(Self { id, client, trace, span: span.map(Box::new), ..Self::default() })
     }
 
     /// Runs `future` inside of this request.
@@ -61,6 +69,11 @@ impl InFlight {
     /// The trace that it belongs to.
     pub fn trace(&self) -> Option<&TraceId> {
         self.trace.as_ref()
+    }
+
+    /// Its span, if it is recorded.
+    pub fn span(&self) -> Option<&RequestSpan> {
+        self.span.as_deref()
     }
 
     /// So many more bytes of its body have come.

@@ -175,7 +175,7 @@ mod tests {
         let layer = layer.with_writer(move || Sink(theirs.clone()));
         subscriber::with_default(registry().with(layer), || {
             info!(port = 8000, "listening");
-            let request = InFlight::new(RequestId::parse(b"r-1"), None, None);
+            let request = InFlight::new(RequestId::parse(b"r-1"), None, None, None);
             request.sync_within(|| {
                 request::user("ada\u{1b}");
                 info_span!("check", request_id = "r-2").in_scope(|| warn!("no verdict"));

@@ -32,10 +32,10 @@ def variables():
 
 @cache
 def variables_of(service):
-    """Those that a service reads: by its prefix, and the well-known ones of its defaults.toml."""
+    """Those that a service reads: by its prefix, the well-known ones of its defaults.toml, and OpenTelemetry's."""
     defaults = (ROOT / service / "defaults.toml").read_text()
     known = set(re.findall(r"Variable: ([A-Z0-9_]+)", defaults)) | {"RUST_LOG"}
-    return {name for name in variables() if name.startswith(prefix(service)) or name in known}
+    return {name for name in variables() if name.startswith((prefix(service), "OTEL_")) or name in known}
 
 
 @cache

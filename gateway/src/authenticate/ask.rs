@@ -6,12 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chassis::layer::{
-    request_id,
-    trace_context::{TRACEPARENT, TRACESTATE},
+use chassis::{
+    layer::{
+        request_id,
+        trace_context::{SpanContext, TRACEPARENT, TRACESTATE},
+    },
+    telemetry::traces::{self, ClientSpan},
 };
 use futures_util::future::{Either, select};
-use http::{HeaderMap, HeaderValue, Request, Uri, header, response, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, header, response, uri::PathAndQuery};
 use http_body_util::{BodyExt, Limited};
 use metrics::Histogram;
 use thiserror::Error;
@@ -81,7 +84,11 @@ impl AuthenticateError {
 
 /// What auth-verifier is asked about a request: the headers of a call.
 #[derive(Clone)]
-pub(super) struct Question(HeaderMap);
+pub(super) struct Question {
+    headers: HeaderMap,
+    /// The span of the request, if it is recorded.
+    asker: Option<SpanContext>,
+}
 
 impl Question {
     /// Asks about a request, and says for how long the verdict is waited for.
@@ -105,14 +112,20 @@ impl Question {
             headers.insert(header::COOKIE, cookies);
         }
         headers.insert(identity::VERDICT_WAIT, told_wait.clone());
-        Self(headers)
+        Self { headers, asker: traces::current() }
     }
 
-    fn request(&self) -> Request<BoundedBody> {
+    /// A call, and its span, if it has one.
+    fn request(&self, endpoint: &Endpoint) -> (Request<BoundedBody>, Option<ClientSpan>) {
         let mut request = Request::new(BoundedBody::default());
         *request.uri_mut() = Uri::from(PathAndQuery::from_static(identity::VERIFY_PATH));
-        *request.headers_mut() = self.0.clone();
-        request
+        *request.headers_mut() = self.headers.clone();
+        let span = |asker| ClientSpan::of(asker, "GET /verify").http(&Method::GET, endpoint.address);
+        let span = self.asker.map(span);
+        if let Some(traceparent) = span.as_ref().and_then(ClientSpan::traceparent) {
+            request.headers_mut().insert(TRACEPARENT, traceparent);
+        }
+        (request, span)
     }
 }
 
@@ -216,8 +229,12 @@ impl VerifierClient {
             if let Some(why) = again.take() {
                 self.endpoints.retries.made(why);
             }
-            match lease.send(question.request(), false).await {
+            let (request, span) = question.request(&endpoint);
+            match lease.send(request, false).await {
                 Ok(answer) => {
+                    if let Some(span) = span {
+                        span.answered(answer.status());
+                    }
                     endpoint.answered(answer.status());
                     let (head, body) = answer.into_parts();
                     if !http_body::Body::is_end_stream(&body) {
@@ -229,6 +246,9 @@ impl VerifierClient {
                 }
                 // The connection was closed as we wrote into it. To ask again, or another one, changes nothing.
                 Err(error) => {
+                    if let Some(span) = span {
+                        span.failed("lost");
+                    }
                     if !is_kept {
                         self.endpoints.failed(&endpoint, Fault::Broken);
                         if tries.can_leave(&self.endpoints, &endpoint) {

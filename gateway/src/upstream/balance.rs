@@ -119,7 +119,7 @@ struct Known {
 
 /// One address of a service.
 pub(crate) struct Endpoint {
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Which of the service's hosts has brought it.
     of: usize,
     /// The `Host` of requests there.

@@ -2,7 +2,7 @@
 
 use std::{pin::pin, time::Duration};
 
-use chassis::{Body, header::single};
+use chassis::{Body, header::single, layer::trace_context::TRACEPARENT, telemetry::traces::ClientSpan};
 use http::{HeaderName, Request, Response, StatusCode, Version, request};
 use thiserror::Error;
 use tokio::time::timeout;
@@ -72,6 +72,8 @@ enum Failed {
     Timeout,
 }
 
+type Sent = Result<Response<LeasedBody>, Failed>;
+
 /// Sends a request to its service; its answer, or the one that opens a WebSocket.
 ///
 /// Taken apart before the future is made, like [`send`]: it would have room for the request twice.
@@ -116,8 +118,7 @@ fn send(
     let only_reads = route.resend && only_reads(&request);
     let mut repeats = only_reads || upstream.repeats(&request);
     async move {
-        let mut tries = Tries::new(only_reads);
-        let (mut retries, mut again) = (0, None);
+        let (mut tries, mut retries, mut again) = (Tries::new(only_reads), 0, None);
         // The answer of an endpoint that did nothing. It is what the client hears, unless another one is sent the request.
         let mut told: Option<Box<Response<LeasedBody>>> = None;
         loop {
@@ -130,10 +131,11 @@ fn send(
             let may_hear_so = upstream.is_http2 || (can_leave && upstream.believes_not_applied);
             let copy = retries < RETRIES_MAX && (may_hear_so || repeats) && request.body_mut().keep();
             let copy = copy.then(|| copy_of(&request));
-            way.record.attempt(&endpoint.label);
+            let span = begin(way, &mut request, &endpoint, retries);
             let leaves_silence = can_leave && repeats && copy.is_some() && outcome.is_none();
             let sent = lease.send(request, route.asked_by_public_host);
             let sent = upstream.wait_for(sent, route, outcome.as_ref(), &endpoint, leaves_silence).await;
+            let sent = ended(span, sent);
             let was_sent = !matches!(sent, Err(Failed::Send(SendError::Unsent(..))));
             if let Some(why) = again.take_if(|_| was_sent) {
                 endpoints.retries.made(why);
@@ -210,6 +212,39 @@ fn send(
             retries += 1;
         }
     }
+}
+
+/// Records a try. Its span, if there is one: what its service does is a part of that.
+fn begin(
+    way: &Way<'_>,
+    request: &mut Request<BoundedBody>,
+    endpoint: &Endpoint,
+    retries: usize,
+) -> Option<ClientSpan> {
+    way.record.attempt(&endpoint.label);
+    let span = ClientSpan::begin("")?.http(request.method(), endpoint.address);
+    if let Some(traceparent) = span.traceparent() {
+        request.headers_mut().insert(TRACEPARENT, traceparent);
+    }
+    match u16::try_from(retries) {
+        Ok(retries @ 1..) => Some(span.with("http.request.resend_count", retries)),
+        _ => Some(span),
+    }
+}
+
+/// Tells the span of a try what came of it.
+fn ended(span: Option<ClientSpan>, sent: Sent) -> Sent {
+    let Some(span) = span else { return sent };
+    match &sent {
+        Ok(response) => span.answered(response.status()),
+        Err(Failed::Send(SendError::Unsent(..))) => span.failed("unsent"),
+        Err(Failed::Send(SendError::Refused(_))) => span.failed("refused"),
+        Err(Failed::Send(SendError::Lost(_))) => span.failed("lost"),
+        Err(Failed::Send(SendError::Broken(_))) => span.failed("broken"),
+        Err(Failed::Silent) => span.failed("silent"),
+        Err(Failed::Timeout) => span.failed("timeout"),
+    }
+    sent
 }
 
 /// Whether a request changes nothing, whatever becomes of it; as long as its route doesn't say otherwise. PUT and DELETE, though idempotent by the book, may undo what

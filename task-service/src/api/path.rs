@@ -57,6 +57,18 @@ impl<'a> Path<'a> {
         };
         Some(Self { user, target })
     }
+
+    /// Its form, by which traces name it.
+    pub(super) fn route(&self) -> &'static str {
+        match (&self.user, self.target) {
+            (None, Target::Tasks) => "/api/tasks",
+            (None, Target::Task(_)) => "/api/tasks/{id}",
+            (None, Target::Complete(_)) => "/api/tasks/{id}/complete",
+            (Some(_), Target::Tasks) => "/api/{user}/tasks",
+            (Some(_), Target::Task(_)) => "/api/{user}/tasks/{id}",
+            (Some(_), Target::Complete(_)) => "/api/{user}/tasks/{id}/complete",
+        }
+    }
 }
 
 impl Target<'_> {

@@ -22,5 +22,6 @@ mod secrets;
 mod sessions;
 mod settings;
 mod tasks;
+mod traces;
 mod traffic;
 mod world;

@@ -24,7 +24,7 @@ use super::{
     shares::{Share, Shares},
     statement::{Idempotency, Statement},
 };
-use crate::settings::Switch;
+use crate::{settings::Switch, telemetry::traces::ClientSpan};
 
 /// The acquire timeout once an outage has lasted for longer than the usual one.
 const OUTAGE_WAIT: Duration = Duration::from_millis(250);
@@ -151,16 +151,26 @@ impl Pool {
         statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, DatabaseError> {
+        let span = ClientSpan::begin(statement.name)
+            .map(|span| span.with("db.system.name", "postgresql").with("db.operation.name", statement.name));
         let answer = match self.ask(owner, statement, parameters).await {
             // Names are given up now, so this happens once.
             Ok(Answer::Misnamed) => self.ask(owner, statement, parameters).await,
             answer => answer,
         };
         let error = match answer {
-            Ok(Answer::Rows(rows)) => return Ok(rows),
+            Ok(Answer::Rows(rows)) => {
+                if let Some(span) = span {
+                    span.done();
+                }
+                return Ok(rows);
+            }
             Ok(Answer::Misnamed) => DatabaseError::foreign(statement.name),
             Ok(Answer::Error(error)) | Err(error) => error,
         };
+        if let Some(span) = span {
+            span.failed(error.kind.name());
+        }
         metrics::counter!(crate::metrics::DATABASE_ERRORS.name, "kind" => error.kind.name()).increment(1);
         Err(DatabaseError {
             not_applied: error.not_applied || statement.idempotency == Idempotency::ReadOnly,

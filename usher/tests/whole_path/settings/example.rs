@@ -192,9 +192,16 @@ pub fn made(specs: &[Spec]) -> String {
         }
     }
     title(&mut text, "every service");
+    let well_known = variables(&specs[0]);
+    let is_well_known = |key: &str| key.starts_with("otel.");
     let names = shared.iter().flat_map(|group| &group.keys);
-    let names =
-        names.map(|key| (key.clone(), format!("…_{}", key.replace('.', "__").to_uppercase()))).collect();
+    let names = names
+        .map(|key| {
+            let own = || format!("…_{}", key.replace('.', "__").to_uppercase());
+            let name = if is_well_known(key) { well_known[key].0.clone() } else { own() };
+            (key.clone(), name)
+        })
+        .collect();
     for group in &shared {
         text += "\n";
         text += &explained(&group.comment, &names);
@@ -202,6 +209,10 @@ pub fn made(specs: &[Spec]) -> String {
             let variables = variables(spec);
             for (name, default) in group.keys.iter().map(|key| &variables[key]) {
                 let _ = writeln!(text, "# {name}={default}");
+            }
+            // One variable for all of them.
+            if group.keys.iter().all(|key| is_well_known(key)) {
+                break;
             }
         }
     }
