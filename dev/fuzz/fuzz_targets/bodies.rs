@@ -40,7 +40,10 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     if let Ok(changes) = &changes {
         assert_eq!(said("title").is_some(), changes.title.is_some());
         assert_eq!(said("description").is_some(), changes.description.is_named());
-        assert_eq!(said("description").is_some() && nothing("description"), changes.description == Change::Clear);
+        assert_eq!(
+            said("description").is_some() && nothing("description"),
+            changes.description == Change::Clear
+        );
         assert_eq!(said("tags").is_some(), changes.tags.is_some());
         assert_eq!(completed, changes.completed);
         // What a new task may be is what one may become.
