@@ -57,9 +57,7 @@ const STREAM_BUFFER_BYTES: usize = 64 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// Streams that were reset before we saw them, and streams that a peer made us reset; beyond them the connection goes.
-/// Rapid reset (CVE-2023-44487) and its mirror (CVE-2025-8671).
-const RESET_BY_PEER_MAX: usize = 20;
+/// Streams that a peer made us reset; beyond them the connection goes (CVE-2025-8671, the mirror of rapid reset).
 const RESET_BY_US_MAX: usize = 64;
 
 /// How many fields of a head hyper has room for by itself.
@@ -248,7 +246,7 @@ fn protocol(settings: &ServerSettings, streams: StreamExecutor) -> auto::Builder
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(STREAM_BUFFER_BYTES)
-        .max_pending_accept_reset_streams(RESET_BY_PEER_MAX)
+        .max_pending_accept_reset_streams(settings.resets_max)
         .max_local_error_reset_streams(RESET_BY_US_MAX)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_WAIT);

@@ -26,6 +26,11 @@ use crate::{Body, BodyError};
 #[error("the body comes too slowly")]
 pub struct TooSlow;
 
+/// The client gave its stream up before the body's end.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("the body was given up before its end")]
+struct Unfinished;
+
 /// A request in flight. It is over when nobody holds it: neither the service, nor a body, nor a chunk in hyper's queue.
 pub(super) struct Exchange {
     connection: Arc<Connection>,
@@ -383,8 +388,15 @@ impl http_body::Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, crate::BoxError>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let polled = Pin::new(body).poll_frame(cx);
+        let polled = Pin::new(&mut *body).poll_frame(cx);
+        let is_whole = http_body::Body::is_end_stream(body);
         match &polled {
+            // hyper takes a reset with NO_ERROR for the end, which only END_STREAM is (RFC 9113 §8.1).
+            Poll::Ready(None) if self.exchange.http2 && !is_whole => {
+                self.ended = true;
+                self.exchange.body_came(0);
+                return Poll::Ready(Some(Err(Unfinished.into())));
+            }
             Poll::Pending => {
                 if let Err(error) = self.exchange.awaits_body(cx.waker()) {
                     metrics::counter!(crate::metrics::BODIES_CUT.name).increment(1);

@@ -23,6 +23,9 @@ const HEAD_BYTES: RangeInclusive<u64> = 8192..=1_048_576;
 /// Each stream may hold a request's memory.
 const STREAMS_LIMIT: u64 = 1000;
 
+/// Each is remembered until it is looked at.
+const RESETS_LIMIT: u64 = 10_000;
+
 /// A client of ours must never write into a connection that is being closed for having idled.
 const IDLE_SECS_MIN: u64 = 10;
 const _: () = assert!(IDLE_SECS_MIN > POOL_IDLE.as_secs() + 1);
@@ -58,6 +61,8 @@ pub struct ServerSettings {
     pub head_fields: usize,
     /// Streams that one HTTP/2 connection may have open.
     pub streams_max: u32,
+    /// Streams that an HTTP/2 peer may take back before they are looked at; beyond them its connection goes.
+    pub resets_max: usize,
     /// Whether other processes of the same user may listen at the same addresses.
     pub reuse_port: Switch,
     /// How long a service that was told to stop still accepts, so that whoever balances can look elsewhere.
@@ -80,6 +85,7 @@ impl ServerSettings {
         ("head_bytes", HEAD_BYTES),
         ("head_fields", 1..=FIELDS_LIMIT),
         ("streams_max", 1..=STREAMS_LIMIT),
+        ("resets_max", 1..=RESETS_LIMIT),
         ("drain_delay_secs", 0..=300),
         ("drain_secs", 0..=3600),
     ];

@@ -36,6 +36,7 @@ pub(crate) fn settings() -> ServerSettings {
         head_bytes: 32 * 1024,
         head_fields: 100,
         streams_max: 100,
+        resets_max: 20,
         reuse_port: Switch::Off,
         drain_delay: Duration::ZERO,
         drain: Duration::from_secs(25),

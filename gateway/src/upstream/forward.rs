@@ -290,7 +290,10 @@ impl Upstream {
         // A kept connection that turns out to be closed says nothing of its endpoint.
         let is_its_fault = !is_kept || error.is_of_the_request();
         if was_refused {
-            self.endpoints.did_nothing(endpoint);
+            // One whose connection merely ends (GOAWAY) is well.
+            if error.is_of_the_request() {
+                self.endpoints.did_nothing(endpoint);
+            }
         } else if is_its_fault {
             self.endpoints.failed(endpoint, Fault::Broken);
         }

@@ -21,6 +21,7 @@ use std::{
 
 use h2::Reason;
 use http::{HeaderValue, Request, StatusCode, Uri, Version, header, uri::Scheme};
+use http_body::Body as _;
 use hyper::client::conn::{TrySendError, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use metrics::Gauge;
@@ -103,6 +104,8 @@ pub(super) struct Stream {
     id: u64,
     sender: Sender,
     is_kept: bool,
+    /// Whether the request has a body.
+    has_body: bool,
 }
 
 impl Connections {
@@ -127,7 +130,8 @@ impl Connections {
             self.idling.decrement(1);
         }
         open.in_flight += 1;
-        Some(Stream { of: self.clone(), id: open.id, sender: open.sender.clone(), is_kept: true })
+        let (id, sender) = (open.id, open.sender.clone());
+        Some(Stream { of: self.clone(), id, sender, is_kept: true, has_body: false })
     }
 
     /// The same, or a place on a new connection over the stream that `connecting` brings. Whoever waits for another one's attempt
@@ -170,7 +174,7 @@ impl Connections {
         });
         drop(listed);
         tokio::spawn(drive(Driven { driver, room }, Arc::downgrade(self), id, self.idle));
-        Stream { of: self.clone(), id, sender, is_kept: false }
+        Stream { of: self.clone(), id, sender, is_kept: false, has_body: false }
     }
 
     /// Gives a connection no more requests. It ends with those that it has.
@@ -261,6 +265,7 @@ impl Stream {
     ) -> impl Future<
         Output = Result<http::Response<hyper::body::Incoming>, TrySendError<Request<BoundedBody>>>,
     > + use<> {
+        self.has_body = !request.body().is_end_stream();
         self.sender.try_send_request(addressed(request, host))
     }
 
@@ -276,7 +281,11 @@ impl Stream {
             (Some(request), _) => SendError::Unsent(Unsent(Box::new(request)), error),
             // RFC 9113 §8.7: neither a stream that was refused, nor one above the last of a GOAWAY, was processed. Those up to the
             // last one live on; if they don't, it is an error of the connection.
-            (None, Some(cause)) if cause.is_remote() && is_refusal(cause) => SendError::Refused(error),
+            // By a GOAWAY hyper also fails what it was about to write: with the body to come, that was not all of a request.
+            (None, Some(cause)) if cause.is_remote() && cause.is_go_away() && self.has_body => {
+                SendError::Refused(error)
+            }
+            (None, Some(cause)) if cause.is_remote() && is_refused(cause) => SendError::Refused(error),
             // We have found that what came is no answer.
             (None, Some(cause)) if cause.is_library() => SendError::Broken(error),
             (None, _) => SendError::Lost(error),
@@ -284,8 +293,8 @@ impl Stream {
     }
 }
 
-fn is_refusal(cause: &h2::Error) -> bool {
-    cause.is_go_away() || cause.is_reset() && cause.reason() == Some(Reason::REFUSED_STREAM)
+fn is_refused(cause: &h2::Error) -> bool {
+    cause.is_reset() && cause.reason() == Some(Reason::REFUSED_STREAM)
 }
 
 /// Whether a request failed by itself, and its connection goes on.

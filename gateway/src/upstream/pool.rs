@@ -686,10 +686,21 @@ pub(crate) struct LeasedBody {
     lease: Option<Lease>,
 }
 
+/// Why an answer ends early.
+#[derive(Debug, Error)]
+pub(crate) enum AnswerError {
+    /// Its connection or its stream broke.
+    #[error("the answer broke off")]
+    Broken(#[from] hyper::Error),
+    /// Its stream was given up without an end (RFC 9113 §8.1).
+    #[error("the answer was given up before its end")]
+    Unfinished,
+}
+
 /// Why an answer ends early. It is told one poll late: hyper drops what it has not flushed, and a client should get what came.
 enum Broken {
-    Seen(hyper::Error),
-    Due(hyper::Error),
+    Seen(AnswerError),
+    Due(AnswerError),
 }
 
 /// How much of an answer is there.
@@ -772,9 +783,14 @@ impl LeasedBody {
     }
 
     /// The next frame that the connection brings.
-    fn receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if self.apart.is_some() || self.lease.as_ref().is_some_and(Lease::is_shared) {
-            let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+    fn receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        let is_shared = self.lease.as_ref().is_some_and(Lease::is_shared);
+        if self.apart.is_some() || is_shared {
+            let polled = Pin::new(&mut self.incoming).poll_frame(cx).map_err(AnswerError::from);
+            // hyper takes a reset with NO_ERROR for the end, which only END_STREAM is.
+            if is_shared && matches!(polled, Poll::Ready(None)) && !self.incoming.is_end_stream() {
+                return Poll::Ready(Some(Err(AnswerError::Unfinished)));
+            }
             if matches!(polled, Poll::Ready(None)) || self.incoming.is_end_stream() {
                 self.end();
             }
@@ -793,7 +809,7 @@ impl LeasedBody {
             Poll::Ready(Some(Ok(_))) if self.incoming.is_end_stream() => self.end(),
             _ => {}
         }
-        polled
+        polled.map_err(AnswerError::from)
     }
 
     fn end(&mut self) {
@@ -811,12 +827,12 @@ impl LeasedBody {
 
 impl http_body::Body for LeasedBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = AnswerError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         if let Some(ahead) = self.ahead.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(ahead))));
         }

@@ -54,7 +54,9 @@ enum Act {
     Hang,
     Reset(Reason),
     /// Begins to answer, and resets the stream then.
-    Begin,
+    Begin(Reason),
+    /// The same after half of the length that it says.
+    BeginHalf(Reason),
     /// Sends as much as is taken, for ever.
     Flood,
 }
@@ -154,11 +156,18 @@ impl Service {
                 self.cancelled.fetch_add(1, SeqCst);
             }
             Act::Reset(reason) => respond.send_reset(reason),
-            Act::Begin => {
+            Act::Begin(reason) => {
                 let mut stream = respond.send_response(Response::new(()), false).unwrap();
                 stream.send_data("begun".into(), false).unwrap();
                 sleep(Duration::from_millis(50)).await;
-                stream.send_reset(Reason::INTERNAL_ERROR);
+                stream.send_reset(reason);
+            }
+            Act::BeginHalf(reason) => {
+                let head = Response::builder().header("content-length", "10").body(()).unwrap();
+                let mut stream = respond.send_response(head, false).unwrap();
+                stream.send_data("begun".into(), false).unwrap();
+                sleep(Duration::from_millis(3)).await;
+                stream.send_reset(reason);
             }
             Act::Flood => {
                 let mut stream = respond.send_response(Response::new(()), false).unwrap();
@@ -410,16 +419,77 @@ async fn a_request_that_may_have_been_done_goes_again_only_if_it_reads() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_cut_and_its_request_is_not_sent_again() {
-    let service = Service::new(100, |at, _| if at == 0 { Act::Begin } else { Act::Answer }).await;
-    let world = world(&[service.url()], "", "").await;
-    let answer = world
-        .raw(b"GET /w/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\nConnection: close\r\n\r\n")
-        .await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.contains("begun") && !answer.ends_with("0\r\n\r\n"), "{answer}");
-    assert_eq!(service.bodies().len(), 1);
-    assert_eq!(world.send(get("/w/x")).await.status, 200);
-    assert_eq!(service.connections.load(SeqCst), 1);
+    // hyper takes the second reason for an end.
+    for reason in [Reason::INTERNAL_ERROR, Reason::NO_ERROR] {
+        let service =
+            Service::new(100, move |at, _| if at == 0 { Act::Begin(reason) } else { Act::Answer }).await;
+        let world = world(&[service.url()], "", "").await;
+        let answer = world
+            .raw(b"GET /w/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\nConnection: close\r\n\r\n")
+            .await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains("begun") && !answer.ends_with("0\r\n\r\n"), "{reason:?}: {answer}");
+        assert_eq!(service.bodies().len(), 1);
+        assert_eq!(world.send(get("/w/x")).await.status, 200);
+        assert_eq!(service.connections.load(SeqCst), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_is_shorter_than_it_says_has_no_other_answer_behind_it() {
+    for reason in [Reason::INTERNAL_ERROR, Reason::NO_ERROR] {
+        let act = move |_, request: &Request<()>| {
+            if request.uri().path() == "/w/x" { Act::BeginHalf(reason) } else { Act::Answer }
+        };
+        let service = Service::new(100, act).await;
+        let world = world(&[service.url()], "", "").await;
+        for _ in 0..5 {
+            let answer = world
+                .raw(
+                    b"GET /w/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\n\r\n\
+                    POST /w/y HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\nContent-Length: 6\r\n\
+                    Connection: close\r\n\r\nsecond",
+                )
+                .await;
+            assert!(!answer.contains("second"), "{reason:?}: {answer}");
+        }
+    }
+}
+
+/// What an HTTP/1.1 service reads of an upload that its client gives up.
+async fn half_an_upload(reason: Reason) -> String {
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = service.local_addr().unwrap();
+    let world = World::with_file(
+        &format!(
+            "[upstreams]\nold = \"http://{address}\"\n[[routes]]\npath = \"/**\"\nupstream = \"old\"\naccess = \"authenticated\"\n"
+        ),
+        &[],
+    )
+    .await;
+    let stream = TcpStream::connect(world.gateway).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let head = Request::post("http://a/w/x").header("authorization", "Bearer good").body(()).unwrap();
+    let (_answer, mut body) = client.send_request(head, false).unwrap();
+    body.send_data("half of it".into(), false).unwrap();
+    let (mut inward, _) = timeout(PATIENCE, service.accept()).await.expect("it is passed on").unwrap();
+    let mut read = Vec::new();
+    while !String::from_utf8_lossy(&read).contains("half of it") {
+        assert!(timeout(PATIENCE, inward.read_buf(&mut read)).await.unwrap().unwrap() > 0);
+    }
+    body.send_reset(reason);
+    while timeout(PATIENCE, inward.read_buf(&mut read)).await.expect("it ends").is_ok_and(|count| count > 0) {
+    }
+    String::from_utf8(read).unwrap()
+}
+
+#[tokio::test]
+async fn an_upload_that_its_client_gives_up_is_cut_for_its_service_too() {
+    for reason in [Reason::CANCEL, Reason::NO_ERROR] {
+        let read = half_an_upload(reason).await;
+        assert!(!read.ends_with("0\r\n\r\n"), "{reason:?}: {read}");
+    }
 }
 
 #[tokio::test]
