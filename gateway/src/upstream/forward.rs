@@ -247,7 +247,7 @@ fn ended(span: Option<ClientSpan>, sent: Sent) -> Sent {
     sent
 }
 
-/// Whether a request changes nothing, whatever becomes of it; as long as its route doesn't say otherwise. PUT and DELETE, though idempotent by the book, may undo what
+/// Whether a request changes nothing, whatever becomes of it. PUT and DELETE, though idempotent by the book, may undo what
 /// somebody else did in between.
 fn only_reads(request: &Request<BoundedBody>) -> bool {
     request.method().is_safe() && http_body::Body::is_end_stream(request.body())
