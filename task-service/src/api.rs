@@ -117,7 +117,8 @@ impl<'a> CallersTasks<'a> {
         }
         body.push(b']');
         let mut headers = HeaderMap::with_capacity(8);
-        if let Some(last) = last.filter(|_| found.len() > shown) {
+        let goes_on = found.len() > shown;
+        if let Some(last) = last.filter(|_| goes_on) {
             let last = Place::of(&last, listing.sort);
             // In the form of path that the client uses.
             let link = format!("<{}?{}>; rel=\"next\"", parts.uri.path(), listing.next(&last, self.user));
@@ -128,7 +129,7 @@ impl<'a> CallersTasks<'a> {
             // The gateway has the other names that a page may read; this one is the tasks' alone.
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_name(TOTAL_COUNT));
         }
-        read(tag.finish(), asked, headers, body)
+        read(tag.finish(goes_on), asked, headers, body)
     }
 
     async fn get(&self, id: TaskId, asked: &Preconditions<'_>) -> Result<Response<Body>, Refusal> {

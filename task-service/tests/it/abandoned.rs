@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 
 use crate::{
     database::{Wire, connect},
-    service::{Answer, PATIENCE, Service, eventually, settings, start_at},
+    service::{Answer, PATIENCE, Service, eventually, settings, start_at, swept},
 };
 
 /// How long a client waits before it goes: the gateway's own patience with a verdict.
@@ -23,6 +23,7 @@ async fn service(others: &[(&str, &str)]) -> Option<(Arc<Service>, Client)> {
     let mut service = start_at(&settings(&database.url(), others)).await;
     service.database = Some(database);
     service.store.prepare(Switch::On).await.unwrap();
+    swept(&service, &admin).await;
     Some((Arc::new(service), admin))
 }
 

@@ -191,6 +191,24 @@ async fn a_list_has_a_tag_of_all_that_it_shows() {
     assert!(seen.insert(tag("").await), "one was removed");
 }
 
+/// What a client keeps beside a page is where the next one is.
+#[tokio::test]
+async fn a_page_that_has_become_the_last_one_is_sent_again() {
+    let Some(service) = start().await else { return };
+    let last = service.create("u1", &json!({"title": "last"})).await;
+    service.create("u1", &json!({"title": "first"})).await;
+    let line = "GET /api/tasks?limit=1";
+    let page = service.call("u1", line).await;
+    assert!(page.header("link").is_some());
+    let tag = [("if-none-match", page.header("etag").unwrap())];
+    let same = send(&service, line, &tag, None).await;
+    assert_eq!((same.status.as_u16(), same.header("link")), (304, page.header("link")));
+    service.call("u1", &format!("DELETE {}", path(&last))).await;
+    let alone = send(&service, line, &tag, None).await;
+    assert_eq!((alone.status.as_u16(), alone.header("link")), (200, None));
+    assert_eq!(alone.body, page.body);
+}
+
 #[tokio::test]
 async fn a_condition_that_cannot_be_read_is_refused_and_changes_nothing() {
     let Some(service) = start().await else { return };

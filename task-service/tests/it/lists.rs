@@ -116,6 +116,13 @@ async fn what_looks_the_same_is_found_however_it_is_written() {
         assert_eq!(titles(&service, &format!("search={search}")).await, ["t", composed], "{search}");
     }
     assert_eq!(titles(&service, "search=%25%C3%A9").await, [""; 0]);
+    // What has both forms is found by a part that has one, or as it was written.
+    service.create("u1", &json!({"title": "\u{e4} o\u{308}"})).await;
+    for (search, found) in
+        [("%C3%A4", 1), ("a%CC%88", 1), ("%C3%B6", 1), ("%C3%A4+o%CC%88", 1), ("%C3%A4+%C3%B6", 0)]
+    {
+        assert_eq!(titles(&service, &format!("search={search}")).await.len(), found, "{search}");
+    }
 }
 
 #[tokio::test]
@@ -140,6 +147,11 @@ async fn a_bad_parameter_is_named() {
         ("search=%00", &["search"]),
         ("tag=%00", &["tag"]),
         ("status=pending&completed=true", &["completed"]),
+        ("status=all&completed=true", &["completed"]),
+        ("completed=all&is_completed=true", &["completed"]),
+        ("is_completed=all&status=pending", &["status"]),
+        ("completed=all&completed=true", &["completed"]),
+        ("priority=all&priority=high", &["priority"]),
         ("limit=1&limit=2", &["limit"]),
         ("sort=title&sort_by=priority", &["sort_by"]),
         ("limit=x&status=y&offset=z", &["status", "limit", "offset"]),

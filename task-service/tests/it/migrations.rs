@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
+use aws_lc_rs::digest;
 use chassis::settings::Switch;
 use dev_postgres::{
     Postgres, StartError,
@@ -39,6 +40,65 @@ async fn any_number_of_replicas_may_start_at_once() {
             replica.await.unwrap().unwrap();
         }
         assert_eq!(applied(&database).await, [1, 2, 3]);
+    }
+}
+
+/// As the first release has left it, with tasks in it. An operator may have built the indexes before, while all goes on.
+#[tokio::test]
+async fn a_database_of_the_first_release_is_brought_up_to_date_and_serves_both() {
+    const FIRST: &str = include_str!("../../src/store/migrations/0001_tasks.sql");
+    // Some of its statements' own words.
+    const INSERT: &str = "insert into task_service.tasks (user_id, id, title, description, completed, priority, due_date, tags)
+        values ('u1', gen_random_uuid(), 'old', null, false, 3, '2026-01-31T00:00:00Z', array['a'])";
+    const UPDATE: &str = "update task_service.tasks set due_date = '2026-02-01T10:00:00Z', priority = 2,
+        updated_at = greatest(updated_at, clock_timestamp()), version = version + 1 where user_id = 'u1'";
+    for built_before in [false, true] {
+        let Some(database) = test::database() else { return };
+        let admin = connect(&database.url()).await;
+        let sum = digest::digest(&digest::SHA256, FIRST.as_bytes());
+        let sum = sum.as_ref().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        let first = format!(
+            "create schema task_service;
+            create table task_service.migrations
+                (version bigint primary key, name text not null, checksum text not null,
+                applied_at timestamptz not null default now());
+            {FIRST};
+            insert into task_service.migrations (version, name, checksum) values (1, 'tasks', '{sum}');
+            {INSERT}"
+        );
+        admin.batch_execute(&first).await.unwrap();
+        if built_before {
+            for (name, key) in [
+                ("update", "updated_at"),
+                ("title", "lower(title)"),
+                ("due_date", "due_date"),
+                ("priority", "priority"),
+            ] {
+                let build = format!(
+                    "create index concurrently tasks_by_{name} on task_service.tasks (user_id, {key}, id)"
+                );
+                admin.batch_execute(&build).await.unwrap();
+            }
+        }
+        let service = start_at(&settings(&database.url(), &[])).await;
+        service.store.prepare(Switch::On).await.unwrap();
+        assert_eq!(applied(&database).await, [1, 2, 3]);
+        let indexes =
+            "select count(*) from pg_indexes where schemaname = 'task_service' and tablename = 'tasks'";
+        assert_eq!(admin.query_one(indexes, &[]).await.unwrap().get::<_, i64>(0), 6);
+        let task = service.list("u1").await.pop().unwrap();
+        assert_eq!(task["due_date"], "2026-01-31T00:00:00.000Z", "a moment, as it was told before");
+        // A replica of the first release goes on beside this one, also over a day that it knows nothing of.
+        let path = format!("/api/tasks/{}", task["id"].as_str().unwrap());
+        let day = service.call_with("u1", &format!("PATCH {path}"), &json!({"due_date": "2026-01-31"})).await;
+        assert_eq!(day.json()["due_date"], "2026-01-31");
+        admin.batch_execute(&format!("{UPDATE}; {INSERT}")).await.unwrap();
+        let task = service.call("u1", &format!("GET {path}")).await.json();
+        assert_eq!(
+            (&task["due_date"], &task["priority"]),
+            (&json!("2026-02-01T10:00:00.000Z"), &json!("medium"))
+        );
+        assert_eq!(service.list("u1").await.len(), 2);
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     database::{Mode, Wire, connect},
-    service::{Service, eventually, settings, start, start_at},
+    service::{Service, eventually, settings, start, start_at, swept},
 };
 
 const ONE_CONNECTION: (&str, &str) = ("TASK_SERVICE_DATABASE__POOL_MAX", "1");
@@ -23,6 +23,7 @@ async fn wired(others: &[(&str, &str)]) -> Option<(Service, Wire)> {
     let mut service = start_at(&settings(&wire.url(), others)).await;
     service.database = Some(database);
     service.store.prepare(Switch::On).await.unwrap();
+    swept(&service, &connect(&url(&service)).await).await;
     Some((service, wire))
 }
 
@@ -493,6 +494,7 @@ async fn who_changes_something_does_not_notice_that_an_idle_connection_was_ended
 async fn what_is_acknowledged_is_on_the_disk_whatever_a_role_or_a_database_says() {
     let Some(service) = start().await else { return };
     let admin = connect(&url(&service)).await;
+    swept(&service, &admin).await;
     // At the end of each transaction, by the setting that it ends with.
     let watch = "create table public.seen (what text, setting text);
         create function public.see() returns trigger language plpgsql as $$ begin

@@ -19,6 +19,7 @@ use task_service::{
     store::Store,
 };
 use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
 
 use crate::issuer::{Issuer, claims};
 
@@ -82,6 +83,17 @@ pub async fn start_without_keys(plan: &Plan) -> Service {
 
 fn boxed(verifier: Arc<Verifier>, store: &Store, plan: &Plan) -> Stack {
     Stack::new(stack(verifier, store.clone(), plan.body))
+}
+
+/// Has the service sweep, which its first write makes it do beside everything else: what follows has the connections to itself.
+pub async fn swept(service: &Service, admin: &Client) {
+    let nowhere = "DELETE /api/tasks/0190b3a4-0000-7000-8000-000000000000";
+    service.call("nobody", nowhere).await.problem(404, "not-found");
+    let swept = "select count(*) from pg_stat_activity
+        where application_name = 'task-service' and datname = current_database() and state = 'idle'
+            and query like '%answers.sweep%'";
+    eventually("it has swept", async || admin.query_one(swept, &[]).await.unwrap().get::<_, i64>(0) > 0)
+        .await;
 }
 
 /// Waits until something holds.

@@ -371,7 +371,10 @@ impl Connection {
             }
             Err(error) => {
                 let sent = sent && !(error.is_closed() && self.link.ended_idle().await);
-                Answer::Error(self.link.failed(&error, sent))
+                let failed = self.link.failed(&error, sent);
+                let raced = statement.has_lost_the_race(&error);
+                let kind = if raced { DatabaseErrorKind::Transient } else { failed.kind };
+                Answer::Error(DatabaseError { kind, ..failed })
             }
         }
     }

@@ -39,7 +39,6 @@ const TABLE: &[Row] = &[
     ("55006", Transient, true, Kept, "somebody else uses it at this moment", "A, dbcommands.c"),
     ("40003", Transient, false, Closed, "it says that it doesn't know whether it was done", "A; distributed servers"),
     ("40", Transient, true, Kept, "rolled back in favour of another (serialization, deadlock)", "A, predicate.c, deadlock.c"),
-    ("23505", Transient, true, Kept, "somebody else has just made the same row; the next look finds it", "A, nbtinsert.c"),
     // The server lacks something at this moment.
     ("53", Transient, true, Kept, "memory, disk or connections are short; the statement was rolled back", "A, mcxt.c, md.c"),
     ("58", Transient, true, Kept, "a read or write of the server's failed; the statement was rolled back", "A, md.c"),
@@ -111,7 +110,7 @@ mod tests {
             ("57000", Lost, false, Closed),
             ("08006", Lost, false, Closed),
             ("08P01", Lost, false, Closed),
-            ("23505", Transient, true, Kept),
+            ("23505", Fault, true, Kept),
             ("23514", Fault, true, Kept),
             ("42P01", Fault, true, Kept),
             ("42501", Fault, true, Kept),

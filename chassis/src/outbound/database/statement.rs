@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use tokio_postgres::{
     Client, Row,
+    error::SqlState,
     types::{Format, IsNull, ToSql, Type, to_sql_checked},
 };
 
@@ -81,12 +82,27 @@ pub struct Statement {
     pub(super) idempotency: Idempotency,
     pub(super) sql: Sql,
     types: &'static [Type],
+    /// The constraint by which it may lose against another.
+    race: Option<&'static str>,
 }
 
 impl Statement {
     /// `types` are those of its parameters but the first; the server infers `UNKNOWN`.
     pub const fn new(name: &'static str, idempotency: Idempotency, sql: Sql, types: &'static [Type]) -> Self {
-        Self { name, idempotency, sql, types }
+        Self { name, idempotency, sql, types, race: None }
+    }
+
+    /// The same, for a statement that looks for a row before it makes it: where this constraint says that somebody else has
+    /// just made the same, another look finds it. A row that is there twice by any other constraint is a bug of ours.
+    #[must_use]
+    pub fn racing_for(self, constraint: &'static str) -> Self {
+        Self { race: Some(constraint), ..self }
+    }
+
+    /// Whether it lost against another who has made the same row.
+    pub(super) fn has_lost_the_race(&self, error: &tokio_postgres::Error) -> bool {
+        let said = error.as_db_error().filter(|said| *said.code() == SqlState::UNIQUE_VIOLATION);
+        self.race.is_some() && said.and_then(|said| said.constraint()) == self.race
     }
 
     /// Its text.
