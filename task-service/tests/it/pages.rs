@@ -295,8 +295,15 @@ async fn a_page_costs_the_same_wherever_it_lies() {
             // The last thousand of them begins where fifty times as many pages of 20 have been.
             let cursor = last.rsplit_once("&cursor=").unwrap().1;
             for page in [format!("{list}&limit=20"), format!("{list}&limit=20&cursor={cursor}")] {
-                let (rows, blocks) = cost(database, &admin, &page).await;
-                assert!(rows <= ROWS_MAX && blocks <= BLOCKS_MAX, "{page}: {rows} rows, {blocks} blocks");
+                let mut seen = Vec::new();
+                // What other connections have read is counted up to ten seconds later, and may be so in between: it only adds.
+                while seen.len() < 5
+                    && !seen.iter().any(|&(rows, blocks)| rows <= ROWS_MAX && blocks <= BLOCKS_MAX)
+                {
+                    seen.push(cost(database, &admin, &page).await);
+                }
+                let (rows, blocks) = *seen.last().unwrap();
+                assert!(rows <= ROWS_MAX && blocks <= BLOCKS_MAX, "{page}: rows and blocks: {seen:?}");
             }
         }
     }
