@@ -1,7 +1,7 @@
 //! How many authenticated requests a core passes on in a second, beside other authenticating proxies, and how long each
 //! takes where there is no crowd.
 //!
-//! wrk and the upstream have a core, and each of the [`peers`](crate::peers) the other one. Peers take turns, round after
+//! wrk and the upstream have a core, and each of the [`peers`] the other one. Peers take turns, round after
 //! round, as in [`crate::cost`].
 
 use std::{ffi::OsStr, io, time::Duration};
