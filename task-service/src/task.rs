@@ -5,6 +5,7 @@
 
 pub(crate) mod body;
 pub mod cursor;
+mod digest;
 pub mod draft;
 pub mod fault;
 pub mod fields;

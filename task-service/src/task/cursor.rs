@@ -4,12 +4,12 @@
 //! user and of the list: with another user, sort, order or filter it is refused. There is no secret in it, so somebody can
 //! make one up; all that it does is to begin a list of their own tasks elsewhere, at a place that could be one.
 
-use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use uuid::Uuid;
 
 use super::{
     Task,
+    digest::digest,
     fields::{Priority, Title},
     listing::{Listing, Sort},
     moment::{Due, Moment},
@@ -65,7 +65,7 @@ impl Place {
         let key = self.key.bytes();
         let mut bytes = Vec::with_capacity(HEAD_BYTES + key.len());
         bytes.push(FORM);
-        bytes.extend_from_slice(&digest(user, listing, self.id.as_bytes(), &key));
+        bytes.extend_from_slice(&binding(user, listing, self.id.as_bytes(), &key));
         bytes.extend_from_slice(self.id.as_bytes());
         bytes.extend_from_slice(&key);
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
@@ -80,7 +80,7 @@ impl Place {
         let (&[form], rest) = bytes.split_first_chunk::<1>()?;
         let (said, rest) = rest.split_first_chunk::<DIGEST_BYTES>()?;
         let (id, key) = rest.split_first_chunk::<ID_BYTES>()?;
-        if form != FORM || *said != digest(user, listing, id, key) {
+        if form != FORM || *said != binding(user, listing, id, key) {
             return None;
         }
         Some(Self { key: Key::read(key, listing.sort)?, id: Uuid::from_bytes(*id) })
@@ -123,16 +123,10 @@ impl Key {
     }
 }
 
-/// What binds a place to a list. Each part comes with its length, so that two can't be read as one.
-fn digest(user: &str, listing: &Listing, id: &[u8; ID_BYTES], key: &[u8]) -> [u8; DIGEST_BYTES] {
-    let list = listing.query();
-    let mut context = Context::new(&SHA256);
-    for part in [b"tasks cursor", user.as_bytes(), list.as_bytes(), id, key] {
-        context.update(&part.len().to_be_bytes());
-        context.update(part);
-    }
-    let digest = context.finish();
-    std::array::from_fn(|at| digest.as_ref()[at])
+/// What binds a place to a list.
+fn binding(user: &str, listing: &Listing, id: &[u8; ID_BYTES], key: &[u8]) -> [u8; DIGEST_BYTES] {
+    let digest = digest(&[b"tasks cursor", user.as_bytes(), listing.query().as_bytes(), id, key]);
+    std::array::from_fn(|at| digest[at])
 }
 
 #[cfg(test)]
@@ -210,7 +204,7 @@ mod tests {
         ] {
             let list = listing(&[("sort", sort)]);
             let id = [7; ID_BYTES];
-            let bytes = [&[FORM][..], &digest("u1", &list, &id, key), &id, key].concat();
+            let bytes = [&[FORM][..], &binding("u1", &list, &id, key), &id, key].concat();
             assert_eq!(
                 Place::read(&BASE64_URL_SAFE_NO_PAD.encode(bytes), "u1", &list),
                 None,

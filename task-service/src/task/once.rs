@@ -1,6 +1,6 @@
 //! A write that is done once, however often it is sent.
 
-use aws_lc_rs::digest::{Context, SHA256};
+use super::digest::digest;
 
 /// Names a write of a user's, and says what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,17 +38,6 @@ impl Once {
     pub fn turn(&self) -> i64 {
         self.turn
     }
-}
-
-/// Each part comes with its length, so that two can't be read as one.
-fn digest(parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    for part in parts {
-        context.update(&part.len().to_be_bytes());
-        context.update(part);
-    }
-    let digest = context.finish();
-    std::array::from_fn(|at| digest.as_ref()[at])
 }
 
 #[cfg(test)]
