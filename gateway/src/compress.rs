@@ -51,12 +51,12 @@ impl<S: HttpService> HttpService for Compressed<S> {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let takes = self.on && request.method() != Method::HEAD && takes_gzip(request.headers());
         let mut response = self.inner.call(request).await;
-        if !self.on || !is_compressible(&response) {
-            return response;
-        }
+        let compressible = self.on && is_compressible(&response);
         // Also where this client takes none: a cache must know that another one may.
-        response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-        if !takes {
+        if compressible || self.on && confirms_compressible(&response) {
+            response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        }
+        if !compressible || !takes {
             return response;
         }
         let headers = response.headers_mut();
@@ -86,11 +86,22 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     by_wildcard
 }
 
+/// Whether it is a 304 for what may have been compressed: it varies as that did (RFC 9110 §15.4.5).
+fn confirms_compressible(response: &Response<Body>) -> bool {
+    let headers = response.headers();
+    response.status() == StatusCode::NOT_MODIFIED
+        && headers.get(header::ETAG).is_some_and(|etag| !is_strong(etag))
+        && !headers.contains_key(header::CONTENT_ENCODING)
+}
+
+fn is_strong(etag: &HeaderValue) -> bool {
+    !etag.as_bytes().starts_with(b"W/")
+}
+
 fn is_compressible(response: &Response<Body>) -> bool {
     let headers = response.headers();
     let text =
         |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
-    let is_strong = |etag: &HeaderValue| !etag.as_bytes().starts_with(b"W/");
     let size = response.body().size_hint();
     size.upper().is_none_or(|bytes| bytes >= BYTES_MIN)
         && !matches!(

@@ -75,6 +75,20 @@ async fn a_list_is_compressed_for_who_accepts_it_and_for_nobody_where_it_is_off(
 }
 
 #[tokio::test]
+async fn what_has_not_changed_varies_as_it_did() {
+    let unchanged = |tag: &'static str| {
+        move |_: &_| Response::builder().status(304).header("etag", tag).body(Body::empty()).unwrap()
+    };
+    let (on, off) = (World::with(&[ON]).await, World::new().await);
+    // A strong tag names one form alone, which is never compressed.
+    for (world, tag, want) in [(&on, "W/\"1\"", true), (&on, "\"1\"", false), (&off, "W/\"1\"", false)] {
+        world.service.respond(unchanged(tag));
+        let response = ask(world, Method::GET, "gzip").await;
+        assert_eq!((response.status().as_u16(), varies(response.headers())), (304, want), "{tag}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_service_pauses_after_has_left() {
     let world = World::with(&[ON]).await;
     let (pieces, body) = by_hand();
