@@ -152,7 +152,8 @@ pub fn measure(world: &World, exe: &OsStr, programs: Option<&Path>, top: usize) 
 
     say("counting task-service");
     let counted = out("task-service");
-    let tasks = services.task_service(Under::Callgrind(&counted), verifier.address)?;
+    let tasks =
+        services.task_service(Under::Callgrind(&counted), verifier.address, &world.tasks.url(), &[])?;
     let mut identities = Vec::new();
     for line in &hs256 {
         let verdict = verifier.get("/verify", &[line])?;

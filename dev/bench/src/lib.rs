@@ -5,6 +5,7 @@
 //! - [`capacity`]: verdicts over sockets, on one core, beside servers that check nothing.
 //! - [`proxies`]: whole requests through the gateway, on one core, beside other authenticating proxies.
 //! - [`memory`]: what the same proxies keep in memory, and how much the gateway's grows.
+//! - [`tasks`]: task-service beside pgbench, and the whole path beside a FastAPI stack.
 //!
 //! All in a [`world`] of their own, with real credentials.
 
@@ -27,6 +28,8 @@ pub mod peers;
 pub mod memory;
 pub mod paced;
 pub mod proxies;
+
+pub mod tasks;
 
 pub mod table;
 

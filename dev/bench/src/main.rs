@@ -11,7 +11,7 @@ use std::{
 
 use bench::{
     capacity::{self, Plain},
-    cost, floor, forwarder, instructions, memory, paced, proxies,
+    cost, floor, forwarder, instructions, memory, paced, proxies, tasks,
     world::World,
 };
 use clap::{Parser, Subcommand};
@@ -57,6 +57,8 @@ enum Role {
     Proxies,
     /// Only what the gateway and other proxies keep in memory
     Memory,
+    /// Only task-service beside pgbench, and the whole path beside a FastAPI stack
+    Tasks,
     /// Be gateway
     #[command(hide = true)]
     Gateway,
@@ -158,6 +160,11 @@ async fn measure(options: &Options) -> io::Result<()> {
     if matches!(only, None | Some(Role::Memory)) {
         writeln!(out, "{}", memory::measure(&world, exe.as_os_str(), *smoke)?)?;
         writeln!(out, "{}", memory::growth(&world, exe.as_os_str(), *smoke)?)?;
+    }
+    if matches!(only, None | Some(Role::Tasks)) {
+        for table in tasks::measure(&world, exe.as_os_str(), rounds, time, *smoke).await? {
+            writeln!(out, "{table}")?;
+        }
     }
     Ok(())
 }

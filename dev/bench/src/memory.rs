@@ -125,7 +125,7 @@ fn grown(from: f64, to: f64) -> String {
 }
 
 /// The bytes of memory that a process holds.
-fn resident(server: &Server) -> io::Result<f64> {
+pub(crate) fn resident(server: &Server) -> io::Result<f64> {
     status(server, "VmRSS:")
 }
 

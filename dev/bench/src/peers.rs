@@ -143,7 +143,7 @@ impl Peers {
 }
 
 /// The load comes from one address: no share of one client is to be measured.
-const GATEWAY: [(&str, &str); 4] = [
+pub(crate) const GATEWAY: [(&str, &str); 4] = [
     ("GATEWAY_SERVER__CONNECTIONS_MAX", "16000"),
     ("GATEWAY_SERVER__CONNECTIONS_PER_ADDRESS_MAX", "16000"),
     ("GATEWAY_LIMITS__REQUESTS_PER_CLIENT_MAX", "4096"),

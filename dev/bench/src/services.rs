@@ -53,17 +53,24 @@ impl Services<'_> {
         self.start(under, "gateway", "GATEWAY", variables)
     }
 
-    /// Starts task-service on an empty database.
-    pub fn task_service(&self, under: Under<'_>, verifier: SocketAddr) -> io::Result<Server> {
-        let variables = [
-            ("DATABASE_URL", self.world.tasks.url()),
+    /// Starts task-service on the database at `url`.
+    pub fn task_service(
+        &self,
+        under: Under<'_>,
+        verifier: SocketAddr,
+        url: &str,
+        further: &[(&str, &str)],
+    ) -> io::Result<Server> {
+        let mut variables = owned([
+            ("DATABASE_URL", url.to_owned()),
             ("TASK_SERVICE_IDENTITY_JWKS_URL", format!("http://{verifier}/.well-known/jwks.json")),
             // A busy machine is no failure.
             ("TASK_SERVICE_DATABASE__ACQUIRE_TIMEOUT_MS", "60000".into()),
             ("TASK_SERVICE_DATABASE__CONNECT_MS", "60000".into()),
             ("TASK_SERVICE_DATABASE__QUERY_MS", "60000".into()),
-        ];
-        self.start(under, "task-service", "TASK_SERVICE", owned(variables))
+        ]);
+        variables.extend(further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self.start(under, "task-service", "TASK_SERVICE", variables)
     }
 
     fn start(

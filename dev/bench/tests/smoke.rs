@@ -7,7 +7,7 @@ fn everything_that_is_measured_is_accepted_and_what_is_forged_is_not() {
     if dev_postgres::test::database().is_none() {
         return;
     }
-    let only = bench::proxies::missing().map(|missing| {
+    let only = bench::proxies::missing().or_else(bench::tasks::missing).map(|missing| {
         dev_postgres::test::skip(missing);
         "cost"
     });
