@@ -1,39 +1,70 @@
-//! The command line: the service itself, and its migrations as a job of their own.
+//! The command line: the service itself, its migrations as a job of their own, and the SQL for its roles.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use chassis::{
     process::{self, Process, StartError},
-    settings::Switch,
     telemetry::catalog,
 };
-use clap::Command;
+use clap::{Arg, ArgMatches, Command, error::ErrorKind};
 use identity::Verifier;
 
 use crate::{
     settings::{Plan, Settings},
     stack::stack,
     startup,
-    store::Store,
+    store::{Store, role},
 };
 
 const MIGRATE: &str = "migrate";
+const GRANTS: &str = "grants";
+const SERVE: &str = "serve";
 
 /// Runs task-service by its command line.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let about = "Bring the tables up to date, and exit with 0 or 1";
-    let command = process::command::<Settings>().subcommand(Command::new(MIGRATE).about(about));
+    let role = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name("ROLE").required(true).help(help)
+    };
+    let grants_command = Command::new(GRANTS)
+        .about("Print the SQL for two roles, one that serves and one that migrates: for `psql -f -`")
+        .arg(role(
+            SERVE,
+            "The role in DATABASE_URL, which reads and writes rows and is bound by row-level security",
+        ))
+        .arg(role(MIGRATE, "The role that owns the tables: of TASK_SERVICE_MIGRATE_URL, or of the job"));
+    let command = process::command::<Settings>()
+        .subcommand(Command::new(MIGRATE).about(about))
+        .subcommand(grants_command);
     match command.try_get_matches_from(args) {
         Err(error) => process::usage(&error),
         Ok(matches) if matches.subcommand_name() == Some(MIGRATE) => {
             process::run_job::<Settings, _>(&matches, migrate)
         }
+        Ok(matches) if matches.subcommand_name() == Some(GRANTS) => {
+            matches.subcommand_matches(GRANTS).map_or(ExitCode::FAILURE, print_grants)
+        }
         Ok(matches) => process::run::<Settings, _>(&matches, serve),
     }
 }
 
+fn print_grants(matches: &ArgMatches) -> ExitCode {
+    let role = |name| matches.get_one::<String>(name).map_or("", String::as_str);
+    match role::grants(role(SERVE), role(MIGRATE)) {
+        Ok(sql) => {
+            let printed = io::stdout().write_all(sql.as_bytes());
+            if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => process::usage(&clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n"))),
+    }
+}
+
 async fn migrate(plan: Plan) -> Result<(), StartError> {
-    Store::new(plan.store).prepare(Switch::On).await.map_err(|error| StartError::Other(error.into()))
+    Store::new(plan.store).migrate().await.map_err(|error| StartError::Other(error.into()))
 }
 
 async fn serve(plan: Plan, process: Process) -> Result<(), StartError> {

@@ -3,9 +3,14 @@
 use chassis::telemetry::catalog::Metric;
 
 /// What task-service counts.
-pub const METRICS: &[Metric] = &[KEPT_ANSWERS_REMOVED];
+pub const METRICS: &[Metric] = &[KEPT_ANSWERS_REMOVED, ROW_LEVEL_SECURITY];
 
 pub(crate) const KEPT_ANSWERS_REMOVED: Metric = Metric::counter(
     "kept_answers_removed_total",
     "Answers to writes with an `Idempotency-Key` that were removed because their day was over.",
+);
+
+pub(crate) const ROW_LEVEL_SECURITY: Metric = Metric::gauge(
+    "row_level_security",
+    "1 if row-level security binds the role that serves, 0 if it is a superuser, has BYPASSRLS or finds it switched off.",
 );

@@ -6,7 +6,7 @@ use chassis::{
     outbound::database::{DatabaseSettings, Dsn, Names},
     process::Service,
     serve::ServerSettings,
-    settings::{self, Bounds, Faults, ServiceUrl, SettingsError, Spec, Switch},
+    settings::{self, Bounds, Faults, Secret, ServiceUrl, SettingsError, Spec, Switch},
     telemetry::{LogFormat, traces::TraceSettings},
 };
 use serde::Deserialize;
@@ -18,6 +18,9 @@ const DATABASE: Names = Names {
     prefix: "TASK_SERVICE_DATABASE__",
     noun: "task",
 };
+
+/// The same, as the role that migrates reaches it.
+const MIGRATE_DATABASE: Names = Names { url: "TASK_SERVICE_MIGRATE_URL", ..DATABASE };
 
 const AUDIENCE: &str = "TASK_SERVICE_IDENTITY__AUDIENCE";
 
@@ -39,6 +42,9 @@ pub struct Settings {
     pub log: LogFormat,
     pub identity_jwks_url: ServiceUrl,
     pub migrate: Switch,
+    #[serde(deserialize_with = "settings::optional")]
+    pub migrate_url: Option<Secret>,
+    pub require_row_level_security: Switch,
     pub identity: Identity,
     pub database: DatabaseSettings,
     pub limits: Limits,
@@ -87,10 +93,14 @@ pub struct Plan {
 pub struct StorePlan {
     /// Where the database is.
     pub dsn: Dsn,
+    /// Where it is for the role that migrates, if that is not the one that serves.
+    pub migrate_dsn: Option<Dsn>,
     /// The bounds of its pool.
     pub database: DatabaseSettings,
     /// How much of the pool one user's statements may hold, in percent.
     pub user_connections_percent: u8,
+    /// Whether a role that row-level security doesn't bind may not serve.
+    pub require_row_level_security: Switch,
 }
 
 /// The bounds of a request's body.
@@ -107,11 +117,11 @@ impl settings::Settings for Settings {
         service: "task-service",
         defaults: include_str!("../defaults.toml"),
         well_known: &[("DATABASE_URL", "database.url")],
-        secrets: &["database.url"],
+        secrets: &["database.url", "migrate_url"],
         bounds: &[("limits", LIMITS), ("database", DatabaseSettings::BOUNDS)],
         emptied: &[],
         // People copy it with quotes, and with `psql` in front.
-        forgiving: &["database.url"],
+        forgiving: &["database.url", "migrate_url"],
         renamed: DatabaseSettings::RENAMED,
     };
 
@@ -119,17 +129,28 @@ impl settings::Settings for Settings {
 
     fn plan(self) -> Result<Plan, SettingsError> {
         let Self { identity_jwks_url: jwks_url, migrate, identity, database, limits, server, .. } = self;
+        let require_row_level_security = self.require_row_level_security;
         let mut faults = Faults::default();
         if identity.audience.trim().is_empty() {
             faults.add(AUDIENCE, "must not be empty");
         }
+        let migrate_dsn = self.migrate_url.and_then(|url| {
+            let database = DatabaseSettings { url: Some(url), ..database.clone() };
+            faults.hear(Dsn::parse(&database, &MIGRATE_DATABASE))
+        });
         let Some(dsn) = faults.hear(Dsn::parse(&database, &DATABASE)) else { return Err(faults.into()) };
         faults.result()?;
         let user_connections_percent = limits.user_connections_percent;
         Ok(Plan {
             jwks_url,
             audience: identity.audience,
-            store: StorePlan { dsn, database, user_connections_percent },
+            store: StorePlan {
+                dsn,
+                migrate_dsn,
+                database,
+                user_connections_percent,
+                require_row_level_security,
+            },
             migrate,
             body: BodyLimits { bytes_max: limits.body_bytes, wait: limits.body_wait },
             server,
@@ -166,6 +187,8 @@ mod tests {
         for (name, value) in [
             ("DATABASE_URL", ""),
             ("DATABASE_URL", "mysql://u:p@h/d"),
+            ("TASK_SERVICE_MIGRATE_URL", "mysql://u:p@h/d"),
+            ("TASK_SERVICE_REQUIRE_ROW_LEVEL_SECURITY", "maybe"),
             ("TASK_SERVICE_IDENTITY_JWKS_URL", "localhost:8001"),
             ("TASK_SERVICE_IDENTITY_JWKS_URL", "http://${VERIFIER}:8001/jwks"),
             ("TASK_SERVICE_IDENTITY_JWKS_URL", "http://$VERIFIER:8001/jwks"),

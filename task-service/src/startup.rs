@@ -54,7 +54,13 @@ async fn prepare_tables(store: &Store, migrate: Switch, readiness: &Readiness) -
             Err(error) => error,
         };
         readiness.hinder(hindrance(&error));
-        let is_answer = matches!(error, PrepareError::Refused { .. } | PrepareError::Failed(_));
+        let is_answer = matches!(
+            error,
+            PrepareError::Refused { .. }
+                | PrepareError::Failed(_)
+                | PrepareError::Ungranted { .. }
+                | PrepareError::Unbound { .. }
+        );
         match backoff.fail(&error) {
             News::Known => debug!(%error, "not ready yet"),
             _ if is_answer => error!(%error, "not ready, and trying again"),
@@ -71,6 +77,7 @@ fn hindrance(error: &PrepareError) -> Hindrance {
         PrepareError::Refused { advice, .. } => Hindrance::Change((*advice).to_owned()),
         PrepareError::Unreachable(_) => Hindrance::Wait("the database is out of reach".into()),
         PrepareError::Failed(_) => Hindrance::Wait("the database refuses a migration".into()),
+        PrepareError::Ungranted { .. } | PrepareError::Unbound { .. } => Hindrance::Change(error.to_string()),
         PrepareError::Behind | PrepareError::Changed { .. } => Hindrance::Wait(error.to_string()),
     }
 }

@@ -1,6 +1,7 @@
 //! Where tasks are kept. [`Store::of`] is the only door to a row, and only [`trust`](crate::trust) makes the key.
 
 mod migrations;
+pub(crate) mod role;
 mod row;
 mod sql;
 
@@ -13,7 +14,7 @@ use std::{
 };
 
 use chassis::{
-    outbound::database::{DatabaseError, DatabaseErrorKind, Dsn, Pool, Statement},
+    outbound::database::{DatabaseError, DatabaseErrorKind, Dsn, OwnedStatement, Pool},
     settings::Switch,
 };
 use identity::UserId;
@@ -21,11 +22,11 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::types::ToSql;
 use tracing::warn;
 
-use self::sql::Write;
 pub use self::{
     migrations::PrepareError,
     row::{Found, Written},
 };
+use self::{migrations::Ways, sql::Write};
 use crate::{
     settings::StorePlan,
     task::{
@@ -54,7 +55,10 @@ const SWEEPS_MAX: usize = 20;
 pub struct Store {
     pool: Pool,
     dsn: Dsn,
+    migrate_dsn: Option<Dsn>,
     connect: Duration,
+    /// Whether a role that row-level security doesn't bind may not serve.
+    binds: Switch,
     /// Whether the tables are known to be as this binary needs them.
     prepared: Arc<AtomicBool>,
     /// When answers were swept last, or are being.
@@ -64,16 +68,35 @@ pub struct Store {
 impl Store {
     /// A store that connects when it is first asked. Needs a Tokio runtime.
     pub fn new(plan: StorePlan) -> Self {
-        let StorePlan { dsn, database, user_connections_percent } = plan;
+        let StorePlan { dsn, migrate_dsn, database, user_connections_percent, require_row_level_security } =
+            plan;
         let pool = Pool::new(dsn.clone(), &database).with_shares(user_connections_percent);
-        Self { pool, dsn, connect: database.connect, prepared: Arc::default(), swept: Arc::default() }
+        Self {
+            pool,
+            dsn,
+            migrate_dsn,
+            connect: database.connect,
+            binds: require_row_level_security,
+            prepared: Arc::default(),
+            swept: Arc::default(),
+        }
     }
 
     /// Brings the tables up to date, or waits until somebody else has. Until then nothing is answered.
     pub async fn prepare(&self, migrate: Switch) -> Result<(), PrepareError> {
-        migrations::run(&self.dsn, self.connect, migrate).await?;
+        let role = migrations::run(self.ways(), migrate).await?;
+        role.show(self.binds == Switch::On)?;
         self.prepared.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Brings the tables up to date, without a look at who will serve.
+    pub async fn migrate(&self) -> Result<(), PrepareError> {
+        migrations::run(self.ways(), Switch::On).await.map(drop)
+    }
+
+    fn ways(&self) -> Ways<'_> {
+        Ways { serve: &self.dsn, migrate: self.migrate_dsn.as_ref(), connect: self.connect }
     }
 
     /// Sweeps beside the request that is at hand, if it was not done lately.
@@ -267,7 +290,7 @@ impl Tasks<'_> {
 
     async fn write_once(
         &self,
-        statement: &Statement,
+        statement: &OwnedStatement,
         parameters: &[&(dyn ToSql + Sync)],
         once: &Once,
     ) -> Result<Written, DatabaseError> {
@@ -301,7 +324,7 @@ impl Tasks<'_> {
 
     async fn ask(
         &self,
-        statement: &Statement,
+        statement: &OwnedStatement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Written, DatabaseError> {
         Written::of(self.query(statement, parameters).await?.0)
@@ -310,13 +333,13 @@ impl Tasks<'_> {
     /// Asks, as part of the user's share of the connections.
     async fn query(
         &self,
-        statement: &Statement,
+        statement: &OwnedStatement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Found, DatabaseError> {
         if !self.store.prepared.load(Ordering::Acquire) {
             return Err(DatabaseError::before(DatabaseErrorKind::Unreachable, "the tables are not ready"));
         }
-        self.store.pool.query_of(Some(self.user.as_str()), statement, parameters).await.map(Found)
+        self.store.pool.query_of(self.user.as_str(), statement, parameters).await.map(Found)
     }
 }
 

@@ -10,6 +10,7 @@ mod statement;
 
 mod connection;
 mod flight;
+mod group;
 mod pool;
 mod shares;
 
@@ -25,7 +26,7 @@ pub use self::{
     dsn::Dsn,
     error::{DatabaseError, DatabaseErrorKind, described},
     pool::Pool,
-    statement::{Idempotency, Sql, Statement},
+    statement::{Idempotency, OwnedStatement, OwnerSetting, Sql, Statement},
     tls::is_distrust,
 };
 use crate::settings::{self, Secret, SettingsError, Switch};

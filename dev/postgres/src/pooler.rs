@@ -48,17 +48,26 @@ impl PgBouncer {
     ///
     /// Where the variable `CI` is set, a missing PgBouncer fails the test, and so does a broken one everywhere.
     pub fn before(database: &TestDatabase, connections: u32) -> Option<Self> {
+        Self::before_as(database, connections, session::SUPERUSER)
+    }
+
+    /// The same; whoever comes is `role` to the database.
+    ///
+    /// # Panics
+    ///
+    /// As [`PgBouncer::before`].
+    pub fn before_as(database: &TestDatabase, connections: u32, role: &str) -> Option<Self> {
         let account = Account::of_process(&mut |_| {}).expect("the server's user can run a pooler too");
         let Some(version) = version() else {
             skip("pgbouncer is not installed: apt-get install pgbouncer");
             return None;
         };
         let tracks = version >= TRACKS_SINCE;
-        Some(Self::start(database, connections, tracks, &account).expect("a pooler starts"))
+        Some(Self::start((database, role), connections, tracks, &account).expect("a pooler starts"))
     }
 
     fn start(
-        database: &TestDatabase,
+        (database, role): (&TestDatabase, &str),
         connections: u32,
         tracks: bool,
         account: &Account,
@@ -68,7 +77,7 @@ impl PgBouncer {
         let statements = if tracks { "max_prepared_statements = 200" } else { "" };
         let settings = format!(
             "[databases]
-* = host={server} port={port} user={user}
+* = host={server} port={port} user={role}
 [pgbouncer]
 unix_socket_dir = {folder}
 listen_port = {port}
@@ -80,7 +89,6 @@ max_client_conn = 500
 ",
             server = database.server().socket_dir().display(),
             port = session::PORT,
-            user = session::SUPERUSER,
         );
         folders.home.write(SETTINGS, &settings)?;
         let log = Log::open(&folders)?;

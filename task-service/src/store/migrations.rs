@@ -3,7 +3,10 @@
 //! The rules: a released migration is never edited, only followed by another. It only adds, so that the release before
 //! it still works beside it. It runs in a transaction, so `create index concurrently` can't be one. A database with
 //! more migrations than this binary knows is fine: replicas see that during a roll-out, and all of them after a
-//! roll-back.
+//! roll-back. The one exception is the fourth, which says what it asks for.
+//!
+//! Row-level security binds the role that migrates too. A migration that changes rows says `alter table … no force row level
+//! security` first, and `force` at the end: nobody else gets at the table between the two.
 
 use std::time::Duration;
 
@@ -17,6 +20,8 @@ use tokio::time::timeout;
 use tokio_postgres::{GenericClient, IsolationLevel, error::SqlState, types::Type};
 use tracing::{error, info, warn};
 
+use super::role::{self, Role};
+
 struct Migration {
     version: i64,
     name: &'static str,
@@ -27,6 +32,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "tasks", sql: include_str!("migrations/0001_tasks.sql") },
     Migration { version: 2, name: "pages", sql: include_str!("migrations/0002_pages.sql") },
     Migration { version: 3, name: "answers", sql: include_str!("migrations/0003_answers.sql") },
+    Migration { version: 4, name: "isolation", sql: include_str!("migrations/0004_isolation.sql") },
 ];
 
 /// The advisory lock that replicas take in turn to migrate: "ushertsk". It ends with the transaction, behind a pooler
@@ -63,7 +69,10 @@ const APPLIED: &str = "select version, checksum from task_service.migrations";
 /// statement that fails in a new database would stand in the server's log as an error.
 const FIRST_LOOK: &str = "
 select current_setting('synchronous_commit') = 'off' as late, current_setting('fsync') = 'off' as never,
-    to_regclass('task_service.migrations') is null as new";
+    not exists (
+        select from pg_class c join pg_namespace n on n.oid = relnamespace
+        where nspname = 'task_service' and relname = 'migrations'
+    ) as new";
 
 const RECORD: &str = "insert into task_service.migrations (version, name, checksum) values ($1, $2, $3)";
 
@@ -87,6 +96,28 @@ pub enum PrepareError {
     /// `TASK_SERVICE_MIGRATE=off`, and nobody has migrated yet.
     #[error("the tables are not up to date; `task-service migrate` brings them there")]
     Behind,
+    /// The role that serves may not do all that serving takes.
+    #[error("the role {role} lacks {missing}; `{mend}` prints the SQL that grants it")]
+    Ungranted {
+        /// Which one.
+        role: String,
+        /// What it may not do.
+        missing: String,
+        /// The command that prints what to do.
+        mend: String,
+    },
+    /// `TASK_SERVICE_REQUIRE_ROW_LEVEL_SECURITY=on`, and it does not bind the role that serves.
+    #[error(
+        "row-level security does not bind the role {role}, which {why}; `{mend}` prints the SQL for a role that it binds"
+    )]
+    Unbound {
+        /// Which one.
+        role: String,
+        /// What it is.
+        why: String,
+        /// The command that prints what to do.
+        mend: String,
+    },
     /// The database and this binary disagree about an applied migration. Serving could do harm.
     #[error(
         "migration {version} ({name}) was applied with another content than this release has; run the release that \
@@ -100,17 +131,44 @@ pub enum PrepareError {
     },
 }
 
-/// Brings the tables up to date, or, with `Switch::Off`, checks that they are. One query if they are.
-pub(super) async fn run(dsn: &Dsn, connect: Duration, migrate: Switch) -> Result<(), PrepareError> {
+/// Whose databases they are.
+pub(super) struct Ways<'a> {
+    /// That of the role that serves.
+    pub(super) serve: &'a Dsn,
+    /// That of a role that may change tables, if it is another.
+    pub(super) migrate: Option<&'a Dsn>,
+    /// How long connecting may take.
+    pub(super) connect: Duration,
+}
+
+/// Brings the tables up to date, or, with `Switch::Off`, checks that they are, and that the role that serves may use them. Two
+/// queries if all is well.
+pub(super) async fn run(ways: Ways<'_>, migrate: Switch) -> Result<Role, PrepareError> {
     let work = async {
-        let (mut client, _) = open(dsn, connect).await?;
-        let applied = if first_look(&client).await? { Vec::new() } else { applied(&client).await? };
-        let missing = missing(&applied)?;
-        match migrate {
-            _ if missing.is_empty() => Ok(()),
-            Switch::Off => Err(PrepareError::Behind),
-            Switch::On => apply(&mut client).await,
+        let (mut client, _) = open(ways.serve, ways.connect).await?;
+        let is_new = first_look(&client).await?;
+        let role = Role::of(&client).await?;
+        let is_current = match (is_new, role.may_look()) {
+            (true, _) => false,
+            (false, true) => missing(&applied(&client).await?)?.is_empty(),
+            // Another may look, and grant it.
+            (false, false) if migrate == Switch::On && ways.migrate.is_some() => false,
+            (false, false) => return role.may_serve().map(|()| role),
+        };
+        match (migrate, ways.migrate) {
+            (Switch::Off, _) if !is_current => return Err(PrepareError::Behind),
+            (Switch::On, None) if !is_current => apply(&mut client, None).await?,
+            (Switch::On, Some(dsn)) if !is_current || role.may_serve().is_err() => {
+                let apply = async {
+                    let (mut client, _) = open(dsn, ways.connect).await?;
+                    apply(&mut client, Some(&role.name)).await
+                };
+                apply.await.map_err(PrepareError::of_the_other)?;
+            }
+            _ => {}
         }
+        let role = Role::of(&client).await?;
+        role.may_serve().map(|()| role)
     };
     timeout(WAIT, work).await.unwrap_or_else(|_| {
         Err(PrepareError::Unreachable(format!("the migrations did not finish within {WAIT:?}")))
@@ -133,7 +191,8 @@ async fn first_look(client: &impl GenericClient) -> Result<bool, PrepareError> {
     Ok(row.try_get("new")?)
 }
 
-async fn apply(client: &mut tokio_postgres::Client) -> Result<(), PrepareError> {
+/// Applies what is missing, and lets `serving` use it.
+async fn apply(client: &mut tokio_postgres::Client, serving: Option<&str>) -> Result<(), PrepareError> {
     // Whatever the role's defaults are, we must see what was committed while we waited for the lock.
     let transaction = client
         .build_transaction()
@@ -151,6 +210,9 @@ async fn apply(client: &mut tokio_postgres::Client) -> Result<(), PrepareError> 
         let record = [(version as _, Type::INT8), (name as _, Type::TEXT), (&checksum as _, Type::TEXT)];
         transaction.execute_typed(RECORD, &record).await?;
         info!(version, name, "migrated");
+    }
+    if let Some(serving) = serving {
+        role::grant(&transaction, serving).await?;
     }
     transaction.commit().await?;
     Ok(())
@@ -190,6 +252,19 @@ impl Migration {
     }
 }
 
+impl PrepareError {
+    /// The same, of the role that migrates.
+    fn of_the_other(self) -> Self {
+        match self {
+            Self::Refused { advice, said } => Self::Refused {
+                advice: "TASK_SERVICE_MIGRATE_URL leads to no role that may migrate here; the log says why",
+                said: format!("{}: {said}", advice.replace("DATABASE_URL", "TASK_SERVICE_MIGRATE_URL")),
+            },
+            other => other,
+        }
+    }
+}
+
 impl From<ConnectError> for PrepareError {
     fn from(error: ConnectError) -> Self {
         match error {
@@ -214,8 +289,8 @@ impl From<tokio_postgres::Error> for PrepareError {
             }
             SqlState::INVALID_CATALOG_NAME => "there is no database of the name in DATABASE_URL; create it",
             SqlState::INSUFFICIENT_PRIVILEGE => {
-                "the role in DATABASE_URL may not do this; grant it, or set TASK_SERVICE_MIGRATE=off and run \
-                 `task-service migrate` with a role that may"
+                "the role may not do this; set TASK_SERVICE_MIGRATE_URL to one that may, or TASK_SERVICE_MIGRATE=off and run \
+                 `task-service migrate` with it; `task-service grants` prints the SQL for both"
             }
             // Our own migrations raise it where the database is not fit for them.
             SqlState::RAISE_EXCEPTION => "the database in DATABASE_URL can't hold the tables",

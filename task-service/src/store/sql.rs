@@ -3,10 +3,13 @@
 //! `$1` is the statement's own name, which it compares, and `$2` the user. Columns are listed by name, and tables by
 //! their full name: a search path that another client left behind in a pooled connection changes nothing. Text is cast
 //! to the system's type, in case an extension gave its column another.
+//!
+//! All but [`SWEEP`] are a user's: the pool sends none of them without telling the server the user, by whom row-level security
+//! (migration 4) narrows each table once more.
 
 use std::sync::LazyLock;
 
-use chassis::outbound::database::{Idempotency, Statement};
+use chassis::outbound::database::{Idempotency, OwnedStatement, OwnerSetting, Statement};
 use tokio_postgres::types::Type;
 
 use crate::task::listing::{Order, Sort};
@@ -17,6 +20,9 @@ const COLUMNS: &str = "id, user_id::text, title::text, description::text, comple
 
 /// The same, as an answer names them.
 const NAMES: &str = "id, user_id, title, description, completed, priority, due_date, tags, created_at, updated_at, due_day, version";
+
+/// What the policies of the tables know the user by.
+const USER: OwnerSetting = OwnerSetting("task_service.user_id");
 
 /// How long a write that has a key is answered the same.
 const KEPT: &str = "interval '24 hours'";
@@ -49,11 +55,11 @@ pub(super) mod outcome {
 
 /// A read; `select` is what it reads. The order survives the join: with a single row on the left, the server joins in a
 /// loop over the rows of the right.
-fn read(name: &'static str, types: &'static [Type], select: &str) -> Statement {
+fn read(name: &'static str, types: &'static [Type], select: &str) -> OwnedStatement {
     let sql = format!(
         "select '{name}' as ran, it.* from (select 1) as one left join lateral (\n{select}\n) as it on $1 = '{name}'"
     );
-    Statement::new(name, Idempotency::ReadOnly, sql.into(), types)
+    Statement::new(name, Idempotency::ReadOnly, sql.into(), types).owned(USER)
 }
 
 /// On the disk before it is acknowledged: if a role or a database says otherwise, the setting is overruled for this one
@@ -73,7 +79,12 @@ const GATE: &str = " and (select true)";
 ///
 /// If nothing was changed, the statement looks whether the task was there when it began. So one round trip tells what is
 /// missing from what is only not as the client thinks.
-fn write(name: &'static str, idempotency: Idempotency, types: &'static [Type], change: &str) -> Statement {
+fn write(
+    name: &'static str,
+    idempotency: Idempotency,
+    types: &'static [Type],
+    change: &str,
+) -> OwnedStatement {
     let (change, outcome) = (change.replace(GATE, ""), undone(""));
     let sql = format!(
         "with it as (
@@ -86,7 +97,7 @@ select '{name}' as ran, true as found, it.*,
 from {DURABLE} left join it on true",
         done = outcome::DONE,
     );
-    Statement::new(name, idempotency, sql.into(), types)
+    Statement::new(name, idempotency, sql.into(), types).owned(USER)
 }
 
 /// A write that is done once under its key: `$at` is the key, then come the digest of what was asked, and the number of
@@ -100,7 +111,7 @@ from {DURABLE} left join it on true",
 ///   so that nothing refuses it: what it says is believed only when it says so again ([`outcome::STALE`]).
 ///
 /// The turn only spares the wait.
-fn write_once(name: &'static str, types: &'static [Type], change: &str) -> Statement {
+fn write_once(name: &'static str, types: &'static [Type], change: &str) -> OwnedStatement {
     // Behind the name and the parameters of the change.
     let at = types.len() - 1;
     let (key, request, turn) = (at, at + 1, at + 2);
@@ -144,7 +155,7 @@ from {DURABLE} cross join gate left join (
         done = outcome::DONE,
         other = outcome::OTHER,
     );
-    Statement::new(name, Idempotency::Idempotent, sql.into(), types).racing_for(NOTED)
+    Statement::new(name, Idempotency::Idempotent, sql.into(), types).racing_for(NOTED).owned(USER)
 }
 
 /// Why nothing was changed.
@@ -209,13 +220,13 @@ macro_rules! list_types {
 const KEYS: [Key; 5] = [
     (Sort::CreatedAt, names!("created"), "created_at", list_types!(TIMESTAMPTZ), false),
     (Sort::UpdatedAt, names!("updated"), "updated_at", list_types!(TIMESTAMPTZ), false),
-    (Sort::Title, names!("title"), "lower(title)", list_types!(TEXT), false),
+    (Sort::Title, names!("title"), "title_key", list_types!(TEXT), false),
     (Sort::DueDate, names!("due"), "due_date", list_types!(TIMESTAMPTZ), true),
     (Sort::Priority, names!("priority"), "priority", list_types!(INT2), true),
 ];
 
 /// The lists of one sort, in the order of its names.
-static LISTS: LazyLock<Vec<[Statement; 4]>> = LazyLock::new(|| {
+static LISTS: LazyLock<Vec<[OwnedStatement; 4]>> = LazyLock::new(|| {
     KEYS.iter()
         .map(|(_, names, key, types, nullable)| {
             std::array::from_fn(|at| {
@@ -229,7 +240,7 @@ static LISTS: LazyLock<Vec<[Statement; 4]>> = LazyLock::new(|| {
 
 /// The user's tasks, in this order; `after` a task, whose key is `$10` and whose id is `$11`, or from the first one. The
 /// id breaks ties, so that no task is on two pages. A task without a date or a priority comes last, in either direction.
-pub(super) fn list(sort: Sort, order: Order, after: bool) -> &'static Statement {
+pub(super) fn list(sort: Sort, order: Order, after: bool) -> &'static OwnedStatement {
     let at = KEYS.iter().position(|key| key.0 == sort).unwrap_or_default();
     &LISTS[at][2 * usize::from(order == Order::Descending) + usize::from(after)]
 }
@@ -251,7 +262,7 @@ order by {key} {direction}, id {direction}
         )
     };
     // `lower` of what was read, so that the server alone decides what that is.
-    let begin = if key == "lower(title)" { "lower($10)" } else { "$10" };
+    let begin = if key == "title_key" { "lower($10)" } else { "$10" };
     let behind = if after { format!("\n    and ({key}, id) {than} ({begin}, $11)") } else { String::new() };
     if !nullable {
         return range(&behind, "limit $8 offset $9");
@@ -270,7 +281,7 @@ order by {key} {direction}, id {direction}
 }
 
 /// How many tasks a list has, on all pages.
-pub(super) static COUNT: LazyLock<Statement> = LazyLock::new(|| {
+pub(super) static COUNT: LazyLock<OwnedStatement> = LazyLock::new(|| {
     let types = &[Type::TEXT, Type::BOOL, Type::INT2, Type::TEXT, Type::TEXT, Type::TEXT];
     read(
         "task.count",
@@ -280,7 +291,7 @@ pub(super) static COUNT: LazyLock<Statement> = LazyLock::new(|| {
 });
 
 /// One task of the user.
-pub(super) static GET: LazyLock<Statement> = LazyLock::new(|| {
+pub(super) static GET: LazyLock<OwnedStatement> = LazyLock::new(|| {
     let select =
         format!("select true as found, {COLUMNS}\nfrom task_service.tasks\nwhere user_id = $2 and id = $3");
     read("task.get", &[Type::TEXT, Type::UUID], &select)
@@ -295,8 +306,8 @@ macro_rules! write_types {
 
 /// A write in its two forms: plain, and done once under a key.
 pub(super) struct Write {
-    pub(super) plain: Statement,
-    pub(super) once: Statement,
+    pub(super) plain: OwnedStatement,
+    pub(super) once: OwnedStatement,
 }
 
 macro_rules! written {
@@ -393,7 +404,7 @@ mod tests {
 
     use super::*;
 
-    fn all() -> Vec<&'static Statement> {
+    fn all() -> Vec<&'static OwnedStatement> {
         let writes = [&*CREATE, &*CHANGE, &*COMPLETE, &*DELETE];
         let writes = writes.into_iter().flat_map(|write| [&write.plain, &write.once]);
         LISTS.iter().flatten().chain([&*GET, &*COUNT]).chain(writes).collect()
@@ -426,7 +437,7 @@ mod tests {
     #[test]
     fn every_statement_compares_its_own_name_and_says_what_ran() {
         let mut names = HashSet::new();
-        for statement in all().into_iter().chain([&*SWEEP]) {
+        for statement in all().into_iter().map(|owned| &**owned).chain([&*SWEEP]) {
             let (sql, name) = (statement.sql(), statement.name());
             assert!(names.insert(name), "{name} is the name of two");
             assert!(sql.contains(&format!("select '{name}' as ran, ")), "{sql}");

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    database::connect,
+    database::{as_role, connect, owners_url},
     issuer::Issuer,
     service::{PATIENCE, eventually},
 };
@@ -164,6 +164,55 @@ async fn the_service_listens_first_and_is_ready_when_it_has_tables_and_keys() {
     issuer.set_up(false);
     drop(database);
     assert!(running.is_ready().await, "an outage makes answers, not absence");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_role_may_not_do_is_said_to_whoever_asks_and_heard_of_without_a_restart() {
+    let Some(database) = test::database() else { return };
+    let owner = owners_url(&database).await;
+    assert!(run(&["migrate"], &[("DATABASE_URL", &*owner)]).await.0);
+    let admin = connect(&database.url()).await;
+    let role = format!("waits_{}", database.url().rsplit('_').next().unwrap());
+    let grants = format!(
+        "create role {role} login; grant usage on schema task_service to {role};
+        grant select on task_service.migrations to {role};
+        grant select, insert, update, delete on task_service.tasks to {role}"
+    );
+    admin.batch_execute(&grants).await.unwrap();
+    let mut running = Running::start(&[("DATABASE_URL", &as_role(&database.url(), &role))]).await;
+    let line = running.log.line("not ready, and trying again").await;
+    assert_eq!(line["level"], "ERROR");
+    let lacks =
+        ["select", "insert", "update", "delete"].map(|what| format!("{what} on task_service.answers"));
+    let want = format!(
+        "not ready: needs a change: the role {role} lacks {}; `task-service grants --serve '{role}' --migrate \
+         'tasks_owner'` prints the SQL that grants it",
+        lacks.join(", ")
+    );
+    assert_eq!(running.why_not().await, want);
+    let grant = format!("grant select, insert, update, delete on task_service.answers to {role}");
+    admin.batch_execute(&grant).await.unwrap();
+    eventually("it waits for the keys", async || running.why_not().await.contains("auth-verifier's keys"))
+        .await;
+    running.stop().await;
+    admin.batch_execute(&format!("drop owned by {role}; drop role {role}")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_role_that_row_level_security_does_not_bind_is_warned_of() {
+    let Some(database) = test::database() else { return };
+    let mut running = Running::start(&[("DATABASE_URL", &database.url())]).await;
+    let line = running.log.line("only each statement's own condition keeps users apart").await;
+    assert_eq!(line["level"], "WARN");
+    assert!(
+        line["cause"].as_str().unwrap().contains("`task-service grants --serve 'task_service' --migrate"),
+        "{line}"
+    );
+    let (client, url) = (client::client(PATIENCE), format!("{}/metrics", running.ops));
+    let metrics = client::fetch(&client, &url, PATIENCE, 1 << 20).await.unwrap();
+    let metrics = String::from_utf8(metrics.to_vec()).unwrap();
+    assert!(metrics.contains("\nrow_level_security 0\n"), "{metrics}");
     running.stop().await;
 }
 

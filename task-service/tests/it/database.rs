@@ -23,6 +23,26 @@ pub async fn connect(url: &str) -> Client {
     client
 }
 
+/// The role that owns the databases of tests, and is bound by the policies of its tables as any other is.
+pub const OWNER: &str = "tasks_owner";
+
+/// Where the database is for a role that owns it and may do nothing else.
+pub async fn owners_url(database: &TestDatabase) -> String {
+    let admin = connect(&database.url()).await;
+    let name = database.url().rsplit_once('/').unwrap().1.to_owned();
+    let hand_over = format!(
+        "do $$ begin create role {OWNER} login; exception when duplicate_object or unique_violation then null; end $$;
+        alter database {name} owner to {OWNER}"
+    );
+    admin.batch_execute(&hand_over).await.unwrap();
+    as_role(&database.url(), OWNER)
+}
+
+/// The same URL for another role.
+pub fn as_role(url: &str, role: &str) -> String {
+    url.replace("postgres@", &format!("{role}@"))
+}
+
 /// What becomes of the bytes on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {

@@ -497,6 +497,7 @@ async fn what_is_acknowledged_is_on_the_disk_whatever_a_role_or_a_database_says(
     swept(&service, &admin).await;
     // At the end of each transaction, by the setting that it ends with.
     let watch = "create table public.seen (what text, setting text);
+        grant insert on public.seen to public;
         create function public.see() returns trigger language plpgsql as $$ begin
             insert into public.seen values (tg_op, current_setting('synchronous_commit'));
             return null;

@@ -21,7 +21,10 @@ use task_service::{
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
-use crate::issuer::{Issuer, claims};
+use crate::{
+    database::owners_url,
+    issuer::{Issuer, claims},
+};
 
 /// A slow machine's patience: a bound, never an expectation.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,10 +54,10 @@ pub fn settings(url: &str, others: &[(&str, &str)]) -> Plan {
     settings::load::<Settings>(&variables.collect()).unwrap()
 }
 
-/// A service with a database of its own, ready.
+/// A service with a database of its own, ready, whose role is bound by row-level security.
 pub async fn start() -> Option<Service> {
     let database = dev_postgres::test::database()?;
-    let mut service = start_at(&settings(&database.url(), &[])).await;
+    let mut service = start_at(&settings(&owners_url(&database).await, &[])).await;
     service.database = Some(database);
     service.store.prepare(Switch::On).await.unwrap();
     Some(service)

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::TryStreamExt;
+use futures_util::{TryStreamExt, future::join4};
 use thiserror::Error;
 use tokio::{
     sync::SetOnce,
@@ -31,8 +31,9 @@ use tracing::{debug, info, warn};
 use super::{
     dsn::Dsn,
     error::{DatabaseError, DatabaseErrorKind, described},
+    group::Group,
     sqlstate::{self, ConnectionAfter},
-    statement::{Encoded, Statement},
+    statement::{Encoded, OWNER, Statement},
 };
 
 /// How long the driver may take to report how a connection ended, after it has reported that it did.
@@ -45,6 +46,13 @@ const LIFETIME_MIN: f64 = 0.8;
 /// For how long a failed attempt says that an outage lasts, as a multiple of how long an attempt may take: by then
 /// another one would have failed.
 const OUTAGE_CURRENT: u32 = 2;
+
+/// Opens the transaction of an owner's statement. Whatever the role's default is: statements rely on seeing what was committed
+/// while they waited for a row.
+const BEGIN: &str = "begin isolation level read committed";
+
+/// Ends it. A server that has refused part of it rolls back, and calls that no error.
+const END: &str = "commit";
 
 /// Why there is no connection. The text is for the log; it has no password in it.
 #[derive(Debug, Error)]
@@ -338,64 +346,153 @@ impl Connection {
     /// Sends a statement and waits for its answer.
     pub(super) async fn ask(&mut self, statement: &Statement, parameters: Vec<Encoded>) -> Answer {
         let named = self.link.shared.is_named();
-        let mut sent = false;
-        let answer = if named {
-            self.ask_by_name(statement, parameters, &mut sent).await
-        } else {
-            // Over a closed connection nothing is sent.
-            sent = !self.link.client.is_closed();
-            let parameters = parameters.into_iter().zip(statement.all_types());
-            match self.link.client.query_typed_raw(&statement.sql, parameters).await {
-                Ok(rows) => rows.try_collect().await,
-                Err(error) => Err(error),
+        let prepared = if named { Some(self.prepared(statement).await) } else { None };
+        // Over a closed connection nothing is sent.
+        let mut sent = !self.link.client.is_closed();
+        let answer = match prepared {
+            None => send(&self.link.client, statement, None, parameters).await,
+            Some(Ok(prepared)) => send(&self.link.client, statement, Some(&prepared), parameters).await,
+            Some(Err(error)) => {
+                sent = false;
+                Err(error)
             }
         };
-        match answer.map(|rows| statement.own(rows)) {
-            Ok(Some(rows)) => {
-                self.link.shared.note_answer();
-                Answer::Rows(rows)
-            }
-            Ok(None) => {
-                self.link.retire();
-                metrics::counter!(crate::metrics::DATABASE_FOREIGN_ANSWERS.name).increment(1);
-                if named {
-                    self.link.shared.give_up_names("the answer to another statement");
-                    return Answer::Misnamed;
-                }
-                Answer::Error(DatabaseError::foreign(statement.name))
-            }
-            Err(error) if named && is_misnamed(&error) => {
-                self.link.retire();
-                self.link.shared.give_up_names(&described(&error));
-                Answer::Misnamed
-            }
+        match answer {
+            Ok(rows) => self.answered(statement, rows, named),
+            Err(error) if named && is_misnamed(&error) => self.misnamed(&error),
             Err(error) => {
-                let sent = sent && !(error.is_closed() && self.link.ended_idle().await);
-                let failed = self.link.failed(&error, sent);
-                let raced = statement.has_lost_the_race(&error);
-                let kind = if raced { DatabaseErrorKind::Transient } else { failed.kind };
-                Answer::Error(DatabaseError { kind, ..failed })
+                let sent = self.was_sent(sent, &error).await;
+                Answer::Error(self.refused(statement, &error, sent))
             }
         }
     }
 
-    async fn ask_by_name(
+    /// Tells the server whom a statement is about, sends it, and waits for the answers: all in one transaction, and in one
+    /// round trip. Nobody else may use the connection meanwhile: it is borrowed for writing.
+    ///
+    /// What is sent is on its way when this is first polled, as a whole: dropping it later leaves no transaction open.
+    pub(super) async fn ask_of(
         &mut self,
+        owner: Vec<Encoded>,
         statement: &Statement,
         parameters: Vec<Encoded>,
-        sent: &mut bool,
-    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+    ) -> Answer {
+        let named = self.link.shared.is_named();
+        let mut prepared = (None, None);
+        if named {
+            // Before the transaction: what is prepared within it would run behind its end.
+            for (place, statement) in [(&mut prepared.0, &OWNER), (&mut prepared.1, statement)] {
+                *place = match self.prepared(statement).await {
+                    Ok(prepared) => Some(prepared),
+                    Err(error) if is_misnamed(&error) => return self.misnamed(&error),
+                    Err(error) => return Answer::Error(self.refused(statement, &error, false)),
+                };
+            }
+        }
         let client = &self.link.client;
-        let prepared = if let Some(prepared) = self.statements.get(statement.name) {
-            prepared.clone()
-        } else {
-            let prepared = client.prepare_typed(&statement.sql, &statement.all_types()).await?;
-            self.statements.insert(statement.name, prepared.clone());
-            prepared
-        };
-        *sent = !client.is_closed();
-        client.query_raw(&prepared, parameters).await?.try_collect().await
+        let sent = !client.is_closed();
+        // Each is sent when it is first polled, and `join4` polls in this order.
+        let (begun, told, answer, ended) = join4(
+            client.batch_execute(BEGIN),
+            send(client, &OWNER, prepared.0.as_ref(), owner),
+            send(client, statement, prepared.1.as_ref(), parameters),
+            client.batch_execute(END),
+        )
+        .await;
+        if begun.is_err() || ended.is_err() {
+            // The transaction may be open still.
+            self.link.retire();
+        }
+        let told = told.map(|rows| OWNER.own(rows).is_some());
+        match Group::of(begun, told, answer, ended) {
+            Group::Done(rows) => self.answered(statement, rows, named),
+            Group::Untold(rows) => {
+                let answer = self.answered(statement, rows, named);
+                if !matches!(answer, Answer::Rows(_)) {
+                    return answer;
+                }
+                // It ran, and for nobody: what row-level security doesn't bind may have been changed.
+                self.foreign(named);
+                Answer::Error(DatabaseError { not_applied: false, ..DatabaseError::foreign(OWNER.name) })
+            }
+            Group::Failed { error, not_applied: true } if named && is_misnamed(&error) => {
+                self.misnamed(&error)
+            }
+            Group::Failed { error, not_applied } => {
+                let sent = self.was_sent(sent, &error).await;
+                let failed = self.refused(statement, &error, sent);
+                Answer::Error(DatabaseError { not_applied: not_applied || !sent, ..failed })
+            }
+        }
     }
+
+    /// Prepares a statement, once per connection.
+    async fn prepared(
+        &mut self,
+        statement: &Statement,
+    ) -> Result<tokio_postgres::Statement, tokio_postgres::Error> {
+        if let Some(prepared) = self.statements.get(statement.name) {
+            return Ok(prepared.clone());
+        }
+        let prepared = self.link.client.prepare_typed(&statement.sql, &statement.all_types()).await?;
+        self.statements.insert(statement.name, prepared.clone());
+        Ok(prepared)
+    }
+
+    /// Takes in what came as the answer.
+    fn answered(&self, statement: &Statement, rows: Vec<Row>, named: bool) -> Answer {
+        if let Some(rows) = statement.own(rows) {
+            self.link.shared.note_answer();
+            return Answer::Rows(rows);
+        }
+        self.foreign(named);
+        if named { Answer::Misnamed } else { Answer::Error(DatabaseError::foreign(statement.name)) }
+    }
+
+    /// The answer to another statement has come.
+    fn foreign(&self, named: bool) {
+        self.link.retire();
+        metrics::counter!(crate::metrics::DATABASE_FOREIGN_ANSWERS.name).increment(1);
+        if named {
+            self.link.shared.give_up_names("the answer to another statement");
+        }
+    }
+
+    fn misnamed(&self, error: &tokio_postgres::Error) -> Answer {
+        self.link.retire();
+        self.link.shared.give_up_names(&described(error));
+        Answer::Misnamed
+    }
+
+    /// Whether what was handed to the driver may have reached the server.
+    async fn was_sent(&self, handed: bool, error: &tokio_postgres::Error) -> bool {
+        handed && !(error.is_closed() && self.link.ended_idle().await)
+    }
+
+    /// Takes in an error as the answer to a statement that was `sent` or not.
+    fn refused(&self, statement: &Statement, error: &tokio_postgres::Error, sent: bool) -> DatabaseError {
+        let failed = self.link.failed(error, sent);
+        let raced = statement.has_lost_the_race(error);
+        let kind = if raced { DatabaseErrorKind::Transient } else { failed.kind };
+        DatabaseError { kind, ..failed }
+    }
+}
+
+/// Sends a statement, by its name if it was prepared, and waits for its answer.
+async fn send(
+    client: &Client,
+    statement: &Statement,
+    prepared: Option<&tokio_postgres::Statement>,
+    parameters: Vec<Encoded>,
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let rows = match prepared {
+        Some(prepared) => client.query_raw(prepared, parameters).await?,
+        None => {
+            let parameters = parameters.into_iter().zip(statement.all_types());
+            client.query_typed_raw(&statement.sql, parameters).await?
+        }
+    };
+    rows.try_collect().await
 }
 
 /// Whether an error shows that a name stands for nothing, or for another client's statement. Ours was not carried out

@@ -22,7 +22,7 @@ use super::{
     error::{DatabaseError, DatabaseErrorKind},
     flight::Flight,
     shares::{Share, Shares},
-    statement::{Idempotency, Statement},
+    statement::{Idempotency, OwnedStatement, Statement},
 };
 use crate::{settings::Switch, telemetry::traces::ClientSpan};
 
@@ -68,6 +68,14 @@ pub struct Pool {
 
 type Pooled = bb8::PooledConnection<'static, Manager>;
 
+/// A statement and, if it is an owner's, whose.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    statement: &'a Statement,
+    parameters: &'a [&'a (dyn ToSql + Sync)],
+    owner: Option<(&'a str, &'a OwnedStatement)>,
+}
+
 /// A connection for one statement. Its fields drop in this order: the connection is back before the next in the queue
 /// gets the permit.
 struct Lease {
@@ -110,17 +118,22 @@ impl Pool {
         Self { shares: Some(Shares::new(self.size, percent)), ..self }
     }
 
-    /// Sends a statement that belongs to no owner.
+    /// Sends a statement that belongs to no owner. Tables with row-level security show it what they show to nobody in
+    /// particular.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Pool::query_of`].
     pub async fn query(
         &self,
         statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, DatabaseError> {
-        self.query_of(None, statement, parameters).await
+        self.repeatable(Asked { statement, parameters, owner: None }).await
     }
 
-    /// Sends a statement as part of `owner`'s share, and once more if that is safe. Values are parameters, so that
-    /// there are few statements.
+    /// Sends a statement as part of `owner`'s share, in a transaction in which the server knows the owner, and once more if that
+    /// is safe: one round trip. Values are parameters, so that there are few statements.
     ///
     /// Dropping the future abandons the statement: a write that was sent may be carried out.
     ///
@@ -129,33 +142,34 @@ impl Pool {
     /// [`DatabaseError::not_applied`] says whether the statement certainly changed nothing.
     pub async fn query_of(
         &self,
-        owner: Option<&str>,
-        statement: &Statement,
+        owner: &str,
+        statement: &OwnedStatement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, DatabaseError> {
-        let first = match self.attempt(owner, statement, parameters).await {
-            Err(error) if statement.idempotency.may_be_repeated_after(&error) => error,
+        let owner = Some((owner, statement));
+        self.repeatable(Asked { statement: &statement.statement, parameters, owner }).await
+    }
+
+    async fn repeatable(&self, asked: Asked<'_>) -> Result<Vec<Row>, DatabaseError> {
+        let first = match self.attempt(asked).await {
+            Err(error) if asked.statement.idempotency.may_be_repeated_after(&error) => error,
             answer => return answer,
         };
         info!(cause = %first, "ask the database again");
         metrics::counter!(crate::metrics::DATABASE_RETRIES.name).increment(1);
         // Even if the second attempt was not applied, the first may have been.
-        let repeated = self.attempt(owner, statement, parameters).await;
+        let repeated = self.attempt(asked).await;
         repeated
             .map_err(|error| DatabaseError { not_applied: first.not_applied && error.not_applied, ..error })
     }
 
-    async fn attempt(
-        &self,
-        owner: Option<&str>,
-        statement: &Statement,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, DatabaseError> {
+    async fn attempt(&self, asked: Asked<'_>) -> Result<Vec<Row>, DatabaseError> {
+        let statement = asked.statement;
         let span = ClientSpan::begin(statement.name)
             .map(|span| span.with("db.system.name", "postgresql").with("db.operation.name", statement.name));
-        let answer = match self.ask(owner, statement, parameters).await {
+        let answer = match self.ask(asked).await {
             // Names are given up now, so this happens once.
-            Ok(Answer::Misnamed) => self.ask(owner, statement, parameters).await,
+            Ok(Answer::Misnamed) => self.ask(asked).await,
             answer => answer,
         };
         let error = match answer {
@@ -178,18 +192,18 @@ impl Pool {
         })
     }
 
-    async fn ask(
-        &self,
-        owner: Option<&str>,
-        statement: &Statement,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Answer, DatabaseError> {
+    async fn ask(&self, asked: Asked<'_>) -> Result<Answer, DatabaseError> {
+        let Asked { statement, parameters, owner } = asked;
         let parameters = statement.encoded(parameters).map_err(DatabaseError::fault)?;
-        let mut lease = self.take(owner).await?;
+        let told = owner.map(|(owner, statement)| statement.owner(owner));
+        let mut lease = self.take(owner.map(|(owner, _)| owner)).await?;
         let link = lease.connection.link().clone();
         let asked = statement.clone();
         let work = async move {
-            let answer = lease.connection.ask(&asked, parameters).await;
+            let answer = match told {
+                None => lease.connection.ask(&asked, parameters).await,
+                Some(owner) => lease.connection.ask_of(owner, &asked, parameters).await,
+            };
             (lease, answer)
         };
         let flight = Flight::new(link, (statement.name, statement.idempotency), self.query, work);

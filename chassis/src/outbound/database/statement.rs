@@ -4,6 +4,8 @@
 //! Behind a pooler, the name of a prepared statement may stand for a statement that somebody else prepared. So each
 //! statement takes its own name as its first parameter and does nothing under another, and each row of its answer says
 //! what ran. There is always a row: one that was not `found` is not part of the answer.
+//!
+//! A statement about one owner's rows is an [`OwnedStatement`]. It is sent with its owner or not at all.
 
 use std::{fmt, ops::Deref, sync::Arc};
 
@@ -105,6 +107,12 @@ impl Statement {
         self.race.is_some() && said.and_then(|said| said.constraint()) == self.race
     }
 
+    /// The same, as a statement about the rows of one owner, whom the policies of the tables know by `setting`.
+    #[must_use]
+    pub const fn owned(self, setting: OwnerSetting) -> OwnedStatement {
+        OwnedStatement { statement: self, setting }
+    }
+
     /// Its text.
     pub fn sql(&self) -> &str {
         &self.sql
@@ -141,9 +149,8 @@ impl Statement {
         if parameters.len() != self.types.len() {
             return Err(format!("{} takes {} parameters", self.name, self.types.len()));
         }
-        let name: &(dyn ToSql + Sync) = &self.name;
         let encode = |(parameter, kind): (&&(dyn ToSql + Sync), &Type)| Encoded::of(*parameter, kind);
-        let name = Encoded::of(name, &Type::TEXT);
+        let name = Ok(Encoded::of_static(self.name));
         let all = std::iter::once(name).chain(parameters.iter().zip(self.types).map(encode));
         all.collect::<Result<_, _>>().map_err(|error| format!("{}: {error}", self.name))
     }
@@ -159,6 +166,49 @@ impl Statement {
     }
 }
 
+/// What the policies of row-level security call the owner of rows: a setting of the transaction, such as
+/// `library.reader_id`. It is never set for longer than one transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnerSetting(pub &'static str);
+
+/// A statement about the rows of one owner. It can be sent only by
+/// [`Pool::query_of`](super::Pool::query_of), which tells the server the owner in the same transaction: forgetting that does
+/// not compile.
+#[derive(Clone, Debug)]
+pub struct OwnedStatement {
+    pub(super) statement: Statement,
+    setting: OwnerSetting,
+}
+
+/// Tells the server whose rows the transaction is about. It compares its name, as every statement does.
+pub(super) static OWNER: Statement = Statement::new(
+    "owner.set",
+    Idempotency::ReadOnly,
+    Sql::Static(
+        "select 'owner.set' as ran, true as found, set_config($2, $3, true) as owner where $1 = 'owner.set'",
+    ),
+    &[Type::TEXT, Type::TEXT],
+);
+
+impl OwnedStatement {
+    /// The parameters of [`OWNER`].
+    pub(super) fn owner(&self, owner: &str) -> Vec<Encoded> {
+        vec![
+            Encoded::of_static(OWNER.name),
+            Encoded::of_static(self.setting.0),
+            Encoded { value: Some(Bytes::copy_from_slice(owner.as_bytes())), format: Format::Binary },
+        ]
+    }
+}
+
+impl Deref for OwnedStatement {
+    type Target = Statement;
+
+    fn deref(&self) -> &Statement {
+        &self.statement
+    }
+}
+
 /// A parameter, as it is sent.
 pub(super) struct Encoded {
     /// `None` is null.
@@ -167,6 +217,11 @@ pub(super) struct Encoded {
 }
 
 impl Encoded {
+    /// A text of ours.
+    fn of_static(text: &'static str) -> Self {
+        Self { value: Some(Bytes::from_static(text.as_bytes())), format: Format::Binary }
+    }
+
     fn of(
         parameter: &(dyn ToSql + Sync),
         kind: &Type,
