@@ -3,6 +3,7 @@
 mod body;
 mod conditional;
 mod dialect;
+mod openapi;
 mod path;
 mod refusal;
 
@@ -13,13 +14,13 @@ use http::{
 use url::form_urlencoded;
 use uuid::Uuid;
 
-pub(crate) use self::refusal::nothing_done;
 use self::{
     body::JsonBody,
     conditional::{ListTag, Preconditions, Reading, task_tag},
     path::{Path, Target},
     refusal::Refusal,
 };
+pub(crate) use self::{openapi::Described, refusal::nothing_done};
 use crate::{
     settings::BodyLimits,
     store::{Found, Store, Tasks, Written},

@@ -8,12 +8,19 @@ use chassis::{
 };
 use identity::Verifier;
 
-use crate::{api::Api, settings::BodyLimits, store::Store, trust::Trusted};
+use crate::{
+    api::{Api, Described},
+    settings::BodyLimits,
+    store::Store,
+    trust::Trusted,
+};
 
 /// The whole stack.
 pub fn stack(verifier: Arc<Verifier>, store: Store, body: BodyLimits) -> impl HttpService {
     // Before any routing: a request without proof must not learn which paths there are.
     let trusted = Trusted { verifier, inner: Api { store, body } };
+    // Before the proof, as the one exception: what the API is, anybody may read. What it holds, nobody.
+    let described = Described::new(&body, trusted);
     // Outside of all, so that a refusal has an id, an access line and a problem body too.
-    Assign(AccessLogged::new(Rim(trusted)))
+    Assign(AccessLogged::new(Rim(described)))
 }

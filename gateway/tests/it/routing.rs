@@ -29,6 +29,40 @@ async fn what_has_no_route_is_not_found() {
 }
 
 #[tokio::test]
+async fn what_the_api_is_anybody_reads_and_no_credential_goes_along() {
+    let world = World::new().await;
+    for (target, want) in [
+        ("/api/openapi.json", "/api/openapi.json"),
+        ("/api/openapi.json/", "/api/openapi.json/"),
+        ("/api/docs", "/api/docs"),
+        ("/api/%64ocs?x=1", "/api/docs?x=1"),
+    ] {
+        for method in [Method::GET, Method::HEAD] {
+            let request = as_u1(method, target)
+                .header("cookie", "better-auth.session_token=t; theme=dark")
+                .header("x-user-id", "u2")
+                .header("x-identity-assertion", "a.b.c");
+            assert_eq!(world.send(request.body(Body::empty()).unwrap()).await.status, 200, "{target}");
+            let seen = world.service.last();
+            assert_eq!(seen.target, want);
+            for name in ["authorization", "cookie", "x-user-id", "x-identity-assertion", "x-user-email"] {
+                assert_eq!(seen.one(name), None, "{target}: {name}");
+            }
+        }
+        let answer = world.send(as_u1(Method::POST, target).body(Body::empty()).unwrap()).await;
+        assert_eq!((answer.status.as_u16(), answer.one("allow")), (405, Some("GET, HEAD")), "{target}");
+    }
+    assert!(world.verifier.seen().is_empty(), "nobody asks who it is");
+    // Beside these two paths, and below them, one must say who one is.
+    let sent = world.service.seen().len();
+    for target in ["/api/docs/x", "/api/docsx", "/api/openapi", "/api/openapi.json/x", "/api/DOCS"] {
+        let answer = world.send(Request::get(target).body(Body::empty()).unwrap()).await;
+        assert_eq!((answer.status.as_u16(), &*answer.problem()), (401, "unauthenticated"), "{target}");
+    }
+    assert_eq!(world.service.seen().len(), sent);
+}
+
+#[tokio::test]
 async fn one_canonical_path_is_decided_on_and_forwarded() {
     let world = World::new().await;
     for (target, want) in [

@@ -12,13 +12,13 @@ use super::refusal::Refusal;
 use crate::task::{Condition, Version};
 
 /// The most tags of one header.
-const TAGS_MAX: usize = 100;
+pub(super) const TAGS_MAX: usize = 100;
 
 /// What a list's tag is told of a task: id and version, in bytes.
 const TOLD_BYTES: usize = 24;
 
-/// How much of its digest names a list, in bytes.
-const LIST_TAG_BYTES: usize = 16;
+/// How much of a digest is in a weak tag, in bytes.
+const WEAK_TAG_BYTES: usize = 16;
 
 /// An entity tag, as it stands in a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,17 +207,22 @@ impl ListTag {
 
     /// `goes_on`: whether another page follows. A client that is told 304 keeps the `Link` that it has.
     pub(super) fn finish(mut self, goes_on: bool) -> HeaderValue {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
         self.0.push(goes_on.into());
-        let digest = digest(&SHA256, &self.0);
-        let mut text = Vec::with_capacity(4 + 2 * LIST_TAG_BYTES);
-        text.extend_from_slice(b"W/\"");
-        for byte in &digest.as_ref()[..LIST_TAG_BYTES] {
-            text.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xF)]]);
-        }
-        text.push(b'"');
-        HeaderValue::try_from(text).expect("digits in quotes may stand in a header")
+        weak_tag(&self.0)
     }
+}
+
+/// A weak `ETag` of what these bytes say.
+pub(super) fn weak_tag(told: &[u8]) -> HeaderValue {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digest = digest(&SHA256, told);
+    let mut text = Vec::with_capacity(4 + 2 * WEAK_TAG_BYTES);
+    text.extend_from_slice(b"W/\"");
+    for byte in &digest.as_ref()[..WEAK_TAG_BYTES] {
+        text.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xF)]]);
+    }
+    text.push(b'"');
+    HeaderValue::try_from(text).expect("digits in quotes may stand in a header")
 }
 
 #[cfg(test)]

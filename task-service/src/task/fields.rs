@@ -95,7 +95,8 @@ pub enum Priority {
 }
 
 impl Priority {
-    const ALL: [Self; 4] = [Self::Low, Self::Medium, Self::High, Self::Urgent];
+    /// All of them, the least first.
+    pub const ALL: [Self; 4] = [Self::Low, Self::Medium, Self::High, Self::Urgent];
 
     /// Reads a priority.
     pub fn parse(text: &str) -> Result<Self, FieldFault> {

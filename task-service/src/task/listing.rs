@@ -124,7 +124,11 @@ impl Listing {
 }
 
 impl Sort {
-    fn as_str(self) -> &'static str {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::CreatedAt, Self::UpdatedAt, Self::Title, Self::DueDate, Self::Priority];
+
+    /// The sort in its contract's word.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::CreatedAt => "created_at",
             Self::UpdatedAt => "updated_at",
@@ -155,7 +159,8 @@ impl Sort {
 }
 
 impl Order {
-    fn as_str(self) -> &'static str {
+    /// The order in its contract's word.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Ascending => "asc",
             Self::Descending => "desc",

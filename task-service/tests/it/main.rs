@@ -13,6 +13,7 @@ mod abandoned;
 mod bodies;
 mod command_line;
 mod conditional;
+mod described;
 mod hostile;
 mod identity;
 mod isolation;

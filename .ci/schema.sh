@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Holds the running services against the document that they serve: schemathesis asks what it allows and what it does not; a typed
+# client is made from it, compiled, and walks through the API. Leaves nothing running. What was asked is in target/schema.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out=$PWD/target/schema
+rm -rf "$out"
+mkdir -p "$out"
+# Where the surrounding machine sets what is said here.
+unset PORT DATABASE_URL BETTER_AUTH_SECRETS
+
+work=$(mktemp -d)
+chmod 755 "$work"
+run=
+stop() {
+    [ -z "$run" ] || kill -TERM -- "-$run" 2>/dev/null || true
+    [ -z "$run" ] || wait "$run" 2>/dev/null || true
+    rm -rf "$work"
+}
+trap stop EXIT
+
+# Ports of their own: README's may be taken, and nothing here depends on them.
+export BETTER_AUTH_SECRET ORIGIN=http://127.0.0.1:8700 USHER_DATA_DIR=$work/data
+BETTER_AUTH_SECRET=$(head -c 32 /dev/urandom | base64)
+export GATEWAY_LISTEN=127.0.0.1:8700 AUTH_VERIFIER_LISTEN=127.0.0.1:8701 TASK_SERVICE_LISTEN=127.0.0.1:8702 \
+    GATEWAY_OPS_LISTEN=127.0.0.1:9700 AUTH_VERIFIER_OPS_LISTEN=127.0.0.1:9701 TASK_SERVICE_OPS_LISTEN=127.0.0.1:9702
+# A slow machine is not what is checked here.
+export GATEWAY_VERIFIER__TIMEOUT_MS=20000 GATEWAY_VERIFIER__CONNECT_MS=20000
+
+cargo build --quiet --locked --package usher
+setsid cargo run --quiet >"$out/usher.log" 2>&1 &
+run=$!
+for _ in $(seq 1200); do
+    ! grep --quiet '^curl http' "$out/usher.log" || break
+    kill -0 "$run" 2>/dev/null || break
+    sleep 0.1
+done
+grep --quiet '^curl http' "$out/usher.log" || { echo 'The services did not come up:'; cat "$out/usher.log"; exit 1; }
+TOKEN=$(target/debug/usher auth-verifier token --sub ada)
+export TOKEN DOCUMENT=$out/openapi.json
+curl --silent --show-error --fail --max-time 20 --output "$DOCUMENT" "$ORIGIN/api/openapi.json"
+
+echo 'The typed client:'
+(
+    cd dev/schema
+    rm -rf generated
+    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+    npm run --silent generate >/dev/null
+    npm run --silent compile
+    npm run --silent walk
+)
+
+echo 'schemathesis:'
+tools=$(.ci/pip.sh schema)
+here=$PWD
+# What it remembers from run to run stays out of the tree.
+(
+    cd "$out"
+    PYTHONPATH=$here/dev/schema PYTHONDONTWRITEBYTECODE=1 SCHEMATHESIS_HOOKS=hooks \
+        "$tools/schemathesis" --no-color --config-file "$here/dev/schema/schemathesis.toml" run "$ORIGIN/api/openapi.json" \
+        --report junit --report-junit-path schemathesis.xml
+)
+
+# What no answer shows: a panic, or an error that was noted.
+! grep --extended-regexp '"level":"ERROR"|^[^{]* ERROR |panicked' "$out/usher.log" || { echo 'An error was noted'; exit 1; }
