@@ -7,6 +7,7 @@ mod openapi;
 mod path;
 mod refusal;
 
+use bytes::Bytes;
 use chassis::{Body, layer::problem::Problem, telemetry::traces};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts,
@@ -23,7 +24,7 @@ use self::{
 pub(crate) use self::{openapi::Described, refusal::nothing_done};
 use crate::{
     settings::BodyLimits,
-    store::{Found, Store, Tasks, Written},
+    store::{Found, Page, Store, Tasks, Written},
     task::{
         TaskId,
         cursor::Place,
@@ -101,24 +102,29 @@ impl<'a> CallersTasks<'a> {
         let query = parts.uri.query().unwrap_or_default();
         let query = dialect::query(form_urlencoded::parse(query.as_bytes()));
         let listing = Listing::parse(&query, self.user).map_err(Refusal::Invalid)?;
-        let found = self.tasks.list(&listing).await?;
-        let shown = found.len().min(listing.limit.tasks());
+        let Page { found, mut goes_on, bytes_max, place } = self.tasks.list(&listing).await?;
         let (mut body, mut tag) =
-            (Vec::with_capacity(2 + shown * json::TASK_BYTES), ListTag::with_capacity(shown));
+            (Vec::with_capacity(2 + found.len() * json::TASK_BYTES), ListTag::with_capacity(found.len()));
         let mut last = None;
         body.push(b'[');
-        for task in found.tasks().take(shown) {
-            if body.len() > 1 {
+        for task in found.tasks() {
+            let task = task?;
+            let before = body.len();
+            if last.is_some() {
                 body.push(b',');
             }
-            let task = task?;
-            tag.task(task.id, task.version);
             task.write(&mut body);
+            if body.len() >= bytes_max && last.is_some() {
+                // The next page begins with it.
+                body.truncate(before);
+                goes_on = true;
+                break;
+            }
+            tag.task(task.id, task.version);
             last = Some(task);
         }
         body.push(b']');
         let mut headers = HeaderMap::with_capacity(8);
-        let goes_on = found.len() > shown;
         if let Some(last) = last.filter(|_| goes_on) {
             let last = Place::of(&last, listing.sort);
             // In the form of path that the client uses.
@@ -130,13 +136,13 @@ impl<'a> CallersTasks<'a> {
             // The gateway has the other names that a page may read; this one is the tasks' alone.
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_name(TOTAL_COUNT));
         }
-        read(tag.finish(goes_on), asked, headers, body)
+        read(tag.finish(goes_on), asked, headers, place.keep(body))
     }
 
     async fn get(&self, id: TaskId, asked: &Preconditions<'_>) -> Result<Response<Body>, Refusal> {
         let found = self.tasks.get(id).await?;
         let (tag, body) = one(&found)?;
-        read(tag, asked, HeaderMap::with_capacity(4), body)
+        read(tag, asked, HeaderMap::with_capacity(4), body.into())
     }
 
     async fn create(&self, parts: &Parts, body: JsonBody<'_>) -> Result<Response<Body>, Refusal> {
@@ -221,7 +227,7 @@ fn read(
     tag: HeaderValue,
     asked: &Preconditions<'_>,
     mut headers: HeaderMap,
-    body: Vec<u8>,
+    body: Bytes,
 ) -> Result<Response<Body>, Refusal> {
     let reading = asked.reading(&tag);
     headers.insert(header::ETAG, tag);
@@ -237,7 +243,7 @@ fn changed(found: &Found) -> Result<Response<Body>, Refusal> {
     let (tag, body) = one(found)?;
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(header::ETAG, tag);
-    Ok(written(StatusCode::OK, headers, body))
+    Ok(written(StatusCode::OK, headers, body.into()))
 }
 
 fn done(outcome: Written) -> Result<Found, Refusal> {
@@ -258,7 +264,7 @@ fn one(found: &Found) -> Result<(HeaderValue, Vec<u8>), Refusal> {
     Ok((task_tag(task.version), body))
 }
 
-fn written(status: StatusCode, mut headers: HeaderMap, body: Vec<u8>) -> Response<Body> {
+fn written(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Response<Body> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CONTENT_LENGTH, body.len().into());
     answer(status, headers, body.into())

@@ -3,11 +3,22 @@
 use chassis::telemetry::catalog::Metric;
 
 /// What task-service counts.
-pub const METRICS: &[Metric] = &[KEPT_ANSWERS_REMOVED, ROW_LEVEL_SECURITY];
+pub const METRICS: &[Metric] =
+    &[KEPT_ANSWERS_REMOVED, LIST_ANSWERS, LIST_ANSWERS_REFUSED, ROW_LEVEL_SECURITY];
 
 pub(crate) const KEPT_ANSWERS_REMOVED: Metric = Metric::counter(
     "kept_answers_removed_total",
     "Answers to writes with an `Idempotency-Key` that were removed because their day was over.",
+);
+
+pub(crate) const LIST_ANSWERS: Metric = Metric::gauge(
+    "list_answers",
+    "Lists in memory, from their reading to the last byte that the client takes; `TASK_SERVICE_LIMITS__LISTS_MAX` bounds them.",
+);
+
+pub(crate) const LIST_ANSWERS_REFUSED: Metric = Metric::counter(
+    "list_answers_refused_total",
+    "Lists that found no place in memory in time: clients don't take their answers, or one user asks for too many at once.",
 );
 
 pub(crate) const ROW_LEVEL_SECURITY: Metric = Metric::gauge(

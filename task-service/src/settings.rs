@@ -27,8 +27,16 @@ const AUDIENCE: &str = "TASK_SERVICE_IDENTITY__AUDIENCE";
 /// The most that `limits.body_bytes` may be set to: a larger body is no task.
 const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-const LIMITS: Bounds =
-    &[("body_bytes", 1..=BODY_BYTES_MAX), ("body_ms", 1..=600_000), ("user_connections_percent", 1..=100)];
+/// What `limits.page_bytes` may be set to. Any task fits into the least.
+const PAGE_BYTES: std::ops::RangeInclusive<u64> = 65_536..=16 * 1024 * 1024;
+
+const LIMITS: Bounds = &[
+    ("body_bytes", 1..=BODY_BYTES_MAX),
+    ("body_ms", 1..=600_000),
+    ("user_connections_percent", 1..=100),
+    ("page_bytes", PAGE_BYTES),
+    ("lists_max", 1..=100_000),
+];
 
 /// All settings of task-service.
 #[derive(Clone, Debug, Deserialize)]
@@ -69,6 +77,8 @@ pub struct Limits {
     #[serde(rename = "body_ms", deserialize_with = "settings::millis")]
     pub body_wait: Duration,
     pub user_connections_percent: u8,
+    pub page_bytes: usize,
+    pub lists_max: u32,
 }
 
 /// What the service is built from: settings that were parsed, so that nothing is left to fail.
@@ -99,6 +109,10 @@ pub struct StorePlan {
     pub database: DatabaseSettings,
     /// How much of the pool one user's statements may hold, in percent.
     pub user_connections_percent: u8,
+    /// How many bytes of tasks a page of a list holds.
+    pub page_bytes: usize,
+    /// How many lists may be in memory.
+    pub lists_max: u32,
     /// Whether a role that row-level security doesn't bind may not serve.
     pub require_row_level_security: Switch,
 }
@@ -140,7 +154,7 @@ impl settings::Settings for Settings {
         });
         let Some(dsn) = faults.hear(Dsn::parse(&database, &DATABASE)) else { return Err(faults.into()) };
         faults.result()?;
-        let user_connections_percent = limits.user_connections_percent;
+        let Limits { body_bytes, body_wait, user_connections_percent, page_bytes, lists_max } = limits;
         Ok(Plan {
             jwks_url,
             audience: identity.audience,
@@ -149,10 +163,12 @@ impl settings::Settings for Settings {
                 migrate_dsn,
                 database,
                 user_connections_percent,
+                page_bytes,
+                lists_max,
                 require_row_level_security,
             },
             migrate,
-            body: BodyLimits { bytes_max: limits.body_bytes, wait: limits.body_wait },
+            body: BodyLimits { bytes_max: body_bytes, wait: body_wait },
             server,
         })
     }
@@ -210,6 +226,8 @@ mod tests {
             ("TASK_SERVICE_LIMITS__USER_CONNECTIONS_PERCENT", "0"),
             ("TASK_SERVICE_LIMITS__USER_CONNECTIONS_PERCENT", "101"),
             ("TASK_SERVICE_LIMITS__USER_CONNECTIONS_PERCENT", "-1"),
+            ("TASK_SERVICE_LIMITS__PAGE_BYTES", "65535"),
+            ("TASK_SERVICE_LIMITS__LISTS_MAX", "0"),
             ("TASK_SERVICE_DATABASE__NAMED_STATEMENTS", "maybe"),
             ("TASK_SERVICE_SERVER__STREAMS_MAX", "0"),
         ] {

@@ -2,6 +2,7 @@
 
 mod migrations;
 pub(crate) mod role;
+mod room;
 mod row;
 mod sql;
 
@@ -24,9 +25,14 @@ use tracing::warn;
 
 pub use self::{
     migrations::PrepareError,
+    room::ListPlace,
     row::{Found, Written},
 };
-use self::{migrations::Ways, sql::Write};
+use self::{
+    migrations::Ways,
+    room::Room,
+    sql::{Write, lists},
+};
 use crate::{
     settings::StorePlan,
     task::{
@@ -57,6 +63,9 @@ pub struct Store {
     dsn: Dsn,
     migrate_dsn: Option<Dsn>,
     connect: Duration,
+    /// How many bytes of tasks a page holds.
+    page_bytes: usize,
+    room: Room,
     /// Whether a role that row-level security doesn't bind may not serve.
     binds: Switch,
     /// Whether the tables are known to be as this binary needs them.
@@ -68,14 +77,23 @@ pub struct Store {
 impl Store {
     /// A store that connects when it is first asked. Needs a Tokio runtime.
     pub fn new(plan: StorePlan) -> Self {
-        let StorePlan { dsn, migrate_dsn, database, user_connections_percent, require_row_level_security } =
-            plan;
+        let StorePlan {
+            dsn,
+            migrate_dsn,
+            database,
+            user_connections_percent,
+            page_bytes,
+            lists_max,
+            require_row_level_security,
+        } = plan;
         let pool = Pool::new(dsn.clone(), &database).with_shares(user_connections_percent);
         Self {
             pool,
             dsn,
             migrate_dsn,
             connect: database.connect,
+            page_bytes,
+            room: Room::new(lists_max, database.acquire_timeout),
             binds: require_row_level_security,
             prepared: Arc::default(),
             swept: Arc::default(),
@@ -138,11 +156,13 @@ pub struct Tasks<'a> {
 }
 
 impl Tasks<'_> {
-    /// The tasks that `listing` asks for, and one more if there is one: it says that there is another page.
-    pub async fn list(&self, listing: &Listing) -> Result<Found, DatabaseError> {
+    /// The tasks that `listing` asks for, as many as a page holds.
+    pub async fn list(&self, listing: &Listing) -> Result<Page, DatabaseError> {
+        let place = self.store.room.take(self.user.as_str()).await?;
         let filters = Filters::of(self.user, listing);
+        // One more says that there is another page.
         let (limit, offset) = (listing.limit.get() + 1, listing.offset.get());
-        let statement = sql::list(listing.sort, listing.order, listing.after.is_some());
+        let statement = lists::list(listing).clone().within(self.store.page_bytes);
         let mut parameters = Vec::with_capacity(FILTERS + 4);
         parameters.extend(filters.parameters());
         parameters.extend([&limit as &(dyn ToSql + Sync), &offset]);
@@ -158,13 +178,15 @@ impl Tasks<'_> {
             });
             parameters.push(id);
         }
-        self.query(statement, &parameters).await
+        let mut found = self.query(&statement, &parameters).await?;
+        let goes_on = found.cut(listing.limit.tasks(), self.store.page_bytes);
+        Ok(Page { found, goes_on, bytes_max: self.store.page_bytes, place })
     }
 
     /// How many tasks `listing` has on all pages.
     pub async fn count(&self, listing: &Listing) -> Result<i64, DatabaseError> {
         let filters = Filters::of(self.user, listing);
-        let found = self.query(&sql::COUNT, &filters.parameters()).await?;
+        let found = self.query(lists::count(listing), &filters.parameters()).await?;
         found.count()
     }
 
@@ -341,6 +363,18 @@ impl Tasks<'_> {
         }
         self.store.pool.query_of(self.user.as_str(), statement, parameters).await.map(Found)
     }
+}
+
+/// A page of a list.
+pub struct Page {
+    /// Its tasks.
+    pub found: Found,
+    /// Whether there are more behind them.
+    pub goes_on: bool,
+    /// How many bytes of them an answer holds. It has one task at least.
+    pub bytes_max: usize,
+    /// The place of the answer in memory.
+    pub place: ListPlace,
 }
 
 /// How many parameters say what a list is about.

@@ -26,6 +26,7 @@ pub use self::{
     dsn::Dsn,
     error::{DatabaseError, DatabaseErrorKind, described},
     pool::Pool,
+    shares::{Share, Shares},
     statement::{Idempotency, OwnedStatement, OwnerSetting, Sql, Statement},
     tls::is_distrust,
 };

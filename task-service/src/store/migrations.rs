@@ -33,6 +33,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "pages", sql: include_str!("migrations/0002_pages.sql") },
     Migration { version: 3, name: "answers", sql: include_str!("migrations/0003_answers.sql") },
     Migration { version: 4, name: "isolation", sql: include_str!("migrations/0004_isolation.sql") },
+    Migration { version: 5, name: "lists", sql: include_str!("migrations/0005_lists.sql") },
 ];
 
 /// The advisory lock that replicas take in turn to migrate: "ushertsk". It ends with the transaction, behind a pooler

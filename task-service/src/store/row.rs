@@ -30,6 +30,17 @@ impl Found {
         self.0.is_empty()
     }
 
+    /// Leaves what a page of so many tasks and bytes holds, and tells whether there was more. A row that goes beyond the bytes
+    /// was the last that was kept of the answer; there may have been others behind it.
+    pub(super) fn cut(&mut self, tasks: usize, bytes: usize) -> bool {
+        let read: usize = self.0.iter().map(Row::raw_size_bytes).sum();
+        let goes_on = read > bytes || self.0.len() > tasks;
+        if goes_on && self.0.len() > 1 {
+            self.0.pop();
+        }
+        goes_on
+    }
+
     /// The number that it is, of a statement that counts.
     pub(super) fn count(&self) -> Result<i64, DatabaseError> {
         let row = self.0.first().ok_or_else(|| DatabaseError::fault("a count gave no row"))?;

@@ -7,12 +7,12 @@
 //! All but [`SWEEP`] are a user's: the pool sends none of them without telling the server the user, by whom row-level security
 //! (migration 4) narrows each table once more.
 
+pub(super) mod lists;
+
 use std::sync::LazyLock;
 
 use chassis::outbound::database::{Idempotency, OwnedStatement, OwnerSetting, Statement};
 use tokio_postgres::types::Type;
-
-use crate::task::listing::{Order, Sort};
 
 /// What is read of a task. `row` reads it by place.
 const COLUMNS: &str = "id, user_id::text, title::text, description::text, completed, priority, due_date, tags::text[], \
@@ -178,118 +178,6 @@ fn where_it_is(name: &str, only: u8, except: u8) -> String {
     )
 }
 
-/// What a list is about: the same in every one.
-///
-/// What is looked for is compared as it is, and if there are other forms of it (`$7`), composed and decomposed too, with each
-/// row in lower case, as `ilike` does it. These forms are made once, where another form of each row would cost seconds for
-/// 100,000 of them. A text that has both forms within the hit is found only as it was written.
-const FILTERS: &str = "where user_id = $2
-    and ($3 is null or completed = $3)
-    and ($4 is null or priority = $4)
-    and ($5 is null or $5 = any (tags))
-    and (
-        $6 is null
-        or ($7 is null and (title ilike $6 or description ilike $6))
-        or ($7 is not null and (
-            lower(title) like any ((select array[lower($7), lower(normalize($7, nfc)), lower(normalize($7, nfd))])::text[])
-            or lower(description) like any ((select array[lower($7), lower(normalize($7, nfc)), lower(normalize($7, nfd))])::text[])
-        ))
-    )";
-
-/// What a list is sorted by: the name of its statements, the expression, its type, and whether it may be null.
-type Key = (Sort, [&'static str; 4], &'static str, &'static [Type], bool);
-
-macro_rules! names {
-    ($sort:literal) => {
-        [
-            concat!("task.list.", $sort),
-            concat!("task.list.", $sort, ".after"),
-            concat!("task.list.", $sort, ".desc"),
-            concat!("task.list.", $sort, ".desc.after"),
-        ]
-    };
-}
-
-/// The types of a list's parameters, and of those of a page behind another.
-macro_rules! list_types {
-    ($($key:ident)?) => {
-        &[Type::TEXT, Type::BOOL, Type::INT2, Type::TEXT, Type::TEXT, Type::TEXT, Type::INT8, Type::INT8 $(, Type::$key, Type::UUID)?]
-    };
-}
-
-const KEYS: [Key; 5] = [
-    (Sort::CreatedAt, names!("created"), "created_at", list_types!(TIMESTAMPTZ), false),
-    (Sort::UpdatedAt, names!("updated"), "updated_at", list_types!(TIMESTAMPTZ), false),
-    (Sort::Title, names!("title"), "title_key", list_types!(TEXT), false),
-    (Sort::DueDate, names!("due"), "due_date", list_types!(TIMESTAMPTZ), true),
-    (Sort::Priority, names!("priority"), "priority", list_types!(INT2), true),
-];
-
-/// The lists of one sort, in the order of its names.
-static LISTS: LazyLock<Vec<[OwnedStatement; 4]>> = LazyLock::new(|| {
-    KEYS.iter()
-        .map(|(_, names, key, types, nullable)| {
-            std::array::from_fn(|at| {
-                let (descending, after) = (at & 2 != 0, at & 1 != 0);
-                let types = if after { *types } else { list_types!() };
-                read(names[at], types, &page(key, *nullable, descending, after))
-            })
-        })
-        .collect()
-});
-
-/// The user's tasks, in this order; `after` a task, whose key is `$10` and whose id is `$11`, or from the first one. The
-/// id breaks ties, so that no task is on two pages. A task without a date or a priority comes last, in either direction.
-pub(super) fn list(sort: Sort, order: Order, after: bool) -> &'static OwnedStatement {
-    let at = KEYS.iter().position(|key| key.0 == sort).unwrap_or_default();
-    &LISTS[at][2 * usize::from(order == Order::Descending) + usize::from(after)]
-}
-
-/// A page is one range of the sort's index, wherever it begins.
-///
-/// Where the key may be null, it is two ranges: the index has nulls at one end, which for one of the directions is the
-/// wrong one. The second is read if the first has not filled the page. Their order survives the union: nothing is sorted
-/// in it, and a part that has a limit is not read in parallel.
-fn page(key: &str, nullable: bool, descending: bool, after: bool) -> String {
-    let (than, direction) = if descending { ("<", "desc") } else { (">", "asc") };
-    let range = |part: &str, limits: &str| {
-        format!(
-            "select true as found, {COLUMNS}
-from task_service.tasks
-{FILTERS}{part}
-order by {key} {direction}, id {direction}
-{limits}"
-        )
-    };
-    // `lower` of what was read, so that the server alone decides what that is.
-    let begin = if key == "title_key" { "lower($10)" } else { "$10" };
-    let behind = if after { format!("\n    and ({key}, id) {than} ({begin}, $11)") } else { String::new() };
-    if !nullable {
-        return range(&behind, "limit $8 offset $9");
-    }
-    // Before every id, or behind it: nobody has such a one.
-    let (least, most) = ("00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff");
-    let end = if descending { most } else { least };
-    let null_behind = if after {
-        format!("\n    and id {than} case when $10 is null then $11 else '{end}'::uuid end")
-    } else {
-        String::new()
-    };
-    let some = range(&format!("\n    and {key} is not null{behind}"), "limit $8 + $9");
-    let none = range(&format!("\n    and {key} is null{null_behind}"), "limit $8 + $9");
-    format!("select * from (\n({some})\nunion all\n({none})\n) as both_parts\nlimit $8 offset $9")
-}
-
-/// How many tasks a list has, on all pages.
-pub(super) static COUNT: LazyLock<OwnedStatement> = LazyLock::new(|| {
-    let types = &[Type::TEXT, Type::BOOL, Type::INT2, Type::TEXT, Type::TEXT, Type::TEXT];
-    read(
-        "task.count",
-        types,
-        &format!("select true as found, count(*) as tasks from task_service.tasks\n{FILTERS}"),
-    )
-});
-
 /// One task of the user.
 pub(super) static GET: LazyLock<OwnedStatement> = LazyLock::new(|| {
     let select =
@@ -407,7 +295,7 @@ mod tests {
     fn all() -> Vec<&'static OwnedStatement> {
         let writes = [&*CREATE, &*CHANGE, &*COMPLETE, &*DELETE];
         let writes = writes.into_iter().flat_map(|write| [&write.plain, &write.once]);
-        LISTS.iter().flatten().chain([&*GET, &*COUNT]).chain(writes).collect()
+        lists::all().chain([&*GET]).chain(writes).collect()
     }
 
     #[test]
@@ -446,33 +334,6 @@ mod tests {
             let change = sql.split("returning").next().unwrap();
             let compared = if changes { change } else { sql };
             assert!(compared.contains(&format!("$1 = '{name}'")), "{sql}");
-        }
-    }
-
-    /// Another form of each row costs seconds where a user has many.
-    #[test]
-    fn another_form_is_made_of_what_is_looked_for_and_of_no_row() {
-        for statement in LISTS.iter().flatten().chain([&*COUNT]) {
-            for made in statement.sql().split("normalize(").skip(1) {
-                assert!(made.starts_with("$7, nf"), "{}", statement.sql());
-            }
-        }
-    }
-
-    #[test]
-    fn a_list_is_that_of_its_sort_and_order() {
-        for (sort, word) in [
-            (Sort::CreatedAt, "created"),
-            (Sort::UpdatedAt, "updated"),
-            (Sort::Title, "title"),
-            (Sort::DueDate, "due"),
-            (Sort::Priority, "priority"),
-        ] {
-            for (order, suffix) in [(Order::Ascending, ""), (Order::Descending, ".desc")] {
-                for (after, behind) in [(false, ""), (true, ".after")] {
-                    assert_eq!(list(sort, order, after).name(), format!("task.list.{word}{suffix}{behind}"));
-                }
-            }
         }
     }
 }

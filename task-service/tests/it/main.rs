@@ -14,6 +14,7 @@ mod bodies;
 mod command_line;
 mod conditional;
 mod described;
+mod fair;
 mod hostile;
 mod identity;
 mod isolation;

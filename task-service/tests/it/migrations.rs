@@ -39,7 +39,7 @@ async fn any_number_of_replicas_may_start_at_once() {
         for replica in replicas {
             replica.await.unwrap().unwrap();
         }
-        assert_eq!(applied(&database).await, [1, 2, 3, 4]);
+        assert_eq!(applied(&database).await, [1, 2, 3, 4, 5]);
     }
 }
 
@@ -82,10 +82,10 @@ async fn a_database_of_the_first_release_is_brought_up_to_date_and_serves_both()
         }
         let service = start_at(&settings(&database.url(), &[])).await;
         service.store.prepare(Switch::On).await.unwrap();
-        assert_eq!(applied(&database).await, [1, 2, 3, 4]);
+        assert_eq!(applied(&database).await, [1, 2, 3, 4, 5]);
         let indexes =
             "select count(*) from pg_indexes where schemaname = 'task_service' and tablename = 'tasks'";
-        assert_eq!(admin.query_one(indexes, &[]).await.unwrap().get::<_, i64>(0), 6);
+        assert_eq!(admin.query_one(indexes, &[]).await.unwrap().get::<_, i64>(0), 8);
         let task = service.list("u1").await.pop().unwrap();
         assert_eq!(task["due_date"], "2026-01-31T00:00:00.000Z", "a moment, as it was told before");
         // A replica of the first release goes on beside this one, also over a day that it knows nothing of.
@@ -188,7 +188,7 @@ async fn a_database_that_is_ahead_is_served() {
     let service = start_at(&settings(&database.url(), &[])).await;
     service.store.prepare(Switch::On).await.unwrap();
     service.create("u1", &json!({"title": "t"})).await;
-    assert_eq!(applied(&database).await, [1, 2, 3, 4, 1000]);
+    assert_eq!(applied(&database).await, [1, 2, 3, 4, 5, 1000]);
 }
 
 #[tokio::test]
@@ -226,7 +226,7 @@ async fn a_role_with_defaults_of_its_own_migrates_all_the_same() {
     for replica in replicas {
         replica.await.unwrap().unwrap();
     }
-    assert_eq!(applied(&database).await, [1, 2, 3, 4]);
+    assert_eq!(applied(&database).await, [1, 2, 3, 4, 5]);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{TryStreamExt, future::join4};
+use futures_util::future::join4;
 use thiserror::Error;
 use tokio::{
     sync::SetOnce,
@@ -492,7 +492,7 @@ async fn send(
             client.query_typed_raw(&statement.sql, parameters).await?
         }
     };
-    rows.try_collect().await
+    statement.rows(rows).await
 }
 
 /// Whether an error shows that a name stands for nothing, or for another client's statement. Ours was not carried out

@@ -32,6 +32,10 @@ const OUTAGE_WAIT: Duration = Duration::from_millis(250);
 /// How often a request that waits for a connection looks whether an outage has begun.
 const OUTAGE_LOOK: Duration = Duration::from_millis(100);
 
+/// How much of an owner's share their costly statements may hold, in percent, but at least one connection: the others are
+/// left for what is over at once.
+const COSTLY_PERCENT: u8 = 50;
+
 /// How long a connection in doubt may take to answer a probe.
 const PROBE_WAIT: Duration = Duration::from_millis(500);
 
@@ -57,13 +61,20 @@ pub struct Pool {
     queue: Arc<Semaphore>,
     /// The queue during an outage, when there are fewer connections than permits.
     outage_queue: Arc<Mutex<()>>,
-    shares: Option<Arc<Shares>>,
+    shares: Option<OwnersShares>,
     manager: Manager,
     size: u32,
     wait: Duration,
     query: Duration,
     /// How long each statement waited for a connection, in seconds.
     waits: Histogram,
+}
+
+/// How many connections each owner may hold, and how many of them by costly statements.
+#[derive(Clone)]
+struct OwnersShares {
+    all: Arc<Shares>,
+    costly: Arc<Shares>,
 }
 
 type Pooled = bb8::PooledConnection<'static, Manager>;
@@ -82,6 +93,7 @@ struct Lease {
     connection: Pooled,
     _permit: OwnedSemaphorePermit,
     _share: Option<Share>,
+    _costly: Option<Share>,
 }
 
 impl Pool {
@@ -112,10 +124,13 @@ impl Pool {
         }
     }
 
-    /// Bounds how many of the connections one owner's statements may hold at one time, abandoned ones included.
+    /// Bounds how many of the connections one owner's statements may hold at one time, abandoned ones included; costly ones
+    /// may hold half of that.
     #[must_use]
     pub fn with_shares(self, percent: u8) -> Self {
-        Self { shares: Some(Shares::new(self.size, percent)), ..self }
+        let all = Shares::new(self.size, percent);
+        let costly = all.of_each(COSTLY_PERCENT);
+        Self { shares: Some(OwnersShares { all, costly }), ..self }
     }
 
     /// Sends a statement that belongs to no owner. Tables with row-level security show it what they show to nobody in
@@ -196,7 +211,7 @@ impl Pool {
         let Asked { statement, parameters, owner } = asked;
         let parameters = statement.encoded(parameters).map_err(DatabaseError::fault)?;
         let told = owner.map(|(owner, statement)| statement.owner(owner));
-        let mut lease = self.take(owner.map(|(owner, _)| owner)).await?;
+        let mut lease = self.take(owner.map(|(owner, _)| owner), statement.is_costly).await?;
         let link = lease.connection.link().clone();
         let asked = statement.clone();
         let work = async move {
@@ -210,12 +225,12 @@ impl Pool {
         flight.land().await.map(|(_turn, answer)| answer)
     }
 
-    async fn take(&self, owner: Option<&str>) -> Result<Lease, DatabaseError> {
+    async fn take(&self, owner: Option<&str>, is_costly: bool) -> Result<Lease, DatabaseError> {
         let begun = Instant::now();
         let lasting = self.manager.outage().is_some_and(|outage| outage > self.wait);
         // During an outage requests must not pile up; a moment is enough to see that it is over.
         let wait = if lasting { OUTAGE_WAIT.min(self.wait) } else { self.wait };
-        let taken = self.take_until(owner, begun + wait).await;
+        let taken = self.take_until(owner, is_costly, begun + wait).await;
         self.waits.record(begun.elapsed());
         taken.map_err(|(kind, cause)| DatabaseError::before(kind, format!("{cause} within {wait:?}")))
     }
@@ -224,6 +239,7 @@ impl Pool {
     async fn take_until(
         &self,
         owner: Option<&str>,
+        is_costly: bool,
         deadline: Instant,
     ) -> Result<Lease, (DatabaseErrorKind, &'static str)> {
         use DatabaseErrorKind::{Busy, Unreachable};
@@ -232,13 +248,15 @@ impl Pool {
             let away = self.manager.outage().is_some_and(|outage| outage > OUTAGE_WAIT);
             (if away { Unreachable } else { Busy }, cause)
         };
-        let share = match (&self.shares, owner) {
-            (Some(shares), Some(owner)) => {
-                let share = shares.take(owner, deadline).await;
-                Some(share.ok_or_else(|| late("the user's share of the connections was not free"))?)
+        let (mut share, mut costly) = (None, None);
+        if let (Some(shares), Some(owner)) = (&self.shares, owner) {
+            let full = || late("the user's share of the connections was not free");
+            // First, so that one that waits here keeps no other statement of its owner waiting.
+            if is_costly {
+                costly = Some(shares.costly.take(owner, deadline).await.ok_or_else(full)?);
             }
-            _ => None,
-        };
+            share = Some(shares.all.take(owner, deadline).await.ok_or_else(full)?);
+        }
         let permit = timeout_at(deadline, self.queue.clone().acquire_owned()).await;
         let permit =
             permit.map_err(|_| late("no connection"))?.map_err(|_| (Unreachable, "no connection"))?;
@@ -247,7 +265,7 @@ impl Pool {
             let connection =
                 if connection.is_doubted() { probed(connection).await } else { Some(connection) };
             if let Some(connection) = connection {
-                return Ok(Lease { connection, _permit: permit, _share: share });
+                return Ok(Lease { connection, _permit: permit, _share: share, _costly: costly });
             }
         }
     }

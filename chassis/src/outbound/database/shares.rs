@@ -1,5 +1,5 @@
-//! One owner's statements hold no more than a share of the connections, abandoned ones included. An owner whose share
-//! is in use waits for it, and not in the queue in front of others.
+//! One owner holds no more than a share of what there is: of the connections, their abandoned statements included. An owner
+//! whose share is in use waits for it, and not in the queue in front of others.
 
 use std::{
     collections::HashMap,
@@ -11,15 +11,17 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// How many connections each owner may hold, and which owners hold some. An owner is known only while one of their
+/// How many places each owner may hold, and which owners hold some. An owner is known only while one of their
 /// requests waits or is in flight, so that there are no more owners than requests.
-pub(super) struct Shares {
+#[derive(Debug)]
+pub struct Shares {
     each: usize,
     owners: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
 }
 
-/// The permit for one connection of an owner's share.
-pub(super) struct Share {
+/// One place of an owner's share, which is free again when this is dropped.
+#[derive(Debug)]
+pub struct Share {
     permit: Option<OwnedSemaphorePermit>,
     places: Option<Arc<Semaphore>>,
     owner: Box<str>,
@@ -27,11 +29,16 @@ pub(super) struct Share {
 }
 
 impl Shares {
-    /// Each owner may hold `percent` of so many connections, but at least one.
-    pub(super) fn new(connections: u32, percent: u8) -> Arc<Self> {
-        let each = (u64::from(connections) * u64::from(percent)).div_ceil(100).max(1);
+    /// Each owner may hold `percent` of so many places, but at least one.
+    pub fn new(places: u32, percent: u8) -> Arc<Self> {
+        let each = (u64::from(places) * u64::from(percent)).div_ceil(100).max(1);
         let each = usize::try_from(each).unwrap_or(Semaphore::MAX_PERMITS);
         Arc::new(Self { each, owners: Mutex::default() })
+    }
+
+    /// Shares of these: each owner may hold `percent` of what an owner may hold here, but at least one.
+    pub(super) fn of_each(&self, percent: u8) -> Arc<Self> {
+        Self::new(u32::try_from(self.each).unwrap_or(u32::MAX), percent)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Semaphore>>> {
@@ -39,7 +46,7 @@ impl Shares {
     }
 
     /// Waits, first come, first served, for the owner's share; `None` if it is not free in time.
-    pub(super) async fn take(self: &Arc<Self>, owner: &str, deadline: Instant) -> Option<Share> {
+    pub async fn take(self: &Arc<Self>, owner: &str, deadline: Instant) -> Option<Share> {
         let places = {
             let mut owners = self.lock();
             let places = owners.entry(owner.into()).or_insert_with(|| Arc::new(Semaphore::new(self.each)));

@@ -7,12 +7,12 @@
 //!
 //! A statement about one owner's rows is an [`OwnedStatement`]. It is sent with its owner or not at all.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{fmt, ops::Deref, pin::pin, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use tokio_postgres::{
-    Client, Row,
+    Client, Row, RowStream,
     error::SqlState,
     types::{Format, IsNull, ToSql, Type, to_sql_checked},
 };
@@ -86,12 +86,29 @@ pub struct Statement {
     types: &'static [Type],
     /// The constraint by which it may lose against another.
     race: Option<&'static str>,
+    /// Whether it may take the server long.
+    pub(super) is_costly: bool,
+    /// How many bytes of its rows are kept.
+    bytes_max: usize,
 }
 
 impl Statement {
     /// `types` are those of its parameters but the first; the server infers `UNKNOWN`.
     pub const fn new(name: &'static str, idempotency: Idempotency, sql: Sql, types: &'static [Type]) -> Self {
-        Self { name, idempotency, sql, types, race: None }
+        Self { name, idempotency, sql, types, race: None, is_costly: false, bytes_max: usize::MAX }
+    }
+
+    /// The same, for a statement that may take the server long: of those, one owner has fewer in flight.
+    #[must_use]
+    pub fn costly(self) -> Self {
+        Self { is_costly: true, ..self }
+    }
+
+    /// The same, of whose rows no more than `bytes` are kept, and the first row that goes beyond. Those behind it are read off
+    /// the connection and dropped: nobody waits for them, and they are never in memory at one time.
+    #[must_use]
+    pub fn within(self, bytes: usize) -> Self {
+        Self { bytes_max: bytes, ..self }
     }
 
     /// The same, for a statement that looks for a row before it makes it: where this constraint says that somebody else has
@@ -132,11 +149,24 @@ impl Statement {
         let parameters = self.encoded(parameters).map_err(DatabaseError::fault)?;
         let sent = client.query_typed_raw(&self.sql, parameters.into_iter().zip(self.all_types())).await;
         let rows = match sent {
-            Ok(rows) => rows.try_collect().await,
+            Ok(rows) => self.rows(rows).await,
             Err(error) => Err(error),
         };
         let rows = rows.map_err(|error| DatabaseError::of(&error, true))?;
         self.own(rows).ok_or_else(|| DatabaseError::foreign(self.name))
+    }
+
+    /// Reads the answer to its end, and keeps what its bound allows.
+    pub(super) async fn rows(&self, answer: RowStream) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let mut answer = pin!(answer);
+        let (mut rows, mut bytes) = (Vec::new(), 0_usize);
+        while let Some(row) = answer.try_next().await? {
+            if bytes <= self.bytes_max {
+                bytes = bytes.saturating_add(row.raw_size_bytes());
+                rows.push(row);
+            }
+        }
+        Ok(rows)
     }
 
     /// The types of all parameters.
@@ -191,6 +221,18 @@ pub(super) static OWNER: Statement = Statement::new(
 );
 
 impl OwnedStatement {
+    /// The same, as [`Statement::costly`].
+    #[must_use]
+    pub fn costly(self) -> Self {
+        Self { statement: self.statement.costly(), ..self }
+    }
+
+    /// The same, as [`Statement::within`].
+    #[must_use]
+    pub fn within(self, bytes: usize) -> Self {
+        Self { statement: self.statement.within(bytes), ..self }
+    }
+
     /// The parameters of [`OWNER`].
     pub(super) fn owner(&self, owner: &str) -> Vec<Encoded> {
         vec![
