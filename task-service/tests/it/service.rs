@@ -1,6 +1,6 @@
 //! A task-service of one's own, and how to speak to it.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use bytes::Bytes;
 use chassis::{
@@ -85,7 +85,10 @@ pub async fn start_without_keys(plan: &Plan) -> Service {
 }
 
 fn boxed(verifier: Arc<Verifier>, store: &Store, plan: &Plan) -> Stack {
-    Stack::new(stack(verifier, store.clone(), plan.body))
+    // On a thread of its own: what is made once, at the start, may take more of a stack than a request does.
+    let built =
+        thread::scope(|scope| scope.spawn(|| Stack::new(stack(verifier, store.clone(), plan.body))).join());
+    built.unwrap()
 }
 
 /// Has the service sweep, which its first write makes it do beside everything else: what follows has the connections to itself.

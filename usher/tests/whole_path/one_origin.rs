@@ -110,6 +110,13 @@ async fn whoever_signs_up_through_the_gateway_keeps_tasks_by_cookie_at_the_same_
     let elsewhere = ada.call(Method::GET, "/api/elsewhere", None).await;
     assert_eq!((elsewhere.status.as_u16(), elsewhere.body.get("type")), (404, None), "{}", elsewhere.body);
 
+    // What the API is, the API says itself, to anybody.
+    let described = client.call(Request::get(format!("{origin}/api/openapi.json")), None).await;
+    assert_eq!((described.status.as_u16(), &described.body["openapi"]), (200, &json!("3.1.0")));
+    let shown = client.call(Request::get(format!("{origin}/api/docs")), None).await;
+    assert_eq!(shown.status, 200);
+    assert!(shown.headers["content-security-policy"].to_str().unwrap().contains("script-src 'sha256-"));
+
     // The same by a token of the JWT plugin.
     let token = ada.call(Method::GET, "/api/auth/token", None).await;
     let bearer = format!("Bearer {}", token.body["token"].as_str().unwrap());
