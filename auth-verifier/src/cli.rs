@@ -73,12 +73,16 @@ async fn serve(plan: Plan, mut process: Process) -> Result<(), StartError> {
     chassis::telemetry::catalog::describe(crate::metrics::METRICS);
     let verifier = plan.verifier();
     if let Some(address) = plan.settings.grpc_listen {
-        process.add_listener("GRPC_LISTEN", address, grpc::stack(verifier.clone()))?;
+        process.add_listener(
+            "GRPC_LISTEN",
+            address,
+            grpc::stack(verifier.clone(), plan.settings.errors_as),
+        )?;
     }
     tokio::spawn(Arc::clone(&verifier).keep_fresh());
     // Keys that can't be fetched yet make answers of 503, not a process out of reach.
     process.readiness.set(true);
-    process.serve(stack(verifier)).await;
+    process.serve(stack(verifier, plan.settings.errors_as)).await;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chassis::{
+    layer::problem::MediaType,
     outbound::database::DatabaseSettings,
     process::Service,
     serve::ServerSettings,
@@ -72,6 +73,8 @@ pub struct Settings {
     pub ops_listen: SocketAddr,
     /// How log lines look.
     pub log: LogFormat,
+    /// What errors are called.
+    pub errors_as: MediaType,
     #[serde(deserialize_with = "settings::list")]
     pub(crate) issuers: Vec<String>,
     #[serde(deserialize_with = "settings::list")]

@@ -44,6 +44,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        layer::problem::MediaType,
         serve::ServerSettings,
         telemetry::{LogFormat, traces::TraceSettings},
     };
@@ -56,6 +57,7 @@ mod tests {
         #[serde(deserialize_with = "address")]
         ops_listen: SocketAddr,
         log: LogFormat,
+        errors_as: MediaType,
         server: ServerSettings,
         otel: TraceSettings,
         #[serde(deserialize_with = "optional")]
@@ -149,6 +151,7 @@ mod tests {
         // What all services share has its defaults in the lowest layer.
         assert_eq!(settings.ops_listen, "127.0.0.1:9000".parse().unwrap());
         assert_eq!(settings.log, LogFormat::Auto);
+        assert_eq!(settings.errors_as, MediaType::Problem);
         assert_eq!(settings.server.streams_max, 100);
         assert_eq!(settings.limits.body_bytes, 7);
         assert_eq!(settings.limits.parts, 1);

@@ -20,6 +20,7 @@ use self::{
     verdict::VerdictError,
 };
 use crate::{
+    accounts,
     record::{self, Record},
     route::Access,
     sanitize::{Credentials, Sanitized},
@@ -94,6 +95,15 @@ impl Authenticator {
                 if access == Access::Optional && !has_token =>
             {
                 return Ok(Authenticated { sanitized, caller: None, verdict: None });
+            }
+            // To sign in first is no help to somebody who wants to. Only where the request is refused in any case, so that no service
+            // is shadowed, and not on a route that is there for this.
+            Err(AuthenticateError::Verdict(VerdictError::Unauthenticated(_)))
+                if route.upstream.has_no_accounts()
+                    && accounts::are_not_meant_by(&route.label)
+                    && accounts::are_asked_for(sanitized.admitted().routed().head().uri.path()) =>
+            {
+                return Err(AuthenticateError::Accounts);
             }
             found => found?,
         };

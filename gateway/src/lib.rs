@@ -19,6 +19,7 @@ mod rim;
 
 pub mod head;
 
+pub mod accounts;
 pub mod client;
 pub mod local;
 pub mod route;

@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use chassis::{
+    layer::problem::MediaType,
     outbound::client,
     process::Service,
     serve::{ServerSettings, Tls, TlsError, TlsSettings, trusted_proxies::TrustedProxies},
@@ -47,6 +48,8 @@ pub struct Plan {
     pub(crate) public_origins: Vec<HeaderValue>,
     pub(crate) preflight_max_age: Duration,
     pub(crate) compression: Switch,
+    /// What errors are called.
+    pub(crate) errors_as: MediaType,
     pub(crate) head: HeadBounds,
     /// Whether answers say where the time went.
     pub(crate) server_timing: bool,
@@ -197,6 +200,7 @@ impl Plan {
                 public_origins: settings.public_origins.iter().map(|origin| origin.0.clone()).collect(),
                 preflight_max_age: cors.max_age,
                 compression: settings.compression,
+                errors_as: settings.errors_as,
                 head: HeadBounds {
                     target_bytes: limits.target_bytes,
                     head_bytes: server.head_bytes,

@@ -114,10 +114,20 @@ fn route(error: &RouteError) -> Problem {
             "misdirected",
             "this host is not served here; ask by the address of the application",
         ),
+        RouteError::Accounts => accounts_elsewhere(),
         RouteError::NotFound => {
             Problem::new(StatusCode::NOT_FOUND, "not-found", "nothing is served at this address")
         }
     }
+}
+
+/// The same wherever it is said, so that it tells nothing of routes or services.
+fn accounts_elsewhere() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "accounts-elsewhere",
+        "nobody signs up or in at this API: accounts are Better Auth's. Sign in by its client (authClient.signIn) at the server that runs it, most often your frontend's own /api/auth, and send its token or cookie with requests to this API",
+    )
 }
 
 fn admit(error: AdmitError) -> Problem {
@@ -192,6 +202,7 @@ fn authenticate(error: &AuthenticateError) -> Problem {
             VerdictError::RetryAfter(secs) => unavailable().retry_after_secs(*secs),
             VerdictError::Status(_) | VerdictError::Unclear(_) => unavailable().retry_after_secs(1),
         },
+        AuthenticateError::Accounts => accounts_elsewhere(),
         AuthenticateError::Unreachable(_) | AuthenticateError::Send(_) | AuthenticateError::Timeout(_) => {
             unavailable().retry_after_secs(1)
         }

@@ -74,7 +74,11 @@ fn log(refusal: &Refusal) {
         | Refusal::Overloaded(_)
         | Refusal::Head(_)
         | Refusal::Route(
-            RouteError::Method(_) | RouteError::Misdirected | RouteError::Handshake(_) | RouteError::NotFound,
+            RouteError::Method(_)
+            | RouteError::Misdirected
+            | RouteError::Handshake(_)
+            | RouteError::Accounts
+            | RouteError::NotFound,
         )
         | Refusal::Sanitize(SanitizeError::Expectation | SanitizeError::Coding)
         | Refusal::Permit(_)
@@ -84,7 +88,8 @@ fn log(refusal: &Refusal) {
 
 fn log_unauthenticated(error: &AuthenticateError) {
     match error {
-        AuthenticateError::Verdict(VerdictError::Unauthenticated(_) | VerdictError::Forbidden) => {}
+        AuthenticateError::Verdict(VerdictError::Unauthenticated(_) | VerdictError::Forbidden)
+        | AuthenticateError::Accounts => {}
         AuthenticateError::Verdict(VerdictError::RetryAfter(secs)) => {
             warn!(retry_after_secs = secs, "no verdict: auth-verifier can't know now; its log says why");
         }

@@ -24,6 +24,7 @@ use thiserror::Error;
 pub use self::host::PublicHosts;
 use self::pattern::Pattern;
 use crate::{
+    accounts,
     body::bounded::{BodyBounds, PendingBody},
     client::Client,
     csrf::{CsrfMode, Pages},
@@ -178,6 +179,9 @@ pub enum RouteError {
     /// It asks for a WebSocket, but not as one must.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
+    /// No pattern fits its path, at which somebody wants an account.
+    #[error("no route fits, and accounts are Better Auth's")]
+    Accounts,
     /// No pattern fits its path.
     #[error("no route fits")]
     NotFound,
@@ -207,8 +211,11 @@ impl Routes {
             return Ok(Matched::ServerOptions);
         }
         let path = path::canonical(request.uri().path()).map_err(RouteError::Ambiguous)?;
-        let (_, target) =
-            self.in_order.iter().find(|(pattern, _)| pattern.fits(&path)).ok_or(RouteError::NotFound)?;
+        let found = self.in_order.iter().find(|(pattern, _)| pattern.fits(&path));
+        let Some((_, target)) = found else {
+            let accounts = accounts::are_asked_for(&path);
+            return Err(if accounts { RouteError::Accounts } else { RouteError::NotFound });
+        };
         match target {
             Target::Local(local) if matches!(*request.method(), Method::GET | Method::HEAD) => {
                 Ok(Matched::Local(*local))

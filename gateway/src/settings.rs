@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use chassis::{
+    layer::problem::MediaType,
     process::Service,
     serve::{ServerSettings, TlsSettings},
     settings::{self, Bounds, ServiceUrl, SettingsError, Spec, Switch},
@@ -154,6 +155,7 @@ pub struct Settings {
     #[serde(deserialize_with = "settings::address")]
     pub ops_listen: SocketAddr,
     pub log: LogFormat,
+    pub errors_as: MediaType,
     pub auth_verifier_url: Urls,
     #[serde(deserialize_with = "settings::optional")]
     pub auth_verifier_ready: Option<ReadyAt>,
@@ -680,6 +682,7 @@ mod tests {
             ("GATEWAY_AUTH_VERIFIER_READY", "http://verifier:9001/readyz"),
             ("GATEWAY_SERVER__HEAD_BYTES", "100"),
             ("GATEWAY_LOG", "loud"),
+            ("GATEWAY_ERRORS_AS", "application/json"),
         ] {
             let error = load(&[(name, value)]).unwrap_err();
             assert!(error.starts_with(name), "{error}");

@@ -47,7 +47,7 @@ pub fn stack(plan: &Plan, counts: &Counts) -> impl HttpService + use<> {
         AccessLogged::at_the_door(
             Cors::new(
                 // Inside of CORS: a browser hides an answer without its headers from the page.
-                Compressed::new(Rim(Walk::new(plan, counts)), plan.compression == Switch::On),
+                Compressed::new(Rim(Walk::new(plan, counts), plan.errors_as), plan.compression == Switch::On),
                 plan.origins.clone(),
                 plan.preflight_max_age,
                 plan.routes.iter().map(|route| (route.pattern.clone(), route.cors)).collect(),

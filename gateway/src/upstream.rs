@@ -72,6 +72,11 @@ impl Upstream {
         })
     }
 
+    /// Whether it is known to sign nobody up or in. As with the other, that is known of task-service alone.
+    pub(crate) fn has_no_accounts(&self) -> bool {
+        self.believes_not_applied
+    }
+
     /// Whether that is the service itself, by a name of its own or by one of its addresses.
     fn is_at(&self, host: &str, port: u16) -> bool {
         self.hosts.iter().any(|own| own.port == port && own.name.eq_ignore_ascii_case(host))

@@ -6,6 +6,7 @@ mod dialect;
 mod openapi;
 mod path;
 mod refusal;
+pub(crate) mod shape;
 
 use bytes::Bytes;
 use chassis::{Body, layer::problem::Problem, telemetry::traces};
@@ -20,6 +21,7 @@ use self::{
     conditional::{ListTag, Preconditions, Reading, task_tag},
     path::{Path, Target},
     refusal::Refusal,
+    shape::{Extent, Shape},
 };
 pub(crate) use self::{openapi::Described, refusal::nothing_done};
 use crate::{
@@ -40,6 +42,7 @@ use crate::{
 pub(crate) struct Api {
     pub(crate) store: Store,
     pub(crate) body: BodyLimits,
+    pub(crate) shape: Shape,
 }
 
 impl CallersService for Api {
@@ -86,6 +89,7 @@ impl Api {
 struct CallersTasks<'a> {
     tasks: Tasks<'a>,
     user: &'a str,
+    shape: Shape,
 }
 
 impl<'a> CallersTasks<'a> {
@@ -95,7 +99,11 @@ impl<'a> CallersTasks<'a> {
             Some(named) => named.text()? == user,
             None => true,
         };
-        if theirs { Ok(Self { tasks: api.store.of(caller), user }) } else { Err(Refusal::NotYours) }
+        if theirs {
+            Ok(Self { tasks: api.store.of(caller), user, shape: api.shape })
+        } else {
+            Err(Refusal::NotYours)
+        }
     }
 
     async fn list(&self, parts: &Parts, asked: &Preconditions<'_>) -> Result<Response<Body>, Refusal> {
@@ -105,8 +113,8 @@ impl<'a> CallersTasks<'a> {
         let Page { found, mut goes_on, bytes_max, place } = self.tasks.list(&listing).await?;
         let (mut body, mut tag) =
             (Vec::with_capacity(2 + found.len() * json::TASK_BYTES), ListTag::with_capacity(found.len()));
-        let mut last = None;
-        body.push(b'[');
+        let (mut last, mut shown) = (None, 0);
+        body.extend_from_slice(self.shape.list.opening());
         for task in found.tasks() {
             let task = task?;
             let before = body.len();
@@ -122,21 +130,27 @@ impl<'a> CallersTasks<'a> {
             }
             tag.task(task.id, task.version);
             last = Some(task);
+            shown += 1;
         }
-        body.push(b']');
         let mut headers = HeaderMap::with_capacity(8);
+        let mut extent = Extent::of(&listing, shown, goes_on);
+        if extent.total.is_none() && (listing.total || self.shape.list.tells_total()) {
+            extent.total = Some(self.tasks.count(&listing).await?);
+        }
+        let closing = self.shape.list.closing(&extent);
+        body.extend_from_slice(closing.as_bytes());
         if let Some(last) = last.filter(|_| goes_on) {
             let last = Place::of(&last, listing.sort);
             // In the form of path that the client uses.
             let link = format!("<{}?{}>; rel=\"next\"", parts.uri.path(), listing.next(&last, self.user));
             headers.insert(header::LINK, HeaderValue::try_from(link).map_err(|_| Refusal::NoSuchPath)?);
         }
-        if listing.total {
-            headers.insert(TOTAL_COUNT, self.tasks.count(&listing).await?.into());
+        if let Some(total) = extent.total.filter(|_| listing.total) {
+            headers.insert(TOTAL_COUNT, total.into());
             // The gateway has the other names that a page may read; this one is the tasks' alone.
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_name(TOTAL_COUNT));
         }
-        read(tag.finish(goes_on), asked, headers, place.keep(body))
+        read(tag.finish(goes_on, &closing), asked, headers, place.keep(body))
     }
 
     async fn get(&self, id: TaskId, asked: &Preconditions<'_>) -> Result<Response<Body>, Refusal> {
@@ -202,8 +216,8 @@ impl<'a> CallersTasks<'a> {
         asked: &Preconditions<'_>,
     ) -> Result<Response<Body>, Refusal> {
         let once = self.once(parts, b"")?;
-        done(self.tasks.delete(id, &asked.condition(), once.as_ref()).await?)?;
-        Ok(answer(StatusCode::NO_CONTENT, HeaderMap::new(), Body::empty()))
+        let found = done(self.tasks.delete(id, &asked.condition(), once.as_ref()).await?)?;
+        self.shape.deleted.answer(&found)
     }
 
     /// Whether the request is to be done once, by its `Idempotency-Key`, and what it is.

@@ -86,7 +86,7 @@ async fn serve(plan: Plan, process: Process) -> Result<(), StartError> {
             result
         }
     });
-    process.serve(stack(verifier, store, plan.body)).await;
+    process.serve(stack(verifier, store, plan.body, plan.answers)).await;
     prepared
         .await
         .map_err(|error| StartError::Other(error.into()))?

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use chassis::{
+    layer::problem::MediaType,
     outbound::database::{DatabaseSettings, Dsn, Names},
     process::Service,
     serve::ServerSettings,
@@ -10,6 +11,8 @@ use chassis::{
     telemetry::{LogFormat, traces::TraceSettings},
 };
 use serde::Deserialize;
+
+pub use crate::api::shape::{DeletedShape, ListShape, Shape};
 
 /// What the settings of the database are called.
 const DATABASE: Names = Names {
@@ -48,6 +51,7 @@ pub struct Settings {
     #[serde(deserialize_with = "settings::address")]
     pub ops_listen: SocketAddr,
     pub log: LogFormat,
+    pub errors_as: MediaType,
     pub identity_jwks_url: ServiceUrl,
     pub migrate: Switch,
     #[serde(deserialize_with = "settings::optional")]
@@ -56,6 +60,7 @@ pub struct Settings {
     pub identity: Identity,
     pub database: DatabaseSettings,
     pub limits: Limits,
+    pub shape: Shape,
     pub server: ServerSettings,
     pub otel: TraceSettings,
 }
@@ -94,8 +99,19 @@ pub struct Plan {
     pub migrate: Switch,
     /// The bounds of a request's body.
     pub body: BodyLimits,
+    /// What answers look like.
+    pub answers: Answers,
     /// The bounds of the listener.
     pub server: ServerSettings,
+}
+
+/// What answers look like, where frontends differ in what they read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// The shape of what is given.
+    pub shape: Shape,
+    /// What errors are called.
+    pub errors_as: MediaType,
 }
 
 /// Where tasks are kept, and by how many connections they are reached.
@@ -143,6 +159,7 @@ impl settings::Settings for Settings {
 
     fn plan(self) -> Result<Plan, SettingsError> {
         let Self { identity_jwks_url: jwks_url, migrate, identity, database, limits, server, .. } = self;
+        let answers = Answers { shape: self.shape, errors_as: self.errors_as };
         let require_row_level_security = self.require_row_level_security;
         let mut faults = Faults::default();
         if identity.audience.trim().is_empty() {
@@ -169,6 +186,7 @@ impl settings::Settings for Settings {
             },
             migrate,
             body: BodyLimits { bytes_max: body_bytes, wait: body_wait },
+            answers,
             server,
         })
     }
@@ -194,6 +212,11 @@ mod tests {
         assert_eq!(plan.migrate, Switch::On);
         assert_eq!(plan.body.bytes_max, 65_536);
         assert_eq!(plan.audience, "internal");
+        let answers = Answers {
+            shape: Shape { list: ListShape::Array, deleted: DeletedShape::Nothing },
+            errors_as: MediaType::Problem,
+        };
+        assert_eq!(plan.answers, answers);
         let settings = settings::read::<Settings>(&[URL].into_iter().collect()).unwrap();
         assert_eq!(settings.listen, "127.0.0.1:8002".parse().unwrap());
     }
@@ -229,6 +252,9 @@ mod tests {
             ("TASK_SERVICE_LIMITS__PAGE_BYTES", "65535"),
             ("TASK_SERVICE_LIMITS__LISTS_MAX", "0"),
             ("TASK_SERVICE_DATABASE__NAMED_STATEMENTS", "maybe"),
+            ("TASK_SERVICE_SHAPE__LIST", "object"),
+            ("TASK_SERVICE_SHAPE__DELETED", "200"),
+            ("TASK_SERVICE_ERRORS_AS", "application/json"),
             ("TASK_SERVICE_SERVER__STREAMS_MAX", "0"),
         ] {
             let error = load(&[URL, (name, value)]).unwrap_err();

@@ -11,7 +11,7 @@ use chassis::{
     Body,
     layer::{
         access_log::AccessLogged,
-        problem::{Problem, Rim},
+        problem::{MediaType, Problem, Rim},
         request_id::{self, Assign, RequestId},
     },
     serve::{HttpService, trusted_proxies::FORWARDED_FOR},
@@ -47,47 +47,73 @@ pub const CHECK_PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 const CREDENTIALS: [HeaderName; 2] = [header::AUTHORIZATION, header::COOKIE];
 
 /// The whole stack.
-pub fn stack(verifier: Arc<Verifier>) -> impl HttpService {
-    Assign(AccessLogged::new(Rim(Check(verifier))))
+pub fn stack(verifier: Arc<Verifier>, errors_as: MediaType) -> impl HttpService {
+    Assign(AccessLogged::new(Rim(Check { verifier, errors_as }, errors_as)))
 }
 
-struct Check(Arc<Verifier>);
+struct Check {
+    verifier: Arc<Verifier>,
+    errors_as: MediaType,
+}
 
 impl HttpService for Check {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         // Boxed, or the compiler gives up on the depth of the types.
-        Box::pin(call(&self.0, request)).await
+        Box::pin(self.answer(request)).await
     }
 }
 
-async fn call(verifier: &Verifier, request: Request<Body>) -> Response<Body> {
-    if !is_grpc(&request) {
-        // gRPC's own refusals are answers of 200, which a proxy that asks over HTTP would take for a verdict.
-        return Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "not-grpc",
-            "only gRPC is spoken here; /verify is on auth-verifier's other port",
-        )
-        .response();
+impl Check {
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        if !is_grpc(&request) {
+            // gRPC's own refusals are answers of 200, which a proxy that asks over HTTP would take for a verdict.
+            return Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "not-grpc",
+                "only gRPC is spoken here; /verify is on auth-verifier's other port",
+            )
+            .response();
+        }
+        if request.uri().path() != CHECK_PATH {
+            return Status::unimplemented("only envoy.service.auth.v3.Authorization/Check is answered here")
+                .into_http();
+        }
+        traces::route(CHECK_PATH);
+        let id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(RequestId::make);
+        let (head, body) = request.into_parts();
+        let body = match timeout(CHECK_WAIT, Limited::new(body, CHECK_BYTES_MAX).collect()).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            // Or its sender is gone, and hears nothing anyway.
+            Ok(Err(_)) => return Status::resource_exhausted("the check is too large").into_http(),
+            Err(_) => return Status::deadline_exceeded("the check did not arrive in time").into_http(),
+        };
+        let judge = service_fn(|check: tonic::Request<CheckRequest>| async {
+            Ok(tonic::Response::new(self.answered(check.into_inner(), &id).await))
+        });
+        let mut grpc = Grpc::new(ProstCodec::default());
+        grpc.unary(judge, Request::from_parts(head, Full::new(body))).await.map(Body::new)
     }
-    if request.uri().path() != CHECK_PATH {
-        return Status::unimplemented("only envoy.service.auth.v3.Authorization/Check is answered here")
-            .into_http();
+
+    /// `call` is the id of the call itself, for a request that has none of its own.
+    async fn answered(&self, check: CheckRequest, call: &RequestId) -> CheckResponse {
+        let http =
+            check.attributes.and_then(|attributes| attributes.request).and_then(|request| request.http);
+        let id = http.as_ref().and_then(HttpRequest::id).unwrap_or_else(|| call.clone());
+        let errors_as = http
+            .as_ref()
+            .map_or(self.errors_as, |http| self.errors_as.for_client(http.values(header::ACCEPT)));
+        let Some(headers) = http.and_then(|http| http.credentials()) else {
+            warn!("a check without a request of HTTP that can be read; is this Envoy's filter for HTTP?");
+            let detail = "the proxy did not say who is asking in a way that can be read";
+            return denied(Problem::new(StatusCode::BAD_REQUEST, "unreadable-check", detail), &id, errors_as);
+        };
+        // What the log says of this request can be found by the id that its client was told.
+        let span = if id == *call { Span::none() } else { info_span!("check", request_id = id.as_str()) };
+        match answer::to(self.verifier.verify(&headers).instrument(span).await) {
+            Ok(caller) => known(caller),
+            Err(problem) => denied(problem, &id, errors_as),
+        }
     }
-    traces::route(CHECK_PATH);
-    let id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(RequestId::make);
-    let (head, body) = request.into_parts();
-    let body = match timeout(CHECK_WAIT, Limited::new(body, CHECK_BYTES_MAX).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        // Or its sender is gone, and hears nothing anyway.
-        Ok(Err(_)) => return Status::resource_exhausted("the check is too large").into_http(),
-        Err(_) => return Status::deadline_exceeded("the check did not arrive in time").into_http(),
-    };
-    let judge = service_fn(|check: tonic::Request<CheckRequest>| async {
-        Ok(tonic::Response::new(answered(verifier, check.into_inner(), &id).await))
-    });
-    let mut grpc = Grpc::new(ProstCodec::default());
-    grpc.unary(judge, Request::from_parts(head, Full::new(body))).await.map(Body::new)
 }
 
 fn is_grpc(request: &Request<Body>) -> bool {
@@ -95,23 +121,6 @@ fn is_grpc(request: &Request<Body>) -> bool {
     request.version() == Version::HTTP_2
         && request.method() == Method::POST
         && content.starts_with(b"application/grpc")
-}
-
-/// `call` is the id of the call itself, for a request that has none of its own.
-async fn answered(verifier: &Verifier, check: CheckRequest, call: &RequestId) -> CheckResponse {
-    let http = check.attributes.and_then(|attributes| attributes.request).and_then(|request| request.http);
-    let id = http.as_ref().and_then(HttpRequest::id).unwrap_or_else(|| call.clone());
-    let Some(headers) = http.and_then(|http| http.credentials()) else {
-        warn!("a check without a request of HTTP that can be read; is this Envoy's filter for HTTP?");
-        let detail = "the proxy did not say who is asking in a way that can be read";
-        return denied(Problem::new(StatusCode::BAD_REQUEST, "unreadable-check", detail), &id);
-    };
-    // What the log says of this request can be found by the id that its client was told.
-    let span = if id == *call { Span::none() } else { info_span!("check", request_id = id.as_str()) };
-    match answer::to(verifier.verify(&headers).instrument(span).await) {
-        Ok(caller) => known(caller),
-        Err(problem) => denied(problem, &id),
-    }
 }
 
 impl HttpRequest {
@@ -165,8 +174,8 @@ fn known(caller: Caller) -> CheckResponse {
 }
 
 /// The request doesn't pass, and the client gets the answer that it would get over HTTP.
-fn denied(problem: Problem, id: &RequestId) -> CheckResponse {
-    let (head, body) = problem.write(Some(id)).into_parts();
+fn denied(problem: Problem, id: &RequestId, errors_as: MediaType) -> CheckResponse {
+    let (head, body) = problem.write(Some(id), errors_as).into_parts();
     let code = match head.status {
         StatusCode::BAD_REQUEST => Code::InvalidArgument,
         StatusCode::UNAUTHORIZED => Code::Unauthenticated,

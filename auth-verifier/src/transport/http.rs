@@ -6,7 +6,7 @@ use chassis::{
     Body,
     layer::{
         access_log::AccessLogged,
-        problem::{Problem, Rim},
+        problem::{MediaType, Problem, Rim},
         request_id::Assign,
     },
     serve::HttpService,
@@ -17,8 +17,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use crate::{transport::answer, verdict::Verifier};
 
 /// The whole stack.
-pub fn stack(verifier: Arc<Verifier>) -> impl HttpService {
-    Assign(AccessLogged::new(Rim(Routes(verifier))))
+pub fn stack(verifier: Arc<Verifier>, errors_as: MediaType) -> impl HttpService {
+    Assign(AccessLogged::new(Rim(Routes(verifier), errors_as)))
 }
 
 /// The two paths. A router for so few costs more than the look at the path.

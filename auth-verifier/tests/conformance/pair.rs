@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use auth_verifier::{settings::Settings, transport::http::stack, verdict::Verifier};
 use chassis::{
     Body,
+    layer::problem::MediaType,
     serve::HttpService,
     settings::{self, Settings as _},
 };
@@ -300,7 +301,7 @@ pub fn verifier(better_auth: &BetterAuth, base: Option<&str>, further: &[(&str, 
 async fn verdict(verifier: &Arc<Verifier>, sent: &Sent) -> Response<Body> {
     let mut request = Request::get("/verify").body(Body::empty()).unwrap();
     request.headers_mut().extend(sent.0.clone());
-    stack(verifier.clone()).call(request).await
+    stack(verifier.clone(), MediaType::Problem).call(request).await
 }
 
 /// What a verifier answers.

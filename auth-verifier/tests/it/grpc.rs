@@ -57,7 +57,7 @@ impl Envoy {
     async fn before(world: &World) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let verifier = listener.local_addr().unwrap();
-        let (stack, server) = (grpc::stack(world.verifier.clone()), world.server.clone());
+        let (stack, server) = (grpc::stack(world.verifier.clone(), world.errors_as), world.server.clone());
         tokio::spawn(async move { serve::serve(listener, stack, &server, CancellationToken::new()).await });
         Self::asking(verifier)
     }
@@ -261,6 +261,28 @@ async fn a_refusal_is_the_one_that_is_heard_over_http() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_called_what_is_set_or_what_its_client_would_rather_read() {
+    const PROBLEM: &str = "application/problem+json";
+    const JSON: &str = "application/json";
+    for (set, cases) in [
+        ("problem+json", [("*/*", PROBLEM), ("application/json, text/plain, */*", PROBLEM), (JSON, JSON)]),
+        ("json", [("*/*", JSON), (JSON, JSON), (PROBLEM, PROBLEM)]),
+    ] {
+        let world = World::new(&[("AUTH_VERIFIER_ERRORS_AS", set)]).await;
+        let envoy = Envoy::before(&world).await;
+        for (accept, want) in cases {
+            for told in [envoy.ask(&[("accept", accept)]).await, envoy.ask_raw(&[("accept", accept)]).await] {
+                assert_eq!((told.status, told.header("content-type")), (401, Some(want)), "{set}: {accept}");
+                assert!(told.body["detail"].is_string());
+            }
+            let over_http = http::Request::get("/verify").header("accept", accept);
+            let answer = world.get(over_http.body(Body::empty()).unwrap()).await;
+            assert_eq!((answer.status.as_u16(), answer.header("content-type")), (401, Some(want)));
+        }
+    }
+}
+
+#[tokio::test]
 async fn each_kind_of_refusal_has_its_status() {
     let world = with_session(json!({"id": "u1", "banned": true})).await;
     let envoy = Envoy::before(&world).await;
@@ -387,7 +409,7 @@ async fn a_check_that_never_ends_is_not_waited_for() {
 async fn asked_with(world: &World, body: Body) -> Response<Body> {
     let request = http::Request::post(CHECK_PATH).version(Version::HTTP_2);
     let request = request.header("content-type", "application/grpc").body(body).unwrap();
-    grpc::stack(world.verifier.clone()).call(request).await
+    grpc::stack(world.verifier.clone(), world.errors_as).call(request).await
 }
 
 #[tokio::test]
@@ -429,7 +451,7 @@ async fn only_checks_are_answered() {
                 request = request.header("content-type", content);
             }
             let request = request.body(Body::empty()).unwrap();
-            let response = grpc::stack(world.verifier.clone()).call(request).await;
+            let response = grpc::stack(world.verifier.clone(), world.errors_as).call(request).await;
             assert_eq!(response.status(), 415, "{version:?} {method} {path}");
         }
     }

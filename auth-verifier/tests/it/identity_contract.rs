@@ -14,7 +14,7 @@ use crate::world::{World, claims, claims_with, with_key};
 async fn behind(world: &World, audience: &str) -> std::sync::Arc<Verifier> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let jwks = format!("http://{}{}", listener.local_addr().unwrap(), identity::JWKS_PATH);
-    let (stack, server) = (stack(world.verifier.clone()), world.server.clone());
+    let (stack, server) = (stack(world.verifier.clone(), world.errors_as), world.server.clone());
     tokio::spawn(async move { serve::serve(listener, stack, &server, CancellationToken::new()).await });
     Verifier::new(&ServiceUrl::parse(&jwks).unwrap(), audience)
 }

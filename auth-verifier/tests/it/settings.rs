@@ -21,6 +21,11 @@ fn whatever_settings_are_loaded_a_request_is_answered() {
             "GET /verify HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer e30.e30.e30",
             "GET /.well-known/jwks.json HTTP/1.1\r\nHost: a.test",
         ];
-        runtime.block_on(arbitrary::answers(stack(verifier), &plan.settings().server, &requests));
+        let settings = plan.settings();
+        runtime.block_on(arbitrary::answers(
+            stack(verifier, settings.errors_as),
+            &settings.server,
+            &requests,
+        ));
     });
 }

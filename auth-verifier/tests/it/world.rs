@@ -9,6 +9,7 @@ use auth_verifier::{settings::Settings, transport::http::stack, verdict::Verifie
 use chassis::{
     Body,
     clock::Clock,
+    layer::problem::MediaType,
     serve::{HttpService, ServerSettings},
     settings::{self, Settings as _},
 };
@@ -24,6 +25,7 @@ pub const ISSUER: &str = "http://localhost:3000";
 pub struct World {
     pub verifier: Arc<Verifier>,
     pub server: ServerSettings,
+    pub errors_as: MediaType,
     pub endpoint: Endpoint,
 }
 
@@ -83,12 +85,12 @@ impl World {
         all.extend_from_slice(variables);
         let mut settings = settings::read::<Settings>(&all.into_iter().collect()).unwrap();
         change(&mut settings);
-        let server = settings.server.clone();
-        Self { verifier: settings.plan().unwrap().verifier_at(clock), server, endpoint }
+        let (server, errors_as) = (settings.server.clone(), settings.errors_as);
+        Self { verifier: settings.plan().unwrap().verifier_at(clock), server, errors_as, endpoint }
     }
 
     pub async fn get(&self, request: Request<Body>) -> Answer {
-        let response = stack(self.verifier.clone()).call(request).await;
+        let response = stack(self.verifier.clone(), self.errors_as).call(request).await;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Answer { status: parts.status, headers: parts.headers, body: String::from_utf8(body.into()).unwrap() }

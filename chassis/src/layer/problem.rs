@@ -3,12 +3,16 @@
 //! A station makes a [`Problem`]; [`Rim`], at the rim of the stack, writes it out with the request's id. Until
 //! then it travels in the response's extensions, so that nothing on the way can half-write a body.
 
+mod media_type;
+
 use std::borrow::Cow;
 
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, header::Entry};
 use http_body::Body as _;
 use serde::Serialize;
 
+use self::media_type::Accept;
+pub use self::media_type::MediaType;
 use crate::{
     Body,
     layer::request_id::RequestId,
@@ -90,7 +94,7 @@ impl Problem {
 
     /// The answer in full: its status, headers and body. [`Rim`] writes it over HTTP; other protocols carry it in
     /// messages of their own.
-    pub fn write(self, request_id: Option<&RequestId>) -> Response<String> {
+    pub fn write(self, request_id: Option<&RequestId>, media_type: MediaType) -> Response<String> {
         let document = Document {
             r#type: format!("urn:usher:problem:{}", self.code),
             title: self.status.canonical_reason().unwrap_or("Problem"),
@@ -103,7 +107,8 @@ impl Problem {
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, media_type.value());
+        // No cache keeps it, so that it need not vary by `Accept`.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.extend(self.headers);
         response
@@ -116,10 +121,10 @@ impl axum::response::IntoResponse for Problem {
     }
 }
 
-/// The rim: whatever problem comes out of the inner service is written as `application/problem+json`, and an answer to HEAD
-/// has no body (RFC 9110 §9.3.2). hyper sees to that over HTTP/1 alone. What the listener refused to read ([`Refused`]) is answered
-/// here, and comes no further.
-pub struct Rim<S>(pub S);
+/// The rim: whatever problem comes out of the inner service is written as this media type, or as the other one for who would
+/// rather have it, and an answer to HEAD has no body (RFC 9110 §9.3.2). hyper sees to that over HTTP/1 alone. What the listener
+/// refused to read ([`Refused`]) is answered here, and comes no further.
+pub struct Rim<S>(pub S, pub MediaType);
 
 impl<S: HttpService> HttpService for Rim<S> {
     const ANSWERS_REFUSED: bool = true;
@@ -127,13 +132,14 @@ impl<S: HttpService> HttpService for Rim<S> {
     async fn call(&self, mut request: Request<Body>) -> Response<Body> {
         let id = request.extensions().get::<RequestId>().cloned();
         let is_head = request.method() == Method::HEAD;
+        let accept = Accept::of(request.headers());
         let mut response = match Refused::take(&mut request) {
             Some(refused) => refused.problem().response(),
             None => self.0.call(request).await,
         };
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             telemetry::request::problem(problem.code);
-            let (written, body) = problem.write(id.as_ref()).into_parts();
+            let (written, body) = problem.write(id.as_ref(), self.1.for_client(accept.lines())).into_parts();
             // A router further in has counted the empty body that stood here.
             response.headers_mut().remove(header::CONTENT_LENGTH);
             response.headers_mut().extend(written.headers);
@@ -168,13 +174,42 @@ mod tests {
                 }
                 Response::new(Body::from("0123456789"))
             };
-            let get = Rim(inner).call(Request::new(Body::empty())).await;
+            let get = Rim(inner, MediaType::Problem).call(Request::new(Body::empty())).await;
             let body = get.into_body().collect().await.unwrap().to_bytes();
             let mut request = Request::new(Body::empty());
             *request.method_mut() = Method::HEAD;
-            let head = Rim(inner).call(request).await;
+            let head = Rim(inner, MediaType::Problem).call(request).await;
             assert_eq!(head.headers()["content-length"], body.len().to_string());
             assert!(head.into_body().is_end_stream());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_problem_is_of_the_type_that_is_set_or_that_its_client_would_rather_have() {
+        let inner = |_: Request<Body>| async {
+            Problem::new(StatusCode::NOT_FOUND, "not-found", "there is nothing here").response()
+        };
+        let ask = async |set, accept: Option<&'static str>| {
+            let mut request = Request::new(Body::empty());
+            if let Some(accept) = accept {
+                request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(accept));
+            }
+            let response = Rim(inner, set).call(request).await;
+            let media_type = response.headers()["content-type"].clone();
+            (media_type, response.into_body().collect().await.unwrap().to_bytes())
+        };
+        let (problem, body) = ask(MediaType::Problem, None).await;
+        assert_eq!(problem, "application/problem+json");
+        for (set, accept, want) in [
+            (MediaType::Problem, Some("*/*"), "application/problem+json"),
+            (MediaType::Problem, Some("application/json"), "application/json"),
+            (MediaType::Json, None, "application/json"),
+            (MediaType::Json, Some("*/*"), "application/json"),
+            (MediaType::Json, Some("application/problem+json"), "application/problem+json"),
+        ] {
+            let (media_type, same) = ask(set, accept).await;
+            assert_eq!(media_type, want, "{set:?} {accept:?}");
+            assert_eq!(same, body, "whatever it is called");
         }
     }
 
@@ -189,7 +224,7 @@ mod tests {
         };
         let mut request = Request::new(Body::empty());
         request.extensions_mut().insert(RequestId::parse(b"r-1").unwrap());
-        let response = Rim(inner).call(request).await;
+        let response = Rim(inner, MediaType::Problem).call(request).await;
         assert_eq!(response.status(), 422);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(response.headers()["retry-after"], "1");

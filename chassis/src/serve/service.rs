@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use http::{Request, Response};
 
 use super::{Peer, refused::Refused};
-use crate::Body;
+use crate::{Body, layer::problem::MediaType};
 
 /// A finished stack, or a part of one. A layer is a structure with an inner one:
 ///
@@ -135,7 +135,7 @@ impl Stack {
             request.extensions_mut().insert(peer);
             return self.answer(request);
         }
-        let answer = refused.problem().write(None).map(Body::from);
+        let answer = refused.problem().write(None, MediaType::default()).map(Body::from);
         Box::pin(std::future::ready(answer))
     }
 }

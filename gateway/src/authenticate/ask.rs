@@ -64,6 +64,9 @@ pub enum AuthenticateError {
     /// auth-verifier was asked, and gave no good verdict.
     #[error(transparent)]
     Verdict(#[from] VerdictError),
+    /// Nobody is, who wants an account, where there are none.
+    #[error("accounts are Better Auth's")]
+    Accounts,
     /// It takes no connections.
     #[error("reach auth-verifier")]
     Unreachable(#[source] Arc<ConnectError>),

@@ -4,9 +4,11 @@
 #![expect(clippy::disallowed_methods, reason = "a test reads what we answered")]
 
 mod access_line;
+mod accounts;
 mod authentication;
 mod compression;
 mod cors;
+mod errors;
 mod faults;
 mod forwarding;
 mod front_door;

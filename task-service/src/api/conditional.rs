@@ -205,9 +205,11 @@ impl ListTag {
         self.0.extend_from_slice(&version.to_be_bytes());
     }
 
-    /// `goes_on`: whether another page follows. A client that is told 304 keeps the `Link` that it has.
-    pub(super) fn finish(mut self, goes_on: bool) -> HeaderValue {
+    /// `goes_on`: whether another page follows. A client that is told 304 keeps the `Link` that it has. `closing`: what the
+    /// list says behind its tasks.
+    pub(super) fn finish(mut self, goes_on: bool, closing: &str) -> HeaderValue {
         self.0.push(goes_on.into());
+        self.0.extend_from_slice(closing.as_bytes());
         weak_tag(&self.0)
     }
 }
@@ -253,9 +255,14 @@ mod tests {
             for (id, version) in tasks {
                 tag.task(Uuid::from_u128(*id), Version(*version));
             }
-            tag.finish(false)
+            tag.finish(false, "]")
         };
-        assert_ne!(ListTag::with_capacity(0).finish(true), tag(&[]), "where it ends is part of it");
+        assert_ne!(ListTag::with_capacity(0).finish(true, "]"), tag(&[]), "where it ends is part of it");
+        assert_ne!(
+            ListTag::with_capacity(0).finish(false, "],2]"),
+            tag(&[]),
+            "and so is what it says besides"
+        );
         let lists = [&[][..], &[(1, 1)], &[(1, 2)], &[(1, 1), (2, 1)], &[(2, 1), (1, 1)]];
         for (at, list) in lists.iter().enumerate() {
             assert_eq!(tag(list), tag(list));

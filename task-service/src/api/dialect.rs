@@ -14,7 +14,13 @@ pub(super) fn query<'a>(
 ) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
     let mut said: Vec<_> = pairs
         .map(|(name, value)| {
-            let name = if name == "q" { "search".into() } else { name };
+            let name = match &*name {
+                "q" => "search".into(),
+                "isCompleted" => "is_completed".into(),
+                "sortBy" => "sort_by".into(),
+                "sortOrder" => "sort_order".into(),
+                _ => name,
+            };
             let value = match &*name {
                 "status" | "completed" | "is_completed" | "priority" | "order" | "sort_order" => lower(value),
                 "sort" | "sort_by" => snake(value),
@@ -23,9 +29,10 @@ pub(super) fn query<'a>(
             let value = match (&*name, &*value) {
                 // In the other word for it, so that it contradicts whatever else is said of completion.
                 ("completed" | "is_completed", "all") => return ("status".into(), value),
-                ("status", "active") => "pending".into(),
-                ("completed" | "is_completed", "pending" | "active") => "false".into(),
-                ("completed" | "is_completed", "completed") => "true".into(),
+                ("status", "active" | "incomplete") => "pending".into(),
+                ("status", "complete") => "completed".into(),
+                ("completed" | "is_completed", "pending" | "active" | "incomplete") => "false".into(),
+                ("completed" | "is_completed", "completed" | "complete") => "true".into(),
                 _ => value,
             };
             (name, value)
@@ -106,6 +113,9 @@ mod tests {
             ("is_completed=All&completed=true", "status=all&completed=true"),
             ("completed=pending&is_completed=completed", "completed=false&is_completed=true"),
             ("completed=True", "completed=true"),
+            ("status=complete&isCompleted=Complete", "status=completed&is_completed=true"),
+            ("status=incomplete&completed=incomplete", "status=pending&completed=false"),
+            ("sortBy=dueDate&sortOrder=DESC", "sort_by=due_date&sort_order=desc"),
             ("priority=HIGH", "priority=high"),
             ("priority=all", ""),
             ("priority=All&priority=", "priority="),

@@ -56,8 +56,13 @@ pub fn settings(url: &str, others: &[(&str, &str)]) -> Plan {
 
 /// A service with a database of its own, ready, whose role is bound by row-level security.
 pub async fn start() -> Option<Service> {
+    start_with(&[]).await
+}
+
+/// The same, with other settings by their variables.
+pub async fn start_with(others: &[(&str, &str)]) -> Option<Service> {
     let database = dev_postgres::test::database()?;
-    let mut service = start_at(&settings(&owners_url(&database).await, &[])).await;
+    let mut service = start_at(&settings(&owners_url(&database).await, others)).await;
     service.database = Some(database);
     service.store.prepare(Switch::On).await.unwrap();
     Some(service)
@@ -86,8 +91,9 @@ pub async fn start_without_keys(plan: &Plan) -> Service {
 
 fn boxed(verifier: Arc<Verifier>, store: &Store, plan: &Plan) -> Stack {
     // On a thread of its own: what is made once, at the start, may take more of a stack than a request does.
-    let built =
-        thread::scope(|scope| scope.spawn(|| Stack::new(stack(verifier, store.clone(), plan.body))).join());
+    let built = thread::scope(|scope| {
+        scope.spawn(|| Stack::new(stack(verifier, store.clone(), plan.body, plan.answers))).join()
+    });
     built.unwrap()
 }
 

@@ -19,7 +19,7 @@ fn whatever_settings_are_loaded_a_request_is_answered() {
     arbitrary::each_that_loads::<Settings>(&needed, |plan: Plan| {
         let _context = runtime.enter();
         let verifier = Verifier::new(&plan.jwks_url, &plan.audience);
-        let service = stack(verifier, Store::new(plan.store), plan.body);
+        let service = stack(verifier, Store::new(plan.store), plan.body, plan.answers);
         let requests = [
             "GET /api/tasks HTTP/1.1\r\nHost: a.test",
             "GET /api/tasks HTTP/1.1\r\nHost: a.test\r\nx-user-id: ada\r\nx-identity-assertion: e30.e30.e30",

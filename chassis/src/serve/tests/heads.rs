@@ -4,7 +4,11 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::layer::{access_log::AccessLogged, problem::Rim, request_id::Assign};
+use crate::layer::{
+    access_log::AccessLogged,
+    problem::{MediaType, Rim},
+    request_id::Assign,
+};
 
 const CANARY: &str = "GET /canary HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -34,7 +38,7 @@ impl Echo {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let token = stop.clone();
-        let stack = Assign(AccessLogged::new(Rim(answer)));
+        let stack = Assign(AccessLogged::new(Rim(answer, MediaType::Problem)));
         tokio::spawn(async move { serve(listener, stack, &settings(), token).await });
         Self { address, seen, _stop: stop }
     }

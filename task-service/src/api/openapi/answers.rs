@@ -110,7 +110,9 @@ impl Refused {
         let description = self.description.replace("{}", &limits.bytes_max.to_string());
         let headers = self.headers.iter().chain(&ALWAYS).chain(&RATE).copied();
         with_headers(ResponseBuilder::new().description(description), headers)
-            .content("application/problem+json", content)
+            .content("application/problem+json", content.clone())
+            // For clients that would rather have it.
+            .content("application/json", content)
             .build()
     }
 }

@@ -53,8 +53,10 @@ fn info() -> Info {
             "Tasks, each seen only by its owner.\n\n\
              Every path stands under `/api/tasks` and again under `/api/{user_id}/tasks`, where `user_id` is the caller's own id; \
              both lead to the same tasks. A slash at the end changes nothing. What is wrong is told as `application/problem+json` \
-             (RFC 9457). Parameters and members of a body that are not listed are ignored; more is taken than is listed, where it \
-             is plain what is meant (`HIGH`, `sort=createdAt`, tags as `a,b`).",
+             (RFC 9457), or as `application/json` to who would rather have it. Parameters and members of a body that are not \
+             listed are ignored; more is taken than is listed, where it is plain what is meant (`HIGH`, `sort=createdAt`, tags as \
+             `a,b`). Whoever runs this may have set lists and removals to be answered in another shape \
+             (`TASK_SERVICE_SHAPE__LIST`, `TASK_SERVICE_SHAPE__DELETED`).",
         ))
         .build()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chassis::layer::problem::FieldError;
+use chassis::layer::problem::{FieldError, MediaType};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -374,13 +374,13 @@ fn a_problem_is_written_as_it_is_described() {
     let schema = schema(&document, "Problem");
     let errors = vec![FieldError { field: "title".into(), detail: "is required".into() }];
     let id = chassis::layer::request_id::RequestId::make();
-    let problem = Problem::from(Refusal::Invalid(errors)).write(Some(&id)).into_body();
+    let problem = Problem::from(Refusal::Invalid(errors)).write(Some(&id), MediaType::Problem).into_body();
     let problem: Value = serde_json::from_str(&problem).unwrap();
     let described = |schema: &Value| members(&schema["properties"]).keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(members(&problem).keys().cloned().collect::<BTreeSet<_>>(), described(schema));
     let error = resolved(&document, &schema["properties"]["errors"]["items"]);
     assert_eq!(members(&problem["errors"][0]).keys().cloned().collect::<BTreeSet<_>>(), described(error));
-    let bare = Problem::from(Refusal::NoSuchTask).write(None).into_body();
+    let bare = Problem::from(Refusal::NoSuchTask).write(None, MediaType::Problem).into_body();
     let bare: Value = serde_json::from_str(&bare).unwrap();
     assert_eq!(names(&schema["required"]), members(&bare).keys().map(String::as_str).collect());
 }
