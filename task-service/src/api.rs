@@ -28,7 +28,7 @@ use crate::{
     settings::BodyLimits,
     store::{Found, Page, Store, Tasks, Written},
     task::{
-        TaskId,
+        LegacyId, TaskId,
         cursor::Place,
         draft::{self, Changes, NewTask},
         json,
@@ -73,14 +73,17 @@ impl Api {
             (Target::Tasks, &Method::POST) => callers.create(&parts, body).await,
             (Target::Tasks, _) => callers.list(&parts, &asked()?).await,
             (Target::Task(id), method) => {
-                let id = id.task()?;
+                let id = callers.id(id).await?;
                 match *method {
                     Method::DELETE => callers.remove(&parts, id, &asked()?).await,
                     Method::PUT | Method::PATCH => callers.change(&parts, id, &asked()?, body).await,
                     _ => callers.get(id, &asked()?).await,
                 }
             }
-            (Target::Complete(id), _) => callers.complete(&parts, id.task()?, &asked()?, body).await,
+            (Target::Complete(id), _) => {
+                let id = callers.id(id).await?;
+                callers.complete(&parts, id, &asked()?, body).await
+            }
         }
     }
 }
@@ -104,6 +107,17 @@ impl<'a> CallersTasks<'a> {
         } else {
             Err(Refusal::NotYours)
         }
+    }
+
+    /// Which task a path names: by its id, or by the number that it had at another backend. What is neither is answered like
+    /// an id that nobody has.
+    async fn id(&self, named: path::Segment<'_>) -> Result<TaskId, Refusal> {
+        let named = named.text()?;
+        if let Some(id) = TaskId::parse(&named) {
+            return Ok(id);
+        }
+        let number = LegacyId::parse(&named).ok_or(Refusal::NoSuchTask)?;
+        self.tasks.of_legacy(&number).await?.ok_or(Refusal::NoSuchTask)
     }
 
     async fn list(&self, parts: &Parts, asked: &Preconditions<'_>) -> Result<Response<Body>, Refusal> {

@@ -1,4 +1,5 @@
-//! The command line: the service itself, its migrations as a job of their own, and the SQL for its roles.
+//! The command line: the service itself, as jobs of their own its migrations and the import of another backend's tasks, and
+//! the SQL for its roles.
 
 use std::{
     ffi::OsString,
@@ -10,10 +11,11 @@ use chassis::{
     process::{self, Process, StartError},
     telemetry::catalog,
 };
-use clap::{Arg, ArgMatches, Command, error::ErrorKind};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, error::ErrorKind};
 use identity::Verifier;
 
 use crate::{
+    import::{self, Choices},
     settings::{Plan, Settings},
     stack::stack,
     startup,
@@ -21,6 +23,7 @@ use crate::{
 };
 
 const MIGRATE: &str = "migrate";
+const IMPORT: &str = "import";
 const GRANTS: &str = "grants";
 const SERVE: &str = "serve";
 
@@ -39,11 +42,22 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         .arg(role(MIGRATE, "The role that owns the tables: of TASK_SERVICE_MIGRATE_URL, or of the job"));
     let command = process::command::<Settings>()
         .subcommand(Command::new(MIGRATE).about(about))
+        .subcommand(Choices::augment_args(Command::new(IMPORT)))
         .subcommand(grants_command);
     match command.try_get_matches_from(args) {
         Err(error) => process::usage(&error),
         Ok(matches) if matches.subcommand_name() == Some(MIGRATE) => {
             process::run_job::<Settings, _>(&matches, migrate)
+        }
+        Ok(matches) if matches.subcommand_name() == Some(IMPORT) => {
+            let choices = matches.subcommand_matches(IMPORT).map(Choices::from_arg_matches);
+            match choices.unwrap_or_else(|| Ok(Choices::default())) {
+                Err(error) => process::usage(&error),
+                // Its report is all there is on standard output.
+                Ok(choices) => process::run_report::<Settings, _>(&matches, async |plan: Plan| {
+                    Ok(import::run(plan.store, plan.migrate, choices).await?)
+                }),
+            }
         }
         Ok(matches) if matches.subcommand_name() == Some(GRANTS) => {
             matches.subcommand_matches(GRANTS).map_or(ExitCode::FAILURE, print_grants)

@@ -20,6 +20,7 @@ pub mod task;
 pub mod store;
 
 mod cli;
+mod import;
 mod startup;
 
 pub use cli::main;

@@ -36,6 +36,7 @@ pub(crate) async fn prepare(
 ) -> Result<(), PrepareError> {
     readiness.hinder(Hindrance::Wait("the database has not answered yet".into()));
     prepare_tables(&store, migrate, &readiness).await?;
+    tell_of_other_tasks(&store).await;
     readiness.hinder(Hindrance::Wait("auth-verifier's keys (TASK_SERVICE_IDENTITY_JWKS_URL)".into()));
     while !verifier.is_ready() {
         sleep(KEYS_POLL).await;
@@ -43,6 +44,21 @@ pub(crate) async fn prepare(
     readiness.set(true);
     info!("ready");
     Ok(())
+}
+
+/// Says which tables of another backend were not taken over. It hinders nothing: what can't be looked at is no news.
+async fn tell_of_other_tasks(store: &Store) {
+    match store.not_taken_over().await {
+        Ok(tables) => {
+            for table in tables {
+                info!(
+                    table,
+                    "another backend's tasks are here and were not taken over; see `task-service import --help`"
+                );
+            }
+        }
+        Err(error) => debug!(%error, "nobody knows whether another backend's tasks are here"),
+    }
 }
 
 async fn prepare_tables(store: &Store, migrate: Switch, readiness: &Readiness) -> Result<(), PrepareError> {

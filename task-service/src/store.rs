@@ -36,7 +36,7 @@ use self::{
 use crate::{
     settings::StorePlan,
     task::{
-        Condition, TaskId, Version,
+        Condition, LegacyId, TaskId, Version,
         cursor::{Key, Place},
         draft::{Changes, NewTask},
         fields::{Description, DueDate, Priority, Tag, Tags, Title},
@@ -98,6 +98,12 @@ impl Store {
             prepared: Arc::default(),
             swept: Arc::default(),
         }
+    }
+
+    /// The tables of another backend that look as if they had tasks to be taken over, which nobody has done yet.
+    pub(crate) async fn not_taken_over(&self) -> Result<Vec<String>, DatabaseError> {
+        let rows = self.pool.query(&sql::NOT_TAKEN_OVER, &[]).await?;
+        Found(rows).names()
     }
 
     /// Brings the tables up to date, or waits until somebody else has. Until then nothing is answered.
@@ -193,6 +199,11 @@ impl Tasks<'_> {
     /// One task, if there is such a one.
     pub async fn get(&self, id: TaskId) -> Result<Found, DatabaseError> {
         self.query(&sql::GET, &[&self.user.as_str(), &id.uuid()]).await
+    }
+
+    /// The task of an id that another backend gave it, before it was taken over.
+    pub async fn of_legacy(&self, id: &LegacyId<'_>) -> Result<Option<TaskId>, DatabaseError> {
+        self.query(&sql::LEGACY, &[&self.user.as_str(), &id.as_str()]).await?.id()
     }
 
     /// Makes a task of that id.

@@ -22,7 +22,7 @@ use self::{
     moment::{Due, Moment},
 };
 
-/// A task's id: a UUID v7, made by us, so that a repeated insert is recognised.
+/// A task's id: a UUID v7, made by us, so that a repeated insert is recognised; or the UUID that another backend made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskId(Uuid);
 
@@ -38,8 +38,34 @@ impl TaskId {
         Some(text).filter(|text| text.len() == CHARS).and_then(|text| Uuid::try_parse(text).ok()).map(Self)
     }
 
+    /// The id of a task that is kept.
+    pub(crate) fn kept(id: Uuid) -> Self {
+        Self(id)
+    }
+
     /// As the database keeps it.
     pub fn uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+/// A number that another backend had as a task's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LegacyId<'a>(&'a str);
+
+impl<'a> LegacyId<'a> {
+    /// As many as the largest of PostgreSQL's integers has.
+    const DIGITS_MAX: usize = 19;
+
+    /// Reads a number in its one spelling.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let is_number =
+            (1..=Self::DIGITS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+        (is_number && (text == "0" || !text.starts_with('0'))).then_some(Self(text))
+    }
+
+    /// As it was noted.
+    pub fn as_str(&self) -> &'a str {
         self.0
     }
 }
@@ -105,6 +131,16 @@ mod tests {
         ] {
             let condition = Condition { only, except };
             assert_eq!(condition.is_met_by(Version(3)), met, "{condition:?}");
+        }
+    }
+
+    #[test]
+    fn another_backends_id_is_a_number_in_one_spelling() {
+        for good in ["0", "1", "17", "9223372036854775807"] {
+            assert_eq!(LegacyId::parse(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "00", "017", "-1", "+1", "1.0", " 1", "1e3", "x", "١", "92233720368547758070"] {
+            assert_eq!(LegacyId::parse(bad), None, "{bad}");
         }
     }
 

@@ -10,7 +10,6 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 
 use super::refusal::Refusal;
-use crate::task::TaskId;
 
 /// The most segments behind `/api/`: `{user}/tasks/{id}/complete`.
 const SEGMENTS_MAX: usize = 4;
@@ -90,11 +89,6 @@ impl<'a> Segment<'a> {
     /// The text that it encodes. Neither a user nor a task has a name that isn't text.
     pub(super) fn text(self) -> Result<Cow<'a, str>, Refusal> {
         percent_decode_str(self.0).decode_utf8().map_err(|_| Refusal::NoSuchTask)
-    }
-
-    /// The id that it is. What can't be an id is answered like an id that nobody has.
-    pub(super) fn task(self) -> Result<TaskId, Refusal> {
-        TaskId::parse(&self.text()?).ok_or(Refusal::NoSuchTask)
     }
 }
 

@@ -34,6 +34,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "answers", sql: include_str!("migrations/0003_answers.sql") },
     Migration { version: 4, name: "isolation", sql: include_str!("migrations/0004_isolation.sql") },
     Migration { version: 5, name: "lists", sql: include_str!("migrations/0005_lists.sql") },
+    Migration { version: 6, name: "imports", sql: include_str!("migrations/0006_imports.sql") },
 ];
 
 /// The advisory lock that replicas take in turn to migrate: "ushertsk". It ends with the transaction, behind a pooler

@@ -11,7 +11,7 @@ use tokio_postgres::{
 
 use super::sql::outcome;
 use crate::task::{
-    Task, Version,
+    Task, TaskId, Version,
     fields::Priority,
     moment::{Due, Moment},
 };
@@ -45,6 +45,18 @@ impl Found {
     pub(super) fn count(&self) -> Result<i64, DatabaseError> {
         let row = self.0.first().ok_or_else(|| DatabaseError::fault("a count gave no row"))?;
         row.try_get(2).map_err(|error| DatabaseError::fault(described(&error)))
+    }
+
+    /// The id of a task, of a statement that finds nothing else.
+    pub(super) fn id(&self) -> Result<Option<TaskId>, DatabaseError> {
+        let id = self.0.first().map(|row| row.try_get(2)).transpose();
+        Ok(id.map_err(|error| DatabaseError::fault(described(&error)))?.map(TaskId::kept))
+    }
+
+    /// The names that it is, of a statement that finds such.
+    pub(super) fn names(&self) -> Result<Vec<String>, DatabaseError> {
+        let names = self.0.iter().map(|row| row.try_get(2)).collect::<Result<_, _>>();
+        names.map_err(|error| DatabaseError::fault(described(&error)))
     }
 
     /// Each of them. An error is a row that makes no sense: ours to mend.

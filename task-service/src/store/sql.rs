@@ -11,7 +11,7 @@ pub(super) mod lists;
 
 use std::sync::LazyLock;
 
-use chassis::outbound::database::{Idempotency, OwnedStatement, OwnerSetting, Statement};
+use chassis::outbound::database::{Idempotency, OwnedStatement, OwnerSetting, Sql, Statement};
 use tokio_postgres::types::Type;
 
 /// What is read of a task. `row` reads it by place.
@@ -185,6 +185,37 @@ pub(super) static GET: LazyLock<OwnedStatement> = LazyLock::new(|| {
     read("task.get", &[Type::TEXT, Type::UUID], &select)
 });
 
+/// The task of the user that another backend's id has led to. Of several backends, that of the one which was taken over first.
+pub(super) static LEGACY: LazyLock<OwnedStatement> = LazyLock::new(|| {
+    let select = "select true as found, id
+from task_service.legacy_ids
+where user_id = $2 and legacy_id = $3
+order by import
+limit 1";
+    read("task.legacy", &[Type::TEXT, Type::TEXT], select)
+});
+
+/// Tables that look like another backend's tasks, less those that were taken over. Of the catalog alone; asked once, at
+/// start-up.
+pub(super) static NOT_TAKEN_OVER: LazyLock<Statement> = LazyLock::new(|| {
+    let sql = "select 'imports.missing' as ran, it.* from (select 1) as one left join lateral (
+select true as found, format('%I.%I', n.nspname, c.relname) as name
+from pg_catalog.pg_class as c
+join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+where n.nspname = 'public' and c.relname in ('tasks', 'task', 'todos', 'todo') and c.relkind in ('r', 'p')
+    and 2 = (
+        select count(*) from pg_catalog.pg_attribute as a
+        where a.attrelid = c.oid and a.attname in ('user_id', 'title') and not a.attisdropped
+    )
+    and not exists (
+        select from task_service.imports as taken
+        where taken.source = n.nspname || '.' || c.relname and taken.finished_at is not null
+    )
+order by c.relname
+) as it on $1 = 'imports.missing'";
+    Statement::new("imports.missing", Idempotency::ReadOnly, Sql::Static(sql), &[])
+});
+
 /// The types of a write's parameters, and of those of one that has a key.
 macro_rules! write_types {
     ($($kind:ident),* $(; $($key:ident),*)?) => {
@@ -295,7 +326,7 @@ mod tests {
     fn all() -> Vec<&'static OwnedStatement> {
         let writes = [&*CREATE, &*CHANGE, &*COMPLETE, &*DELETE];
         let writes = writes.into_iter().flat_map(|write| [&write.plain, &write.once]);
-        lists::all().chain([&*GET]).chain(writes).collect()
+        lists::all().chain([&*GET, &*LEGACY]).chain(writes).collect()
     }
 
     #[test]
@@ -303,7 +334,9 @@ mod tests {
         for statement in all() {
             let sql = statement.sql();
             // Wherever a table is named, it is narrowed to the user.
-            for table in ["from task_service.tasks", "from task_service.answers"] {
+            for table in
+                ["from task_service.tasks", "from task_service.answers", "from task_service.legacy_ids"]
+            {
                 for behind in sql.split(table).skip(1).map(str::trim_start) {
                     assert!(behind.starts_with("where user_id = $2"), "{sql}");
                     let narrowed = behind.trim_start_matches("where user_id = $2");
@@ -325,7 +358,7 @@ mod tests {
     #[test]
     fn every_statement_compares_its_own_name_and_says_what_ran() {
         let mut names = HashSet::new();
-        for statement in all().into_iter().map(|owned| &**owned).chain([&*SWEEP]) {
+        for statement in all().into_iter().map(|owned| &**owned).chain([&*SWEEP, &*NOT_TAKEN_OVER]) {
             let (sql, name) = (statement.sql(), statement.name());
             assert!(names.insert(name), "{name} is the name of two");
             assert!(sql.contains(&format!("select '{name}' as ran, ")), "{sql}");

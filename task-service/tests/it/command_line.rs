@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The binary, in a folder of its own, which has no `.env`, with these variables and no others.
-fn binary(folder: &TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+pub fn binary(folder: &TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_task-service"));
     command
         .args(arguments)
@@ -176,7 +176,7 @@ async fn what_the_role_may_not_do_is_said_to_whoever_asks_and_heard_of_without_a
     let role = format!("waits_{}", database.url().rsplit('_').next().unwrap());
     let grants = format!(
         "create role {role} login; grant usage on schema task_service to {role};
-        grant select on task_service.migrations to {role};
+        grant select on task_service.migrations, task_service.legacy_ids to {role};
         grant select, insert, update, delete on task_service.tasks to {role}"
     );
     admin.batch_execute(&grants).await.unwrap();
@@ -241,6 +241,40 @@ async fn a_database_that_is_not_there_yet_is_waited_for_and_said_to_be_away() {
     assert!(!running.is_ready().await);
     assert_eq!(running.why_not().await, "not ready: waits: the database is out of reach");
     running.stop().await;
+}
+
+#[tokio::test]
+async fn another_backends_tasks_are_told_of_until_they_are_taken_over() {
+    let Some(database) = test::database() else { return };
+    let (url, admin) = (database.url(), connect(&database.url()).await);
+    let variables = [("DATABASE_URL", &*url)];
+    let told = "another backend's tasks are here and were not taken over";
+    let said = async || {
+        let mut running = Running::start(&variables).await;
+        eventually("it has looked", async || running.why_not().await.contains("auth-verifier's keys")).await;
+        // Whatever it has said by then stands before its last line.
+        drop(running.child.stdin.take());
+        running.log.line("stopped").await;
+        let lines = running.log.said.iter().filter(|line| line["message"].as_str().unwrap().contains(told));
+        lines
+            .map(|line| format!("{} {}", line["level"].as_str().unwrap(), line["table"].as_str().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    // What has no user, is elsewhere, or is our own is none.
+    let others = "create table todo (id int, title text); create schema other; create table other.tasks (user_id text, title text)";
+    admin.batch_execute(others).await.unwrap();
+    assert!(said().await.is_empty());
+    admin.batch_execute("create table tasks (id int, user_id text, title text)").await.unwrap();
+    assert_eq!(said().await, ["INFO public.tasks"]);
+    assert!(run(&["import", "--any-user", "--dry-run"], &variables).await.0);
+    assert_eq!(said().await, ["INFO public.tasks"]);
+    // Nothing of it could be taken.
+    admin.batch_execute("insert into tasks values (1, null, 'nobody')").await.unwrap();
+    assert!(run(&["import", "--any-user"], &variables).await.0);
+    assert_eq!(said().await, ["INFO public.tasks"]);
+    admin.batch_execute("insert into tasks values (2, 'u1', 'milk')").await.unwrap();
+    assert!(run(&["import", "--any-user"], &variables).await.0);
+    assert!(said().await.is_empty());
 }
 
 #[tokio::test]

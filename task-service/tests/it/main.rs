@@ -18,6 +18,7 @@ mod dialects;
 mod fair;
 mod hostile;
 mod identity;
+mod imports;
 mod isolation;
 mod lists;
 mod migrations;

@@ -6,7 +6,7 @@ select current_user::text as name,
         (
             select bool_and(row_security_active(c.oid))
             from pg_class c join pg_namespace n on n.oid = c.relnamespace
-            where nspname = 'task_service' and relname in ('tasks', 'answers')
+            where nspname = 'task_service' and relname in ('tasks', 'answers', 'legacy_ids')
         ),
         false
     ) as is_bound,
@@ -18,7 +18,8 @@ select current_user::text as name,
         from (
             values (1, 'migrations', 'select'),
                 (2, 'tasks', 'select'), (3, 'tasks', 'insert'), (4, 'tasks', 'update'), (5, 'tasks', 'delete'),
-                (6, 'answers', 'select'), (7, 'answers', 'insert'), (8, 'answers', 'update'), (9, 'answers', 'delete')
+                (6, 'answers', 'select'), (7, 'answers', 'insert'), (8, 'answers', 'update'), (9, 'answers', 'delete'),
+                (10, 'legacy_ids', 'select')
         ) as needed (at, what, privilege)
         join pg_class c on relname = what
         join pg_namespace n on n.oid = relnamespace and nspname = 'task_service'
