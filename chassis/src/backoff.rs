@@ -86,7 +86,12 @@ impl Backoff {
 
     /// The same, less up to half of it at random: replicas that failed together don't try again together.
     pub fn jittered_wait(&self) -> Duration {
-        self.wait().mul_f64(0.5 + 0.5 * fastrand::f64())
+        self.jittered_wait_within(self.max)
+    }
+
+    /// The same for a failure of a kind that may be over sooner: no longer than `max`.
+    pub fn jittered_wait_within(&self, max: Duration) -> Duration {
+        self.wait().min(max).mul_f64(0.5 + 0.5 * fastrand::f64())
     }
 }
 
@@ -105,6 +110,8 @@ mod tests {
             assert_eq!(backoff.wait(), secs * MIN);
             let jittered = backoff.jittered_wait();
             assert!(jittered >= backoff.wait() / 2 && jittered <= backoff.wait(), "{jittered:?}");
+            let within = backoff.jittered_wait_within(MIN);
+            assert!(within >= MIN / 2 && within <= MIN, "{within:?}");
         }
         backoff.succeed();
         backoff.fail("away");

@@ -27,6 +27,7 @@ pub const EVERY_SERVICE: &[Metric] = &[
 /// What a service with a PostgreSQL counts besides.
 pub const DATABASE: &[Metric] = &[
     DATABASE_ACQUIRE,
+    DATABASE_AWAY,
     DATABASE_CONNECTIONS,
     DATABASE_CONNECTS,
     DATABASE_CONNECTIONS_LOST,
@@ -143,6 +144,13 @@ pub(crate) const DATABASE_ACQUIRE: Metric = Metric::histogram(
     "database_acquire_seconds",
     "Time that a statement waited for a connection of the pool.",
 );
+
+pub(crate) const DATABASE_AWAY: Metric = Metric::gauge(
+    "database_away",
+    "1 from an attempt to connect that nobody answered until the database answers again; 0 otherwise, also where all connections \
+     are in use.",
+)
+.by(&[("application", "the name by which the database knows the service")]);
 
 pub(crate) const DATABASE_CONNECTIONS: Metric =
     Metric::gauge("database_connections", "Open connections to the database.");

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use chassis::{
     backoff::{Backoff, News},
+    outbound::database::AWAY_PAUSE_MAX,
     process::ops::{Hindrance, Readiness},
     settings::Switch,
 };
@@ -16,8 +17,9 @@ use tracing::{debug, error, info, warn};
 
 use crate::store::{PrepareError, Store};
 
-/// The wait after a first failed attempt, and the longest.
-const BACKOFF_MIN: Duration = Duration::from_millis(200);
+/// The wait after a first failed attempt, and the longest where somebody has to act. A database that is out of reach is tried
+/// again as soon as requests would have it tried.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// How often to look whether the keys have come.
@@ -76,6 +78,7 @@ async fn prepare_tables(store: &Store, migrate: Switch, readiness: &Readiness) -
                 | PrepareError::Failed(_)
                 | PrepareError::Ungranted { .. }
                 | PrepareError::Unbound { .. }
+                | PrepareError::ReadOnly
         );
         match backoff.fail(&error) {
             News::Known => debug!(%error, "not ready yet"),
@@ -83,7 +86,15 @@ async fn prepare_tables(store: &Store, migrate: Switch, readiness: &Readiness) -
             News::Early => info!(%error, "not ready yet; trying again"),
             News::New => warn!(%error, "not ready yet; trying again"),
         }
-        sleep(backoff.jittered_wait()).await;
+        sleep(pause(&backoff, &error)).await;
+    }
+}
+
+/// How long to wait after this failure.
+fn pause(backoff: &Backoff, error: &PrepareError) -> Duration {
+    match error {
+        PrepareError::Unreachable(_) => backoff.jittered_wait_within(AWAY_PAUSE_MAX),
+        _ => backoff.jittered_wait(),
     }
 }
 
@@ -94,6 +105,26 @@ fn hindrance(error: &PrepareError) -> Hindrance {
         PrepareError::Unreachable(_) => Hindrance::Wait("the database is out of reach".into()),
         PrepareError::Failed(_) => Hindrance::Wait("the database refuses a migration".into()),
         PrepareError::Ungranted { .. } | PrepareError::Unbound { .. } => Hindrance::Change(error.to_string()),
-        PrepareError::Behind | PrepareError::Changed { .. } => Hindrance::Wait(error.to_string()),
+        PrepareError::Behind | PrepareError::ReadOnly | PrepareError::Changed { .. } => {
+            Hindrance::Wait(error.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_away_is_found_soon_and_one_that_refuses_is_not_pestered() {
+        let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
+        let away = PrepareError::Unreachable("nobody is there".into());
+        let refused = PrepareError::Failed("no".into());
+        for _ in 0..20 {
+            backoff.fail("");
+            assert!(pause(&backoff, &away) <= AWAY_PAUSE_MAX);
+            assert!(pause(&backoff, &away) >= BACKOFF_MIN / 2);
+        }
+        assert!(pause(&backoff, &refused) >= BACKOFF_MAX / 2);
     }
 }

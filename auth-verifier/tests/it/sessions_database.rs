@@ -4,6 +4,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use auth_verifier::{
@@ -19,6 +20,7 @@ use chassis::{clock::UnixSeconds, settings};
 use dev_postgres::{
     Postgres, StartError,
     test::{self, TestDatabase},
+    wire::{End, Mode, Wire},
 };
 use identity::{Email, UserId};
 use tokio_postgres::Client;
@@ -362,9 +364,45 @@ async fn without_the_database_we_cannot_know_and_with_it_again_we_can() {
     assert_eq!(sessions.session(&token).await, Err(Unavailable::Sessions));
 
     let _postgres = start().unwrap();
-    // Attempts to connect come further and further apart while they fail.
     let back = async { while sessions.session(&token).await != Ok(Some(ada())) {} };
-    tokio::time::timeout(std::time::Duration::from_secs(60), back).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), back).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_is_found_by_whoever_waits_for_a_database_to_wake_up() {
+    let Some(tables) = Tables::better_auth().await else { return };
+    let wire = Wire::to(&tables.database).await;
+    // As it comes: longer than Neon takes.
+    let wait = ("AUTH_VERIFIER_DATABASE__ACQUIRE_TIMEOUT_MS", "5000");
+    let sessions = sessions(&wire.url(), &[wait]);
+    let token = SessionToken::bare(TOKEN).unwrap();
+    assert_eq!(sessions.session(&token).await, Ok(Some(ada())));
+    for end in [End::Told, End::Closed] {
+        wire.set(Mode::Asleep(Duration::from_secs(2)));
+        wire.end_all(end);
+        let found =
+            tokio::join!(sessions.session(&token), sessions.session(&token), sessions.session(&token));
+        assert_eq!(found, (Ok(Some(ada())), Ok(Some(ada())), Ok(Some(ada()))), "{end:?}");
+        assert!(!wire.is_asleep());
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_found_again_though_all_connections_have_fallen_silent() {
+    let Some(tables) = Tables::better_auth().await else { return };
+    let wire = Wire::to(&tables.database).await;
+    let sessions = sessions(&wire.url(), &[("AUTH_VERIFIER_DATABASE__QUERY_MS", "1000")]);
+    let token = SessionToken::bare(TOKEN).unwrap();
+    let ask = || async {
+        tokio::join!(sessions.session(&token), sessions.session(&token), sessions.session(&token))
+    };
+    assert_eq!(ask().await, (Ok(Some(ada())), Ok(Some(ada())), Ok(Some(ada()))));
+    wire.freeze();
+    // Those that met one; nobody else does.
+    let _told = ask().await;
+    for _ in 0..3 {
+        assert_eq!(ask().await, (Ok(Some(ada())), Ok(Some(ada())), Ok(Some(ada()))));
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod statement;
 mod connection;
 mod flight;
 mod group;
+mod outage;
 mod pool;
 mod shares;
 
@@ -25,6 +26,7 @@ pub use self::{
     connection::{ConnectError, open},
     dsn::Dsn,
     error::{DatabaseError, DatabaseErrorKind, described},
+    outage::AWAY_PAUSE_MAX,
     pool::Pool,
     shares::{Share, Shares},
     statement::{Idempotency, OwnedStatement, OwnerSetting, Sql, Statement},

@@ -37,6 +37,7 @@ mod wait;
 
 pub mod pooler;
 pub mod test;
+pub mod wire;
 
 use std::{fs::File, path::Path};
 

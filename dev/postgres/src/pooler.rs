@@ -4,6 +4,7 @@ use std::{
     env, fs,
     io::ErrorKind,
     os::unix::net::UnixStream,
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
@@ -99,8 +100,8 @@ max_client_conn = 500
         log.attach(&mut guard)?;
         let guard = guard.stdin(Stdio::piped()).spawn();
         let guard = guard.map_err(StartError::io("run", "pgbouncer"))?;
-        let socket = folders.home.path().join(format!(".s.PGSQL.{}", session::PORT));
         let pooler = Self { guard, folders, database: database.name().to_owned(), tracks };
+        let socket = pooler.socket();
         wait_for(|| Ok(UnixStream::connect(&socket).ok()), || StartError::NotReady(log.end()))?;
         Ok(pooler)
     }
@@ -108,6 +109,16 @@ max_client_conn = 500
     /// Whether it knows which statements each client has prepared.
     pub fn tracks(&self) -> bool {
         self.tracks
+    }
+
+    /// The socket that it listens at.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folders.home.path().join(format!(".s.PGSQL.{}", session::PORT))
+    }
+
+    /// The database that it leads to.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
     }
 
     /// Where the database is, by way of the pooler.

@@ -157,6 +157,11 @@ fn stored(error: &DatabaseError) -> Problem {
         ),
         // Where it was the user's own share that was full, another instance would give them a second one.
         Busy => unavailable("busy", "too many requests at once; try again in a moment").retry_after_secs(1),
+        Transient if error.is_read_only() => nothing_done(unavailable(
+            "database-read-only",
+            "the tasks can only be read right now, and nothing was changed; try again in a while",
+        ))
+        .retry_after_secs(2),
         Unreachable | Lost | Transient => nothing_done(away()).retry_after_secs(2),
         // A statement that ran for all of its time would do so beside the same database again.
         TimedOut => away().retry_after_secs(2),

@@ -67,14 +67,17 @@ create table if not exists task_service.migrations (
 
 const APPLIED: &str = "select version, checksum from task_service.migrations";
 
-/// Whether acknowledged writes would survive a crash of the server; and whether there is a table of applied migrations: a
-/// statement that fails in a new database would stand in the server's log as an error.
+/// Whether acknowledged writes would survive a crash of the server; whether it can be written to; and whether there is a table of
+/// applied migrations: a statement that fails in a new database would stand in the server's log as an error.
 const FIRST_LOOK: &str = "
 select current_setting('synchronous_commit') = 'off' as late, current_setting('fsync') = 'off' as never,
+    current_setting('transaction_read_only') = 'on' as read_only,
     not exists (
         select from pg_class c join pg_namespace n on n.oid = relnamespace
         where nspname = 'task_service' and relname = 'migrations'
     ) as new";
+
+const READ_ONLY: &str = "select current_setting('transaction_read_only') = 'on'";
 
 const RECORD: &str = "insert into task_service.migrations (version, name, checksum) values ($1, $2, $3)";
 
@@ -98,6 +101,12 @@ pub enum PrepareError {
     /// `TASK_SERVICE_MIGRATE=off`, and nobody has migrated yet.
     #[error("the tables are not up to date; `task-service migrate` brings them there")]
     Behind,
+    /// A replica, or a database that is set to be only read. Who may write there in spite of that was not asked to.
+    #[error(
+        "the database can only be read, and the tables are not up to date; set DATABASE_URL to the primary, or wait until \
+         it is one (default_transaction_read_only, pg_is_in_recovery())"
+    )]
+    ReadOnly,
     /// The role that serves may not do all that serving takes.
     #[error("the role {role} lacks {missing}; `{mend}` prints the SQL that grants it")]
     Ungranted {
@@ -148,7 +157,7 @@ pub(super) struct Ways<'a> {
 pub(super) async fn run(ways: Ways<'_>, migrate: Switch) -> Result<Role, PrepareError> {
     let work = async {
         let (mut client, _) = open(ways.serve, ways.connect).await?;
-        let is_new = first_look(&client).await?;
+        let Look { is_new, read_only } = first_look(&client).await?;
         let role = Role::of(&client).await?;
         let is_current = match (is_new, role.may_look()) {
             (true, _) => false,
@@ -159,13 +168,21 @@ pub(super) async fn run(ways: Ways<'_>, migrate: Switch) -> Result<Role, Prepare
         };
         match (migrate, ways.migrate) {
             (Switch::Off, _) if !is_current => return Err(PrepareError::Behind),
+            (Switch::On, None) if !is_current && read_only => return Err(PrepareError::ReadOnly),
             (Switch::On, None) if !is_current => apply(&mut client, None).await?,
             (Switch::On, Some(dsn)) if !is_current || role.may_serve().is_err() => {
                 let apply = async {
                     let (mut client, _) = open(dsn, ways.connect).await?;
+                    // What holds for the role that serves need not hold for this one.
+                    if client.query_typed_one(READ_ONLY, &[]).await?.try_get(0)? {
+                        return Err(PrepareError::ReadOnly);
+                    }
                     apply(&mut client, Some(&role.name)).await
                 };
                 apply.await.map_err(PrepareError::of_the_other)?;
+            }
+            _ if read_only => {
+                warn!("the database can only be read: whoever writes is answered 503 until that changes");
             }
             _ => {}
         }
@@ -177,8 +194,15 @@ pub(super) async fn run(ways: Ways<'_>, migrate: Switch) -> Result<Role, Prepare
     })
 }
 
-/// Warns if the server acknowledges writes before they are on its disk, and tells whether nothing was applied ever.
-async fn first_look(client: &impl GenericClient) -> Result<bool, PrepareError> {
+/// What is known of a database before anything is asked of it.
+struct Look {
+    /// Nothing was ever applied.
+    is_new: bool,
+    read_only: bool,
+}
+
+/// Warns if the server acknowledges writes before they are on its disk, and tells the rest.
+async fn first_look(client: &impl GenericClient) -> Result<Look, PrepareError> {
     let row = client.query_typed_one(FIRST_LOOK, &[]).await?;
     if row.try_get("late")? {
         warn!(
@@ -190,7 +214,7 @@ async fn first_look(client: &impl GenericClient) -> Result<bool, PrepareError> {
             "the database runs with fsync=off: a crash of its machine loses what was acknowledged, or all of it"
         );
     }
-    Ok(row.try_get("new")?)
+    Ok(Look { is_new: row.try_get("new")?, read_only: row.try_get("read_only")? })
 }
 
 /// Applies what is missing, and lets `serving` use it.
@@ -271,7 +295,7 @@ impl From<ConnectError> for PrepareError {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::Refused(error) => error.into(),
-            ConnectError::TimedOut(_) | ConnectError::Closed => Self::Unreachable(error.to_string()),
+            ConnectError::TimedOut(_) => Self::Unreachable(error.to_string()),
         }
     }
 }
@@ -296,6 +320,7 @@ impl From<tokio_postgres::Error> for PrepareError {
             }
             // Our own migrations raise it where the database is not fit for them.
             SqlState::RAISE_EXCEPTION => "the database in DATABASE_URL can't hold the tables",
+            SqlState::READ_ONLY_SQL_TRANSACTION => return Self::ReadOnly,
             SqlState::ADMIN_SHUTDOWN
             | SqlState::CRASH_SHUTDOWN
             | SqlState::CANNOT_CONNECT_NOW

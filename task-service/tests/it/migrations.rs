@@ -1,6 +1,6 @@
 //! The tables, brought up to date by whoever comes.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 
 use aws_lc_rs::digest;
 use chassis::settings::Switch;
@@ -13,7 +13,7 @@ use task_service::store::{PrepareError, Store};
 
 use crate::{
     database::connect,
-    service::{settings, start_at},
+    service::{eventually, settings, start_at},
 };
 
 fn store(url: &str) -> Store {
@@ -212,10 +212,7 @@ async fn a_role_with_defaults_of_its_own_migrates_all_the_same() {
     let Some(database) = test::database() else { return };
     let admin = connect(&database.url()).await;
     let name = database.url().rsplit_once('/').unwrap().1.to_owned();
-    let defaults = format!(
-        "alter database {name} set default_transaction_isolation = 'serializable';
-         alter database {name} set default_transaction_read_only = on"
-    );
+    let defaults = format!("alter database {name} set default_transaction_isolation = 'serializable'");
     admin.batch_execute(&defaults).await.unwrap();
     let replicas: Vec<_> = (0..5)
         .map(|_| {
@@ -282,5 +279,92 @@ async fn the_bounds_of_the_service_are_the_bounds_of_the_table() {
             "insert into task_service.tasks (user_id, id, title) values ({user}, gen_random_uuid(), 't')"
         );
         assert!(admin.batch_execute(&insert).await.is_err(), "{user}");
+    }
+}
+
+/// What a role, a database or a pooler's leftovers may say; a replica says the same of each of its transactions.
+async fn only_read(admin: &tokio_postgres::Client, only: bool) {
+    let to = if only { "on" } else { "off" };
+    let sql = format!(
+        "set default_transaction_read_only = off;
+         do $$ begin
+             execute format('alter database %I set default_transaction_read_only = {to}', current_database());
+         end $$"
+    );
+    admin.batch_execute(&sql).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_can_only_be_read_is_left_as_it_is_and_read() {
+    let Some(database) = test::database() else { return };
+    let admin = connect(&database.url()).await;
+    only_read(&admin, true).await;
+    let error = store(&database.url()).prepare(Switch::On).await.unwrap_err();
+    assert!(matches!(error, PrepareError::ReadOnly), "{error}");
+    assert!(error.to_string().contains("can only be read"), "{error}");
+    let made: bool =
+        admin.query_one("select to_regnamespace('task_service') is not null", &[]).await.unwrap().get(0);
+    assert!(!made, "though the role might");
+    only_read(&admin, false).await;
+    store(&database.url()).prepare(Switch::On).await.unwrap();
+
+    // With all the tables there is nothing to wait for.
+    only_read(&admin, true).await;
+    let service = start_at(&settings(&database.url(), &[])).await;
+    service.store.prepare(Switch::On).await.unwrap();
+    assert_eq!(service.list("u1").await.len(), 0);
+    let body = json!({"title": "t"});
+    let answer = service.call_with("u1", "POST /api/tasks", &body).await;
+    answer.problem(503, "database-read-only");
+    only_read(&admin, false).await;
+    // Connections that were opened meanwhile still say so; each is closed when it does.
+    eventually("it can be written to", async || {
+        service.call_with("u1", "POST /api/tasks", &body).await.status == 201
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn where_every_transaction_is_serializable_nobody_is_told() {
+    for level in ["serializable", "repeatable read"] {
+        let Some(database) = test::database() else { return };
+        let admin = connect(&database.url()).await;
+        let sql = format!(
+            "do $$ begin
+                 execute format('alter database %I set default_transaction_isolation = %L', current_database(), '{level}');
+             end $$"
+        );
+        admin.batch_execute(&sql).await.unwrap();
+        let service = Arc::new(start_at(&settings(&database.url(), &[])).await);
+        service.store.prepare(Switch::On).await.unwrap();
+        // Each has their own tasks, which share their pages with the others'.
+        let users: Vec<_> = (0..6)
+            .map(|n| {
+                let service = service.clone();
+                tokio::spawn(async move {
+                    let user = format!("u{}", n / 2);
+                    let mut made = 0;
+                    for turn in 0..25 {
+                        let body = json!({"title": format!("{n}-{turn}")});
+                        let task = service.create(&user, &body).await;
+                        made += 1;
+                        let line = format!("/api/tasks/{}", task["id"].as_str().unwrap());
+                        let answer = service.call(&user, &format!("PATCH {line}/complete")).await;
+                        assert_eq!(answer.status, 200, "{}", answer.text());
+                        assert_eq!(answer.json()["completed"], true, "once");
+                        assert!(service.list(&user).await.len() >= made);
+                    }
+                })
+            })
+            .collect();
+        for user in users {
+            user.await.unwrap();
+        }
+        let shown: i64 = admin
+            .query_one("select count(*) from task_service.tasks where completed and version = 2", &[])
+            .await
+            .unwrap()
+            .get(0);
+        assert_eq!(shown, 150, "{level}");
     }
 }

@@ -437,7 +437,7 @@ async fn a_database_that_may_only_be_read_is_out_of_reach_for_who_writes() {
     admin.batch_execute(&set("on")).await.unwrap();
     assert_eq!(service.list("u1").await.len(), 1, "reading goes on");
     let answer = service.call("u1", &line).await;
-    answer.problem(503, "database-unavailable");
+    answer.problem(503, "database-read-only");
     assert_eq!(answer.header("retry-after"), Some("2"), "nothing was changed, so it may be repeated");
     admin.batch_execute(&set("off")).await.unwrap();
     assert_eq!(service.list("u1").await, [task]);

@@ -207,3 +207,55 @@ async fn an_answer_that_says_that_another_statement_ran_is_not_believed() {
     }
     panic!("it was tried");
 }
+
+/// The same write, sent to two replicas at one time, each with its own way through the pooler.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_pooler_what_two_replicas_are_asked_under_one_key_is_done_once() {
+    const KEYS: usize = 20;
+    let Some(database) = test::database() else { return };
+    let Some(pooler) = PgBouncer::before(&database, CONNECTIONS) else { return };
+    for named in ["off", "on"] {
+        let replicas =
+            [replica(&pooler.url(), named).await, replica(&pooler.url(), named).await].map(Arc::new);
+        let user = format!("raced-{named}");
+        let turned = replicas[0].create(&user, &json!({"title": "turned"})).await;
+        let turned = format!("PATCH /api/tasks/{}/complete", turned["id"].as_str().unwrap());
+        for key in 0..KEYS {
+            for (line, body) in
+                [("POST /api/tasks", Some(json!({"title": format!("{key}")}))), (&*turned, None)]
+            {
+                let asked: Vec<_> = replicas
+                    .iter()
+                    .chain(&replicas)
+                    .map(|service| {
+                        let request = service
+                            .request(&user, line)
+                            .header("idempotency-key", format!("{}-{key}", body.is_some()))
+                            .header("content-type", "application/json");
+                        let body =
+                            body.as_ref().map_or_else(Body::empty, |body| Body::from(body.to_string()));
+                        let (service, request) = (service.clone(), request.body(body).unwrap());
+                        tokio::spawn(async move { service.send(request).await })
+                    })
+                    .collect();
+                let mut told = Vec::new();
+                for asked in asked {
+                    let answer = asked.await.unwrap();
+                    match answer.status.as_u16() {
+                        200 | 201 => told.push((answer.status, answer.json())),
+                        _ => drop(answer.problem(409, "still-running")),
+                    }
+                }
+                assert!(!told.is_empty(), "one of them did it");
+                assert!(told.windows(2).all(|told| told[0] == told[1]), "all hear the same: {told:?}");
+            }
+        }
+        let tasks = replicas[1].list(&user).await;
+        assert_eq!(tasks.len(), KEYS + 1, "each was made once");
+        assert_eq!(tasks[KEYS]["completed"], KEYS % 2 == 1);
+        let admin = connect(&database.url()).await;
+        let version = "select version from task_service.tasks where user_id = $1 and title = 'turned'";
+        let version: i64 = admin.query_one(version, &[&user]).await.unwrap().get(0);
+        assert_eq!(version, 1 + i64::try_from(KEYS).unwrap(), "turned over once for each key");
+    }
+}

@@ -189,7 +189,7 @@ impl Answer {
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
         assert_eq!(self.header("cache-control"), Some("no-store"));
         match (code, self.header("x-internal-not-applied")) {
-            ("identity-unavailable", said) => assert_eq!(said, Some("true"), "{code}"),
+            ("identity-unavailable" | "database-read-only", said) => assert_eq!(said, Some("true"), "{code}"),
             ("database-unavailable", said) => assert!(said.is_none_or(|said| said == "true"), "{said:?}"),
             (_, said) => assert_eq!(said, None, "{code}: what is not certain is not said"),
         }

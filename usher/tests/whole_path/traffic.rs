@@ -20,9 +20,11 @@ use tokio::{
 
 use crate::world::{Client, PATIENCE, SECRET};
 
-/// How many read and how many write at once, and the pause of each after an answer: some hundred requests a second.
+/// How many read and how many write at once, how many of them under a key, which they repeat until it is done; and the pause of each
+/// after an answer: some hundred requests a second.
 pub const READERS: usize = 9;
 pub const WRITERS: usize = 3;
+const REPEATERS: usize = 2;
 const BREATH: Duration = Duration::from_millis(20);
 
 /// How many reads are answered between two events.
@@ -74,6 +76,24 @@ impl Work {
             sleep(BREATH).await;
         }
     }
+
+    /// Writes under a key, again and again until it is known to be done.
+    async fn write_until_done(&self, client: &Client, url: &str, token: &str, writer: usize) {
+        for n in 0.. {
+            let title = format!("{writer}-{n}");
+            let status = loop {
+                let request =
+                    Request::post(url).header("authorization", token).header("idempotency-key", &title);
+                let answer = client.answer(request, Some(json!({"title": &title}))).await;
+                sleep(BREATH).await;
+                match answer.map(|answer| answer.status.as_u16()) {
+                    None | Some(409 | 502..=504) => {}
+                    Some(status) => break status,
+                }
+            };
+            self.written.lock().unwrap().insert(title, (status, false));
+        }
+    }
 }
 
 /// The work that goes on until this is dropped.
@@ -88,14 +108,16 @@ impl Traffic {
         let work = Arc::new(Work::default());
         let mut workers = JoinSet::new();
         let token = format!("Bearer {}", dev_token::mint(SECRET, "ada", PATIENCE * 10));
-        for worker in 0..READERS + WRITERS {
+        for worker in 0..READERS + WRITERS + REPEATERS {
             let (work, client, token) = (work.clone(), client.clone(), token.clone());
             let url = format!("{gateway}/api/tasks");
             workers.spawn(async move {
                 if worker < READERS {
                     work.read(&client, &url, &token).await;
-                } else {
+                } else if worker < READERS + WRITERS {
                     work.write(&client, &url, &token, worker).await;
+                } else {
+                    work.write_until_done(&client, &url, &token, worker).await;
                 }
             });
         }

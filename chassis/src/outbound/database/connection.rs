@@ -9,7 +9,7 @@ use std::{
     error::Error as _,
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -26,14 +26,16 @@ use tokio_postgres::{
     Client, Row,
     error::{Severity, SqlState},
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::{
     dsn::Dsn,
     error::{DatabaseError, DatabaseErrorKind, described},
     group::Group,
+    outage::{self, Presence, Wanted},
     sqlstate::{self, ConnectionAfter},
     statement::{Encoded, OWNER, Statement},
+    tls::is_distrust,
 };
 
 /// How long the driver may take to report how a connection ended, after it has reported that it did.
@@ -42,10 +44,6 @@ const END_WAIT: Duration = Duration::from_millis(100);
 /// How much of its lifetime a connection has at least; the rest is random, so that connections of one age don't all
 /// expire at once.
 const LIFETIME_MIN: f64 = 0.8;
-
-/// For how long a failed attempt says that an outage lasts, as a multiple of how long an attempt may take: by then
-/// another one would have failed.
-const OUTAGE_CURRENT: u32 = 2;
 
 /// Opens the transaction of an owner's statement. Whatever the role's default is: statements rely on seeing what was committed
 /// while they waited for a row.
@@ -63,14 +61,24 @@ pub enum ConnectError {
     /// The operating system or the server refused it.
     #[error("{}", described(.0))]
     Refused(#[from] tokio_postgres::Error),
-    /// It was open, and must not be used any more.
-    #[error("the connection is no longer good")]
-    Closed,
 }
 
-/// Opens a connection within `wait`.
+impl ConnectError {
+    /// Whether somebody is there who does not let us in: another attempt in a moment will most likely end alike.
+    pub(super) fn is_refusal(&self) -> bool {
+        let Self::Refused(error) = self else { return false };
+        match error.code() {
+            Some(code) => sqlstate::is_refusal(code),
+            None => is_distrust(error),
+        }
+    }
+}
+
+/// Opens a connection within `wait`. Where attempts hang, others are begun beside the first.
 pub async fn open(dsn: &Dsn, wait: Duration) -> Result<(Client, AbortHandle), ConnectError> {
-    open_noting(dsn, wait, Arc::default()).await
+    let opened = outage::alone(|wait| open_noting(dsn, wait, Arc::default()), wait).await;
+    outage::show(&dsn.application(), opened.as_ref().is_err_and(|error| !error.is_refusal()));
+    opened
 }
 
 /// The same; `ended_idle` is set when it ends: whether nothing was in flight then.
@@ -137,22 +145,12 @@ struct Shared {
     generation: AtomicU64,
     /// Counts doubts. A connection that has not been proved since the last one is probed before it is used.
     doubts: AtomicU64,
-    begun: Instant,
-    /// When the database last answered, in milliseconds since `begun`.
-    answered_ms: AtomicU64,
-    outage: Mutex<Option<Outage>>,
-}
-
-/// No connection can be made.
-struct Outage {
-    /// When that was first seen.
-    since: Instant,
-    /// When it was last seen.
-    seen: Instant,
+    presence: Presence,
 }
 
 impl Manager {
     pub(super) fn new(dsn: Dsn, wait: Duration, life: Duration, named: bool) -> Self {
+        let presence = Presence::new(dsn.application(), wait);
         let shared = Shared {
             dsn,
             wait,
@@ -160,64 +158,45 @@ impl Manager {
             named: AtomicBool::new(named),
             generation: AtomicU64::new(0),
             doubts: AtomicU64::new(0),
-            begun: Instant::now(),
-            answered_ms: AtomicU64::new(0),
-            outage: Mutex::new(None),
+            presence,
         };
         shared.show_named(named);
         Self(Arc::new(shared))
     }
 
-    /// For how long there has been neither a new connection nor an answer on an old one; `None` if the last attempt to
-    /// connect worked, or is too long ago to mean anything now.
+    /// For how long no connection could be made; see [`Presence::outage`].
     pub(super) fn outage(&self) -> Option<Duration> {
-        let outage = self.0.lock_outage();
-        let outage = outage.as_ref().filter(|outage| self.0.is_current(outage))?;
-        // Any answer ends an outage: a server that takes no more connections may still serve those it has.
-        Some(outage.since.max(self.0.answered()).elapsed())
+        self.0.presence.outage()
+    }
+
+    /// Counts somebody who waits for a connection, until this is dropped.
+    pub(super) fn wanted(&self) -> Wanted<'_> {
+        self.0.presence.wanted()
+    }
+
+    /// Opens a connection within `wait`.
+    async fn open(&self, wait: Duration) -> Result<Connection, ConnectError> {
+        let shared = &self.0;
+        // Before the attempt: a loss in the meantime puts this one in doubt, too.
+        let (generation, doubts) = (shared.generation(), shared.doubts());
+        let ended_idle = Arc::new(SetOnce::new());
+        let opened = open_noting(&shared.dsn, wait, ended_idle.clone()).await;
+        let result = if opened.is_ok() { "ok" } else { "error" };
+        metrics::counter!(crate::metrics::DATABASE_CONNECTS.name, "result" => result).increment(1);
+        let (client, task) = opened?;
+        let life = shared.life.mul_f64(LIFETIME_MIN + (1.0 - LIFETIME_MIN) * fastrand::f64());
+        let retired = AtomicBool::new(false);
+        let link = Link { client, task, retired, ended_idle, generation, shared: shared.clone() };
+        Ok(Connection {
+            link: Arc::new(link),
+            statements: HashMap::new(),
+            expires: Instant::now() + life,
+            doubts,
+        })
     }
 }
 
 impl Shared {
-    fn lock_outage(&self) -> MutexGuard<'_, Option<Outage>> {
-        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether it was seen so lately that it may still last.
-    fn is_current(&self, outage: &Outage) -> bool {
-        outage.seen.elapsed() <= self.wait * OUTAGE_CURRENT
-    }
-
-    fn answered(&self) -> Instant {
-        self.begun + Duration::from_millis(self.answered_ms.load(Ordering::Relaxed))
-    }
-
-    fn note_answer(&self) {
-        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.answered_ms.fetch_max(now, Ordering::Relaxed);
-    }
-
-    fn connected(&self) {
-        if let Some(outage) = self.lock_outage().take() {
-            info!(secs = outage.since.elapsed().as_secs(), "the database takes connections again");
-        }
-    }
-
-    fn failed(&self, error: &ConnectError) {
-        let now = Instant::now();
-        let mut outage = self.lock_outage();
-        match &mut *outage {
-            Some(known) if self.is_current(known) => {
-                known.seen = now;
-                debug!(%error, "connect to the database");
-            }
-            _ => {
-                warn!(%error, "connect to the database; trying again");
-                *outage = Some(Outage { since: now, seen: now });
-            }
-        }
-    }
-
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
@@ -253,37 +232,24 @@ impl Shared {
     }
 }
 
+/// There is no connection, or none that may be used. Why, was logged where it was seen.
+#[derive(Debug)]
+pub(super) struct NoConnection;
+
 impl bb8::ManageConnection for Manager {
     type Connection = Connection;
-    type Error = ConnectError;
+    type Error = NoConnection;
 
-    async fn connect(&self) -> Result<Connection, ConnectError> {
-        let shared = &self.0;
-        // Before the attempt: a loss in the meantime puts this one in doubt, too.
-        let (generation, doubts) = (shared.generation(), shared.doubts());
-        let ended_idle = Arc::new(SetOnce::new());
-        let opened = open_noting(&shared.dsn, shared.wait, ended_idle.clone()).await;
-        let result = if opened.is_ok() { "ok" } else { "error" };
-        metrics::counter!(crate::metrics::DATABASE_CONNECTS.name, "result" => result).increment(1);
-        let (client, task) = opened.inspect_err(|error| shared.failed(error))?;
-        shared.connected();
-        let life = shared.life.mul_f64(LIFETIME_MIN + (1.0 - LIFETIME_MIN) * fastrand::f64());
-        let retired = AtomicBool::new(false);
-        let link = Link { client, task, retired, ended_idle, generation, shared: shared.clone() };
-        Ok(Connection {
-            link: Arc::new(link),
-            statements: HashMap::new(),
-            expires: Instant::now() + life,
-            doubts,
-        })
+    async fn connect(&self) -> Result<Connection, NoConnection> {
+        self.0.presence.connect(|wait| self.open(wait)).await.ok_or(NoConnection)
     }
 
-    async fn is_valid(&self, connection: &mut Connection) -> Result<(), ConnectError> {
+    async fn is_valid(&self, connection: &mut Connection) -> Result<(), NoConnection> {
         let link = &connection.link;
         let good = !link.is_unusable()
             && connection.expires > Instant::now()
             && link.generation == self.0.generation();
-        if good { Ok(()) } else { Err(ConnectError::Closed) }
+        if good { Ok(()) } else { Err(NoConnection) }
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
@@ -335,7 +301,7 @@ impl Connection {
         let doubts = self.link.shared.doubts();
         match self.link.client.simple_query("").await {
             Ok(_) => {
-                self.link.shared.note_answer();
+                self.link.shared.presence.note_answer();
                 self.doubts = doubts;
                 Answer::Rows(Vec::new())
             }
@@ -442,7 +408,7 @@ impl Connection {
     /// Takes in what came as the answer.
     fn answered(&self, statement: &Statement, rows: Vec<Row>, named: bool) -> Answer {
         if let Some(rows) = statement.own(rows) {
-            self.link.shared.note_answer();
+            self.link.shared.presence.note_answer();
             return Answer::Rows(rows);
         }
         self.foreign(named);
@@ -515,7 +481,7 @@ impl Link {
     /// Takes in an error on this connection.
     fn failed(&self, error: &tokio_postgres::Error, sent: bool) -> DatabaseError {
         match error.code().map(|code| sqlstate::meaning(code).connection) {
-            Some(ConnectionAfter::Kept) => self.shared.note_answer(),
+            Some(ConnectionAfter::Kept) => self.shared.presence.note_answer(),
             Some(ConnectionAfter::Closed) | None => self.retire(),
         }
         let error = DatabaseError::of(error, sent);

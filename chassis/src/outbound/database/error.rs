@@ -86,6 +86,17 @@ impl DatabaseError {
         Self { kind, not_applied: not_applied || !sent, code: error.code().cloned(), cause: described(error) }
     }
 
+    /// Whether the server rolled the statement back in favour of another.
+    pub(super) fn is_conflict(&self) -> bool {
+        let conflicts = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
+        self.code.as_ref().is_some_and(|code| conflicts.contains(code))
+    }
+
+    /// Whether the database can only be read: it is a replica, or set to that.
+    pub fn is_read_only(&self) -> bool {
+        self.code.as_ref().is_some_and(|code| *code == SqlState::READ_ONLY_SQL_TRANSACTION)
+    }
+
     /// Whether a parameter of type `unknown` can't be read as the type of the column that it is compared with.
     pub fn is_misfit(&self) -> bool {
         let misfits = [SqlState::INVALID_TEXT_REPRESENTATION, SqlState::NUMERIC_VALUE_OUT_OF_RANGE];

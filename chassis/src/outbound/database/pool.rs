@@ -10,7 +10,7 @@ use bb8::QueueStrategy;
 use metrics::Histogram;
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_postgres::{Row, types::ToSql};
 use tracing::info;
@@ -24,13 +24,23 @@ use super::{
     shares::{Share, Shares},
     statement::{Idempotency, OwnedStatement, Statement},
 };
-use crate::{settings::Switch, telemetry::traces::ClientSpan};
+use crate::{backoff::Backoff, settings::Switch, telemetry::traces::ClientSpan};
 
-/// The acquire timeout once an outage has lasted for longer than the usual one.
-const OUTAGE_WAIT: Duration = Duration::from_millis(250);
+/// The acquire timeout once an outage has lasted for longer than the usual one: longer than the pause between two attempts to
+/// connect, so that each request sees one.
+const OUTAGE_WAIT: Duration = Duration::from_millis(500);
+
+/// How long an outage must have lasted for it to be why nobody gets a connection.
+const OUTAGE_MIN: Duration = Duration::from_millis(250);
 
 /// How often a request that waits for a connection looks whether an outage has begun.
 const OUTAGE_LOOK: Duration = Duration::from_millis(100);
+
+/// How often a statement is sent again that the server rolled back in favour of others; the pauses before it, up to these, at random.
+/// Where every transaction is serializable, even reads lose against writes.
+const CONFLICTS_MAX: u32 = 5;
+const CONFLICT_PAUSE_MIN: Duration = Duration::from_millis(5);
+const CONFLICT_PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// How much of an owner's share their costly statements may hold, in percent, but at least one connection: the others are
 /// left for what is over at once.
@@ -110,6 +120,8 @@ impl Pool {
             .idle_timeout(settings.idle_timeout)
             .max_lifetime(settings.max_lifetime)
             .connection_timeout(settings.acquire_timeout)
+            // The manager does, as long as somebody waits: bb8 does it ever more seldom, and by as many tasks as there are places.
+            .retry_connection(false)
             .build_unchecked(manager.clone());
         Self {
             connections,
@@ -147,8 +159,9 @@ impl Pool {
         self.repeatable(Asked { statement, parameters, owner: None }).await
     }
 
-    /// Sends a statement as part of `owner`'s share, in a transaction in which the server knows the owner, and once more if that
-    /// is safe: one round trip. Values are parameters, so that there are few statements.
+    /// Sends a statement as part of `owner`'s share, in a transaction in which the server knows the owner: one round trip. Once more
+    /// if that is safe; a few times more where it was rolled back in favour of others. Values are parameters, so that there are
+    /// few statements.
     ///
     /// Dropping the future abandons the statement: a write that was sent may be carried out.
     ///
@@ -166,16 +179,31 @@ impl Pool {
     }
 
     async fn repeatable(&self, asked: Asked<'_>) -> Result<Vec<Row>, DatabaseError> {
-        let first = match self.attempt(asked).await {
-            Err(error) if asked.statement.idempotency.may_be_repeated_after(&error) => error,
-            answer => return answer,
-        };
-        info!(cause = %first, "ask the database again");
-        metrics::counter!(crate::metrics::DATABASE_RETRIES.name).increment(1);
-        // Even if the second attempt was not applied, the first may have been.
-        let repeated = self.attempt(asked).await;
-        repeated
-            .map_err(|error| DatabaseError { not_applied: first.not_applied && error.not_applied, ..error })
+        let (begun, mut conflicts, mut repeated) =
+            (Instant::now(), Backoff::new(CONFLICT_PAUSE_MIN, CONFLICT_PAUSE_MAX), false);
+        // Even if the last attempt was not applied, an earlier one may have been.
+        let mut not_applied = true;
+        loop {
+            let error = match self.attempt(asked).await {
+                Ok(rows) => return Ok(rows),
+                Err(error) => error,
+            };
+            not_applied &= error.not_applied;
+            let again = asked.statement.idempotency.may_be_repeated_after(&error)
+                && if error.is_conflict() { conflicts.failures() < CONFLICTS_MAX } else { !repeated }
+                && begun.elapsed() < self.query;
+            if !again {
+                return Err(DatabaseError { not_applied, ..error });
+            }
+            info!(cause = %error, "ask the database again");
+            metrics::counter!(crate::metrics::DATABASE_RETRIES.name).increment(1);
+            if error.is_conflict() {
+                conflicts.fail("");
+                sleep(conflicts.jittered_wait()).await;
+            } else {
+                repeated = true;
+            }
+        }
     }
 
     async fn attempt(&self, asked: Asked<'_>) -> Result<Vec<Row>, DatabaseError> {
@@ -245,7 +273,7 @@ impl Pool {
         use DatabaseErrorKind::{Busy, Unreachable};
         // If the database is away, those in front are waiting for a connection that can't be made.
         let late = |cause| {
-            let away = self.manager.outage().is_some_and(|outage| outage > OUTAGE_WAIT);
+            let away = self.manager.outage().is_some_and(|outage| outage > OUTAGE_MIN);
             (if away { Unreachable } else { Busy }, cause)
         };
         let (mut share, mut costly) = (None, None);
@@ -272,13 +300,18 @@ impl Pool {
 
     /// Waits for a connection until `deadline`.
     async fn connection(&self, deadline: Instant) -> Option<Pooled> {
+        let _wanted = self.manager.wanted();
+        let mut first = None;
         loop {
             // While no connection can be made, one that comes back must go to the first in the queue.
-            let first = match self.manager.outage() {
-                Some(_) => Some(timeout_at(deadline, self.outage_queue.lock()).await.ok()?),
-                None => None,
-            };
-            let until = if first.is_some() { deadline } else { deadline.min(Instant::now() + OUTAGE_LOOK) };
+            if self.manager.outage().is_none() {
+                first = None;
+            } else if first.is_none() {
+                first = Some(timeout_at(deadline, self.outage_queue.lock()).await.ok()?);
+                continue;
+            }
+            // Then look again: an outage may have begun or ended, and an attempt that ended while nobody waited is not repeated.
+            let until = deadline.min(Instant::now() + OUTAGE_LOOK);
             match timeout_at(until, self.connections.get_owned()).await {
                 Ok(connection) => return connection.ok(),
                 Err(_) if until == deadline => return None,

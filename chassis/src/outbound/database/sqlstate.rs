@@ -75,9 +75,29 @@ pub(super) fn meaning(code: &SqlState) -> Meaning {
     Meaning { kind, not_applied, connection }
 }
 
+/// Codes and classes with which a server that is there lets nobody in: not by this name or password, not into this database, no
+/// further connection.
+const REFUSALS: [&str; 4] = ["28", "3D", "42501", "53300"];
+
+/// Whether a code, as the answer to an attempt to connect, says that somebody is there who does not let us in.
+pub(super) fn is_refusal(code: &SqlState) -> bool {
+    REFUSALS.iter().any(|refusal| code.code().starts_with(refusal))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_not_let_in_is_told_from_who_finds_nobody() {
+        for code in ["28000", "28P01", "3D000", "42501", "53300"] {
+            assert!(is_refusal(&SqlState::from_code(code)), "{code}");
+        }
+        // A server that starts, PgBouncer without its server, Neon's proxy without its compute.
+        for code in ["57P03", "57P01", "08P01", "08006", "XX000", "53200"] {
+            assert!(!is_refusal(&SqlState::from_code(code)), "{code}");
+        }
+    }
 
     #[test]
     fn a_code_says_whether_to_ask_again_whether_something_was_changed_and_what_becomes_of_the_connection() {
