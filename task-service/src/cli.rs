@@ -34,7 +34,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Arg::new(name).long(name).value_name("ROLE").required(true).help(help)
     };
     let grants_command = Command::new(GRANTS)
-        .about("Print the SQL for two roles, one that serves and one that migrates: for `psql -f -`")
+        .about("Print the SQL for two roles, one that serves and one that migrates: for `psql -v ON_ERROR_STOP=1 -f -`")
         .arg(role(
             SERVE,
             "The role in DATABASE_URL, which reads and writes rows and is bound by row-level security",

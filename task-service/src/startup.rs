@@ -78,6 +78,7 @@ async fn prepare_tables(store: &Store, migrate: Switch, readiness: &Readiness) -
                 | PrepareError::Failed(_)
                 | PrepareError::Ungranted { .. }
                 | PrepareError::Unbound { .. }
+                | PrepareError::Elsewhere { .. }
                 | PrepareError::ReadOnly
         );
         match backoff.fail(&error) {
@@ -104,7 +105,9 @@ fn hindrance(error: &PrepareError) -> Hindrance {
         PrepareError::Refused { advice, .. } => Hindrance::Change((*advice).to_owned()),
         PrepareError::Unreachable(_) => Hindrance::Wait("the database is out of reach".into()),
         PrepareError::Failed(_) => Hindrance::Wait("the database refuses a migration".into()),
-        PrepareError::Ungranted { .. } | PrepareError::Unbound { .. } => Hindrance::Change(error.to_string()),
+        PrepareError::Ungranted { .. } | PrepareError::Unbound { .. } | PrepareError::Elsewhere { .. } => {
+            Hindrance::Change(error.to_string())
+        }
         PrepareError::Behind | PrepareError::ReadOnly | PrepareError::Changed { .. } => {
             Hindrance::Wait(error.to_string())
         }

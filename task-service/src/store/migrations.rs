@@ -77,6 +77,9 @@ select current_setting('synchronous_commit') = 'off' as late, current_setting('f
         where nspname = 'task_service' and relname = 'migrations'
     ) as new";
 
+/// Which database it is: one of the same name on another server most likely has another number.
+const WHICH: &str = "select datname::text, oid from pg_database where datname = current_database()";
+
 const READ_ONLY: &str = "select current_setting('transaction_read_only') = 'on'";
 
 const RECORD: &str = "insert into task_service.migrations (version, name, checksum) values ($1, $2, $3)";
@@ -101,6 +104,17 @@ pub enum PrepareError {
     /// `TASK_SERVICE_MIGRATE=off`, and nobody has migrated yet.
     #[error("the tables are not up to date; `task-service migrate` brings them there")]
     Behind,
+    /// `TASK_SERVICE_MIGRATE_URL` and `DATABASE_URL` don't belong together.
+    #[error(
+        "TASK_SERVICE_MIGRATE_URL leads to another database ({migrates}) than DATABASE_URL ({serves}), or to one of that name on \
+         another server; set both to the same"
+    )]
+    Elsewhere {
+        /// Where the tables would be looked for.
+        serves: String,
+        /// Where they would be made.
+        migrates: String,
+    },
     /// A replica, or a database that is set to be only read. Who may write there in spite of that was not asked to.
     #[error(
         "the database can only be read, and the tables are not up to date; set DATABASE_URL to the primary, or wait until \
@@ -171,8 +185,13 @@ pub(super) async fn run(ways: Ways<'_>, migrate: Switch) -> Result<Role, Prepare
             (Switch::On, None) if !is_current && read_only => return Err(PrepareError::ReadOnly),
             (Switch::On, None) if !is_current => apply(&mut client, None).await?,
             (Switch::On, Some(dsn)) if !is_current || role.may_serve().is_err() => {
+                let (name, number) = which(&client).await?;
                 let apply = async {
                     let (mut client, _) = open(dsn, ways.connect).await?;
+                    let other = which(&client).await?;
+                    if other != (name.clone(), number) {
+                        return Err(PrepareError::Elsewhere { serves: name, migrates: other.0 });
+                    }
                     // What holds for the role that serves need not hold for this one.
                     if client.query_typed_one(READ_ONLY, &[]).await?.try_get(0)? {
                         return Err(PrepareError::ReadOnly);
@@ -187,11 +206,22 @@ pub(super) async fn run(ways: Ways<'_>, migrate: Switch) -> Result<Role, Prepare
             _ => {}
         }
         let role = Role::of(&client).await?;
-        role.may_serve().map(|()| role)
+        role.may_serve()?;
+        // What was applied is there for this role, too.
+        if !is_current && !missing(&applied(&client).await?)?.is_empty() {
+            return Err(PrepareError::Behind);
+        }
+        Ok(role)
     };
     timeout(WAIT, work).await.unwrap_or_else(|_| {
         Err(PrepareError::Unreachable(format!("the migrations did not finish within {WAIT:?}")))
     })
+}
+
+/// The name and the number of the database that a connection leads to.
+async fn which(client: &impl GenericClient) -> Result<(String, u32), PrepareError> {
+    let row = client.query_typed_one(WHICH, &[]).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 /// What is known of a database before anything is asked of it.

@@ -21,6 +21,8 @@ pub(super) struct Role {
     owner: String,
     /// Whether row-level security binds it.
     is_bound: bool,
+    /// Whether it never does, whatever the tables say.
+    is_exempt: bool,
     /// Why it doesn't.
     why: String,
     /// What serving takes and it may not do.
@@ -35,6 +37,7 @@ impl Role {
             name: row.try_get("name")?,
             owner: row.try_get("owner")?,
             is_bound: row.try_get("is_bound")?,
+            is_exempt: row.try_get("is_exempt")?,
             why: row.try_get("why")?,
             missing: row.try_get("missing")?,
         })
@@ -60,7 +63,12 @@ impl Role {
         if self.is_bound {
             return Ok(());
         }
-        let serving = if self.name == "task_service" { "task_service_app" } else { "task_service" };
+        let serving = match &*self.name {
+            // Where it is only switched off, that is switched on.
+            own if !self.is_exempt => own,
+            "task_service" => "task_service_app",
+            _ => "task_service",
+        };
         let (role, why, mend) = (self.name.clone(), self.why.clone(), self.mend(serving));
         let unbound = PrepareError::Unbound { role, why, mend };
         if required {
@@ -101,7 +109,8 @@ pub(crate) fn grants(serving: &str, migrating: &str) -> Result<String, String> {
     Ok(format!(
         "-- Lets {serving} serve and {migrating} migrate. Run it again at any time; it is done as a whole or not at all.
 --
--- Run by a superuser, or by whoever owns the database and may make roles (at Neon: neondb_owner).
+-- Run by a superuser, or by whoever owns the database, may make roles, and can be the owner of what is there (at Neon:
+-- neondb_owner).
 begin;
 set local standard_conforming_strings = on;
 set local task_service.serving_role = {serving_text};
@@ -125,7 +134,8 @@ fn commented(name: &str) -> String {
 /// Lets `serving` serve, within the transaction of the role that migrates; unless they are one.
 pub(super) async fn grant(client: &impl GenericClient, serving: &str) -> Result<(), tokio_postgres::Error> {
     let settings = "select set_config('task_service.serving_role', $1, true),
-        set_config('task_service.migrating_role', current_user::text, true), current_user::text = $1 as are_one";
+        set_config('task_service.migrating_role', current_user::text, true),
+        current_user::text = $1 as are_one";
     let row = client.query_typed_one(settings, &[(&serving, Type::TEXT)]).await?;
     if row.try_get("are_one")? { Ok(()) } else { client.batch_execute(GRANTS).await }
 }

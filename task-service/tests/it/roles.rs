@@ -225,6 +225,77 @@ async fn a_role_that_row_level_security_does_not_bind_is_told_and_refused_where_
     roles.end().await;
 }
 
+/// As after a roll-back to a release that sets no user.
+#[tokio::test]
+async fn row_level_security_that_was_switched_off_is_switched_on_by_the_grants() {
+    let Some(database) = test::database() else { return };
+    let roles = Roles::of(&database).await;
+    roles.grant().await.unwrap();
+    store(&as_role(&database.url(), &roles.migrating), &[]).migrate().await.unwrap();
+    let off = "no force row level security, disable row level security";
+    let off = format!("alter table task_service.tasks {off}; alter table task_service.answers {off}");
+    roles.admin.batch_execute(&off).await.unwrap();
+    let small = as_role(&database.url(), &roles.serving);
+    let required = [("TASK_SERVICE_REQUIRE_ROW_LEVEL_SECURITY", "on")];
+    let error = store(&small, &required).prepare(Switch::On).await.unwrap_err().to_string();
+    let command =
+        format!("`task-service grants --serve '{}' --migrate '{}'`", roles.serving, roles.migrating);
+    assert!(error.contains("finds it switched off") && error.contains(&command), "{error}");
+    roles.grant().await.unwrap();
+    serves(&small, &required).await;
+    roles.end().await;
+}
+
+#[tokio::test]
+async fn who_owns_the_tables_keeps_its_rights_whoever_migrates() {
+    let Some(database) = test::database() else { return };
+    let owners = owners_url(&database).await;
+    serves(&owners, &[]).await;
+    let admin = connect(&database.url()).await;
+    // Something is left to do for the one who migrates.
+    admin.batch_execute("delete from task_service.migrations where version > 5; drop table task_service.legacy_ids, task_service.imports").await.unwrap();
+    serves(&owners, &[("TASK_SERVICE_MIGRATE_URL", &database.url())]).await;
+    connect(&owners)
+        .await
+        .batch_execute("create table task_service.x (x text); drop table task_service.x")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn the_role_that_migrates_may_not_lead_to_another_database() {
+    let (Some(database), Some(other)) = (test::database(), test::database()) else { return };
+    let wrong = [("TASK_SERVICE_MIGRATE_URL", &*other.url())];
+    let error = store(&database.url(), &wrong).prepare(Switch::On).await.unwrap_err();
+    assert!(matches!(error, PrepareError::Elsewhere { .. }), "{error}");
+    assert!(error.to_string().contains("TASK_SERVICE_MIGRATE_URL leads to another database"), "{error}");
+    for url in [database.url(), other.url()] {
+        let made = "select to_regnamespace('task_service') is not null";
+        assert!(
+            !connect(&url).await.query_one(made, &[]).await.unwrap().get::<_, bool>(0),
+            "nothing was made"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_could_escape_does_not_serve() {
+    let Some(database) = test::database() else { return };
+    let roles = Roles::of(&database).await;
+    roles.grant().await.unwrap();
+    for (power, none) in [("createrole", "nocreaterole"), ("replication", "noreplication")] {
+        roles.admin.batch_execute(&format!("alter role {} {power}", roles.serving)).await.unwrap();
+        let error = roles.grant().await.unwrap_err();
+        assert!(
+            error.as_db_error().unwrap().message().contains("row-level security would not hold it"),
+            "{power}"
+        );
+        roles.admin.batch_execute(&format!("rollback; alter role {} {none}", roles.serving)).await.unwrap();
+    }
+    roles.grant().await.unwrap();
+    roles.end().await;
+}
+
 #[tokio::test]
 async fn a_role_that_could_become_the_owner_does_not_serve() {
     let Some(database) = test::database() else { return };

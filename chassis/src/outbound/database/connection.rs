@@ -370,6 +370,7 @@ impl Connection {
             self.link.retire();
         }
         let told = told.map(|rows| OWNER.own(rows).is_some());
+        let is_untold = matches!(told, Ok(false));
         match Group::of(begun, told, answer, ended) {
             Group::Done(rows) => self.answered(statement, rows, named),
             Group::Untold(rows) => {
@@ -383,6 +384,11 @@ impl Connection {
             }
             Group::Failed { error, not_applied: true } if named && is_misnamed(&error) => {
                 self.misnamed(&error)
+            }
+            // For nobody, it was refused.
+            Group::Failed { not_applied: true, .. } if named && is_untold => {
+                self.foreign(named);
+                Answer::Misnamed
             }
             Group::Failed { error, not_applied } => {
                 let sent = self.was_sent(sent, &error).await;
@@ -480,7 +486,7 @@ fn is_misnamed(error: &tokio_postgres::Error) -> bool {
 impl Link {
     /// Takes in an error on this connection.
     fn failed(&self, error: &tokio_postgres::Error, sent: bool) -> DatabaseError {
-        match error.code().map(|code| sqlstate::meaning(code).connection) {
+        match error.as_db_error().map(|said| sqlstate::meaning_of(said).connection) {
             Some(ConnectionAfter::Kept) => self.shared.presence.note_answer(),
             Some(ConnectionAfter::Closed) | None => self.retire(),
         }

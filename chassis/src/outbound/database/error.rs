@@ -79,8 +79,8 @@ impl DatabaseError {
     /// An error of the driver, for a statement that was `sent` or not.
     pub(super) fn of(error: &tokio_postgres::Error, sent: bool) -> Self {
         // Without a code it is not the server's: the connection broke, or speaks another protocol.
-        let (kind, not_applied) = error.code().map_or((DatabaseErrorKind::Lost, false), |code| {
-            let meaning = sqlstate::meaning(code);
+        let (kind, not_applied) = error.as_db_error().map_or((DatabaseErrorKind::Lost, false), |said| {
+            let meaning = sqlstate::meaning_of(said);
             (meaning.kind, meaning.not_applied)
         });
         Self { kind, not_applied: not_applied || !sent, code: error.code().cloned(), cause: described(error) }

@@ -35,7 +35,7 @@ impl Says for tokio_postgres::Error {
     fn said(&self) -> Option<Said> {
         let error = self.as_db_error()?;
         let is_last = matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
-        Some(Said { not_applied: sqlstate::meaning(error.code()).not_applied, is_last })
+        Some(Said { not_applied: sqlstate::meaning_of(error).not_applied, is_last })
     }
 }
 
@@ -56,8 +56,10 @@ impl<R, E: Says> Group<R, E> {
                 let first = begun.as_ref().err().or(told.as_ref().err()).and_then(E::said);
                 first.is_some_and(|said| said.not_applied && (said.is_last || has_begun))
             }
-            // Refused when all was done but the end: rolled back, or nobody knows.
-            (Ok(_), Err(error)) => has_begun && refusal(error),
+            // Refused when all was done but the end: rolled back. Who ended the session then may have come just behind the commit.
+            (Ok(_), Err(error)) => {
+                has_begun && refusal(error) && !error.said().is_some_and(|said| said.is_last)
+            }
             // It ran, although what stood before it did not.
             (Ok(_), Ok(())) => false,
         };
@@ -142,6 +144,7 @@ mod tests {
             (Err(Gone), Err(Gone), Err(Gone), Err(Gone), false),
             // The end: refused, which rolls back; or lost on its way.
             (ok, ok, ok, Err(Refused), true),
+            (ok, ok, ok, Err(Unread), false),
             (ok, ok, ok, Err(Unsaid), false),
             (ok, ok, ok, Err(Gone), false),
             // Without a beginning, the statement ran by itself.

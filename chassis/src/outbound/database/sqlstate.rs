@@ -4,7 +4,7 @@
 //! connection is as good as before. Sources: "A" is Appendix A of PostgreSQL's manual; the names behind it are files of
 //! PostgreSQL's source, or of other servers that send the code.
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::error::DatabaseErrorKind::{self, Fault, Lost, TimedOut, Transient};
 
@@ -61,8 +61,16 @@ const TABLE: &[Row] = &[
     ("08", Lost, false, Closed, "the connection broke, here or behind a pooler", "A; PgBouncer, objects.c"),
 ];
 
-/// What a code means.
-pub(super) fn meaning(code: &SqlState) -> Meaning {
+/// What an error of the server's means.
+pub(super) fn meaning_of(error: &DbError) -> Meaning {
+    meaning(error.code(), error.parsed_severity())
+}
+
+fn meaning(code: &SqlState, severity: Option<Severity>) -> Meaning {
+    // All of the server goes, perhaps in the middle of a commit: what it could not write may be there when it is back (xlog.c).
+    if severity == Some(Severity::Panic) {
+        return Meaning { kind: Lost, not_applied: false, connection: Closed };
+    }
     let code = code.code();
     let line = TABLE
         .iter()
@@ -139,10 +147,18 @@ mod tests {
             ("?", Fault, true, Kept),
         ] {
             assert_eq!(
-                meaning(&SqlState::from_code(code)),
+                meaning(&SqlState::from_code(code), Some(Severity::Error)),
                 Meaning { kind, not_applied, connection },
                 "{code}"
             );
+        }
+    }
+
+    #[test]
+    fn what_makes_the_server_panic_says_nothing_of_what_was_changed() {
+        let lost = Meaning { kind: Lost, not_applied: false, connection: Closed };
+        for code in ["58030", "53100", "XX000", "57014"] {
+            assert_eq!(meaning(&SqlState::from_code(code), Some(Severity::Panic)), lost, "{code}");
         }
     }
 

@@ -1,11 +1,16 @@
 -- Whose a row is, decided by the server too: a statement sees and writes the rows of the user who is set for its
--- transaction (`set_config('task_service.user_id', …, true)`), whatever it says itself. Where nobody is set, it sees none.
+-- transaction (`set_config('task_service.user_id', …, true)`), whatever it says itself. Where nobody is set, it sees none, but
+-- answers whose time is over.
 --
 -- The owner of the tables is bound as well (`force`). Roles that are superusers or have BYPASSRLS never are.
 --
 -- Replicas from before this set no user: from here on they find no task, and their writes are refused. So they are stopped
 -- before this runs, and after a roll-back to them their role needs BYPASSRLS, or the two tables
 -- `no force row level security, disable row level security`.
+
+-- Both at once, in the order in which keyed writes take them: a replica from before this that writes meanwhile waits, and neither
+-- ends the other's transaction by a deadlock.
+lock table task_service.answers, task_service.tasks in access exclusive mode;
 
 -- What tasks are sorted by title by. Behind row-level security an index serves only what can't tell anything of the rows that
 -- are not shown: a comparison of columns, and no function of them that PostgreSQL doesn't know to be silent, as `lower` isn't.

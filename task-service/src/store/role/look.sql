@@ -2,6 +2,7 @@ select current_user::text as name,
     coalesce((select pg_get_userbyid(nspowner)::text from pg_namespace where nspname = 'task_service'), current_user::text)
         as owner,
     case when rolsuper then 'is a superuser' when rolbypassrls then 'has BYPASSRLS' else 'finds it switched off' end as why,
+    rolsuper or rolbypassrls as is_exempt,
     coalesce(
         (
             select bool_and(row_security_active(c.oid))

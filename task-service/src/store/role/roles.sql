@@ -15,8 +15,12 @@ begin
             raise notice 'the role % was made without a password; psql gives it one by \password', role;
         end if;
     end loop;
-    if exists (select from pg_roles where rolname = serving and (rolsuper or rolbypassrls)) then
-        raise exception 'the role % is a superuser or has BYPASSRLS, and row-level security would not bind it', serving
+    if exists (
+        select from pg_roles
+        where rolname = serving and (rolsuper or rolbypassrls or rolcreaterole or rolreplication)
+    ) then
+        raise exception 'the role % is a superuser or has BYPASSRLS, CREATEROLE or REPLICATION, and row-level security would not hold it',
+            serving
             using hint = 'Let another one serve: one that is not there yet is made by this.';
     end if;
     if pg_has_role(serving, migrating, 'member') then
