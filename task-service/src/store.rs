@@ -93,7 +93,7 @@ impl Store {
             migrate_dsn,
             connect: database.connect,
             page_bytes,
-            room: Room::new(lists_max, database.acquire_timeout),
+            room: Room::new(lists_max),
             binds: require_row_level_security,
             prepared: Arc::default(),
             swept: Arc::default(),
@@ -164,7 +164,7 @@ pub struct Tasks<'a> {
 impl Tasks<'_> {
     /// The tasks that `listing` asks for, as many as a page holds.
     pub async fn list(&self, listing: &Listing) -> Result<Page, DatabaseError> {
-        let place = self.store.room.take(self.user.as_str()).await?;
+        let place = self.store.room.take(self.user.as_str(), &self.store.pool).await?;
         let filters = Filters::of(self.user, listing);
         // One more says that there is another page.
         let (limit, offset) = (listing.limit.get() + 1, listing.offset.get());

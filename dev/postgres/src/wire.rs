@@ -16,15 +16,12 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UnixStream},
+    net::{TcpListener, TcpSocket, TcpStream, UnixStream},
     sync::watch,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 use crate::{pooler::PgBouncer, test::TestDatabase};
-
-/// How long to wait before a place to listen at, which was given up, is tried again.
-const LISTEN_AGAIN: Duration = Duration::from_millis(20);
 
 /// What a server says to those whom it disconnects: `57P01`.
 const SHUTTING_DOWN: &[u8] =
@@ -195,28 +192,27 @@ impl Wire {
     }
 }
 
+/// Connections that may wait to be taken.
+const BACKLOG: u32 = 128;
+
 /// Takes connections, unless they are refused.
-async fn listen(listener: TcpListener, address: SocketAddr, state: Arc<State>) {
+async fn listen(mut listener: TcpListener, address: SocketAddr, state: Arc<State>) {
     let mut modes = state.mode.subscribe();
-    let mut listener = Some(listener);
     loop {
         if state.mode() == Mode::Refused {
-            listener = None;
-            if modes.changed().await.is_err() {
-                return;
+            drop(listener);
+            // Nobody else gets the place, and nobody is listened to there.
+            let held = hold(address).expect("the place is ours");
+            while state.mode() == Mode::Refused {
+                if modes.changed().await.is_err() {
+                    return;
+                }
             }
-            continue;
+            listener = held.listen(BACKLOG).expect("the place is ours");
         }
-        let Some(listening) = &listener else {
-            listener = TcpListener::bind(address).await.ok();
-            if listener.is_none() {
-                sleep(LISTEN_AGAIN).await;
-            }
-            continue;
-        };
         tokio::select! {
             changed = modes.changed() => if changed.is_err() { return },
-            taken = listening.accept() => {
+            taken = listener.accept() => {
                 let Ok((client, _)) = taken else { continue };
                 let number = state.connections.fetch_add(1, Ordering::SeqCst);
                 let cut = state.cut.subscribe();
@@ -226,6 +222,14 @@ async fn listen(listener: TcpListener, address: SocketAddr, state: Arc<State>) {
             }
         }
     }
+}
+
+fn hold(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    // Connections of before may still be closing.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// Carries the bytes of a connection, until it is cut or ends.

@@ -153,8 +153,8 @@ pub(super) fn judge(old: &Old, twice: bool, choices: &Choices, now: OffsetDateTi
     if old.updated_at.is_none() {
         said.changes.push(Change::NoUpdate);
     }
-    // In any of its spellings.
-    let uuid = Uuid::try_parse(&old_id).ok();
+    // In any of its spellings; but the first and the last of all, between which lists have theirs.
+    let uuid = Uuid::try_parse(&old_id).ok().filter(|uuid| !uuid.is_nil() && !uuid.is_max());
     let fit = title.filter(|_| said.reasons.is_empty()).map(|title| Fit {
         id: uuid.unwrap_or_else(|| made_at(created_at)),
         title,
@@ -478,6 +478,11 @@ mod tests {
             assert_eq!(fits(&Old { id: text(spelling), ..old() }).id.to_string(), id);
         }
         assert!(judge(&old(), false, &Choices::default(), NOW).uuid.is_none());
+        // The ends of all ids, by which lists find theirs, are nobody's.
+        for end in [Uuid::nil(), Uuid::max()] {
+            let judged = judge(&Old { id: text(&end.to_string()), ..old() }, false, &Choices::default(), NOW);
+            assert_ne!(judged.fit.unwrap().id, end);
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ const TAKE: &str = "with given as (
     on conflict (user_id, id) do nothing
     returning id
 )
-select legacy_id from given where id in (select id from taken)";
+select distinct on (id) legacy_id from given where id in (select id from taken)";
 
 /// A statement about one user's rows. It answers with old ids.
 pub(super) struct Asked {

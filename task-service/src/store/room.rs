@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use chassis::outbound::database::{DatabaseError, DatabaseErrorKind, Share, Shares};
+use chassis::outbound::database::{DatabaseError, Pool, Share, Shares};
 use metrics::Gauge;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -24,7 +24,6 @@ const SMALL: usize = 64 * 1024;
 pub(super) struct Room {
     places: Arc<Semaphore>,
     shares: Arc<Shares>,
-    wait: Duration,
     taken: Gauge,
 }
 
@@ -39,27 +38,28 @@ pub struct ListPlace {
 struct Taken(Gauge);
 
 impl Room {
-    pub(super) fn new(places: u32, wait: Duration) -> Self {
+    pub(super) fn new(places: u32) -> Self {
         Self {
             places: Arc::new(Semaphore::new(places as usize)),
             shares: Shares::new(places, USER_PERCENT),
-            wait,
             taken: metrics::gauge!(crate::metrics::LIST_ANSWERS.name),
         }
     }
 
-    /// Waits for a place, first come, first served.
-    pub(super) async fn take(&self, user: &str) -> Result<ListPlace, DatabaseError> {
-        let deadline = Instant::now() + self.wait;
-        let full = || {
+    /// Waits for a place, first come, first served; no longer than for a connection of the pool.
+    pub(super) async fn take(&self, user: &str, pool: &Pool) -> Result<ListPlace, DatabaseError> {
+        let wait = pool.patience();
+        self.take_within(user, wait).await.ok_or_else(|| {
             metrics::counter!(crate::metrics::LIST_ANSWERS_REFUSED.name).increment(1);
-            let cause = format!("no place for another list within {:?}", self.wait);
-            DatabaseError::before(DatabaseErrorKind::Busy, cause)
-        };
-        let share = self.shares.take(user, deadline).await.ok_or_else(full)?;
-        let permit = timeout_at(deadline, self.places.clone().acquire_owned()).await;
-        let permit = permit.ok().and_then(Result::ok).ok_or_else(full)?;
-        Ok(ListPlace { _permit: permit, _share: share, _taken: Taken::counted(&self.taken) })
+            DatabaseError::before(pool.why_late(), format!("no place for another list within {wait:?}"))
+        })
+    }
+
+    async fn take_within(&self, user: &str, wait: Duration) -> Option<ListPlace> {
+        let deadline = Instant::now() + wait;
+        let share = self.shares.take(user, deadline).await?;
+        let permit = timeout_at(deadline, self.places.clone().acquire_owned()).await.ok()?.ok()?;
+        Some(ListPlace { _permit: permit, _share: share, _taken: Taken::counted(&self.taken) })
     }
 }
 
@@ -103,31 +103,34 @@ impl Drop for Taken {
 mod tests {
     use super::*;
 
+    const SOON: Duration = Duration::from_millis(20);
+
     #[tokio::test]
     async fn a_user_has_half_of_the_places_and_others_have_theirs() {
-        let room = Room::new(4, Duration::from_millis(20));
-        let mut held = vec![room.take("u1").await.unwrap(), room.take("u1").await.unwrap()];
-        let refused = room.take("u1").await.err().unwrap();
-        assert!(refused.kind == DatabaseErrorKind::Busy && refused.not_applied);
-        held.extend([room.take("u2").await.unwrap(), room.take("u2").await.unwrap()]);
-        assert!(room.take("u3").await.is_err(), "there are four");
+        let room = Room::new(4);
+        let take = async |user: &str| room.take_within(user, SOON).await;
+        let mut held = vec![take("u1").await.unwrap(), take("u1").await.unwrap()];
+        assert!(take("u1").await.is_none());
+        held.extend([take("u2").await.unwrap(), take("u2").await.unwrap()]);
+        assert!(take("u3").await.is_none(), "there are four");
         held.clear();
-        assert!(room.take("u3").await.is_ok());
+        assert!(take("u3").await.is_some());
     }
 
     #[tokio::test]
     async fn a_large_answer_keeps_its_place_until_its_last_byte_is_gone() {
-        let room = Room::new(1, Duration::from_millis(20));
+        let room = Room::new(1);
+        let take = async || room.take_within("u1", SOON).await;
         for (bytes, keeps) in [(0, false), (SMALL, false), (SMALL + 1, true)] {
-            let mut answer = room.take("u1").await.unwrap().keep(vec![b' '; bytes]);
+            let mut answer = take().await.unwrap().keep(vec![b' '; bytes]);
             assert_eq!(answer.len(), bytes);
-            assert_eq!(room.take("u1").await.is_err(), keeps, "{bytes}");
+            assert_eq!(take().await.is_none(), keeps, "{bytes}");
             // A part of it is on its way.
             let rest = answer.split_off(bytes / 2);
             drop(answer);
-            assert_eq!(room.take("u1").await.is_err(), keeps, "{bytes}");
+            assert_eq!(take().await.is_none(), keeps, "{bytes}");
             drop(rest);
-            assert!(room.take("u1").await.is_ok(), "{bytes}");
+            assert!(take().await.is_some(), "{bytes}");
         }
     }
 }

@@ -238,21 +238,31 @@ async fn a_server_that_stands_still_in_the_midst_of_statements() {
     let first = fs::read_to_string(Path::new(&data).join("postmaster.pid")).unwrap();
     let postmaster = Pid::from_raw(first.lines().next().unwrap().parse().unwrap()).unwrap();
     // The one that makes others first.
+    let mut stopped = Stopped(vec![postmaster]);
     kill_process(postmaster, Signal::STOP).unwrap();
     let others = admin.query("select pid from pg_stat_activity", &[]).await.unwrap();
-    let others: Vec<_> = others.iter().map(|row| Pid::from_raw(row.get(0)).unwrap()).collect();
-    for other in &others {
+    for other in others.iter().map(|row| Pid::from_raw(row.get(0)).unwrap()) {
         // Somebody may have ended meanwhile.
-        let _ = kill_process(*other, Signal::STOP);
+        let _ = kill_process(other, Signal::STOP);
+        stopped.0.push(other);
     }
     sleep(LONGER).await;
     assert!(writers.refused() > 0, "nobody waits for ever");
-    for stopped in others.iter().chain([&postmaster]) {
-        let _ = kill_process(*stopped, Signal::CONT);
-    }
+    drop(stopped);
     writers.go_on().await;
     writers.end(&admin).await;
     block_in_place(|| postgres.stop());
+}
+
+/// Processes that stand still until this is dropped, the first one last.
+struct Stopped(Vec<Pid>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for stopped in self.0.iter().rev() {
+            let _ = kill_process(*stopped, Signal::CONT);
+        }
+    }
 }
 
 /// A small disk, which goes with this.

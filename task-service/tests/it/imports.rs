@@ -290,6 +290,18 @@ async fn ids_that_are_uuids_stay_and_copies_are_known() {
     );
 }
 
+/// A column of texts, in which somebody wrote one id in several ways.
+#[tokio::test]
+async fn ids_that_are_one_uuid_are_one_task() {
+    let rows = "create table tasks (id text primary key, user_id text, title text);
+        insert into tasks values ('0190b3a4-0000-4000-8000-00000000000a', 'u1', 'lower'),
+            ('0190B3A4-0000-4000-8000-00000000000A', 'u1', 'UPPER'), ('{0190b3a4-0000-4000-8000-00000000000a}', 'u1', 'braced')";
+    let Some((database, admin)) = database(rows).await else { return };
+    ends(&import(&database, &[]).await, "3 rows = 1 taken over + 2 there already + 0 left out");
+    assert_eq!(number(&admin, "select count(*) from task_service.tasks").await, 1);
+    ends(&import(&database, &[]).await, "3 rows = 0 taken over + 3 there already + 0 left out");
+}
+
 #[tokio::test]
 async fn what_does_not_fit_is_left_out_until_somebody_says_what_to_do_with_it() {
     let rows =

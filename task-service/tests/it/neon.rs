@@ -1,6 +1,12 @@
 //! A database that sleeps while nobody asks anything, as Neon's does, and wakes for the first who does.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use chassis::settings::Switch;
 use dev_postgres::{
@@ -8,7 +14,11 @@ use dev_postgres::{
     wire::{End, Mode, Wire},
 };
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
 use tokio_postgres::Client;
 
 use crate::{
@@ -179,6 +189,66 @@ async fn connections_that_fall_silent_at_once_cost_one_statements_time_and_not_o
             .collect();
         for after in after {
             after.await.unwrap();
+        }
+    }
+}
+
+/// As a pooler may that has no server behind it, and keeps its clients: whoever asks whether somebody is there hears an error.
+#[tokio::test]
+async fn who_hears_an_error_from_a_connection_in_doubt_makes_another() {
+    let Some(database) = test::database() else { return };
+    let wire = Wire::to(&database).await;
+    let (_, rest) =
+        wire.url().split_once('@').map(|(login, rest)| (login.to_owned(), rest.to_owned())).unwrap();
+    let to = rest.split('/').next().unwrap().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = wire.url().replace(&to, &listener.local_addr().unwrap().to_string());
+    let probes = Arc::new(AtomicUsize::new(0));
+    tokio::spawn({
+        let probes = probes.clone();
+        async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(&to).await.unwrap();
+                tokio::spawn(refuse_probes(client, server, probes.clone()));
+            }
+        }
+    });
+    let settings = settings(
+        &url,
+        &[("TASK_SERVICE_DATABASE__QUERY_MS", "2000"), ("TASK_SERVICE_DATABASE__POOL_MAX", "2")],
+    );
+    let service = Arc::new(start_at(&settings).await);
+    service.store.prepare(Switch::On).await.unwrap();
+    let (admin, observer) = (connect(&database.url()).await, connect(&database.url()).await);
+    all_connected(&service, 2, &admin, &observer).await;
+    admin.batch_execute("begin; lock table task_service.tasks").await.unwrap();
+    // From here on, the other connection is in doubt.
+    assert_eq!(service.call("u1", "GET /api/tasks").await.status, 503);
+    admin.batch_execute("commit").await.unwrap();
+    service.list("u2").await;
+    assert!((1..=2).contains(&probes.load(Ordering::SeqCst)), "{probes:?}");
+}
+
+/// Carries the bytes of a connection, and answers empty queries itself.
+async fn refuse_probes(mut client: TcpStream, mut server: TcpStream, probes: Arc<AtomicUsize>) {
+    let error = b"SERROR\0VERROR\0C58000\0Mcould not get a server from the pool\0\0";
+    let length = u32::try_from(error.len() + 4).unwrap().to_be_bytes();
+    let refusal = [b"E", &length[..], error, b"Z\0\0\0\x05I"].concat();
+    let (mut asked, mut answered) = (vec![0; 65536], vec![0; 65536]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => match read.unwrap_or(0) {
+                0 => return,
+                read if asked[..read] == *b"Q\0\0\0\x05\0" => {
+                    probes.fetch_add(1, Ordering::SeqCst);
+                    client.write_all(&refusal).await.unwrap();
+                }
+                read => server.write_all(&asked[..read]).await.unwrap(),
+            },
+            read = server.read(&mut answered) => match read.unwrap_or(0) {
+                0 => return,
+                read => client.write_all(&answered[..read]).await.unwrap(),
+            },
         }
     }
 }

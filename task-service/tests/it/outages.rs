@@ -211,7 +211,7 @@ async fn versions(admin: &Client) -> Vec<i64> {
 #[tokio::test]
 async fn a_change_of_which_only_the_last_word_is_lost_was_made_and_nobody_says_otherwise() {
     let Some((service, wire)) = wired(&[ONE_CONNECTION]).await else { return };
-    let admin = at_the_end(&service, "perform pg_sleep(0.5);").await;
+    let admin = at_the_end(&service, "perform pg_sleep(2);").await;
     let (service, wire) = (Arc::new(service), Arc::new(wire));
     for (method, below, made) in [("PATCH", "/complete", vec![2]), ("DELETE", "", vec![])] {
         let task = service.create("u1", &json!({"title": "t"})).await;

@@ -305,7 +305,11 @@ impl Connection {
                 self.doubts = doubts;
                 Answer::Rows(Vec::new())
             }
-            Err(error) => Answer::Error(self.link.failed(&error, true)),
+            Err(error) => {
+                // Whatever it says, a pooler with no server behind it for instance: nobody is served by it.
+                self.link.retire();
+                Answer::Error(self.link.failed(&error, true))
+            }
         }
     }
 

@@ -253,11 +253,22 @@ impl Pool {
         flight.land().await.map(|(_turn, answer)| answer)
     }
 
+    /// How long a request may wait for what it needs before a statement: the acquire timeout, or less during an outage. Requests
+    /// must not pile up then, and a moment is enough to see that it is over.
+    pub fn patience(&self) -> Duration {
+        let lasting = self.manager.outage().is_some_and(|outage| outage > self.wait);
+        if lasting { OUTAGE_WAIT.min(self.wait) } else { self.wait }
+    }
+
+    /// Why somebody waited in vain: those in front may be waiting for a connection that can't be made.
+    pub fn why_late(&self) -> DatabaseErrorKind {
+        let away = self.manager.outage().is_some_and(|outage| outage > OUTAGE_MIN);
+        if away { DatabaseErrorKind::Unreachable } else { DatabaseErrorKind::Busy }
+    }
+
     async fn take(&self, owner: Option<&str>, is_costly: bool) -> Result<Lease, DatabaseError> {
         let begun = Instant::now();
-        let lasting = self.manager.outage().is_some_and(|outage| outage > self.wait);
-        // During an outage requests must not pile up; a moment is enough to see that it is over.
-        let wait = if lasting { OUTAGE_WAIT.min(self.wait) } else { self.wait };
+        let wait = self.patience();
         let taken = self.take_until(owner, is_costly, begun + wait).await;
         self.waits.record(begun.elapsed());
         taken.map_err(|(kind, cause)| DatabaseError::before(kind, format!("{cause} within {wait:?}")))
@@ -270,12 +281,8 @@ impl Pool {
         is_costly: bool,
         deadline: Instant,
     ) -> Result<Lease, (DatabaseErrorKind, &'static str)> {
-        use DatabaseErrorKind::{Busy, Unreachable};
-        // If the database is away, those in front are waiting for a connection that can't be made.
-        let late = |cause| {
-            let away = self.manager.outage().is_some_and(|outage| outage > OUTAGE_MIN);
-            (if away { Unreachable } else { Busy }, cause)
-        };
+        use DatabaseErrorKind::Unreachable;
+        let late = |cause| (self.why_late(), cause);
         let (mut share, mut costly) = (None, None);
         if let (Some(shares), Some(owner)) = (&self.shares, owner) {
             let full = || late("the user's share of the connections was not free");
@@ -294,6 +301,9 @@ impl Pool {
                 if connection.is_doubted() { probed(connection).await } else { Some(connection) };
             if let Some(connection) = connection {
                 return Ok(Lease { connection, _permit: permit, _share: share, _costly: costly });
+            }
+            if Instant::now() >= deadline {
+                return Err((Unreachable, "no connection"));
             }
         }
     }
