@@ -540,7 +540,7 @@ mod tests {
             settings.cors.allowed_origins,
             [Origin(HeaderValue::from_static("http://localhost:3000"))]
         );
-        assert_eq!(settings.routes.len(), 3);
+        assert_eq!(settings.routes.len(), 5);
     }
 
     #[test]
