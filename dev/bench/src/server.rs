@@ -134,12 +134,33 @@ impl Drop for Server {
 
 /// How many seconds of a core a process has used: a process id, or `self`.
 pub fn used(pid: &str) -> io::Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // proc(5): the fields after the name, which may hold anything, in parentheses; utime and stime are 14 and 15.
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-    let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    // utime and stime.
+    seconds(pid, 2)
+}
+
+/// The same, with the children that it has waited for.
+pub fn used_with_children(pid: &str) -> io::Result<f64> {
+    // cutime and cstime stand behind.
+    seconds(pid, 4)
+}
+
+fn seconds(pid: &str, fields: usize) -> io::Result<f64> {
+    let ticks: f64 =
+        stat(pid)?.iter().skip(11).take(fields).filter_map(|field| field.parse::<f64>().ok()).sum();
     #[expect(clippy::cast_precision_loss, reason = "it is 100")]
     Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// The process that has started another.
+pub fn parent(pid: &str) -> io::Result<String> {
+    stat(pid)?.get(1).cloned().ok_or_else(|| io::Error::other(format!("process {pid} is gone")))
+}
+
+/// The fields behind the name, which may hold anything, in parentheses (proc(5)).
+fn stat(pid: &str) -> io::Result<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    Ok(fields.split_whitespace().map(ToOwned::to_owned).collect())
 }
 
 /// Lets this process, and those that it starts, open as many files as it may, up to `wanted`. Returns how many.

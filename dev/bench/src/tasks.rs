@@ -19,7 +19,7 @@ use crate::{
     capacity, median,
     memory::resident,
     peers::GATEWAY,
-    server::{self, Server, Under, free, say},
+    server::{self, Server, Under, free, parent, say, used, used_with_children},
     services::Services,
     table::{Table, short},
     wire::{self, Connection},
@@ -247,14 +247,14 @@ impl<'a> Tasks<'a> {
 
     /// How many seconds of a core PostgreSQL has used.
     fn postgres_used(&self) -> io::Result<f64> {
-        let mut all = times(&self.postmaster, 4)?;
+        let mut all = used_with_children(&self.postmaster)?;
         for entry in fs::read_dir("/proc")?.flatten() {
             let pid = entry.file_name().to_string_lossy().into_owned();
             // One may end while it is looked at; then it is the postmaster's.
             if pid.bytes().all(|byte| byte.is_ascii_digit())
                 && parent(&pid).is_ok_and(|parent| parent == self.postmaster)
             {
-                all += times(&pid, 2).unwrap_or(0.0);
+                all += used(&pid).unwrap_or(0.0);
             }
         }
         Ok(all)
@@ -282,7 +282,7 @@ impl<'a> Tasks<'a> {
         );
         fs::write(&script, numbers + &sql)?;
         let log = folder.join("pgbench.log");
-        let (postgres, own) = (self.postgres_used()?, times("self", 4)? - times("self", 2)?);
+        let (postgres, own) = (self.postgres_used()?, used_with_children("self")? - used("self")?);
         let output = Command::new("pgbench")
             .args(["--no-vacuum", "--protocol=prepared", "--log", "--sampling-rate=0.1"])
             .arg(format!("--log-prefix={}", log.display()))
@@ -295,7 +295,8 @@ impl<'a> Tasks<'a> {
             .output()?;
         // Until the server knows that its sessions have ended: they are nobody's for a moment.
         thread::sleep(Duration::from_millis(200));
-        let (postgres, own) = (self.postgres_used()? - postgres, times("self", 4)? - times("self", 2)? - own);
+        let (postgres, own) =
+            (self.postgres_used()? - postgres, used_with_children("self")? - used("self")? - own);
         let text = String::from_utf8_lossy(&output.stdout);
         let number = |before: &str| -> Option<f64> {
             let rest = text.lines().find_map(|line| line.strip_prefix(before))?;
@@ -537,24 +538,4 @@ fn beside_fastapi(ours: &Samples, theirs: &Samples, held: f64, theirs_held: f64)
 /// Each sample beside the one of the peer that was taken next to it.
 fn beside(samples: &[Sample], peers: &[Sample], of: fn(&Sample) -> f64) -> String {
     short(median(samples.iter().zip(peers).map(|(sample, peer)| of(sample) / of(peer))))
-}
-
-/// What a process has used of a core, in seconds: itself (two fields), or with the children that it has waited for (four).
-fn times(pid: &str, fields: usize) -> io::Result<f64> {
-    let ticks: f64 =
-        stat(pid)?.iter().skip(11).take(fields).filter_map(|field| field.parse::<f64>().ok()).sum();
-    #[expect(clippy::cast_precision_loss, reason = "it is 100")]
-    Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
-}
-
-/// The process that has started another.
-fn parent(pid: &str) -> io::Result<String> {
-    stat(pid)?.get(1).cloned().ok_or_else(|| io::Error::other(format!("process {pid} is gone")))
-}
-
-/// The fields behind the name, which may hold anything, in parentheses (proc(5)).
-fn stat(pid: &str) -> io::Result<Vec<String>> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    Ok(fields.split_whitespace().map(ToOwned::to_owned).collect())
 }

@@ -166,7 +166,7 @@ pub(super) struct Ways<'a> {
     pub(super) connect: Duration,
 }
 
-/// Brings the tables up to date, or, with `Switch::Off`, checks that they are, and that the role that serves may use them. Two
+/// Brings the tables up to date, or, with `Switch::Off`, checks that they are, and that the role that serves may use them. Three
 /// queries if all is well.
 pub(super) async fn run(ways: Ways<'_>, migrate: Switch) -> Result<Role, PrepareError> {
     let work = async {
@@ -205,7 +205,7 @@ pub(super) async fn run(ways: Ways<'_>, migrate: Switch) -> Result<Role, Prepare
             }
             _ => {}
         }
-        let role = Role::of(&client).await?;
+        let role = if is_current && role.may_serve().is_ok() { role } else { Role::of(&client).await? };
         role.may_serve()?;
         // What was applied is there for this role, too.
         if !is_current && !missing(&applied(&client).await?)?.is_empty() {

@@ -17,7 +17,8 @@ use crate::{
 /// How long a client waits before it goes: the gateway's own patience with a verdict.
 const CLIENTS_PATIENCE: Duration = Duration::from_millis(500);
 
-async fn service(others: &[(&str, &str)]) -> Option<(Arc<Service>, Client)> {
+/// A service on a database of its own, which has swept, and a connection for its superuser.
+pub async fn service(others: &[(&str, &str)]) -> Option<(Arc<Service>, Client)> {
     let database = test::database()?;
     let admin = connect(&database.url()).await;
     let mut service = start_at(&settings(&database.url(), others)).await;

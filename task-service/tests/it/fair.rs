@@ -1,28 +1,15 @@
 //! One user's lists, and what is left for others, and for the user's own other requests.
 
-use std::sync::Arc;
-
-use chassis::{Body, settings::Switch};
-use dev_postgres::test;
+use chassis::Body;
 use http::Request;
 use serde_json::Value;
 use tokio_postgres::Client;
 
 use crate::{
-    abandoned::waiting_for_a_lock,
+    abandoned::{service, waiting_for_a_lock},
     database::connect,
-    service::{Answer, Service, settings, start_at, swept},
+    service::{Answer, Service},
 };
-
-async fn service(others: &[(&str, &str)]) -> Option<(Arc<Service>, Client)> {
-    let database = test::database()?;
-    let admin = connect(&database.url()).await;
-    let mut service = start_at(&settings(&database.url(), others)).await;
-    service.database = Some(database);
-    service.store.prepare(Switch::On).await.unwrap();
-    swept(&service, &admin).await;
-    Some((Arc::new(service), admin))
-}
 
 /// So many tasks with this text for a description.
 async fn give(admin: &Client, user: &str, count: usize, text: &str) {
