@@ -82,7 +82,7 @@ for overlay in local local-sidecar; do
 done
 for walk in "${walks[@]}"; do wait "$walk"; done
 
-echo 'Kubernetes: what makes each alert fire'
+echo "Kubernetes: what makes each alert fire, and the dashboard's queries"
 promtool=$(command -v promtool || true)
 if [ -z "$promtool" ]; then
     promtool=target/kubernetes/prometheus/usr/bin/promtool
@@ -97,7 +97,7 @@ alerts=target/kubernetes/alerts
 mkdir -p "$alerts"
 cp deploy/kubernetes/components/monitoring/alerts.test.yaml "$alerts/"
 "${python[@]}" - "$alerts" <<'PYTHON'
-import sys, yaml
+import json, sys, yaml
 
 rules = yaml.safe_load(open("deploy/kubernetes/components/monitoring/alerts.yaml"))["spec"]
 yaml.safe_dump(rules, open(f"{sys.argv[1]}/alerts.yaml", "w"))
@@ -106,11 +106,17 @@ alerts = [alert for group in rules["groups"] for alert in group["rules"]]
 for alert in alerts:
     del alert["annotations"]
 yaml.safe_dump(rules, open(f"{sys.argv[1]}/alerts.groups.yaml", "w"))
+# As rules, which promtool parses as it would any other.
+panels = json.load(open("deploy/grafana/usher.json"))["panels"]
+queries = [target["expr"] for panel in panels for target in panel.get("targets", [])]
+queries = [query.replace("$__rate_interval", "5m").replace("$namespace", ".*").replace("$pod", ".*") for query in queries]
+queries = [{"record": f"dashboard:{number}", "expr": query} for number, query in enumerate(queries)]
+yaml.safe_dump({"groups": [{"name": "dashboard", "rules": queries}]}, open(f"{sys.argv[1]}/dashboard.yaml", "w"))
 tests = yaml.safe_load(open(f"{sys.argv[1]}/alerts.test.yaml"))["tests"]
 fires = {t["alertname"] for test in tests for t in test["alert_rule_test"] if t["exp_alerts"]}
 quiet = {t["alertname"] for test in tests for t in test["alert_rule_test"] if not t["exp_alerts"]}
 untested = {alert["alert"] for alert in alerts} - (fires & quiet)
 sys.exit(f"alerts.test.yaml doesn't try both ways: {sorted(untested)}" if untested else 0)
 PYTHON
-"$promtool" check rules "$alerts/alerts.yaml"
+"$promtool" check rules "$alerts/alerts.yaml" "$alerts/dashboard.yaml"
 "$promtool" test rules "$alerts/alerts.test.yaml"

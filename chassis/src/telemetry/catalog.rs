@@ -1,5 +1,5 @@
 //! What a metric is called, what it counts and in which unit. Each crate lists its own in `metrics.rs`; `/metrics` shows
-//! the description as `# HELP`, and METRICS.md lists all of them.
+//! the description as `# HELP`, and docs/metrics.md lists all of them.
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 

@@ -47,9 +47,9 @@ def ports(service):
 
 @cache
 def metrics():
-    """The names of METRICS.md, each with its labels; of a histogram those that Prometheus sees."""
+    """The names of docs/metrics.md, each with its labels; of a histogram those that Prometheus sees."""
     found = {"up": set()}
-    table = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) \|", (ROOT / "METRICS.md").read_text(), re.MULTILINE)
+    table = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
     for name, kind, labels in table:
         names = [name + end for end in ("_bucket", "_sum", "_count")] if kind == "histogram" else [name]
         # A label stands first in its line, before a colon; what follows are its values.

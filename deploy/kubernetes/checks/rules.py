@@ -445,7 +445,7 @@ def operations_ports_are_for_monitoring(manifests):
 
 @rule
 def alerts_use_metrics_that_there_are(manifests):
-    """Every metric of an alert, and each of its labels, is in METRICS.md; it says how bad that is, and what to do."""
+    """Every metric of an alert, and each of its labels, is in docs/metrics.md; it says how bad that is, and what to do."""
     known = facts.metrics()
     for rules in manifests.of("PrometheusRule"):
         for alert in (alert for group in rules["spec"]["groups"] for alert in group["rules"]):
@@ -457,11 +457,13 @@ def alerts_use_metrics_that_there_are(manifests):
                 yield f"{place}: names no metric"
             for name, labels in selectors:
                 if name not in known:
-                    yield f"{place}: METRICS.md has no {name}"
+                    yield f"{place}: docs/metrics.md has no {name}"
                     continue
                 unknown = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", labels)) - known[name] - facts.TARGET_LABELS
-                yield from (f"{place}: METRICS.md gives {name} no label {label}" for label in sorted(unknown))
+                yield from (f"{place}: docs/metrics.md gives {name} no label {label}" for label in sorted(unknown))
             if alert.get("labels", {}).get("severity") not in ("critical", "warning"):
                 yield f"{place}: severity is critical or warning"
             if not alert.get("annotations", {}).keys() >= {"summary", "description"}:
                 yield f"{place}: says not what is wrong, and what to do"
+            if alert.get("annotations", {}).get("runbook") != f"docs/alerts.md#{alert['alert'].lower()}":
+                yield f"{place}: its runbook is not its section of docs/alerts.md"

@@ -185,12 +185,13 @@ BAD = [
     ),
     ("monitoring policy", "ingress.0.from.0", {"ipBlock": {"cidr": "10.0.0.0/8"}}, "others than monitoring"),
     ("task-service service", "ports.0.port", 9002, "has an operations port"),
-    ("alert", "expr", "rate(http_request_total[5m]) > 1", "METRICS.md has no http_request_total"),
+    ("alert", "expr", "rate(http_request_total[5m]) > 1", "docs/metrics.md has no http_request_total"),
     ("alert", "expr", 'rate(http_requests_total{code="500"}[5m]) > 1', "gives http_requests_total no label code"),
-    ("alert", "expr", "http_request_duration_seconds > 1", "METRICS.md has no http_request_duration_seconds"),
+    ("alert", "expr", "http_request_duration_seconds > 1", "docs/metrics.md has no http_request_duration_seconds"),
     ("alert", "expr", "vector(1) > 1", "names no metric"),
     ("alert", "labels.severity", "page", "critical or warning"),
     ("alert", "annotations.description", GONE, "what to do"),
+    ("alert", "annotations.runbook", "docs/alerts.md#another", "its section of docs/alerts.md"),
 ]
 
 # What Kubernetes itself would refuse or, worse, leave out.

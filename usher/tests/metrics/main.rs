@@ -1,5 +1,8 @@
-//! METRICS.md lists every metric, each under the name that the code uses.
+//! docs/metrics.md lists every metric, each under the name that the code uses; docs/alerts.md and the dashboard know no other.
 #![expect(clippy::unwrap_used, reason = "a test fails where it can't go on")]
+
+mod alerts;
+mod dashboard;
 
 use std::{
     collections::BTreeSet,
@@ -13,8 +16,12 @@ use chassis::telemetry::catalog::{Kind, Metric};
 
 const HEAD: &str = "# Metrics
 
+Every metric of every service, its labels, its unit and what it counts. What to do when one is wrong stands in
+[alerts.md](alerts.md); [deploy/grafana/usher.json](../deploy/grafana/usher.json) draws them.
+
 Every service answers `/metrics` in Prometheus' text format, on its listener for operators (ports 9000, 9001 and 9002 unless
-set). Names end in their unit; times are in seconds. A metric appears with its first value.
+set). A metric appears with its first value. A histogram has the three names that Prometheus gives it: `…_bucket`, `…_sum`
+and `…_count`. Take `rate()` of a counter, never its value: it begins at 0 with each start.
 
 This page is made from the catalogs in the code: `UPDATE=1 cargo test -p usher --test metrics`.
 ";
@@ -36,8 +43,13 @@ fn all() -> impl Iterator<Item = &'static Metric> {
 fn page() -> String {
     let mut page = HEAD.to_owned();
     for (who, metrics) in CATALOG {
-        write!(page, "\n## {who}\n\n| name | kind | labels | what it counts |\n|---|---|---|---|\n").unwrap();
+        write!(
+            page,
+            "\n## {who}\n\n| name | kind | labels | unit | what it counts |\n|---|---|---|---|---|\n"
+        )
+        .unwrap();
         for Metric { name, kind, labels, help } in metrics {
+            let unit = unit(name, help);
             let kind = match kind {
                 Kind::Counter => "counter",
                 Kind::Gauge => "gauge",
@@ -45,10 +57,22 @@ fn page() -> String {
             };
             let labels: Vec<_> =
                 labels.iter().map(|(label, values)| format!("`{label}`: {values}")).collect();
-            writeln!(page, "| `{name}` | {kind} | {} | {help} |", labels.join("<br>")).unwrap();
+            writeln!(page, "| `{name}` | {kind} | {} | {unit} | {help} |", labels.join("<br>")).unwrap();
         }
     }
     page
+}
+
+/// What one of it is: names end in their unit, as Prometheus wants it, and those without one count what the sentence says.
+fn unit(name: &str, help: &str) -> &'static str {
+    let name = name.trim_end_matches("_total");
+    match () {
+        () if name.ends_with("_timestamp_seconds") => "seconds since 1970",
+        () if name.ends_with("_seconds") => "seconds",
+        () if name.ends_with("_bytes") => "bytes",
+        () if help.starts_with("1 ") => "1 or 0",
+        () => "how many",
+    }
 }
 
 fn root() -> PathBuf {
@@ -57,7 +81,7 @@ fn root() -> PathBuf {
 
 #[test]
 fn the_page_lists_what_the_services_count() {
-    let file = root().join("METRICS.md");
+    let file = root().join("docs/metrics.md");
     if env::var_os("UPDATE").is_some() {
         fs::write(&file, page()).unwrap();
     }
