@@ -66,7 +66,8 @@ pub struct Variable {
     pub default: toml::Value,
     /// Where it stands in TOML: `limits.body_bytes`.
     pub key: String,
-    pub(super) secret: bool,
+    /// Whether it is a secret: never shown, and also taken from the file that the same name with `_FILE` behind it names.
+    pub secret: bool,
 }
 
 impl Spec {
@@ -126,8 +127,8 @@ impl Spec {
         table
     }
 
-    /// The bounds of a key, where it has any.
-    pub(super) fn bounds(&self, key: &str) -> Option<&'static RangeInclusive<u64>> {
+    /// The least and the most that a number may be, by its key, where it has any bounds.
+    pub fn bounds(&self, key: &str) -> Option<&'static RangeInclusive<u64>> {
         let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
         let shared = [("server", ServerSettings::BOUNDS), ("otel", traces::BOUNDS)];
         let (_, bounds) = self.bounds.iter().chain(&shared).find(|(known, _)| *known == table)?;

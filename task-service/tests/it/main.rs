@@ -10,6 +10,7 @@ mod settings;
 
 // What it does.
 mod abandoned;
+mod backups;
 mod bodies;
 mod command_line;
 mod conditional;

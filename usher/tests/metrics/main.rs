@@ -19,9 +19,9 @@ const HEAD: &str = "# Metrics
 Every metric of every service, its labels, its unit and what it counts. What to do when one is wrong stands in
 [alerts.md](alerts.md); [deploy/grafana/usher.json](../deploy/grafana/usher.json) draws them.
 
-Every service answers `/metrics` in Prometheus' text format, on its listener for operators (ports 9000, 9001 and 9002 unless
-set). A metric appears with its first value. A histogram has the three names that Prometheus gives it: `…_bucket`, `…_sum`
-and `…_count`. Take `rate()` of a counter, never its value: it begins at 0 with each start.
+Every service answers `/metrics` in Prometheus' text format, on its listener for operators (ports 9000, 9001 and 9002
+unless set). A metric appears with its first value. A histogram has the three names that Prometheus gives it:
+`…_bucket`, `…_sum` and `…_count`. Take `rate()` of a counter, never its value: it begins at 0 with each start.
 
 This page is made from the catalogs in the code: `UPDATE=1 cargo test -p usher --test metrics`.
 ";

@@ -17,6 +17,7 @@ mod faults_names;
 mod isolation;
 mod one_origin;
 mod proxies;
+mod roles;
 mod rollout;
 mod secrets;
 mod sessions;

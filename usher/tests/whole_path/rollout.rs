@@ -296,6 +296,84 @@ async fn a_seed_that_is_changed_as_documented_costs_no_request() {
     }
 }
 
+/// Where identities were signed by Better Auth's secret, and shall be by a seed of their own; after which a change of the secret is
+/// nothing to them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seed_that_takes_the_secrets_place_costs_no_request() {
+    let Some(better_auth) = start(json!({})).await else { return };
+    let ada = better_auth.sign_up("ada").await;
+    let [seed, ..] = SEEDS;
+    let (secret, own) = (("BETTER_AUTH_SECRET", OLD), ("AUTH_VERIFIER_IDENTITY__SEED", seed));
+    let both = format!("2:{NEW},1:{OLD}");
+    let until = ("AUTH_VERIFIER_BETTER_AUTH__OLD_SECRETS_UNTIL", "2100-01-31T00:00:00Z");
+
+    let Some(mut deployment) = Deployment::start(&better_auth, Turns::Requests, &[secret]).await else {
+        return;
+    };
+    let traffic = Traffic::start(&deployment, credentials(&ada, OLD));
+    for (when, variables) in [
+        ("announced", &[secret, ("AUTH_VERIFIER_IDENTITY__NEXT_SEED", seed)][..]),
+        ("in its place", &[secret, own, ("AUTH_VERIFIER_IDENTITY__PREVIOUS_SEED", OLD)]),
+        ("by itself", &[secret, own]),
+        ("a new secret is rolled out", &[("BETTER_AUTH_SECRETS", &*both), until, own]),
+    ] {
+        deployment.roll(&traffic, variables).await;
+        traffic.all_were_served(when);
+    }
+    traffic.show(credentials(&ada, NEW)).await;
+    deployment.roll(&traffic, &[("BETTER_AUTH_SECRET", NEW), own]).await;
+    traffic.all_were_served("the old secret is taken away");
+}
+
+/// The SQL that auth-verifier prints, for a role of another name.
+async fn granted(admin: &tokio_postgres::Client, role: &str) {
+    let mut grants = std::process::Command::new(env!("CARGO_BIN_EXE_usher"));
+    grants.args(["auth-verifier", "grants"]).env_clear().env("BETTER_AUTH_SECRET", OLD);
+    let grants = block_in_place(|| grants.env("BETTER_AUTH_URL", "http://localhost:3000").output()).unwrap();
+    let sql = String::from_utf8(grants.stdout).unwrap();
+    assert!(sql.contains("create role auth_verifier login"), "{sql}");
+    admin.batch_execute(&sql.replace("auth_verifier", role)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_reads_better_auths_tables_is_replaced_as_documented() {
+    let Some(better_auth) = start(json!({})).await else { return };
+    let ada = better_auth.sign_up("ada").await;
+    let url = better_auth.database_url();
+    let (admin, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let name = url.rsplit('/').next().unwrap();
+    let [first, second] = ["first", "second"].map(|role| format!("{role}_of_{name}"));
+    let at = |role: &str| url.replace("postgres@", &format!("{role}@"));
+    let (before, after) = (at(&first), at(&second));
+    assert_ne!(before, after, "another role");
+    // Each request looks the session up.
+    let set = |url| {
+        [
+            ("BETTER_AUTH_SECRET", OLD),
+            ("AUTH_VERIFIER_DATABASE__URL", url),
+            ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "0"),
+        ]
+    };
+
+    granted(&admin, &first).await;
+    let Some(mut deployment) = Deployment::start(&better_auth, Turns::Requests, &set(&*before)).await else {
+        return;
+    };
+    let traffic = Traffic::start(&deployment, credentials(&ada, OLD));
+    traffic.more(BETWEEN).await;
+    traffic.all_were_served("before");
+    granted(&admin, &second).await;
+    deployment.roll(&traffic, &set(&after)).await;
+    traffic.all_were_served("the second is rolled out");
+    admin.batch_execute(&format!("drop owned by {first}; drop role {first}")).await.unwrap();
+    traffic.more(BETWEEN).await;
+    traffic.all_were_served("the first is gone");
+    drop(traffic);
+    drop(deployment);
+    admin.batch_execute(&format!("drop owned by {second}; drop role {second}")).await.unwrap();
+}
+
 /// An assertion, but for the name of its key.
 fn renamed(assertion: &str, kid: &str) -> String {
     let (header, rest) = assertion.split_once('.').unwrap();

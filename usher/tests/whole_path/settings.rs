@@ -1,6 +1,7 @@
-//! `.env.example` and `compose.yaml` have every variable of every service, and no other.
+//! `.env.example`, `docs/settings.md` and `compose.yaml` have every variable of every service, and no other.
 
 mod example;
+mod page;
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -11,6 +12,10 @@ use crate::world::SECRET;
 const COMPOSE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/compose.yaml");
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.env.example");
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/settings.md");
+
+const SECRETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/secrets.md");
 
 const SPECS: [Spec; 3] = [
     gateway::settings::Settings::SPEC,
@@ -37,6 +42,45 @@ fn is_as_made(path: &str, made: &str) {
 #[test]
 fn the_example_is_made_of_what_the_defaults_explain() {
     is_as_made(EXAMPLE, &example::made(&SPECS));
+}
+
+#[test]
+fn the_page_of_settings_is_made_of_what_the_defaults_explain() {
+    is_as_made(PAGE, &page::made(&SPECS));
+    let page = std::fs::read_to_string(PAGE).unwrap();
+    for variable in SPECS.iter().flat_map(Spec::variables) {
+        let of_all = variable
+            .name
+            .split_once('_')
+            .map(|_| format!("`…_{}`", variable.key.replace('.', "__").to_uppercase()));
+        let stands = page.contains(&format!("`{}`", variable.name)) || page.contains(&of_all.unwrap());
+        assert!(stands, "{} is not on the page", variable.name);
+    }
+}
+
+/// Whoever looks for how a secret is replaced finds it, and what the page says is proved.
+#[test]
+fn the_page_of_secrets_has_every_secret_and_tests_that_there_are() {
+    let page = std::fs::read_to_string(SECRETS).unwrap();
+    // A line may end anywhere.
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    let secrets: BTreeSet<_> =
+        SPECS.iter().flat_map(Spec::variables).filter(|v| v.secret).map(|v| v.name).collect();
+    assert!(secrets.len() > 8, "{secrets:?}");
+    for name in &secrets {
+        assert!(page.contains(&format!("`{name}`")), "docs/secrets.md does not say how {name} is replaced");
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut proofs = 0;
+    // As `path/to/file.rs`: `a_test_of_it`.
+    for line in page.split("(../").skip(1).filter(|line| line.contains(".rs): `")) {
+        let (file, rest) = line.split_once("): `").unwrap();
+        let test = rest.split('`').next().unwrap();
+        let text = std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(text.contains(&format!("fn {test}()")), "{file} has no test {test}");
+        proofs += 1;
+    }
+    assert!(proofs >= 8, "only {proofs} tests are named");
 }
 
 /// Variables that no service's `Spec` has: they are the launcher's, every service's alike, or the compose file's own.

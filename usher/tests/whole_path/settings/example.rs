@@ -61,13 +61,13 @@ const OF_ALL: &str = "\
 ";
 
 /// Keys that one comment explains.
-struct Group {
-    comment: Vec<String>,
-    keys: Vec<String>,
+pub(super) struct Group {
+    pub(super) comment: Vec<String>,
+    pub(super) keys: Vec<String>,
 }
 
 /// The explained keys of a `defaults.toml`, in its order; what only a file can set is none of them.
-fn groups(defaults: &str) -> Vec<Group> {
+pub(super) fn groups(defaults: &str) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let (mut table, mut comment, mut is_apart) = (String::new(), Vec::new(), true);
     for line in defaults.lines().take_while(|line| !line.starts_with("[[")) {
@@ -93,7 +93,7 @@ fn groups(defaults: &str) -> Vec<Group> {
 }
 
 /// A comment with the names of variables for keys, and without the remark of which variable it is about.
-fn explained(comment: &[String], names: &BTreeMap<String, String>) -> String {
+pub(super) fn explained(comment: &[String], names: &BTreeMap<String, String>) -> String {
     let is_of_key = |c: char| c.is_ascii_alphanumeric() || "._".contains(c);
     let mut lines = Vec::new();
     for line in comment.iter().filter(|line| !line.starts_with("Variable: ")) {
