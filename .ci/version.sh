@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One version everywhere: it stands in Cargo.toml, and what else names one agrees with it.
 #
-#     .ci/version.sh             checks the packages, the images that deploy/ names, and the changelog
+#     .ci/version.sh             checks the packages, the images that deploy/ names, Rust, and the changelog
 #     .ci/version.sh v0.1.0      and that the changelog has it, so that it may be released under this tag
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -36,6 +36,12 @@ named=$(images)
 while IFS=: read -r file line tag; do
     [ -z "$file" ] || [ "$tag" = "$version" ] || [ "$tag" = dev ] || wrong "$file:$line: an image of version $tag, but Cargo.toml has $version"
 done <<<"$named"
+
+# And one Rust: the oldest that will do is what images are built with, and what the workflow tests.
+rust=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+grep --quiet "^ARG RUST=rust:$rust-" deploy/Dockerfile || wrong "deploy/Dockerfile: expected ARG RUST=rust:$rust-…, as Cargo.toml has it"
+grep --quiet "^      image: rust:$rust-" .github/workflows/ci.yaml || wrong ".github/workflows/ci.yaml: expected image: rust:$rust-…"
+grep --quiet "RUSTUP_TOOLCHAIN: \"$rust\." .github/workflows/ci.yaml || wrong ".github/workflows/ci.yaml: expected RUSTUP_TOOLCHAIN: \"$rust.0\""
 
 mapfile -t heads < <(sed -n 's/^## //p' CHANGELOG.md)
 [ "${heads[0]}" = Unreleased ] || wrong "CHANGELOG.md: the first version is '${heads[0]}', expected Unreleased"

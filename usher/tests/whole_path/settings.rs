@@ -6,6 +6,7 @@ mod page;
 use std::{collections::BTreeSet, path::Path};
 
 use chassis::settings::{self, Environment, PORT, Settings, Spec};
+use gateway::sanitize::names;
 
 use crate::world::SECRET;
 
@@ -14,6 +15,8 @@ const COMPOSE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/compose.ya
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.env.example");
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/settings.md");
+
+const THREATS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/threat-model.md");
 
 const SECRETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/secrets.md");
 
@@ -60,19 +63,34 @@ fn the_page_of_settings_is_made_of_what_the_defaults_explain() {
 
 /// Whoever looks for how a secret is replaced finds it, and what the page says is proved.
 #[test]
-fn the_page_of_secrets_has_every_secret_and_tests_that_there_are() {
+fn the_pages_of_secrets_and_threats_are_whole_and_name_tests_that_there_are() {
     let page = std::fs::read_to_string(SECRETS).unwrap();
-    // A line may end anywhere.
-    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
     let secrets: BTreeSet<_> =
         SPECS.iter().flat_map(Spec::variables).filter(|v| v.secret).map(|v| v.name).collect();
     assert!(secrets.len() > 8, "{secrets:?}");
     for name in &secrets {
         assert!(page.contains(&format!("`{name}`")), "docs/secrets.md does not say how {name} is replaced");
     }
+    assert!(proofs(&page) >= 8);
+    let threats = std::fs::read_to_string(THREATS).unwrap();
+    assert!(proofs(&threats) >= 8);
+    // What the gateway strips is said in whole.
+    let lists =
+        [&names::HOP_BY_HOP[..], &names::FORWARDING, &names::FORWARDING_PREFIXES, &names::INTERNAL_PREFIXES];
+    for name in lists.into_iter().flatten() {
+        assert!(
+            threats.contains(&format!("`{name}`")),
+            "docs/threat-model.md does not say that {name} is stripped"
+        );
+    }
+}
+
+/// How many tests a page names, as `path/to/file.rs`: `a_test_of_it`. Each of them is there.
+fn proofs(page: &str) -> usize {
+    // A line may end anywhere.
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut proofs = 0;
-    // As `path/to/file.rs`: `a_test_of_it`.
     for line in page.split("(../").skip(1).filter(|line| line.contains(".rs): `")) {
         let (file, rest) = line.split_once("): `").unwrap();
         let test = rest.split('`').next().unwrap();
@@ -80,7 +98,7 @@ fn the_page_of_secrets_has_every_secret_and_tests_that_there_are() {
         assert!(text.contains(&format!("fn {test}()")), "{file} has no test {test}");
         proofs += 1;
     }
-    assert!(proofs >= 8, "only {proofs} tests are named");
+    proofs
 }
 
 /// Variables that no service's `Spec` has: they are the launcher's, every service's alike, or the compose file's own.
