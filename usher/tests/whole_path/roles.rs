@@ -15,6 +15,16 @@ use crate::{
     world::{Client, PATIENCE, SECRET, Service},
 };
 
+/// What docs/secrets.md has whoever owns the database say in the end, of roles of this test's own.
+fn farewell(first: &str, migrating: &str) -> String {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/secrets.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let sql =
+        page.split("```sql\n").find(|block| block.trim_start().starts_with("grant usher_tasks,")).unwrap();
+    let sql = sql.split("```").next().unwrap();
+    sql.replace("usher_tasks", first).replace("usher_migrate", migrating)
+}
+
 /// What `task-service grants` prints.
 fn grants(serving: &str, migrating: &str) -> String {
     let mut grants = std::process::Command::new(env!("CARGO_BIN_EXE_usher"));
@@ -29,11 +39,19 @@ async fn a_role_that_serves_is_replaced_as_documented_and_no_write_is_lost() {
     tokio::spawn(connection);
     let url = database.url();
     let name = url.rsplit('/').next().unwrap();
-    let [first, second, migrating] = ["first", "second", "migrates"].map(|role| format!("{role}_of_{name}"));
+    let [first, second, migrating, owner] =
+        ["first", "second", "migrates", "owns"].map(|role| format!("{role}_of_{name}"));
     let at = |role: &str| url.replace("postgres@", &format!("{role}@"));
     assert_ne!(at(&first), url, "another role");
 
-    admin.batch_execute(&grants(&first, &migrating)).await.unwrap();
+    // As Neon's console makes them: no superuser.
+    let as_at_neon = format!(
+        "create role {owner} login createrole createdb bypassrls; alter database {name} owner to {owner}"
+    );
+    admin.batch_execute(&as_at_neon).await.unwrap();
+    let (owners, connection) = tokio_postgres::connect(&at(&owner), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    owners.batch_execute(&grants(&first, &migrating)).await.unwrap();
     let (client, balancer) = (Client::new(), Balancer::start(Turns::Requests).await);
     let verifier = Service::start("auth-verifier", &[("BETTER_AUTH_SECRET", SECRET)]);
     let jwks = format!("{}/.well-known/jwks.json", verifier.url());
@@ -65,7 +83,7 @@ async fn a_role_that_serves_is_replaced_as_documented_and_no_write_is_lost() {
     let traffic = Traffic::start(&client, &gateway.url());
     traffic.more("before").await;
 
-    admin.batch_execute(&grants(&second, &migrating)).await.unwrap();
+    owners.batch_execute(&grants(&second, &migrating)).await.unwrap();
     traffic.more("there are two that may serve").await;
     for place in 0..2 {
         let old = replicas.remove(place);
@@ -84,7 +102,7 @@ async fn a_role_that_serves_is_replaced_as_documented_and_no_write_is_lost() {
         assert!(Instant::now() < deadline, "nobody uses the first");
         sleep(Duration::from_millis(20)).await;
     }
-    admin.batch_execute(&format!("drop owned by {first}; drop role {first}")).await.unwrap();
+    owners.batch_execute(&farewell(&first, &migrating)).await.unwrap();
     traffic.more("the first is gone").await;
 
     let (reads, written) = traffic.end().await;
@@ -93,7 +111,9 @@ async fn a_role_that_serves_is_replaced_as_documented_and_no_write_is_lost() {
     assert_eq!(failed(&written).len(), 0, "{:?}", failed(&written));
     all_is_as_told(&url, &written).await;
     drop(replicas);
-    for role in [&second, &migrating] {
+    drop(owners);
+    admin.batch_execute(&format!("alter database {name} owner to postgres")).await.unwrap();
+    for role in [&second, &migrating, &owner] {
         admin.batch_execute(&format!("drop owned by {role} cascade; drop role {role}")).await.unwrap();
     }
 }
