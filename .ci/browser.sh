@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Does what README's "Pages and sign-in at the same origin" says, with the app in dev/browser, and drives it in Chromium: a line for
-# each check. Takes README's ports (and 3002); leaves nothing running. Logs and screenshots are in target/browser.
+# Does what docs/one-origin.md says, with the app in dev/browser, and drives it in Chromium: a line for
+# each check. Takes its ports (and 3002); leaves nothing running. Logs and screenshots are in target/browser.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$PWD/target/browser
 rm -rf "$out"
 mkdir -p "$out"
 export NEXT_TELEMETRY_DISABLED=1 BETTER_AUTH_TELEMETRY=0
-# Where the surrounding machine sets what README leaves alone.
+# Where the surrounding machine sets what that page leaves alone.
 unset PORT BETTER_AUTH_SECRETS
 
 if ! command -v chromium >/dev/null; then
@@ -72,10 +72,10 @@ await live '^listening'
 start next env -C dev/browser node_modules/.bin/next start
 await next 'Ready'
 
-# README's settings, and the example's WebSocket server. A slow machine is not what is checked here.
+# The page's settings, and the example's WebSocket server. A slow machine is not what is checked here.
 awk '/^ *```sh$/ { block = ""; next } /^ *```$/ { if (block ~ /GATEWAY_CONFIG=deploy\/one-origin/) printf "%s", block; block = "" }
-    { sub(/^ +/, ""); block = block $0 "\n" }' README.md >"$out/settings"
-grep --quiet '^GATEWAY_CONFIG=' "$out/settings" || { echo 'README has no settings for one origin'; exit 1; }
+    { sub(/^ +/, ""); block = block $0 "\n" }' docs/one-origin.md >"$out/settings"
+grep --quiet '^GATEWAY_CONFIG=' "$out/settings" || { echo 'docs/one-origin.md has no settings'; exit 1; }
 sed '/^# live = /s/^# //; /^# \[\[routes\]\]/,/^# cors/s/^# //' deploy/one-origin.toml >"$work/one-origin.toml"
 set -a
 # shellcheck disable=SC1091 # It was just made.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Holds the running services against the document that they serve: schemathesis asks what it allows and what it does not; a typed
-# client is made from it, compiled, and walks through the API. Leaves nothing running. What was asked is in target/schema.
+# client is made from it, compiled, and walks through the API; the demo has the same one. Leaves nothing running. What was asked is
+# in target/schema. With UPDATE=1, the demo gets the one that was made.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$PWD/target/schema
@@ -46,6 +47,12 @@ echo 'The typed client:'
     rm -rf generated
     npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
     npm run --silent generate >/dev/null
+    # The one place of the client is a frontend that has it.
+    client=../../deploy/demo/src/api
+    [ -z "${UPDATE:-}" ] || cp generated/schema.d.ts "$client"
+    diff "$client/schema.d.ts" generated/schema.d.ts >&2 ||
+        { echo 'The API has changed: UPDATE=1 .ci/schema.sh makes the types once more'; exit 1; }
+    cp "$client/client.ts" generated
     npm run --silent compile
     npm run --silent walk
 )

@@ -16,12 +16,14 @@ use crate::{
     secrets::Secrets,
     session::{
         cookie_cache::{CacheAsBearer, CookieCache, Form, JweKeys, Published},
+        session_data::SessionData,
         token::SigningKeys,
     },
-    settings::{CacheForm, Issuer, Lookup, Plan},
+    settings::{self, CacheForm, Issuer, Lookup, Plan},
     verdict::{
         Known, Verifier,
         assertion::Signer,
+        neon::Neon,
         opaque_token::OpaqueTokens,
         revocation::{Revocation, Revocations},
         sessions::Sessions,
@@ -43,7 +45,11 @@ impl Plan {
         let trusted: Vec<_> = self.trusted.iter().map(|issuer| self.authority(issuer, None)).collect();
         let signing =
             self.secrets.as_ref().map(|all| Arc::new(SigningKeys::new(all, self.old_secrets_until)));
+        let neon = self.neon.as_ref();
+        let neons = neon.map(|neon| self.authority(&neon.issuer, None));
+        let trusted: Vec<_> = trusted.into_iter().chain(neons).collect();
         let prefixes = settings.trusted.iter().map(|trusted| trusted.user_prefix.clone());
+        let prefixes = prefixes.chain(neon.map(|neon| neon.user_prefix.clone()));
         let prefixes: Arc<[String]> = prefixes.filter(|prefix| !prefix.is_empty()).collect();
         let forms = settings.oauth.access_tokens;
         let sessions = self.secrets.as_ref().zip(signing.as_ref()).filter(|_| self.lookup != Lookup::Off);
@@ -58,7 +64,9 @@ impl Plan {
                 cache: self.cache_bounds(),
                 prefixes: Arc::clone(&prefixes),
                 all_tell_scopes: settings.jwt.scopes == Switch::On,
+                tells_membership: settings.neon_auth.membership == Switch::On,
             }),
+            neon: neon.map(|neon| self.neon(neon)),
             sessions: sessions.map(|(secrets, keys)| Sessions {
                 keys: Arc::clone(keys),
                 lookups: Arc::clone(&lookups),
@@ -76,8 +84,11 @@ impl Plan {
                 let version = settings.cookie_cache.version.clone();
                 CacheAsBearer { version, keys, bytes_max: settings.token_bytes_max }
             }),
-            revocations: (settings.jwt.revocation != Revocation::Off)
-                .then(|| Revocations { by: settings.jwt.revocation, lookups }),
+            revocations: (settings.jwt.revocation != Revocation::Off).then(|| Revocations {
+                by: settings.jwt.revocation,
+                lookups,
+                prefix: String::new(),
+            }),
             prefixes,
             emails: settings.email,
             signer: Signer::new(&self.identity),
@@ -92,6 +103,24 @@ impl Plan {
     /// Better Auth's database, if anything is read of it. Needs a Tokio runtime.
     pub fn database(&self) -> Option<Arc<Database>> {
         self.database.as_ref().map(|config| Arc::new(Database::new(config)))
+    }
+
+    /// Neon Auth's sessions. Needs a Tokio runtime.
+    fn neon(&self, neon: &settings::Neon) -> Neon {
+        let settings = &self.settings;
+        let database = neon.database.as_ref().map(|config| Arc::new(Database::new(config)));
+        let lookups = Arc::new(Lookups::new(&neon.lookups, database));
+        let revocations = neon.reads.users.then(|| Revocations {
+            by: Revocation::User,
+            lookups: Arc::clone(&lookups),
+            prefix: neon.user_prefix.clone(),
+        });
+        let data = neon.cookie_secret.as_ref().map(|secret| SessionData {
+            key: Key::hs256(secret.expose()),
+            lag: settings.revocation_lag,
+            bytes_max: settings.token_bytes_max,
+        });
+        Neon { names: neon.names.clone(), lookups, data, user_prefix: neon.user_prefix.clone(), revocations }
     }
 
     /// The look-ups by themselves. Needs a Tokio runtime.

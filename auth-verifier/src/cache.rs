@@ -16,6 +16,8 @@ pub(crate) enum Keyed {
     Verified,
     /// A session, by its token.
     SessionToken,
+    /// A session, by a cookie whose signature can't be checked here.
+    CarriedSession,
     /// A session, by its id.
     SessionId,
     /// A user, by their id.

@@ -138,7 +138,12 @@ fn grants() -> Result<String, SettingsError> {
     let mut reads = plan.reads;
     // Asked for before there is a role to connect as.
     reads.session_tokens |= plan.settings.session.looks_up_by_itself();
-    Ok(plan.tables.grants(reads))
+    let neon = plan.neon.as_ref().filter(|neon| neon.reads.any());
+    Ok(match neon {
+        Some(neon) if !plan.settings.accepts_own() => neon.tables.grants(neon.reads),
+        Some(neon) => format!("{}\n{}", plan.tables.grants(reads), neon.tables.further_grants(neon.reads)),
+        None => plan.tables.grants(reads),
+    })
 }
 
 fn finish(result: Result<String, SettingsError>) -> ExitCode {

@@ -4,4 +4,5 @@ mod catalog;
 pub mod dev_token;
 pub(crate) mod doctor;
 pub(crate) mod inspect;
+mod neon;
 mod pasted;

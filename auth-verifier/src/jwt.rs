@@ -7,6 +7,7 @@
 
 pub(crate) mod claims;
 pub mod keys;
+mod neon;
 
 use std::{
     sync::{Arc, Once},
@@ -14,7 +15,7 @@ use std::{
 };
 
 use chassis::clock::UnixSeconds;
-use identity::{CredentialScopes, Email, UserId};
+use identity::{CredentialScopes, Email, Membership, UserId};
 use tracing::{debug, warn};
 
 use crate::{
@@ -43,6 +44,9 @@ pub(crate) struct Authority {
 pub(crate) enum Users {
     /// Better Auth's own, who are in its tables.
     Own,
+    /// Those of Neon Auth, who are in tables of its own. Their ids get a prefix where they must be told from those of our
+    /// own Better Auth.
+    Neon(String),
     /// Those of another server. Their ids get a prefix, so that none of them is taken for one of ours. An empty prefix
     /// says that they are the same people as ours.
     Others(String),
@@ -53,7 +57,7 @@ impl Users {
     fn named(&self, sub: &str) -> Option<UserId> {
         match self {
             Self::Own => UserId::parse(sub),
-            Self::Others(prefix) => UserId::parse(&format!("{prefix}{sub}")),
+            Self::Neon(prefix) | Self::Others(prefix) => UserId::parse(&format!("{prefix}{sub}")),
         }
     }
 
@@ -62,7 +66,7 @@ impl Users {
     fn are_ours(&self) -> bool {
         match self {
             Self::Own => true,
-            Self::Others(prefix) => prefix.is_empty(),
+            Self::Neon(prefix) | Self::Others(prefix) => prefix.is_empty(),
         }
     }
 }
@@ -93,7 +97,7 @@ pub(crate) struct Profile {
     pub(crate) hs256: Option<SharedSecret>,
     /// Tokens signed with our own Better Auth's keys, where they are accepted.
     pub(crate) own: Option<Arc<Authority>>,
-    /// Tokens of other issuers. No issuer belongs to two authorities.
+    /// Tokens of other issuers, Neon Auth among them. No issuer belongs to two authorities.
     pub(crate) trusted: Vec<Arc<Authority>>,
     /// Access tokens, where they are accepted: our own Better Auth's, under another issuer.
     pub(crate) access_tokens: Option<AccessTokens>,
@@ -107,6 +111,8 @@ pub(crate) struct Profile {
     pub(crate) prefixes: Arc<[String]>,
     /// Whether the `scope` of tokens that are no access tokens counts, too.
     pub(crate) all_tell_scopes: bool,
+    /// Whether Neon Auth's tokens tell their users' role and organization.
+    pub(crate) tells_membership: bool,
 }
 
 /// How HS256 tokens are checked.
@@ -143,6 +149,8 @@ pub(crate) struct Verified {
     pub(crate) of: Owner,
     /// What it was granted.
     pub(crate) scopes: Option<CredentialScopes>,
+    /// What it says of its owner's role and organization, where that is told.
+    pub(crate) membership: Option<Arc<Membership>>,
 }
 
 /// Who can be asked about the owner of a token.
@@ -150,6 +158,8 @@ pub(crate) struct Verified {
 pub(crate) enum Owner {
     /// Our own Better Auth.
     Ours,
+    /// Neon Auth's tables.
+    Neon,
     /// No one: another issuer's users are in none of our tables.
     Others,
 }
@@ -196,7 +206,9 @@ impl Tokens {
             Ok(claims) if by_secret => self.profile.by_secret(&jws, claims, now).map_err(Unverified::from),
             Ok(claims) => match self.profile.by_published_key(&jws, claims, now).await {
                 Ok((verified, by)) => {
-                    self.cache.insert(token, (verified.clone(), by));
+                    if !verified.person.banned {
+                        self.cache.insert(token, (verified.clone(), by));
+                    }
                     Ok(verified)
                 }
                 Err(unverified) => Err(unverified),
@@ -239,8 +251,12 @@ impl Profile {
         now: UnixSeconds,
     ) -> Result<(Verified, SignedBy), Unverified> {
         let access_tokens = self.access_tokens(jws)?;
-        Algorithm::of(jws)?;
+        let algorithm = Algorithm::of(jws)?;
         let (authority, expected) = self.issuer(jws, claims, access_tokens)?;
+        let by_neon = matches!(authority.users, Users::Neon(_));
+        if by_neon && algorithm != neon::ALGORITHM {
+            return Err(jws.unaccepted().into());
+        }
         let key = authority.keys.verify(jws).await?;
         let checked = claims
             .check(expected, Naming::Required, self.leeway, now)
@@ -249,7 +265,11 @@ impl Profile {
             access_tokens.check(claims, &checked)?;
         }
         let tells_scopes = access_tokens.is_some() || self.all_tell_scopes;
-        let verified = self.owner(claims, &checked, Expiry::Never, &authority.users, tells_scopes)?;
+        let mut verified = self.owner(claims, &checked, Expiry::Never, &authority.users, tells_scopes)?;
+        if by_neon {
+            verified.person.banned = neon::judge(jws, &checked.sub, now)?;
+            verified.membership = neon::membership(jws).filter(|_| self.tells_membership).map(Arc::new);
+        }
         Ok((verified, SignedBy::new(authority, jws, &key)))
     }
 
@@ -313,10 +333,14 @@ impl Profile {
             expires: Expiry::At(checked.expires).min(until),
             banned: false,
         };
-        let of = if *users == Users::Own { Owner::Ours } else { Owner::Others };
+        let of = match users {
+            Users::Own => Owner::Ours,
+            Users::Neon(_) => Owner::Neon,
+            Users::Others(_) => Owner::Others,
+        };
         let session = claims.sid.text().filter(|_| of == Owner::Ours).map(ToOwned::to_owned);
         let scopes = claims.scope.text().filter(|_| tells_scopes).and_then(granted);
-        Ok(Verified { person, session, of, scopes })
+        Ok(Verified { person, session, of, scopes, membership: None })
     }
 }
 

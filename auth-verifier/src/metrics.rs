@@ -39,8 +39,8 @@ pub(crate) const CACHE_EVICTIONS: Metric = Metric::counter(
 pub(crate) const LOOKUPS: Metric =
     Metric::counter("lookups_total", "Questions to Better Auth or its tables, and those that were not put.")
         .by(&[
-            ("kind", "`session`, `bare_session`, `session_id`, `user`, `access_token`"),
-            ("result", "`alive`, `none`, `limited` (Better Auth's 429), `error`, `busy` (no room to ask), `late` (no answer in time; it goes on)"),
+            ("kind", "`session`, `bare_session`, `neon_session`, `session_id`, `user`, `access_token`"),
+            ("result", "`alive`, `none`, `limited` (Better Auth's 429), `error`, `busy` (no room to ask), `over_budget` (its client has asked about too many that were none), `late` (no answer in time; it goes on)"),
         ]);
 
 pub(crate) const LOOKUP_DURATION: Metric =

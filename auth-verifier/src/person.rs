@@ -71,16 +71,20 @@ impl User {
     /// The owner of a credential that ends at `expires`. A ban counts if it holds at `now`.
     /// `None` if the id can't be a user id.
     pub(crate) fn person(&self, expires: UnixSeconds, now: UnixSeconds) -> Option<Person> {
-        let lifted =
-            self.ban_expires.is_some_and(|end| end.unix_timestamp() < i64::try_from(now.0).unwrap_or(0));
         Some(Person {
             user: UserId::parse(&self.id)?,
             email: self.email.as_deref().and_then(Email::parse),
             email_verified: self.email_verified.truth(),
             expires: Expiry::At(expires),
-            banned: self.banned == Some(true) && !lifted,
+            banned: is_banned(self.banned, self.ban_expires, now),
         })
     }
+}
+
+/// Whether a ban holds at `now`.
+pub(crate) fn is_banned(banned: Option<bool>, expires: Option<OffsetDateTime>, now: UnixSeconds) -> bool {
+    let lifted = expires.is_some_and(|end| end.unix_timestamp() < i64::try_from(now.0).unwrap_or(0));
+    banned == Some(true) && !lifted
 }
 
 #[cfg(test)]

@@ -169,6 +169,15 @@ pub enum Rejection {
     /// Neither a session's nor an access token.
     #[error("there is no such access token, it has ended, or it stands for no user")]
     NoAccessToken,
+    /// A cookie of Neon Auth's that can't be one of a session.
+    #[error("the cookie is no session token with its signature, as Neon Auth makes them")]
+    CarriedCookie,
+    /// Which of them counts would be a guess.
+    #[error("the request carries the session cookie {0} twice, with two values")]
+    CookieTwice(String),
+    /// A token of Neon Auth's for somebody who has not signed in.
+    #[error("the token's role is {0}, not authenticated: it stands for nobody")]
+    Role(Untrusted),
     /// A subject that can't be a user id.
     #[error("the token's `sub` is empty, too long, or has characters that can't stand in a header")]
     Subject,
@@ -283,6 +292,9 @@ impl Rejection {
             Self::NoUser => "no_user",
             Self::OtherSession => "other_session",
             Self::NoAccessToken => "no_access_token",
+            Self::CarriedCookie => "carried_cookie",
+            Self::CookieTwice(_) => "cookie_twice",
+            Self::Role(_) => "role",
             Self::Subject => "subject",
             Self::WithContext { reason, .. } => reason.code(),
         }
@@ -304,6 +316,11 @@ pub enum Unavailable {
     /// Better Auth's rate limit; for so many seconds.
     #[error("Better Auth limits how often sessions are looked up; it is not asked for another {0} s")]
     Limited(u32),
+    /// The client has asked about too many sessions that were none; for so many seconds.
+    #[error(
+        "the client has asked about too many sessions that are none, and is not asked about for another {0} s"
+    )]
+    OverBudget(u32),
     /// The answer takes longer than the caller waits. It serves the next request.
     #[error("the answer takes longer than it is waited for, and is served to whoever asks next")]
     Late,
@@ -313,7 +330,7 @@ impl Unavailable {
     /// When to try again, in seconds.
     pub fn retry_after_secs(&self) -> u32 {
         match self {
-            Self::Key(secs) | Self::Limited(secs) => (*secs).max(1),
+            Self::Key(secs) | Self::Limited(secs) | Self::OverBudget(secs) => (*secs).max(1),
             Self::Keys | Self::Sessions | Self::Late => 1,
         }
     }
@@ -325,6 +342,7 @@ impl Unavailable {
             Self::Key(_) => "key",
             Self::Sessions => "sessions",
             Self::Limited(_) => "limited",
+            Self::OverBudget(_) => "over_budget",
             Self::Late => "late",
         }
     }

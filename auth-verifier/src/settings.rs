@@ -15,18 +15,21 @@ use serde::{Deserialize, Deserializer};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 mod database;
+mod neon;
 mod plan;
 mod session;
 mod tokens;
 
 pub(crate) use self::{
     database::DATABASE,
+    neon::Neon,
     plan::{CacheForm, Issuer},
     session::Lookup,
     tokens::{AccessTokenForms, JwksSource},
 };
 use self::{
     database::TableSettings,
+    neon::NeonAuth,
     session::{CookieCache, Session},
     tokens::{Hs256, Jwt, OAuth, Trusted},
 };
@@ -91,6 +94,7 @@ pub struct Settings {
     pub(crate) lookups_cache_entries_max: u64,
     pub(crate) email: Emails,
     pub(crate) better_auth: BetterAuth,
+    pub(crate) neon_auth: NeonAuth,
     pub(crate) hs256: Hs256,
     /// Keys of Better Auth.
     pub jwks: Jwks,
@@ -199,10 +203,15 @@ impl settings::Settings for Settings {
             ("BETTER_AUTH_URL", "better_auth.url"),
             ("BETTER_AUTH_SECRET", "better_auth.secret"),
             ("BETTER_AUTH_SECRETS", "better_auth.secrets"),
+            ("NEON_AUTH_BASE_URL", "neon_auth.base_url"),
+            ("VITE_NEON_AUTH_URL", "neon_auth.vite_url"),
+            ("NEON_AUTH_JWKS_URL", "neon_auth.jwks_url"),
+            ("NEON_AUTH_COOKIE_SECRET", "neon_auth.cookie_secret"),
         ],
         secrets: &[
             "better_auth.secret",
             "better_auth.secrets",
+            "neon_auth.cookie_secret",
             "database.url",
             "identity.seed",
             "identity.previous_seed",
@@ -236,7 +245,7 @@ impl settings::Settings for Settings {
     }
 
     fn remarks(&self) -> Vec<String> {
-        self.waits_that_do_not_fit()
+        self.waits_that_do_not_fit().into_iter().chain(self.two_authorities()).collect()
     }
 }
 

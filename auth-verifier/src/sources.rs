@@ -103,7 +103,7 @@ fn imports_are_found_in_every_form() {
 
 /// The variables that a text names, whole or by their beginning.
 fn variables(text: &str) -> impl Iterator<Item = &str> {
-    ["AUTH_VERIFIER_", "BETTER_AUTH_"].into_iter().flat_map(|prefix| {
+    ["AUTH_VERIFIER_", "BETTER_AUTH_", "NEON_AUTH_", "VITE_NEON_AUTH_"].into_iter().flat_map(|prefix| {
         text.match_indices(prefix)
             .filter(|(at, _)| !text[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
             .map(|(at, _)| {

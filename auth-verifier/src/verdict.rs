@@ -1,6 +1,7 @@
 //! The verdict: who is calling, or why that is not known.
 
 pub(crate) mod assertion;
+pub(crate) mod neon;
 pub(crate) mod opaque_token;
 pub(crate) mod revocation;
 pub(crate) mod sessions;
@@ -12,7 +13,7 @@ use std::{
 
 use chassis::clock::{Clock, UnixSeconds};
 use http::{HeaderMap, HeaderValue};
-use identity::{CredentialKind, CredentialScopes, Email, UserId};
+use identity::{CredentialKind, CredentialScopes, Email, Membership, UserId};
 use metrics::Counter;
 use serde::Deserialize;
 use tokio::{task::JoinSet, time::timeout};
@@ -25,11 +26,14 @@ use crate::{
         asker::Asker,
         kind::{Kind, Strategy},
     },
-    jwt::{Authority, Tokens},
+    jwt::{Authority, Owner, Tokens},
     person::{Expiry, Person},
     rejection::{Rejection, Unavailable, Unverified},
     session::cookie_cache::CacheAsBearer,
-    verdict::{assertion::Signer, opaque_token::OpaqueTokens, revocation::Revocations, sessions::Sessions},
+    verdict::{
+        assertion::Signer, neon::Neon, opaque_token::OpaqueTokens, revocation::Revocations,
+        sessions::Sessions,
+    },
 };
 
 /// A verdict on the credential of a request.
@@ -58,6 +62,8 @@ pub struct Caller {
     pub credential: CredentialKind,
     /// What that was granted, if it is an access token.
     pub scopes: Option<CredentialScopes>,
+    /// The user's role and organization, where the credential says so and that is told.
+    pub membership: Option<Arc<Membership>>,
     /// The signed identity.
     pub assertion: HeaderValue,
     /// How long this verdict may be reused.
@@ -93,6 +99,8 @@ pub struct Verifier {
     pub(crate) tokens: Tokens,
     /// Session cookies and session tokens, where they are accepted.
     pub(crate) sessions: Option<Sessions>,
+    /// Neon Auth's sessions, where it is set.
+    pub(crate) neon: Option<Neon>,
     /// Opaque access tokens, where they are accepted.
     pub(crate) opaque: Option<OpaqueTokens>,
     /// Cookie caches sent by themselves, as bearer tokens, where they are accepted.
@@ -206,21 +214,50 @@ impl Verifier {
             }
             Some(Bearer::Session(token)) => self.by_bare(token, asker).await,
         };
-        let names = self.sessions.as_ref().map_or(&[][..], |sessions| &sessions.naming.names);
-        match (by_bearer, credential::session_cookie(headers, names), &self.sessions) {
-            (Err(Unverified::Rejected(rejection)), Some(cookie), Some(sessions)) if rejection.is_absent() => {
-                if let Rejection::Literal(_) = rejection {
-                    info!("{rejection}; the cookie counts");
+        let absent = match by_bearer {
+            Err(Unverified::Rejected(rejection)) if rejection.is_absent() => rejection,
+            found => return Ok((found?, CredentialKind::Bearer)),
+        };
+        self.by_cookie(headers, asker, absent).await
+    }
+
+    /// The owner of the session cookie, where no bearer token counts, which is why `absent` says.
+    ///
+    /// Each cookie is of one authority, by its name, and is tried at no other. That of our own Better Auth comes first, if it has
+    /// signed it; one that has ended doesn't fall back to Neon Auth's, which may be another account's.
+    async fn by_cookie(
+        &self,
+        headers: &HeaderMap,
+        asker: Asker,
+        absent: Rejection,
+    ) -> Result<(Found, CredentialKind), Unverified> {
+        let mut unsigned = None;
+        if let Some(sessions) = &self.sessions
+            && let Some(cookie) = credential::session_cookie(headers, &sessions.naming.names)
+        {
+            if let Rejection::Literal(_) = absent {
+                info!("{absent}; the cookie counts");
+            }
+            match sessions.verify_cookie(&cookie, asker).await {
+                Err(Unverified::Rejected(rejection @ Rejection::SessionSignature)) if self.neon.is_some() => {
+                    unsigned = Some(rejection);
                 }
-                let found = self.ours(sessions.verify_cookie(&cookie, asker).await?)?;
-                Ok((found, CredentialKind::Cookie))
+                found => return Ok((self.ours(found?)?, CredentialKind::Cookie)),
             }
-            (Err(Unverified::Rejected(rejection)), None, Some(sessions)) if rejection.is_absent() => {
-                let misnamed = sessions.naming.find_misnamed(headers, &sessions.keys, asker.now);
-                Err(misnamed.unwrap_or(rejection).into())
-            }
-            (found, _, _) => Ok((found?, CredentialKind::Bearer)),
         }
+        if let Some(neon) = &self.neon
+            && let Some(found) = neon.verify(headers, asker).await?
+        {
+            let found = if neon.user_prefix.is_empty() { self.ours(found)? } else { found };
+            return Ok((found, CredentialKind::Cookie));
+        }
+        if let Some(unsigned) = unsigned {
+            return Err(unsigned.into());
+        }
+        let own = self.sessions.as_ref();
+        let misnamed = own.and_then(|own| own.naming.find_misnamed(headers, &own.keys, asker.now));
+        let misnamed = misnamed.or_else(|| self.neon.as_ref()?.find_misnamed(headers));
+        Err(misnamed.unwrap_or(absent).into())
     }
 
     async fn by_jwt(&self, token: &str, asker: Asker) -> Result<Found, Unverified> {
@@ -228,9 +265,17 @@ impl Verifier {
             return Ok(self.ours(Found::by_itself(person))?);
         }
         let verified = self.tokens.verify(token, asker.now).await?;
-        match &self.revocations {
+        let revocations = match verified.of {
+            Owner::Ours | Owner::Others => self.revocations.as_ref(),
+            Owner::Neon => self.neon.as_ref().and_then(|neon| neon.revocations.as_ref()),
+        };
+        match revocations {
             Some(revocations) => revocations.check(verified, asker).await,
-            None => Ok(Found { scopes: verified.scopes, ..Found::by_itself(verified.person) }),
+            None => Ok(Found {
+                scopes: verified.scopes,
+                membership: verified.membership,
+                ..Found::by_itself(verified.person)
+            }),
         }
     }
 
@@ -278,15 +323,15 @@ impl Verifier {
     }
 
     fn caller(&self, found: Found, credential: CredentialKind) -> Caller {
-        let Found { person, fresh_until, scopes, .. } = found;
+        let Found { person, fresh_until, scopes, membership, .. } = found;
         let Person { user, email, email_verified, expires, .. } = person;
         let email = email.filter(|_| self.emails.pass(email_verified));
         let email_verified = email_verified.filter(|_| email.is_some());
         // Later than when it was asked, if something had to be looked up.
         let now = self.clock.now();
-        let assertion = self.signer.assert(&user, now);
+        let assertion = self.signer.assert(&user, membership.as_ref(), now);
         let max_age = self.max_age.min(left(expires.min(fresh_until), now));
-        Caller { user, email, email_verified, credential, scopes, assertion, max_age }
+        Caller { user, email, email_verified, credential, scopes, membership, assertion, max_age }
     }
 }
 

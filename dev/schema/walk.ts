@@ -1,6 +1,6 @@
 // A walk through the API with the typed client, as a frontend would take it. Every line of it is compiled strictly.
 import assert from "node:assert/strict";
-import { nextCursor, tasksApi, type Problem, type Task } from "./client.js";
+import { nextCursor, tasksApi, type Problem, type Task } from "./generated/client.js";
 
 const said = (name: string) => process.env[name] ?? assert.fail(`${name} is not set`);
 const [origin, token] = [said("ORIGIN"), said("TOKEN")];

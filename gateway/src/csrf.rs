@@ -14,6 +14,8 @@
 //! 5. It has no `Origin`, and `Sec-Fetch-Site` is `same-origin`.
 //! 6. It has neither, and the mode is `fetch-metadata`: no browser has sent it.
 //!
+//! On a route to Neon's own Better Auth (`neon_auth`) a cookie always counts, also one that isn't there yet.
+//!
 //! A WebSocket is asked for by `GET`, and CORS keeps nothing of it from any page. So rule 2 does not hold for it, and an `Origin` that
 //! it has must be a good one even where no cookie counts, but for a bearer token.
 //!
@@ -117,6 +119,8 @@ impl TrustedOrigins {
         // Rule 1. A credential of a kind that is not told counts as a cookie.
         let by_cookie = match authenticated.caller() {
             Some(caller) => !caller.is_by_bearer(),
+            // At Neon a sign-in counts, too: no foreign page signs anybody in as somebody of its own.
+            None if route.neon_auth.is_some() => true,
             None => route.forward_credentials && sanitized.credentials().are_ambient(),
         };
         let headers = &routed.head().headers;

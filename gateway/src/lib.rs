@@ -42,6 +42,7 @@ pub mod quota;
 pub mod shed;
 
 pub mod cookies;
+pub mod neon_auth;
 pub mod stamp;
 
 pub mod upstream;

@@ -24,12 +24,13 @@ use crate::{
     csrf::CsrfMode,
     head::HeadBounds,
     local::Local,
+    neon_auth::NeonAuth,
     permit::RequiredScopes,
     rate_limit::Quota,
     route::{Access, Methods, pattern::Pattern},
     settings::{
-        self, BODY_BYTES, BODY_RATE, BODY_SECS, BURST, CredentialSetting, HostSetting, IDLE_SECS, Origin,
-        PER_MINUTE, RouteSettings, Secs, ServiceSettings, Settings, TASK_SERVICE, TIMEOUT_SECS, Urls,
+        self, BODY_BYTES, BODY_RATE, BODY_SECS, BURST, CredentialSetting, HostSetting, IDLE_SECS, NEON_AUTH,
+        Origin, PER_MINUTE, RouteSettings, Secs, ServiceSettings, Settings, TASK_SERVICE, TIMEOUT_SECS, Urls,
         variable,
     },
     upstream::{Host, Readiness, ReadyAt, ServerNames},
@@ -113,6 +114,7 @@ pub(crate) struct UpstreamTarget {
     pub(crate) forward_credentials: bool,
     pub(crate) csrf: CsrfMode,
     pub(crate) asked_by_public_host: bool,
+    pub(crate) neon_auth: Option<NeonAuth>,
     pub(crate) expose: Vec<HeaderName>,
     pub(crate) methods: Option<Methods>,
 }
@@ -126,7 +128,7 @@ pub(crate) enum RouteRate {
     Own(Option<Quota>),
 }
 
-/// A service that is spoken to in plain HTTP.
+/// A service: in plain HTTP, unless it is Neon's.
 #[derive(Debug)]
 pub(crate) struct UpstreamPlan {
     pub(crate) name: Arc<str>,
@@ -149,6 +151,8 @@ pub(crate) struct UpstreamPlan {
     pub(crate) http2: bool,
     /// Whether it does nothing twice that has one `Idempotency-Key`, whichever endpoint is sent it.
     pub(crate) honours_idempotency_key: bool,
+    /// How it is asked over TLS, if it is.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
 /// auth-verifier.
@@ -265,6 +269,10 @@ fn upstreams<'a>(settings: &'a Settings, faults: &mut Faults) -> Upstreams<'a> {
             faults.add(key, format!("is set by {} (task_service_url)", variable::TASK_SERVICE_URL));
             continue;
         }
+        if name == NEON_AUTH {
+            faults.add(key, format!("is set by {}", variable::NEON_AUTH_BASE_URL));
+            continue;
+        }
         let upstream = UpstreamPlan::parse(name, service, &settings.upstream)
             .map_err(|reason| SettingsError::new(&*key, reason));
         upstreams.insert(&**name, faults.hear(upstream).map(Arc::new));
@@ -282,6 +290,13 @@ fn upstreams<'a>(settings: &'a Settings, faults: &mut Faults) -> Upstreams<'a> {
     let task_service = UpstreamPlan::parse(TASK_SERVICE, &task_service, &settings.upstream)
         .map_err(|reason| SettingsError::new(variable::TASK_SERVICE_URL, reason));
     upstreams.insert(TASK_SERVICE, faults.hear(task_service).map(Arc::new));
+    // Read only where a route leads there: what auth-verifier is set up by opens nothing here.
+    if let Some((url, variable)) = settings.neon_auth.stated()
+        && settings.routes.iter().any(|route| route.upstream.as_deref() == Some(NEON_AUTH))
+    {
+        let neon_auth = UpstreamPlan::of_neon(url, variable, settings);
+        upstreams.insert(NEON_AUTH, faults.hear(neon_auth).map(Arc::new));
+    }
     upstreams
 }
 
@@ -317,6 +332,45 @@ impl UpstreamPlan {
             believes_not_applied,
             http2: *http2,
             honours_idempotency_key: *idempotency_key,
+            tls: None,
+        })
+    }
+}
+
+impl UpstreamPlan {
+    /// Neon's own Better Auth.
+    fn of_neon(url: &ServiceUrl, variable: &'static str, settings: &Settings) -> Result<Self, SettingsError> {
+        let wrong = |reason| SettingsError::new(variable, reason);
+        let is_encrypted = url.url().scheme() == "https";
+        let is_here = url.url().host().is_some_and(|host| match host {
+            url::Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
+            url::Host::Ipv4(address) => address.is_loopback(),
+            url::Host::Ipv6(address) => address.is_loopback(),
+        });
+        if !is_encrypted && !is_here {
+            return Err(wrong("must be https:// where the gateway sends sign-ins there"));
+        }
+        let tls = || match &settings.neon_auth.ca_file {
+            None => Ok(client::tls()),
+            Some(file) => client::roots(file)
+                .map(client::tls_by)
+                .map_err(|reason| SettingsError::new(variable::NEON_AUTH_CA_FILE, reason)),
+        };
+        let settings::Upstream { connect, pool_idle, resolve, eject, .. } = settings.upstream;
+        Ok(Self {
+            name: NEON_AUTH.into(),
+            hosts: vec![Host::of(url)],
+            names: vec![server_names(url).map_err(wrong)?],
+            connect,
+            pool_idle,
+            resolve,
+            eject,
+            shed: None,
+            readiness: None,
+            believes_not_applied: false,
+            http2: false,
+            honours_idempotency_key: false,
+            tls: is_encrypted.then(tls).transpose()?.map(Arc::new),
         })
     }
 }
@@ -426,7 +480,12 @@ fn target(
             let tunnel_idle = route.idle.map_or(settings.limits.websocket_idle, |Secs(idle)| idle);
             let tunnel = Waits { idle: tunnel_idle, age: settings.limits.websocket_age };
             let Some(upstream) = upstreams.get(name.as_str()) else {
-                faults.add(format!("{key}.upstream"), format!("`{name}` is not in [upstreams]"));
+                let reason = if name == NEON_AUTH {
+                    format!("is Neon's own Better Auth, and {} is not set", variable::NEON_AUTH_BASE_URL)
+                } else {
+                    format!("`{name}` is not in [upstreams]")
+                };
+                faults.add(format!("{key}.upstream"), reason);
                 return None;
             };
             let upstream = upstream.clone()?;
@@ -448,10 +507,11 @@ fn target(
                 idle,
                 websocket: route.websocket.then_some(tunnel),
                 // Whoever signs people in does so by GET, too: from a link in a mail.
-                resend: route.resend.unwrap_or(!route.forward_credentials),
+                resend: route.resend.unwrap_or(!route.forward_credentials && name != NEON_AUTH),
                 forward_credentials: forward_credentials(key, route, settings, faults),
                 csrf: csrf(key, route, settings, faults),
                 asked_by_public_host: public_host(key, route, settings, faults),
+                neon_auth: neon_auth(key, route, settings, faults),
                 expose: expose(key, route, faults),
                 methods: methods(key, route, faults),
             })))
@@ -514,6 +574,61 @@ fn public_host(key: &str, route: &RouteSettings, settings: &Settings, faults: &m
         faults.add(format!("{key}.host"), reason);
     }
     is_public
+}
+
+/// How Neon's own Better Auth is asked and heard on a route that leads there. What such a route may not say is told.
+fn neon_auth(key: &str, route: &RouteSettings, settings: &Settings, faults: &mut Faults) -> Option<NeonAuth> {
+    let (url, _) = settings.neon_auth.stated().filter(|_| route.upstream.as_deref() == Some(NEON_AUTH))?;
+    for (is_wrong, name, reason) in [
+        (
+            route.access != Some(Access::Public),
+            "access",
+            "must be \"public\" on the way to Neon: who signs in is nobody yet",
+        ),
+        (
+            route.forward_credentials,
+            "forward_credentials",
+            "says nothing on the way to Neon, which gets its own cookies alone",
+        ),
+        (
+            route.csrf == Some(CsrfMode::Off),
+            "csrf",
+            "can't be off on the way to Neon, which is told the page's origin in good faith",
+        ),
+        (route.websocket, "websocket", "has no use on the way to Neon"),
+        (
+            route.host == Some(HostSetting::Public),
+            "host",
+            "can't be \"public\": Neon is asked by its own name",
+        ),
+        (
+            route.resend == Some(true),
+            "resend",
+            "can't be on the way to Neon, where a GET may change something",
+        ),
+    ] {
+        if is_wrong {
+            faults.add(format!("{key}.{name}"), reason);
+        }
+    }
+    if settings.public_origins.is_empty() {
+        let reason = format!(
+            "leads to Neon, and {} is not set: it says whose cookies Neon's become",
+            variable::PUBLIC_ORIGINS
+        );
+        faults.add(format!("{key}.upstream"), reason);
+    }
+    let path = Pattern::parse(&route.path).ok()?.to_string();
+    let Some(path) = path.strip_suffix("/**") else {
+        faults.add(
+            format!("{key}.path"),
+            "must end in /** on the way to Neon: what it stands for is put behind its base URL",
+        );
+        return None;
+    };
+    let values = |origins: &[Origin]| origins.iter().map(|origin| origin.0.clone()).collect::<Vec<_>>();
+    let (own, allowed) = (values(&settings.public_origins), values(&settings.cors.allowed_origins));
+    Some(NeonAuth::new(path, url.url().path(), &own, &allowed))
 }
 
 /// What answers on a route let pages read.

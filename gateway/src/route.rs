@@ -22,6 +22,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub use self::host::PublicHosts;
+pub(crate) use self::host::hosts_of;
 use self::pattern::Pattern;
 use crate::{
     accounts,
@@ -30,6 +31,7 @@ use crate::{
     csrf::{CsrfMode, Pages},
     head::Checked,
     local::Local,
+    neon_auth::NeonAuth,
     permit::RequiredScopes,
     rate_limit::RateLimit,
     record::{Record, RouteMetrics},
@@ -87,6 +89,8 @@ pub struct Route {
     pub csrf: CsrfMode,
     /// Whether the service is asked by the host that the client has named.
     pub asked_by_public_host: bool,
+    /// How its service is asked and heard, where that is Neon's own Better Auth.
+    pub neon_auth: Option<NeonAuth>,
     /// What its answers let pages read, besides what they always may.
     pub expose: Vec<HeaderName>,
     /// The methods that are served, if not all.
@@ -228,8 +232,9 @@ impl Routes {
                     return Err(RouteError::Method(allow.clone()));
                 }
                 let host = host.ok_or(RouteError::Ambiguous(host::NONE))?;
-                // Better Auth would mail links to whatever host it is asked by.
-                if route.asked_by_public_host && !self.public_hosts.have(&host) {
+                // Better Auth would mail links to whatever host it is asked by, and its cookies are for our own hosts.
+                if (route.asked_by_public_host || route.neon_auth.is_some()) && !self.public_hosts.have(&host)
+                {
                     return Err(RouteError::Misdirected);
                 }
                 // HTTP/1 has none in its request line; HTTP/2 lets them through, and services read them in many ways.

@@ -45,11 +45,13 @@ impl Credentials {
     /// Whether a browser may have sent them by itself, whatever page has asked it to: cookies, and what it knows of `Basic` or
     /// `Negotiate` (RFC 9110 §11.6.2). A bearer token is a page's own doing.
     pub fn are_ambient(&self) -> bool {
-        let is_bearer = |value: &HeaderValue| {
-            value.as_bytes().get(..BEARER.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(BEARER))
-        };
         !self.cookies.is_empty() || self.authorization.as_ref().is_some_and(|value| !is_bearer(value))
     }
+}
+
+/// Whether an `Authorization` has a bearer token.
+pub(crate) fn is_bearer(value: &HeaderValue) -> bool {
+    value.as_bytes().get(..BEARER.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(BEARER))
 }
 
 /// A request without credentials, hop-by-hop headers, and headers that only we may set. Only this file makes one.
@@ -201,16 +203,14 @@ fn one_authorization(headers: &HeaderMap) -> Result<(), SanitizeError> {
     const MANY: SanitizeError =
         SanitizeError::Ambiguous("the request has more than one credential in Authorization");
     let authorization = match single(headers, &header::AUTHORIZATION) {
-        Ok(authorization) => authorization.as_bytes(),
+        Ok(authorization) => authorization,
         Err(NotSingle::Missing) => return Ok(()),
         Err(NotSingle::Repeated) => return Err(MANY),
     };
-    let is_bearer =
-        authorization.get(..BEARER.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(BEARER));
     // To the end of it, without a way out in the middle: so the comparisons are made sixteen at a time.
     let is_comma = |byte: u8| byte == b',';
-    let has_comma = || authorization.iter().fold(false, |found, byte| found | is_comma(*byte));
-    if is_bearer && has_comma() { Err(MANY) } else { Ok(()) }
+    let has_comma = || authorization.as_bytes().iter().fold(false, |found, byte| found | is_comma(*byte));
+    if is_bearer(authorization) && has_comma() { Err(MANY) } else { Ok(()) }
 }
 
 /// The headers that `Connection` names, which are for us alone.

@@ -67,6 +67,12 @@ pub mod variable {
     pub const WEBSOCKETS_MAX: &str = "GATEWAY_LIMITS__WEBSOCKETS_MAX";
     /// `limits.websockets_per_client_max`
     pub const WEBSOCKETS_PER_CLIENT_MAX: &str = "GATEWAY_LIMITS__WEBSOCKETS_PER_CLIENT_MAX";
+    /// `neon_auth.base_url`
+    pub const NEON_AUTH_BASE_URL: &str = "NEON_AUTH_BASE_URL";
+    /// `neon_auth.vite_url`
+    pub const VITE_NEON_AUTH_URL: &str = "VITE_NEON_AUTH_URL";
+    /// `neon_auth.ca_file`
+    pub const NEON_AUTH_CA_FILE: &str = "GATEWAY_NEON_AUTH__CA_FILE";
     /// `sanitize.cookie_prefixes`
     pub const COOKIE_PREFIXES: &str = "GATEWAY_SANITIZE__COOKIE_PREFIXES";
     /// `server.head_bytes`
@@ -79,7 +85,7 @@ pub mod variable {
     pub const KEY_FILE: &str = "GATEWAY_TLS__KEY_FILE";
 
     /// All of them.
-    pub const ALL: [&str; 19] = [
+    pub const ALL: [&str; 22] = [
         CONFIG,
         AUTH_VERIFIER_URL,
         TASK_SERVICE_URL,
@@ -94,6 +100,9 @@ pub mod variable {
         REQUESTS_PER_USER_MAX,
         WEBSOCKETS_MAX,
         WEBSOCKETS_PER_CLIENT_MAX,
+        NEON_AUTH_BASE_URL,
+        VITE_NEON_AUTH_URL,
+        NEON_AUTH_CA_FILE,
         COOKIE_PREFIXES,
         HEAD_BYTES,
         TRUSTED_PROXIES,
@@ -104,6 +113,9 @@ pub mod variable {
 
 /// The name of the upstream that `GATEWAY_TASK_SERVICE_URL` sets.
 pub const TASK_SERVICE: &str = "task-service";
+
+/// The name of the upstream that `NEON_AUTH_BASE_URL` sets.
+pub const NEON_AUTH: &str = "neon-auth";
 
 /// A `Uri` holds no longer target.
 const TARGET_BYTES_MAX: u64 = 65_534;
@@ -172,6 +184,7 @@ pub struct Settings {
     pub upstream: Upstream,
     pub limits: Limits,
     pub sanitize: Sanitize,
+    pub neon_auth: NeonAuth,
     pub server: ServerSettings,
     pub otel: TraceSettings,
     pub tls: TlsSettings,
@@ -450,6 +463,27 @@ pub struct Sanitize {
     pub cookie_prefixes: Vec<String>,
 }
 
+/// Neon's own Better Auth.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml explains each one")]
+pub struct NeonAuth {
+    #[serde(deserialize_with = "settings::optional")]
+    pub base_url: Option<ServiceUrl>,
+    #[serde(deserialize_with = "settings::optional")]
+    pub vite_url: Option<ServiceUrl>,
+    #[serde(deserialize_with = "settings::optional")]
+    pub ca_file: Option<PathBuf>,
+}
+
+impl NeonAuth {
+    /// Where it is, and the variable that says so.
+    pub(crate) fn stated(&self) -> Option<(&ServiceUrl, &'static str)> {
+        let base = self.base_url.as_ref().map(|url| (url, variable::NEON_AUTH_BASE_URL));
+        base.or_else(|| Some((self.vite_url.as_ref()?, variable::VITE_NEON_AUTH_URL)))
+    }
+}
+
 /// What browsers send for pages of this URL, if that is an origin that can be told from others.
 fn serialized(url: &Url) -> Option<String> {
     if let origin @ url::Origin::Tuple(_, host, _) = &url.origin() {
@@ -467,7 +501,11 @@ impl settings::Settings for Settings {
     const SPEC: Spec = Spec {
         service: "gateway",
         defaults: include_str!("../defaults.toml"),
-        well_known: &[("CORS_ALLOWED_ORIGINS", "cors.allowed_origins")],
+        well_known: &[
+            ("CORS_ALLOWED_ORIGINS", "cors.allowed_origins"),
+            (variable::NEON_AUTH_BASE_URL, "neon_auth.base_url"),
+            (variable::VITE_NEON_AUTH_URL, "neon_auth.vite_url"),
+        ],
         secrets: &[],
         bounds: &[("cors", CORS), ("verifier", VERIFIER), ("upstream", UPSTREAM), ("limits", LIMITS)],
         // An empty list allows no page, least of all those of localhost.
@@ -504,8 +542,9 @@ impl Service for Settings {
     const RELOADS: bool = true;
 
     fn files(&self) -> Vec<PathBuf> {
-        let Self { tls, verifier, .. } = self;
-        [&tls.certificate_file, &tls.key_file, &verifier.ca_file].into_iter().flatten().cloned().collect()
+        let Self { tls, verifier, neon_auth, .. } = self;
+        let files = [&tls.certificate_file, &tls.key_file, &verifier.ca_file, &neon_auth.ca_file];
+        files.into_iter().flatten().cloned().collect()
     }
 
     fn server(bounds: ServerSettings) -> ServerSettings {
@@ -550,7 +589,7 @@ mod tests {
         }
         // Elsewhere an empty variable counts as unset, and what is unset is closed.
         let settings = load(&[("GATEWAY_SANITIZE__COOKIE_PREFIXES", "")]).unwrap();
-        assert_eq!(settings.sanitize.cookie_prefixes, ["better-auth"]);
+        assert_eq!(settings.sanitize.cookie_prefixes, ["better-auth", "neon-auth", "neonauth"]);
     }
 
     #[test]

@@ -186,6 +186,7 @@ fn routes(plan: &Plan, counts: &Counts) -> Routes {
                     forward_credentials,
                     csrf,
                     asked_by_public_host,
+                    neon_auth,
                     expose,
                     methods,
                 } = &**target;
@@ -208,6 +209,7 @@ fn routes(plan: &Plan, counts: &Counts) -> Routes {
                     forward_credentials: *forward_credentials,
                     csrf: *csrf,
                     asked_by_public_host: *asked_by_public_host,
+                    neon_auth: neon_auth.clone(),
                     expose: expose.clone(),
                     methods: methods.clone(),
                     shedder: shedder(upstream),

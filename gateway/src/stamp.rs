@@ -32,6 +32,11 @@ pub fn stamp(counted: Counted, prefixes: &CookiePrefixes) -> Stamped {
     let (admitted, credentials) = sanitized.into_parts();
     let (routed, permit) = admitted.into_parts();
     let (mut request, record, client, handshake) = routed.into_parts();
+    if let Some(neon) = &record.route().neon_auth {
+        // It hears nothing of what services inside hear.
+        neon.ask(&mut request, credentials, &client);
+        return Stamped(StampedParts { request, record, permit, caller: None, handshake: None });
+    }
     let headers = request.headers_mut();
     client.forward(headers);
     if record.route().forward_credentials {

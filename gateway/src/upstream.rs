@@ -58,8 +58,9 @@ impl Upstream {
             shed: _,
             http2,
             honours_idempotency_key,
+            tls,
         } = plan;
-        let connector = Connector::plain(name, *connect, *pool_idle).named(names.clone(), None);
+        let connector = Connector::plain(name, *connect, *pool_idle).named(names.clone(), tls.clone());
         let connector = if *http2 { connector.by_http2() } else { connector };
         let endpoints = Endpoints::new(name, hosts, connector, *resolve, *eject, readiness.clone());
         Arc::new(Self {

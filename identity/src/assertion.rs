@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Membership;
+
 /// The claims of an identity assertion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assertion {
@@ -15,4 +17,8 @@ pub struct Assertion {
     pub iat: u64,
     /// When it expires, in seconds since 1970; at most [`ASSERTION_LIFE_MAX`](crate::ASSERTION_LIFE_MAX) after `iat`.
     pub exp: u64,
+    /// The user's role and organization, where auth-verifier is set to tell them; equals
+    /// [`MEMBERSHIP`](crate::MEMBERSHIP) on the same request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub membership: Option<Membership>,
 }

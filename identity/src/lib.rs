@@ -10,6 +10,7 @@ mod assertion;
 mod credential_cookies;
 mod credential_kind;
 mod credential_scopes;
+mod membership;
 mod small_order;
 mod user;
 
@@ -25,6 +26,7 @@ pub use self::{
     credential_cookies::CredentialCookies,
     credential_kind::CredentialKind,
     credential_scopes::{CredentialScopes, is_scope},
+    membership::{Membership, Organization},
     names::*,
     small_order::is_of_small_order,
     user::{Email, UserId},

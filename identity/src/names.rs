@@ -19,6 +19,21 @@ pub const USER_EMAIL: HeaderName = HeaderName::from_static("x-user-email");
 /// Whether Better Auth has verified that address: `true` or `false`, if it is known.
 pub const USER_EMAIL_VERIFIED: HeaderName = HeaderName::from_static("x-user-email-verified");
 
+/// The user's role, where auth-verifier is set to tell it ([`Membership`](crate::Membership)).
+pub const USER_ROLE: HeaderName = HeaderName::from_static("x-user-role");
+
+/// The id of the organization that the user acts for, where auth-verifier is set to tell it.
+pub const ORGANIZATION_ID: HeaderName = HeaderName::from_static("x-user-organization-id");
+
+/// What that organization is called in URLs.
+pub const ORGANIZATION_SLUG: HeaderName = HeaderName::from_static("x-user-organization-slug");
+
+/// The user's role in that organization.
+pub const ORGANIZATION_ROLE: HeaderName = HeaderName::from_static("x-user-organization-role");
+
+/// The headers of a [`Membership`](crate::Membership).
+pub const MEMBERSHIP: [HeaderName; 4] = [USER_ROLE, ORGANIZATION_ID, ORGANIZATION_SLUG, ORGANIZATION_ROLE];
+
 /// How the user authenticated ([`CredentialKind`](crate::CredentialKind)).
 pub const CREDENTIAL: HeaderName = HeaderName::from_static("x-credential");
 
@@ -46,7 +61,17 @@ pub const NOT_APPLIED: HeaderName = HeaderName::from_static("x-internal-not-appl
 pub const CHALLENGE: &str = "Identity-Assertion";
 
 /// Every identity header. A client must never be able to set one; on requests to a service only the gateway does.
-pub const ALL: [HeaderName; 5] = [USER_ID, USER_EMAIL, USER_EMAIL_VERIFIED, CREDENTIAL, ASSERTION];
+pub const ALL: [HeaderName; 9] = [
+    USER_ID,
+    USER_EMAIL,
+    USER_EMAIL_VERIFIED,
+    CREDENTIAL,
+    ASSERTION,
+    USER_ROLE,
+    ORGANIZATION_ID,
+    ORGANIZATION_SLUG,
+    ORGANIZATION_ROLE,
+];
 
 /// The `iss` claim of every assertion.
 pub const ISSUER: &str = "auth-verifier";

@@ -25,7 +25,7 @@ use self::{
     proof::Proof,
 };
 pub use self::{keys::KeySet, rejection::Rejection};
-use crate::{ASSERTION, USER_ID, UserId};
+use crate::{ASSERTION, Membership, USER_ID, UserId};
 
 /// How long a connection to auth-verifier may take to stand.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -106,35 +106,55 @@ impl Verifier {
     /// [`VerifyError::Rejected`] if one of these is not so; answer 401 with [`CHALLENGE`](crate::CHALLENGE).
     /// [`VerifyError::Unavailable`] if that can't be known now; answer 503 with `Retry-After`.
     pub async fn verify(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<UserId, VerifyError> {
+        Ok(self.verify_entry(headers, now).await?.user.clone())
+    }
+
+    /// The same, with the user's role and organization as the assertion says them: signed, unlike the headers of
+    /// [`MEMBERSHIP`](crate::MEMBERSHIP), which a service may be reached with otherwise.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Verifier::verify`].
+    pub async fn verify_member(
+        &self,
+        headers: &HeaderMap,
+        now: UnixSeconds,
+    ) -> Result<(UserId, Option<Membership>), VerifyError> {
+        let entry = self.verify_entry(headers, now).await?;
+        Ok((entry.user.clone(), entry.membership.clone()))
+    }
+
+    async fn verify_entry(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<Arc<Entry>, VerifyError> {
         let assertion = single(headers, &ASSERTION)?;
         let claimed = single(headers, &USER_ID)?;
-        let user = match self.known(assertion, now) {
+        let entry = match self.known(assertion, now) {
             Some(known) => known?,
             None => self.proved(assertion, now).await?,
         };
-        if user.as_str() == claimed { Ok(user) } else { Err(Rejection::OtherUser.into()) }
+        if entry.user.as_str() == claimed { Ok(entry) } else { Err(Rejection::OtherUser.into()) }
     }
 
-    /// The user of an assertion that was verified before, if its key is still published.
-    fn known(&self, assertion: &str, now: UnixSeconds) -> Option<Result<UserId, Rejection>> {
-        let Entry { user, life, kid, key } = &*self.verified.get(assertion)?;
+    /// An assertion that was verified before, if its key is still published.
+    fn known(&self, assertion: &str, now: UnixSeconds) -> Option<Result<Arc<Entry>, Rejection>> {
+        let entry = self.verified.get(assertion)?;
         let keys = self.keys.current()?;
         // The key itself is compared, not its id: a fetch that brings the same keys forgets nothing, while a key that
         // is gone, or another under its id, ends all its assertions at once.
-        let published = keys.get(kid).is_some_and(|published| published == key);
+        let published = keys.get(&entry.kid).is_some_and(|published| *published == entry.key);
         published.then(|| {
-            life.check(now)?;
+            entry.life.check(now)?;
             self.verified.hit();
-            Ok(user.clone())
+            Ok(entry)
         })
     }
 
-    async fn proved(&self, assertion: &str, now: UnixSeconds) -> Result<UserId, VerifyError> {
+    async fn proved(&self, assertion: &str, now: UnixSeconds) -> Result<Arc<Entry>, VerifyError> {
         let proof = Proof::parse(assertion)?;
         let key = self.key(&proof.kid).await?;
-        let (user, life) = proof.verify(&key, &self.audience, now)?;
-        self.verified.insert(assertion, Entry { user: user.clone(), life, kid: proof.kid.into(), key });
-        Ok(user)
+        let (user, membership, life) = proof.verify(&key, &self.audience, now)?;
+        let entry = Arc::new(Entry { user, membership, life, kid: proof.kid.into(), key });
+        self.verified.insert(assertion, Arc::clone(&entry));
+        Ok(entry)
     }
 
     /// The key of that id. An unknown id may belong to a key that was made since the last fetch, so the keys are

@@ -9,10 +9,9 @@ use chassis::{
 
 use crate::{
     database, folder,
-    plan::{self, Listen, Plan},
+    plan::{self, Listen, Plan, Which},
     ports,
     say::{self, say},
-    secret,
 };
 
 /// What `USHER_DATA_DIR` was called before. If it were ignored, somebody's tasks would seem lost.
@@ -34,17 +33,20 @@ pub(crate) struct Checked {
 }
 
 /// Checks them.
-pub(crate) fn all(environment: &Environment) -> Checked {
+pub(crate) fn all(environment: &Environment, which: Which) -> Checked {
     let mut faults = Faults::default();
     faults.hear(environment.check(plan::is_ours));
     if environment.get(FORMER_DATA_DIR).is_some() {
         faults.add(FORMER_DATA_DIR, "is now USHER_DATA_DIR");
     }
-    let plan = Plan::of(environment, &mut faults);
+    let mut plan = Plan::of(environment, &mut faults);
+    if which == Which::ServicesAndDemo {
+        plan = plan.with_demo(environment, &mut faults);
+    }
     let gateway = plan.gateway.environment(environment);
     let mut auth_verifier = plan.auth_verifier.environment(environment);
     if plan.secret.is_none() {
-        auth_verifier = auth_verifier.with(secret::VARIABLE, OWN_SECRET, "usher");
+        auth_verifier = auth_verifier.with(plan.secret_variable, OWN_SECRET, "usher");
     }
     let mut task_service = plan.task_service.environment(environment);
     if plan.database.is_none() {
@@ -94,7 +96,7 @@ pub(crate) fn all(environment: &Environment) -> Checked {
 pub(crate) fn run(show: bool) -> ExitCode {
     let (remarks, outcome) = match Environment::of_process() {
         Ok(environment) => {
-            let Checked { remarks, outcome, .. } = all(&environment);
+            let Checked { remarks, outcome, .. } = all(&environment, Which::Services);
             (remarks, outcome)
         }
         Err(error) => (Vec::new(), Err(error)),

@@ -26,16 +26,19 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Refuses where our own server would be taken for the real one, and lost with the machine.
 pub(crate) fn refuse_in_production(environment: &Environment) -> Result<(), SettingsError> {
-    let place = if environment.get("KUBERNETES_SERVICE_HOST").is_some() {
-        "KUBERNETES_SERVICE_HOST"
-    } else if environment.get("APP_ENV") == Some("production") {
-        "APP_ENV=production"
-    } else {
-        return Ok(());
-    };
+    let Some(place) = production(environment) else { return Ok(()) };
     let reason =
         format!("names no database, and no development PostgreSQL is started where {place} is set: set it");
     Err(SettingsError::new(VARIABLE, reason))
+}
+
+/// What says that this is no machine to develop on, if anything does.
+pub(crate) fn production(environment: &Environment) -> Option<&'static str> {
+    if environment.get("KUBERNETES_SERVICE_HOST").is_some() {
+        Some("KUBERNETES_SERVICE_HOST")
+    } else {
+        (environment.get("APP_ENV") == Some("production")).then_some("APP_ENV=production")
+    }
 }
 
 /// The longest wait before it is started again.

@@ -29,6 +29,21 @@ pub(crate) enum StartError {
     NeedsChange { service: &'static str, what: String },
     #[error("{service} was not ready within {secs} s ({why}); its log is above")]
     NotReady { service: &'static str, secs: u64, why: String },
+    #[error(
+        "the demo needs {program}: install Node.js {least} or newer, which brings npm (https://nodejs.org), or start without it"
+    )]
+    NoNode { program: &'static str, least: u32 },
+    #[error("the demo needs Node.js {least} or newer, and `node --version` says `{found}`")]
+    OldNode { found: String, least: u32 },
+    #[error(
+        "the demo does not run as root, and user {user} can't run `node`: install Node.js where everybody may run it, or start as \
+         another user"
+    )]
+    RootsNode { user: u32 },
+    #[error("the demo's packages could not be fetched with npm: {0}")]
+    Packages(String),
+    #[error("the demo could not be built:\n{0}")]
+    NotBuilt(String),
     #[error("{what} {}: {source}", .path.display())]
     Io { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{what}: {source}")]

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, path::Path};
 
-use crate::plan::{Listen, Plan};
+use crate::plan::Plan;
 
 /// The user that the printed examples are about.
 pub(crate) const DEMO_USER: &str = "demo-user";
@@ -13,13 +13,18 @@ pub(crate) enum Access<'a> {
     Token { token: &'a str, secret: &'a Path },
     /// The secret is theirs, and set there: so only how to make one is shown.
     Command { place: &'a str },
+    /// Neon alone has the users: nobody else makes one.
+    Neon,
 }
 
 /// The text for a person whose services run by `plan`, and by `program`.
 pub(crate) fn greeting(plan: &Plan, access: &Access<'_>, program: &Path) -> String {
-    let gateway = browser_url(&plan.gateway.traffic);
+    let gateway = plan.gateway.traffic.browser_url();
     let make = format!("{} auth-verifier token --sub", quoted(program));
     let mut text = String::from("\nEverything runs. Stop it with Ctrl-C.\n\n");
+    if let Some(demo) = &plan.demo {
+        text += &demo.greeting();
+    }
     let mut line = |line: std::fmt::Arguments<'_>| {
         let _ = writeln!(text, "{line}");
     };
@@ -45,6 +50,15 @@ pub(crate) fn greeting(plan: &Plan, access: &Access<'_>, program: &Path) -> Stri
             ));
             format!("$({make} {DEMO_USER})")
         }
+        Access::Neon => {
+            let url = plan.neon_auth.as_deref().unwrap_or_default();
+            line(format_args!("  Your users          {url}"));
+            line(format_args!(
+                "\nThey are known by their browsers' cookies of Neon Auth, or by a token. One to try, in the console of your app, signed \
+                 in:\n\n  (await (await fetch('/api/auth/token')).json()).token"
+            ));
+            "$TOKEN".to_owned()
+        }
     };
     line(format_args!("\nTry it:\n"));
     let authorization = format!("-H \"Authorization: Bearer {bearer}\"");
@@ -54,11 +68,6 @@ pub(crate) fn greeting(plan: &Plan, access: &Access<'_>, program: &Path) -> Stri
     line(format_args!("curl {authorization} {gateway}/api/tasks"));
     line(format_args!("curl {gateway}/health"));
     text
-}
-
-/// A URL as a browser on this machine should write it: cookies of a page on `localhost` go to `localhost` alone.
-fn browser_url(listen: &Listen) -> String {
-    listen.url().replace("//127.0.0.1:", "//localhost:")
 }
 
 /// A path as a shell takes it.
@@ -95,6 +104,23 @@ mod tests {
             r"BETTER_AUTH_SECRET_FILE='/it'\''s/secret' '/a b/usher' auth-verifier token --sub alice"
         ));
         assert!(text.contains("http://127.0.0.1:9001/metrics"));
+    }
+
+    #[test]
+    fn whose_users_are_neons_is_shown_no_token_that_can_not_work() {
+        let variables = [
+            ("NEON_AUTH_BASE_URL", "https://ep-x.neonauth.aws.neon.tech/neondb/auth"),
+            ("NEON_AUTH_COOKIE_SECRET", "k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn"),
+        ];
+        let plan = Plan::of(&variables.into_iter().collect(), &mut Faults::default());
+        let text = greeting(&plan, &Access::Neon, Path::new("/a b/usher"));
+        assert!(
+            text.contains("  Your users          https://ep-x.neonauth.aws.neon.tech/neondb/auth\n"),
+            "{text}"
+        );
+        assert!(!text.contains("auth-verifier token") && !text.contains("BETTER_AUTH"), "{text}");
+        assert!(curls(&text)[1].contains("Bearer $TOKEN\""), "{text}");
+        assert_eq!(curls(&text)[2], "curl http://localhost:8000/health");
     }
 
     #[test]

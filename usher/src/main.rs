@@ -1,5 +1,6 @@
 //! Everything on one machine: `cargo run` starts PostgreSQL, auth-verifier, task-service and the gateway, prints what a person
-//! needs next, and keeps them running until Ctrl-C. Nothing has to be set up before.
+//! needs next, and keeps them running until Ctrl-C. Nothing has to be set up before. `cargo run -- demo` has a page and its sign-in
+//! beside them ([`demo`]).
 //!
 //! This one program is also each of the services: `usher gateway` is the gateway. That is how the services are started: as
 //! processes of their own, each of which is started again when it ends.
@@ -9,6 +10,7 @@
 
 mod check;
 mod database;
+mod demo;
 mod error;
 mod folder;
 mod greet;
@@ -27,10 +29,13 @@ use std::{
     process::ExitCode,
 };
 
+use plan::Which;
+
 const USAGE: &str = "\
 Starts everything on this machine: PostgreSQL, auth-verifier, task-service and the gateway.
 
 Usage: usher                     start everything, until Ctrl-C
+       usher demo                the same, and a page with sign-in to try it with; needs Node.js
        usher --check             check the settings of all services, say what is wrong, and exit with 0 or 1
        usher --check --show      and print every setting in force and where it comes from, secrets hidden
        usher SERVICE [ARGUMENT…] be one service: auth-verifier, task-service or gateway; try --help behind it
@@ -38,11 +43,15 @@ Usage: usher                     start everything, until Ctrl-C
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
-    let Some(name) = args.next() else { return run::run() };
+    let Some(name) = args.next() else { return run::run(Which::Services) };
     match name.to_str() {
         Some(plan::AUTH_VERIFIER) => auth_verifier::main(iter::once(name).chain(args)),
         Some(plan::TASK_SERVICE) => task_service::main(iter::once(name).chain(args)),
         Some(plan::GATEWAY) => gateway::main(iter::once(name).chain(args)),
+        Some(demo::NAME) => match args.next() {
+            None => run::run(Which::ServicesAndDemo),
+            Some(_) => misused("demo takes no argument"),
+        },
         Some("--check") => match args.next().as_deref().map(OsStr::to_str) {
             None => check::run(false),
             Some(Some("--show")) => check::run(true),

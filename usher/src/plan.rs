@@ -7,6 +7,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use chassis::settings::{Environment, Faults, PORT, Secret, Settings, Spec, Stated};
 
+use crate::{
+    demo::{self, Demo},
+    secret,
+};
+
 pub(crate) const AUTH_VERIFIER: &str = "auth-verifier";
 pub(crate) const TASK_SERVICE: &str = "task-service";
 pub(crate) const GATEWAY: &str = "gateway";
@@ -14,8 +19,12 @@ pub(crate) const GATEWAY: &str = "gateway";
 /// Where Better Auth runs while a frontend is developed.
 const BETTER_AUTH_URL: &str = "http://localhost:3000";
 
+/// How long a look-up at Neon is waited for: it may be far away, and its database may sleep. Neon's SDK waits three seconds, and asks
+/// nobody before.
+const NEON_WAIT_MS: &str = "5000";
+
 /// Variables that the launcher reads, besides those of the services.
-const OWN: [&str; 4] = ["USHER_DATA_DIR", "APP_ENV", "CARGO_MANIFEST_DIR", "RUST_LOG"];
+const OWN: [&str; 5] = ["USHER_DATA_DIR", demo::LISTEN, "APP_ENV", "CARGO_MANIFEST_DIR", "RUST_LOG"];
 
 /// What the services may see besides, where we are root: how to log and how to panic.
 const HARMLESS: [&str; 2] = ["RUST_LOG", "RUST_BACKTRACE"];
@@ -30,6 +39,13 @@ pub(crate) fn is_ours(name: &str) -> bool {
     OWN.contains(&name) || specs.iter().any(|spec| spec.claims(name))
 }
 
+/// What is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    Services,
+    ServicesAndDemo,
+}
+
 /// The services of this machine.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -38,8 +54,14 @@ pub(crate) struct Plan {
     pub(crate) gateway: ServicePlan,
     /// Where the operator names a database; `None` where we have to start one.
     pub(crate) database: Option<String>,
-    /// Where the operator gives the secret that Better Auth has, too; `None` where we have to make one.
+    /// Where the operator gives the secret that Better Auth has, too, or whichever else identities are signed by; `None` where we
+    /// have to make one.
     pub(crate) secret: Option<String>,
+    /// What auth-verifier is told of it as, where we make it.
+    pub(crate) secret_variable: &'static str,
+    /// Where Neon's own Better Auth is, if it alone has the users.
+    pub(crate) neon_auth: Option<String>,
+    pub(crate) demo: Option<Demo>,
 }
 
 /// One service.
@@ -77,10 +99,26 @@ impl Plan {
         let task_service = Stated::of::<task_service::settings::Settings>(&inner);
         let gateway = Stated::of::<gateway::settings::Settings>(environment);
 
-        let better_auth_secrets = ["better_auth.secret", "better_auth.secrets"];
+        let stated = |keys: &[&str]| keys.iter().find_map(|key| auth_verifier.place(key));
+        let neon_auth = ["neon_auth.base_url", "neon_auth.vite_url"];
+        let neon_auth =
+            neon_auth.iter().find_map(|key| auth_verifier.text(key).filter(|url| !url.is_empty()));
+        let secret = stated(&["better_auth.secret", "better_auth.secrets"]);
+        // A secret of ours would sign tokens in the name of users that are Neon's.
+        let (secret, secret_variable) = match &neon_auth {
+            None => (secret, secret::VARIABLE),
+            Some(_) => {
+                let others = || stated(&["neon_auth.cookie_secret", "identity.seed"]);
+                (secret.or_else(others), secret::SEED)
+            }
+        };
+        let has_own = stated(&["better_auth.url", "better_auth.secret", "better_auth.secrets"]).is_some();
+        let neon_alone = neon_auth.as_ref().filter(|_| !has_own).map(ToString::to_string);
         let mut plan = Self {
             database: task_service.place("database.url"),
-            secret: better_auth_secrets.iter().find_map(|key| auth_verifier.place(key)),
+            secret,
+            secret_variable,
+            neon_auth: neon_alone,
             auth_verifier: ServicePlan::new(
                 auth_verifier::settings::Settings::SPEC,
                 &auth_verifier,
@@ -94,13 +132,26 @@ impl Plan {
                 faults,
             ),
             gateway: ServicePlan::new(gateway::settings::Settings::SPEC, &gateway, None, faults),
+            demo: None,
         };
         plan.refuse_sharing(faults);
 
         let verifier_url = plan.auth_verifier.traffic.url();
         let tasks_url = plan.task_service.traffic.url();
         let url = BETTER_AUTH_URL.to_owned();
-        plan.auth_verifier.tell(&auth_verifier, "better_auth.url", "BETTER_AUTH_URL", url);
+        if neon_auth.is_none() {
+            plan.auth_verifier.tell(&auth_verifier, "better_auth.url", "BETTER_AUTH_URL", url);
+        } else {
+            let (of_look_up, of_verdict) =
+                ("AUTH_VERIFIER_SESSION__TIMEOUT_MS", "GATEWAY_VERIFIER__TIMEOUT_MS");
+            plan.auth_verifier.tell(
+                &auth_verifier,
+                "session.timeout_ms",
+                of_look_up,
+                NEON_WAIT_MS.to_owned(),
+            );
+            plan.gateway.tell(&gateway, "verifier.timeout_ms", of_verdict, NEON_WAIT_MS.to_owned());
+        }
         plan.task_service.tell(
             &task_service,
             "identity_jwks_url",
@@ -110,6 +161,17 @@ impl Plan {
         plan.gateway.tell(&gateway, "auth_verifier_url", "GATEWAY_AUTH_VERIFIER_URL", verifier_url);
         plan.gateway.tell(&gateway, "task_service_url", "GATEWAY_TASK_SERVICE_URL", tasks_url);
         plan
+    }
+
+    /// The same with the demo.
+    pub(crate) fn with_demo(mut self, environment: &Environment, faults: &mut Faults) -> Self {
+        let demo = Demo::of(environment, &mut self, faults);
+        let addresses = self.addresses();
+        if let Some(other) = addresses.iter().find(|other| other.overlaps(&demo.listen)) {
+            refuse_sharing(&demo.listen, other, faults);
+        }
+        self.demo = Some(demo);
+        self
     }
 
     /// The services in the order in which they start: each after those that it asks.
@@ -122,21 +184,24 @@ impl Plan {
         let services = [&self.gateway, &self.auth_verifier, &self.task_service];
         let traffic = services.iter().map(|service| &service.traffic);
         let further = services.iter().filter_map(|service| service.further.as_ref());
-        traffic.chain(services.iter().map(|service| &service.ops)).chain(further).collect()
+        let demo = self.demo.as_ref().map(|demo| &demo.listen);
+        traffic.chain(services.iter().map(|service| &service.ops)).chain(further).chain(demo).collect()
     }
 
     fn refuse_sharing(&self, faults: &mut Faults) {
         let addresses = self.addresses();
         for (n, one) in addresses.iter().enumerate() {
             if let Some(other) = addresses[..n].iter().find(|other| other.overlaps(one)) {
-                let reason = format!(
-                    "is {}, and {} is {}; give each an address of its own",
-                    one.at, other.place, other.at
-                );
-                faults.add(&one.place, reason);
+                refuse_sharing(one, other, faults);
             }
         }
     }
+}
+
+fn refuse_sharing(one: &Listen, other: &Listen, faults: &mut Faults) {
+    let reason =
+        format!("is {}, and {} is {}; give each an address of its own", one.at, other.place, other.at);
+    faults.add(&one.place, reason);
 }
 
 /// What a service sees of our environment. The gateway alone follows a platform's `PORT`: the others would take the same one.
@@ -167,6 +232,12 @@ impl ServicePlan {
         if stated.place(key).is_none() {
             self.variables.push((variable, value));
         }
+    }
+
+    /// Sets a variable, whatever any layer says.
+    pub(crate) fn insist(&mut self, variable: &'static str, value: String) {
+        self.variables.retain(|(name, _)| *name != variable);
+        self.variables.push((variable, value));
     }
 
     /// What the service sees of our environment where we are root and it is not: its own settings, and what tells no secret. Those of
@@ -220,6 +291,11 @@ impl Listen {
             ip => ip,
         };
         format!("http://{}", SocketAddr::new(ip, self.at.port()))
+    }
+
+    /// The same as a browser on this machine should write it: cookies of a page on `localhost` go to `localhost` alone.
+    pub(crate) fn browser_url(&self) -> String {
+        self.url().replace("//127.0.0.1:", "//localhost:")
     }
 }
 
@@ -345,6 +421,36 @@ mod tests {
             assert_eq!(told(&plan.gateway, "GATEWAY_AUTH_VERIFIER_URL").unwrap(), "http://127.0.0.1:8001");
             assert_eq!(told(&plan.auth_verifier, "BETTER_AUTH_URL").unwrap(), BETTER_AUTH_URL);
         }
+    }
+
+    #[test]
+    fn whose_users_are_neons_gets_no_better_auth_of_its_own_and_no_secret_that_signs_tokens() {
+        let neon = ("NEON_AUTH_BASE_URL", "https://ep-x.neonauth.aws.neon.tech/neondb/auth");
+        let vite = ("VITE_NEON_AUTH_URL", neon.1);
+        let cookie_secret = ("NEON_AUTH_COOKIE_SECRET", "k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn");
+        for (variables, secret) in [
+            (&[neon, cookie_secret][..], Some("NEON_AUTH_COOKIE_SECRET")),
+            (&[neon], None),
+            (&[vite], None),
+            (
+                &[vite, ("AUTH_VERIFIER_IDENTITY__SEED", cookie_secret.1)],
+                Some("AUTH_VERIFIER_IDENTITY__SEED"),
+            ),
+        ] {
+            let plan = plan(variables).unwrap();
+            let wait = ("AUTH_VERIFIER_SESSION__TIMEOUT_MS", NEON_WAIT_MS.to_owned());
+            assert_eq!(plan.auth_verifier.variables, [wait], "{variables:?}");
+            assert_eq!(told(&plan.gateway, "GATEWAY_VERIFIER__TIMEOUT_MS").unwrap(), NEON_WAIT_MS);
+            assert_eq!((plan.secret.as_deref(), plan.secret_variable), (secret, secret::SEED));
+            assert_eq!(plan.neon_auth.as_deref(), Some(neon.1));
+        }
+        // Beside a Better Auth of one's own, whose secret is there, too.
+        let own = ("BETTER_AUTH_SECRET", "0iLnk7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH");
+        let both = plan(&[neon, cookie_secret, own]).unwrap();
+        assert_eq!((both.secret.as_deref(), both.neon_auth), (Some("BETTER_AUTH_SECRET"), None));
+        let without = plan(&[("NEON_AUTH_BASE_URL", "")]).unwrap();
+        assert_eq!((without.secret_variable, without.neon_auth), (secret::VARIABLE, None));
+        assert_eq!(told(&without.auth_verifier, "BETTER_AUTH_URL").unwrap(), BETTER_AUTH_URL);
     }
 
     #[test]

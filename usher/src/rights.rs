@@ -6,12 +6,16 @@
 
 use rustix::process::geteuid;
 
-use crate::plan::{AUTH_VERIFIER, GATEWAY, TASK_SERVICE};
+use crate::{
+    demo,
+    plan::{AUTH_VERIFIER, GATEWAY, TASK_SERVICE, Which},
+};
 
 /// The numbers of those users. systemd leaves 60578 to 61183 unused (<https://systemd.io/UIDS-GIDS/>), and Debian has given none of
 /// these away (base-passwd's registry). They are below 65536, so that root of most containers may become them, too. Each
 /// service has one of its own, so that none can look into another.
-const USERS: [(&str, u32); 3] = [(GATEWAY, 61_000), (AUTH_VERIFIER, 61_001), (TASK_SERVICE, 61_002)];
+const USERS: [(&str, u32); 4] =
+    [(GATEWAY, 61_000), (AUTH_VERIFIER, 61_001), (TASK_SERVICE, 61_002), (demo::NAME, 61_003)];
 
 /// The user that a service becomes; `None` where it runs as we do.
 pub(crate) fn user_of(service: &str) -> Option<u32> {
@@ -20,8 +24,9 @@ pub(crate) fn user_of(service: &str) -> Option<u32> {
 }
 
 /// What a person is told of it; nothing where it goes without saying.
-pub(crate) fn told() -> Option<String> {
-    let users: Vec<_> = USERS.iter().map(|(name, user)| format!("{name} as user {user}")).collect();
+pub(crate) fn told(which: Which) -> Option<String> {
+    let are_run = USERS.iter().filter(|(name, _)| *name != demo::NAME || which == Which::ServicesAndDemo);
+    let users: Vec<_> = are_run.map(|(name, user)| format!("{name} as user {user}")).collect();
     geteuid().is_root().then(|| format!("the services have none of root's: {}", users.join(", ")))
 }
 
@@ -31,9 +36,9 @@ mod tests {
 
     #[test]
     fn no_service_runs_as_root_and_no_two_as_the_same_user() {
-        let users = [GATEWAY, AUTH_VERIFIER, TASK_SERVICE].map(user_of);
+        let users = [GATEWAY, AUTH_VERIFIER, TASK_SERVICE, demo::NAME].map(user_of);
         if !geteuid().is_root() {
-            return assert_eq!(users, [None; 3]);
+            return assert_eq!(users, [None; 4]);
         }
         for (n, user) in users.iter().enumerate() {
             assert!(user.is_some_and(|user| user > 0) && !users[..n].contains(user), "{users:?}");

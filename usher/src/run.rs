@@ -10,7 +10,7 @@ use std::{
 
 use chassis::{
     process::signals::{INTERRUPTED, Signals},
-    settings::Environment,
+    settings::{Environment, Secret},
 };
 use futures_util::future::join_all;
 use tokio::{join, select, time::Instant};
@@ -18,10 +18,11 @@ use tokio::{join, select, time::Instant};
 use crate::{
     check::{self, Checked},
     database::{self, OwnDatabase},
+    demo::{self, Node},
     error::StartError,
     folder::{self, Folder},
     greet::{self, Access, DEMO_USER},
-    plan::Plan,
+    plan::{Plan, Which},
     ports, rights,
     say::{self, say},
     secret::{self, Made},
@@ -32,10 +33,10 @@ use crate::{
 const DEMO_TOKEN_LIFE: Duration = Duration::from_hours(24);
 
 /// Runs everything until a signal ends it.
-pub(crate) fn run() -> ExitCode {
+pub(crate) fn run(which: Which) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let lived = runtime.map_err(StartError::system("start the runtime")).and_then(|runtime| {
-        let lived = runtime.block_on(live());
+        let lived = runtime.block_on(live(which));
         // A start of PostgreSQL that nobody waits for any more is no reason to wait.
         runtime.shutdown_background();
         lived
@@ -50,11 +51,11 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-async fn live() -> Result<(), StartError> {
+async fn live(which: Which) -> Result<(), StartError> {
     let mut signals = Signals::listen().map_err(StartError::system("listen for signals"))?;
     let mut stack = Stack::default();
     let started = select! {
-        started = stack.start() => Some(started),
+        started = stack.start(which) => Some(started),
         _ = signals.next() => None,
     };
     if let Some(Ok(())) = started {
@@ -88,9 +89,9 @@ struct Stack {
 }
 
 impl Stack {
-    async fn start(&mut self) -> Result<(), StartError> {
+    async fn start(&mut self, which: Which) -> Result<(), StartError> {
         let environment = Environment::of_process()?;
-        let Checked { plan, remarks, outcome } = check::all(&environment);
+        let Checked { plan, remarks, outcome } = check::all(&environment, which);
         let dotenv =
             if Path::new(".env").exists() { "the environment, then .env" } else { "the environment" };
         say("settings", format_args!("from {dotenv}"));
@@ -98,6 +99,9 @@ impl Stack {
             say("settings", remark);
         }
         outcome?;
+        if plan.demo.is_some() {
+            demo::check().await?;
+        }
         let program = env::current_exe().map_err(StartError::system("find this program"))?;
 
         let folder = self.folder.insert(Folder::lock(&folder::path(&environment))?);
@@ -107,6 +111,11 @@ impl Stack {
         ports::check(&addresses)?;
         let ports: Vec<_> = addresses.iter().map(|one| one.at.port().to_string()).collect();
         say("ports", format_args!("{} are free", ports.join(", ")));
+
+        let app = match &plan.demo {
+            Some(demo) => Some((demo, demo.build(&folder.path).await?)),
+            None => None,
+        };
 
         let mut own_url = None;
         match &plan.database {
@@ -125,21 +134,35 @@ impl Stack {
                 say("secret", format_args!("our own, in {}", made.file.display()));
             }
         }
-        let own_secret = made.as_ref().map(|made| (secret::VARIABLE, made.value.clone()));
+        let own_secret = made.as_ref().map(|made| (plan.secret_variable, made.value.clone()));
 
-        if let Some(told) = rights::told() {
+        if let Some(told) = rights::told(which) {
             say("rights", told);
         }
         let deadline = Instant::now() + READY_WAIT;
-        for (plan, further) in plan.services().into_iter().zip([own_secret, own_url, None]) {
-            // Kept before it is waited for, so that it is stopped whatever comes.
-            self.services.push(Service::start(&program, plan, &environment, further)?);
-            if let Some(service) = self.services.last_mut() {
-                service.await_ready(deadline).await?;
-            }
+        let mut routes = None;
+        if let Some((demo, app)) = app {
+            let file = app.routes.display().to_string();
+            routes = Some((demo::GATEWAY_CONFIG, Secret::new(file)));
+            let given = |own: &Option<_>, variable| own.clone().or_else(|| given(&environment, variable));
+            let shared = [given(&own_url, database::VARIABLE), given(&own_secret, secret::VARIABLE)];
+            let page = Node::of(demo, app, shared.into_iter().flatten());
+            self.add(Service::of_node(demo::NAME, page, demo.listen.at)?, deadline).await?;
+        }
+        for (plan, further) in plan.services().into_iter().zip([own_secret, own_url, routes]) {
+            self.add(Service::start(&program, plan, &environment, further)?, deadline).await?;
         }
         greet(&plan, made.as_ref(), &program);
         Ok(())
+    }
+
+    /// Waits until a service is ready. It is kept before, so that it is stopped whatever comes.
+    async fn add(&mut self, service: Service, deadline: Instant) -> Result<(), StartError> {
+        self.services.push(service);
+        match self.services.last_mut() {
+            Some(service) => service.await_ready(deadline).await,
+            None => Ok(()),
+        }
     }
 
     /// Starts again whatever ends; never returns.
@@ -168,9 +191,15 @@ impl Stack {
     }
 }
 
+/// A variable as the operator has set it.
+fn given(environment: &Environment, variable: &'static str) -> Option<(&'static str, Secret)> {
+    environment.get(variable).map(|value| (variable, Secret::new(value)))
+}
+
 fn greet(plan: &Plan, made: Option<&Made>, program: &Path) {
     let token;
     let access = match made {
+        _ if plan.neon_auth.is_some() => Access::Neon,
         Some(Made { file, value }) => {
             token = auth_verifier::diagnostics::dev_token::mint(value.expose(), DEMO_USER, DEMO_TOKEN_LIFE);
             Access::Token { token: &token, secret: file }

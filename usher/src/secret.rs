@@ -14,6 +14,9 @@ use crate::error::StartError;
 /// The variable by which auth-verifier is told of it.
 pub(crate) const VARIABLE: &str = "BETTER_AUTH_SECRET";
 
+/// The variable by which it is told of it where that only signs identities.
+pub(crate) const SEED: &str = "AUTH_VERIFIER_IDENTITY__SEED";
+
 /// The file that ours is kept in.
 const FILE: &str = "better-auth-secret";
 

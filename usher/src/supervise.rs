@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use crate::{
+    demo::Node,
     error::StartError,
     plan::{self, ServicePlan},
     rights,
@@ -49,13 +50,23 @@ const STOP_WAIT: Duration = Duration::from_secs(30);
 /// A service as a process of its own.
 pub(crate) struct Service {
     name: &'static str,
-    program: PathBuf,
-    /// What it sees of our environment; `None` where that is all of it.
-    seen: Option<Vec<(String, Secret)>>,
-    variables: Vec<(&'static str, Secret)>,
+    program: Program,
+    /// Where it says whether it is ready.
     ops: SocketAddr,
     /// `None` between two lives.
     life: Option<Life>,
+}
+
+/// What runs.
+enum Program {
+    /// This program as one of the services.
+    Ours {
+        path: PathBuf,
+        /// What it sees of our environment; `None` where that is all of it.
+        seen: Option<Vec<(String, Secret)>>,
+        variables: Vec<(&'static str, Secret)>,
+    },
+    Node(Node),
 }
 
 struct Life {
@@ -76,37 +87,46 @@ impl Service {
         let variables = plan.variables.iter().map(|(name, value)| (*name, Secret::new(value)));
         let variables = variables.chain(extra).collect();
         let seen = rights::user_of(plan.name).map(|_| plan.seen(environment));
-        let mut service = Self {
-            name: plan.name,
-            program: program.to_owned(),
-            seen,
-            variables,
-            ops: plan.ops.at,
-            life: None,
-        };
-        service.spawn().map_err(StartError::io("run", program))?;
-        say(service.name, "starting");
-        Ok(service)
+        let ours = Program::Ours { path: program.to_owned(), seen, variables };
+        Self { name: plan.name, program: ours, ops: plan.ops.at, life: None }.started()
+    }
+
+    /// Starts a program of Node.js's, which says at `ops` whether it is ready.
+    pub(crate) fn of_node(name: &'static str, node: Node, ops: SocketAddr) -> Result<Self, StartError> {
+        Self { name, program: Program::Node(node), ops, life: None }.started()
+    }
+
+    fn started(mut self) -> Result<Self, StartError> {
+        self.spawn().map_err(StartError::io("run", self.name))?;
+        say(self.name, "starting");
+        Ok(self)
     }
 
     fn spawn(&mut self) -> std::io::Result<()> {
-        let mut command = Command::new(&self.program);
-        command.args([self.name, "--until-stdin-closes"]);
-        // Ctrl-C is for us; we stop the services in their order.
-        if let Some(user) = rights::user_of(self.name) {
-            // It makes itself a session, which it could not do as the leader of a group.
-            command.args(["--as-user", &user.to_string()]);
-        } else {
-            command.process_group(0);
-        }
-        if let Some(seen) = &self.seen {
-            command.env_clear().envs(seen.iter().map(|(name, value)| (name, value.expose())));
-        }
-        if !plan::follows_port(self.name) {
-            command.env_remove(PORT);
-        }
+        let mut command = match &self.program {
+            Program::Ours { path, seen, variables } => {
+                let mut command = Command::new(path);
+                command.arg(self.name);
+                // Ctrl-C is for us; we stop the services in their order.
+                if let Some(user) = rights::user_of(self.name) {
+                    // It makes itself a session, which it could not do as the leader of a group.
+                    command.args(["--as-user", &user.to_string()]);
+                } else {
+                    command.process_group(0);
+                }
+                if let Some(seen) = seen {
+                    command.env_clear().envs(seen.iter().map(|(name, value)| (name, value.expose())));
+                }
+                if !plan::follows_port(self.name) {
+                    command.env_remove(PORT);
+                }
+                command.envs(variables.iter().map(|(name, value)| (name, value.expose())));
+                command
+            }
+            Program::Node(node) => node.command(),
+        };
         let mut process = command
-            .envs(self.variables.iter().map(|(name, value)| (name, value.expose())))
+            .arg("--until-stdin-closes")
             // When we end, in whichever way, its standard input does, and so does it.
             .stdin(Stdio::piped())
             .kill_on_drop(true)

@@ -211,6 +211,33 @@ fn a_service_by_itself_follows_a_platforms_port_too_but_not_that_of_a_dotenv_fil
 }
 
 #[test]
+fn what_neons_console_gives_is_enough_and_nothing_of_it_is_shown_that_is_secret() {
+    let url = "https://ep-x.neonauth.c-2.eu-central-1.aws.neon.tech/neondb/auth";
+    let database = (
+        "DATABASE_URL",
+        "postgresql://neondb_owner:hunter2@ep-x-pooler.eu.aws.neon.tech/neondb?sslmode=require",
+    );
+    for variables in [
+        &[("NEON_AUTH_BASE_URL", url), ("NEON_AUTH_COOKIE_SECRET", SECRET), database][..],
+        // A Vite app has no cookie secret.
+        &[("VITE_NEON_AUTH_URL", url), database],
+    ] {
+        let (code, said, error) = usher(variables, &["--check", "--show"]);
+        assert_eq!(code, Some(0), "{error}");
+        let shown = format!("\n{}={url}  # environment\n", variables[0].0);
+        assert_eq!(said.matches(&shown).count(), 2, "auth-verifier's, and the gateway's: {said}");
+        assert!(said.contains("\nGATEWAY_VERIFIER__TIMEOUT_MS=5000  # usher\n"), "{said}");
+        assert!(!said.contains("localhost:3000/api/auth"), "there is no Better Auth of one's own: {said}");
+        assert!(!said.contains("hunter2") && !said.contains(SECRET), "{said}");
+    }
+    // Both, and nobody has said whether their users are the same people.
+    let both = [("NEON_AUTH_BASE_URL", url), ("BETTER_AUTH_SECRET", SECRET), database];
+    let (code, _, said) = usher(&both, &["--check"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("AUTH_VERIFIER_NEON_AUTH__USER_PREFIX: must be said"), "{said}");
+}
+
+#[test]
 fn a_slip_in_a_well_known_name_is_remarked_on() {
     let (code, said, _) = usher(
         &[

@@ -5,6 +5,7 @@
 //! so that a slow one serves the next.
 
 pub(crate) mod answered;
+mod budget;
 pub(crate) mod compared;
 mod flights;
 pub(crate) mod http;
@@ -21,11 +22,12 @@ use chassis::{
     cache_key::{CacheKey, CacheKeyer},
     clock::UnixSeconds,
 };
-use identity::{CredentialScopes, UserId};
+use identity::{CredentialScopes, Membership, UserId};
 use moka::sync::Cache;
 use tokio::time::timeout;
 
 use self::{
+    budget::Budgets,
     compared::Compared,
     flights::{Flights, LookUp, Pending},
     http::Http,
@@ -37,7 +39,7 @@ use crate::{
     credential::asker::Asker,
     person::{Expiry, Person},
     rejection::Unavailable,
-    session::token::SessionToken,
+    session::{carried::Carried, token::SessionToken},
 };
 
 /// Look-ups under way at one time, how many wait for one of their permits, and for how long.
@@ -49,12 +51,19 @@ const ROOM_WAIT: Duration = Duration::from_secs(5);
 const UNSIGNED_MAX: usize = 2;
 const UNSIGNED_WAITING_MAX: usize = 64;
 
+/// And where all credentials are such: nobody here can check a signature. What one client can cause is bounded besides.
+const ALL_UNSIGNED_MAX: usize = 16;
+const ALL_UNSIGNED_WAITING_MAX: usize = 256;
+
 /// The unsigned credentials that are known to have been good, and for how long: they skip the lane of the unsigned.
 const PROVEN_MAX: u64 = 10_000;
 const PROVEN_LIFE: Duration = Duration::from_hours(1);
 
-/// The most ended sessions in the cache; only signed credentials are, because there is no end of unsigned ones.
+/// The most ended sessions in the cache; only signed credentials are, because there is no end of unsigned ones. Where all
+/// are unsigned, those are, in a larger one, and for so long at least: what is nobody's will not be somebody's.
 const REFUSED_MAX: u64 = 1_000;
+const ALL_REFUSED_MAX: u64 = 10_000;
+const ALL_REFUSED_LIFE: Duration = Duration::from_secs(10);
 
 /// A look-up that takes as long is slow: its answer, if it is in use, is looked up again before it may no longer be
 /// relied on, so that the next request need not wait.
@@ -65,6 +74,8 @@ const SLOW: Duration = Duration::from_millis(100);
 pub(crate) struct Config {
     /// Where sessions are looked up by their tokens.
     pub(crate) sessions: SessionsAt,
+    /// Which credentials are unsigned.
+    pub(crate) unsigned: Unsigned,
     /// How long a revocation may go unnoticed: answers are relied on for so long.
     pub(crate) lag: Duration,
     /// The most answers in the cache.
@@ -73,6 +84,15 @@ pub(crate) struct Config {
     pub(crate) wait: Duration,
     /// How long a look-up may take.
     pub(crate) bound: Duration,
+}
+
+/// Which credentials are unsigned, as far as anybody here can tell: anybody can make them up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsigned {
+    /// A few, beside those whose signature was checked.
+    Few,
+    /// All session cookies.
+    All,
 }
 
 /// Where sessions are looked up by their tokens.
@@ -96,6 +116,8 @@ pub enum Question<'a> {
     Session(&'a SessionToken),
     /// A session, by a token without a signature, which anybody can have made up.
     Bare(&'a SessionToken),
+    /// A session, by a cookie that only its maker can check.
+    Carried(&'a Carried),
     /// A session, by the id that a verified token names.
     SessionById(&'a str),
     /// A user, by the id that a verified token names.
@@ -107,6 +129,7 @@ pub enum Question<'a> {
 /// A question that outlives its request.
 enum Asked {
     Session(SessionToken),
+    Carried(Carried),
     SessionById(String),
     User(UserId),
     AccessToken(String),
@@ -123,12 +146,14 @@ pub struct Found {
     pub(crate) fresh_until: Expiry,
     /// What the credential was granted, where it says so and may be believed.
     pub(crate) scopes: Option<CredentialScopes>,
+    /// What the credential says of its owner's role and organization, where that is told.
+    pub(crate) membership: Option<Arc<Membership>>,
 }
 
 impl Found {
     /// The owner that a credential names by itself, until its end.
     pub(crate) fn by_itself(person: Person) -> Self {
-        Self { person, access: Access::Whole, fresh_until: Expiry::Never, scopes: None }
+        Self { person, access: Access::Whole, fresh_until: Expiry::Never, scopes: None, membership: None }
     }
 }
 
@@ -137,6 +162,7 @@ pub struct Lookups {
     flights: Arc<Flights<Answer>>,
     signed: Lane,
     unsigned: Lane,
+    budgets: Option<Budgets>,
     desk: Arc<Desk>,
     keyer: CacheKeyer,
     wait: Duration,
@@ -154,6 +180,7 @@ struct Desk {
     /// Held while an answer is compared with the one in the cache.
     inserting: Mutex<()>,
     lag: Duration,
+    unsigned: Unsigned,
     /// How long a look-up may take.
     bound: Duration,
 }
@@ -175,6 +202,8 @@ impl Question<'_> {
     fn key(self, keyer: &CacheKeyer) -> CacheKey {
         match self {
             Self::Session(token) | Self::Bare(token) => Keyed::SessionToken.key(keyer, token.expose()),
+            // With its signature: the token alone would be a good one's.
+            Self::Carried(cookie) => Keyed::CarriedSession.key(keyer, cookie.expose()),
             Self::SessionById(id) => Keyed::SessionId.key(keyer, id),
             Self::User(user) => Keyed::User.key(keyer, user.as_str()),
             Self::AccessToken(hash) => Keyed::AccessToken.key(keyer, hash),
@@ -185,6 +214,7 @@ impl Question<'_> {
         match self {
             Self::Session(_) => "session",
             Self::Bare(_) => "bare_session",
+            Self::Carried(_) => "neon_session",
             Self::SessionById(_) => "session_id",
             Self::User(_) => "user",
             Self::AccessToken(_) => "access_token",
@@ -195,13 +225,14 @@ impl Question<'_> {
     fn is_signed(self) -> bool {
         match self {
             Self::Session(_) | Self::SessionById(_) | Self::User(_) => true,
-            Self::Bare(_) | Self::AccessToken(_) => false,
+            Self::Bare(_) | Self::Carried(_) | Self::AccessToken(_) => false,
         }
     }
 
     fn to_owned(self) -> Asked {
         match self {
             Self::Session(token) | Self::Bare(token) => Asked::Session(token.clone()),
+            Self::Carried(cookie) => Asked::Carried(cookie.clone()),
             Self::SessionById(id) => Asked::SessionById(id.into()),
             Self::User(user) => Asked::User(user.clone()),
             Self::AccessToken(hash) => Asked::AccessToken(hash.into()),
@@ -223,9 +254,12 @@ impl Lookups {
         };
         let compared = compared.map(|(http, database)| Arc::new(Compared::new(Http::new(http), database)));
         let lag = config.lag;
-        let cache = |name, max| {
-            let max = if lag.is_zero() { 0 } else { max };
-            let life = lag.max(Duration::from_millis(1));
+        let all = config.unsigned == Unsigned::All;
+        let (refused_life, refused_max) =
+            if all { (lag.max(ALL_REFUSED_LIFE), ALL_REFUSED_MAX) } else { (lag, REFUSED_MAX) };
+        let cache = |name, life: Duration, max| {
+            let max = if life.is_zero() { 0 } else { max };
+            let life = life.max(Duration::from_millis(1));
             Cache::builder().max_capacity(max).time_to_live(life).eviction_listener(count_evictions(name))
         };
         let proven = Cache::builder().max_capacity(PROVEN_MAX).time_to_live(PROVEN_LIFE).build();
@@ -233,16 +267,22 @@ impl Lookups {
         Self {
             flights: Flights::new(lag),
             signed: lane("signed", LOOKUPS_MAX, WAITING_MAX),
-            unsigned: lane("unsigned", UNSIGNED_MAX, UNSIGNED_WAITING_MAX),
+            unsigned: if all {
+                lane("unsigned", ALL_UNSIGNED_MAX, ALL_UNSIGNED_WAITING_MAX)
+            } else {
+                lane("unsigned", UNSIGNED_MAX, UNSIGNED_WAITING_MAX)
+            },
+            budgets: all.then(Budgets::new),
             desk: Arc::new(Desk {
                 sessions,
                 database,
                 compared,
-                known: cache("lookups", config.entries_max).build(),
-                refused: cache("refused_lookups", REFUSED_MAX).build(),
+                known: cache("lookups", lag, config.entries_max).build(),
+                refused: cache("refused_lookups", refused_life, refused_max).build(),
                 proven,
                 inserting: Mutex::default(),
                 lag,
+                unsigned: config.unsigned,
                 bound: config.bound,
             }),
             keyer: CacheKeyer::new(),
@@ -277,6 +317,7 @@ impl Lookups {
             access,
             fresh_until: Expiry::At(fresh_until),
             scopes: None,
+            membership: None,
         }))
     }
 
@@ -287,10 +328,9 @@ impl Lookups {
         asker: Asker,
     ) -> Result<Known, Unavailable> {
         let name = question.name();
-        let Ok(pending) = self.begin(question, key, asker) else {
-            count(name, "busy");
-            return Err(Unavailable::Sessions);
-        };
+        let pending = self.begin(question, key, asker).inspect_err(|why| {
+            count(name, if matches!(why, Unavailable::OverBudget(_)) { "over_budget" } else { "busy" });
+        })?;
         let Ok(answer) = timeout(self.wait, pending.wait()).await else {
             count(name, "late");
             return Err(Unavailable::Late);
@@ -299,11 +339,20 @@ impl Lookups {
     }
 
     /// Joins a look-up that may be relied on from now on, or has one begun.
-    fn begin(&self, question: Question<'_>, key: CacheKey, asker: Asker) -> Result<Pending<Answer>, Full> {
+    fn begin(
+        &self,
+        question: Question<'_>,
+        key: CacheKey,
+        asker: Asker,
+    ) -> Result<Pending<Answer>, Unavailable> {
         let (name, asked_at) = (question.name(), Instant::now());
         self.flights.ask(key, || {
             let known = question.is_signed() || self.desk.proven.contains_key(&key);
-            let ticket = if known { &self.signed } else { &self.unsigned }.enter()?;
+            let budgets = self.budgets.as_ref().filter(|_| !known);
+            let charge = budgets.map(|budgets| budgets.charge(asker.client)).transpose();
+            let charge = charge.map_err(|over| Unavailable::OverBudget(secs(over)))?;
+            let lane = if known { &self.signed } else { &self.unsigned };
+            let ticket = lane.enter().map_err(|Full| Unavailable::Sessions)?;
             let (desk, asked, signed) = (self.desk.clone(), question.to_owned(), question.is_signed());
             Ok(Box::pin(async move {
                 let Ok(_permit) = ticket.acquire().await else {
@@ -316,7 +365,16 @@ impl Lookups {
                     .record(begun.elapsed());
                 count(name, told(&answer));
                 desk.compare(&asked, &answer, signed, asker.now);
-                let fresh_until = asker.now.after(desk.lag);
+                let none = matches!(answer, Ok(None));
+                if let Some(charge) = charge.filter(|_| none) {
+                    charge.spend();
+                }
+                let life = if none && !signed && desk.keeps_unsigned() {
+                    desk.lag.max(ALL_REFUSED_LIFE)
+                } else {
+                    desk.lag
+                };
+                let fresh_until = asker.now.after(life);
                 let known = Known { grant: answer?, fresh_until, asked: asked_at, took: begun.elapsed() };
                 Ok(desk.keep(key, known, signed))
             }) as LookUp<_>)
@@ -331,6 +389,11 @@ impl Known {
     }
 }
 
+/// In whole seconds, with the one that has begun.
+fn secs(duration: Duration) -> u32 {
+    duration.as_millis().div_ceil(1000).try_into().unwrap_or(u32::MAX)
+}
+
 fn told(answer: &Result<Option<Grant>, Unavailable>) -> &'static str {
     match answer {
         Ok(Some(_)) => "alive",
@@ -341,6 +404,11 @@ fn told(answer: &Result<Option<Grant>, Unavailable>) -> &'static str {
 }
 
 impl Desk {
+    /// Whether it is remembered that an unsigned credential is nobody's.
+    fn keeps_unsigned(&self) -> bool {
+        self.unsigned == Unsigned::All
+    }
+
     fn known(&self, key: &CacheKey, now: UnixSeconds) -> Option<Known> {
         let known = self.known.get(key).or_else(|| self.refused.get(key))?;
         (known.fresh_until > now).then_some(known)
@@ -362,7 +430,7 @@ impl Desk {
             }
         } else {
             self.known.invalidate(&key);
-            if signed {
+            if signed || self.keeps_unsigned() {
                 self.refused.insert(key, known.clone());
             }
         }
@@ -390,14 +458,21 @@ impl Desk {
         now: UnixSeconds,
         client: Option<IpAddr>,
     ) -> Result<Option<Grant>, Unavailable> {
-        if let (Asked::Session(token), Some(http)) = (asked, &self.sessions) {
-            return Ok(http.find(token, now, client).await?.map(Grant::whole));
+        match (asked, &self.sessions) {
+            (Asked::Session(token), Some(http)) => {
+                return Ok(http.find(token, &http.cookie(token), now, client).await?.map(Grant::whole));
+            }
+            (Asked::Carried(cookie), Some(http)) => {
+                return Ok(http.find(cookie.token(), cookie.expose(), now, client).await?.map(Grant::whole));
+            }
+            _ => {}
         }
         // Where nothing is read of the tables, no such question is asked.
         let database = self.database.as_ref().ok_or(Unavailable::Sessions)?;
         let found = async {
             Ok(match asked {
                 Asked::Session(token) => database.session(token).await?.map(Grant::whole),
+                Asked::Carried(cookie) => database.session(cookie.token()).await?.map(Grant::whole),
                 Asked::SessionById(id) => database.session_by_id(id).await?.map(Grant::whole),
                 Asked::User(user) => database.user(user).await?.map(Grant::whole),
                 Asked::AccessToken(hash) => database.access_token(hash).await?,

@@ -12,6 +12,7 @@ mod given;
 mod hint;
 mod keys;
 mod near;
+mod neon;
 mod sessions;
 mod tables;
 
@@ -124,6 +125,7 @@ pub(crate) async fn examine(plan: &Plan, given: impl Future<Output = Given>) -> 
     let reached = better_auth::check(&doctor, &mut report).await;
     let catalog = tables::check(&doctor, &mut report).await;
     sessions::check(&doctor, catalog.as_ref(), reached.is_some(), &mut report).await;
+    neon::check(&doctor, &mut report).await;
     let known: Vec<Known> = keys::check(&doctor, catalog.as_ref(), reached.is_some(), &mut report).await;
     if let Some(base) = &reached {
         cookies::check(&doctor, base, &mut report).await;

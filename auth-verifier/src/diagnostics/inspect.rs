@@ -6,6 +6,7 @@ use crate::{
     credential::kind::{Kind, Strategy},
     diagnostics::{
         doctor,
+        neon::Pasting,
         pasted::{self, Pasted},
     },
     rejection::{Rejection, Untrusted},
@@ -19,12 +20,13 @@ pub async fn inspect(pasted: &str, plan: &Plan, verifier: &Verifier) -> String {
         return "There is nothing to look at: paste a token, a cookie, or the header that carries it.\n"
             .to_owned();
     };
-    let (what, hint) = match pasted.bearer() {
-        Some(token) => {
+    let (what, hint) = match (Pasting::of(&pasted, plan), pasted.bearer()) {
+        (Some(pasting), _) => (pasting.what(), pasting.advice(plan)),
+        (None, Some(token)) => {
             let kind = Kind::of(token, &plan.settings.oauth.opaque_prefix);
             (format!("{kind}, sent as a bearer token"), doctor::hint(&kind, plan))
         }
-        None => cookies(&pasted, plan),
+        (None, None) => cookies(&pasted, plan),
     };
     let mut told = format!("It is {what}.\n");
     let verdict = verifier.verify(&pasted.headers).await;

@@ -171,7 +171,7 @@ pub(crate) fn version(value: &str, form: Strategy, secrets: &Secrets) -> Option<
 }
 
 /// A JavaScript `Date` in JSON.
-fn instant<'de, D: Deserializer<'de>>(from: D) -> Result<UnixSeconds, D::Error> {
+pub(super) fn instant<'de, D: Deserializer<'de>>(from: D) -> Result<UnixSeconds, D::Error> {
     let text = String::deserialize(from)?;
     let date = OffsetDateTime::parse(&text, &Rfc3339).map_err(|_| serde::de::Error::custom("not a date"))?;
     let secs = u64::try_from(date.unix_timestamp());

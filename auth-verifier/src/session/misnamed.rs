@@ -66,6 +66,11 @@ impl CookieNaming {
                 "Better Auth gives its cookies no such name: look what stands in between.".to_owned(),
             );
         }
+        if is_neons(found) {
+            return Some(
+                "It is Neon Auth's: set NEON_AUTH_BASE_URL to the Auth URL of Neon's console.".to_owned(),
+            );
+        }
         let is_expected = names.iter().any(|names| plain(&names.token).1 == found);
         let mut set = Vec::new();
         match found.strip_suffix(".session_token") {
@@ -86,6 +91,11 @@ impl CookieNaming {
         }
         Some(format!("Set {}.", set.join(" and ")))
     }
+}
+
+/// Whether a session cookie's name, less `__Secure-`, is one that Neon Auth's has.
+fn is_neons(name: &str) -> bool {
+    ["neon-auth.session_token", "neonauth.session_token"].contains(&name)
 }
 
 /// Whether a name begins with `__Secure-`, and the rest of it.

@@ -11,7 +11,7 @@ use chassis::{
 use http::HeaderValue;
 use time::OffsetDateTime;
 
-use super::{Identity, Settings, database::DATABASE};
+use super::{Identity, Neon, Settings, database::DATABASE};
 use crate::{
     better_auth::{
         address::Address,
@@ -26,7 +26,7 @@ use crate::{
     jwt::{AccessTokens, Users, claims::Expected, keys::KeysConfig},
     secrets::{self, Secrets},
     session::misnamed::CookieNaming,
-    settings::session::Lookup,
+    settings::{session::Lookup, tokens::JwksSource},
     verdict::assertion,
 };
 
@@ -48,6 +48,8 @@ pub struct Plan {
     pub(crate) keys: KeysConfig,
     /// Our own Better Auth, where tokens signed with its keys are accepted.
     pub(crate) own: Option<Issuer>,
+    /// Neon Auth, where it is set.
+    pub(crate) neon: Option<Neon>,
     /// Other issuers.
     pub(crate) trusted: Vec<Issuer>,
     /// What access tokens must be for, in either form.
@@ -146,13 +148,16 @@ impl Plan {
         let nothing = !settings.hs256_accepted()
             && own.is_none()
             && settings.trusted.is_empty()
+            && settings.neon_issuer().is_none()
             && lookup == Lookup::Off;
         if nothing {
             faults.add(
                 "BETTER_AUTH_URL",
-                "set it to where Better Auth runs, or BETTER_AUTH_SECRET to what it signs with; there is nothing to check tokens by",
+                "set it to where Better Auth runs, or BETTER_AUTH_SECRET to what it signs with, or NEON_AUTH_BASE_URL to Neon's Auth \
+                 URL; there is nothing to check tokens by",
             );
         }
+        let neon = settings.neon(secrets.as_ref(), settings.accepts_own(), faults);
         let cookies = settings.cookie_naming();
         let credential_cookies = settings.credential_cookies(faults);
         let tables = settings.tables(faults);
@@ -181,6 +186,7 @@ impl Plan {
             expected,
             keys: settings.keys(),
             own,
+            neon,
             trusted: trusted?,
             lookup,
             lookups,
@@ -205,6 +211,12 @@ impl Settings {
     /// Whether Better Auth's secret is set, whatever it is.
     pub(super) fn states_secret(&self) -> bool {
         self.better_auth.secret.is_some() || self.better_auth.secrets.is_some()
+    }
+
+    /// Whether anything of a Better Auth of one's own is accepted.
+    pub(crate) fn accepts_own(&self) -> bool {
+        let keys = self.better_auth.url.is_some() || self.jwks_url.is_some() || self.jwks.file.is_some();
+        self.states_secret() || (self.jwks.enabled && (keys || self.jwks.source == JwksSource::Table))
     }
 
     fn hs256_accepted(&self) -> bool {
@@ -252,10 +264,12 @@ impl Settings {
                 faults.hear(secrets::checked(&format!("AUTH_VERIFIER_IDENTITY__{key}"), seed.expose()));
             }
         }
-        if seed.is_none() && !self.states_secret() {
+        let neons = self.neon_auth.cookie_secret.clone();
+        if seed.is_none() && !self.states_secret() && neons.is_none() {
             faults.add(
                 "AUTH_VERIFIER_IDENTITY__SEED",
-                "set it (the same for all replicas) where there is no BETTER_AUTH_SECRET; `openssl rand -base64 32` makes a good one",
+                "set it (the same for all replicas) where there is no BETTER_AUTH_SECRET and no NEON_AUTH_COOKIE_SECRET; `openssl rand \
+                 -base64 32` makes a good one",
             );
         }
         if audience.trim().is_empty() {
@@ -268,10 +282,11 @@ impl Settings {
             );
         }
         let all = || secrets.iter().flat_map(|secrets| secrets.all().map(Secret::new)).collect::<Vec<_>>();
-        let signs = seed.clone().or_else(|| all().pop())?;
+        let signs = seed.clone().or_else(|| all().pop()).or_else(|| neons.clone())?;
         let of_better_auth = if seed.is_none() { all() } else { Vec::new() };
+        let neons = neons.filter(|_| seed.is_none());
         let stated = previous_seed.iter().chain(next_seed).cloned();
-        let published = stated.chain(of_better_auth).filter(|other| *other != signs).collect();
+        let published = stated.chain(of_better_auth).chain(neons).filter(|other| *other != signs).collect();
         Some(assertion::Config {
             published,
             seed: signs,
@@ -288,14 +303,16 @@ impl Settings {
         Reads {
             session_tokens: self.lookup() == Lookup::Database,
             session_ids: self.jwt.revocation == Revocation::Session || access_tokens,
-            users: self.jwt.revocation == Revocation::User,
+            // Neon Auth's have tables of their own.
+            users: self.jwt.revocation == Revocation::User
+                && (self.neon_issuer().is_none() || self.accepts_own()),
             access_tokens,
             keys: own.is_some_and(|own| matches!(own.source, KeySource::Table)),
         }
     }
 
     /// Better Auth's database, where anything is read of it. Its settings must be good wherever its URL is set.
-    fn database(
+    pub(super) fn database(
         &self,
         reads: Reads,
         tables: Option<&Tables>,
@@ -330,10 +347,11 @@ impl Settings {
                 url: url?.clone(),
                 address: address.clone(),
                 names: cookies.names.clone(),
-                secret: Secret::new(secrets?.current()),
+                secret: Some(Secret::new(secrets?.current())),
                 bound,
                 address_header: self.session.client_address_header.clone(),
                 refresh,
+                limits_cure: lookups::pauses::CURE,
             })
         };
         let sessions = match self.lookup() {
@@ -347,6 +365,7 @@ impl Settings {
         };
         lookups::Config {
             sessions,
+            unsigned: lookups::Unsigned::Few,
             lag: self.revocation_lag,
             entries_max: self.lookups_cache_entries_max,
             wait: self.session.timeout,

@@ -187,7 +187,8 @@ impl Settings {
         }
         let prefix = format!("{}.", self.session.cookie_prefix);
         let own = own.into_iter().map(|(_, name)| name).filter(|name| !name.is_empty());
-        CredentialCookies::new(std::iter::once(&prefix).chain(own)).map(|cookies| cookies.value())
+        let names = std::iter::once(&prefix).chain(own).cloned().chain(self.neon_cookie_prefixes());
+        CredentialCookies::new(names).map(|cookies| cookies.value())
     }
 
     /// Waits that are cut short by another one, or too long to be of use.

@@ -268,6 +268,7 @@ impl Settings {
     /// The other issuers; `None` if there is a fault in one.
     pub(super) fn trusted_issuers(&self, faults: &mut Faults) -> Option<Vec<Issuer>> {
         let mut known = self.issuers();
+        known.extend(self.neon_issuer());
         let mut issuers = Vec::new();
         for (at, trusted) in self.trusted.iter().enumerate() {
             let mut wrong = |key: &str, reason: &str| {
@@ -312,7 +313,7 @@ impl Settings {
 
 /// What is wrong with the prefix of an issuer's users. No id may begin with another issuer's prefix, or one issuer
 /// could make up a user of the other.
-fn prefix_fault<'a>(prefix: &str, mut earlier: impl Iterator<Item = &'a str>) -> Option<String> {
+pub(super) fn prefix_fault<'a>(prefix: &str, mut earlier: impl Iterator<Item = &'a str>) -> Option<String> {
     let visible = prefix.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
     if !visible || prefix.len() > USER_PREFIX_CHARS_MAX {
         return Some("must be at most 64 visible ASCII characters without a comma".to_owned());

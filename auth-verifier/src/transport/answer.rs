@@ -31,7 +31,7 @@ const HEADERS: usize = 8;
 
 /// The headers that say who is calling. Those of [`identity::ALL`] that are not among them are not known.
 pub(crate) fn identity(caller: Caller) -> HeaderMap {
-    let Caller { user, email, email_verified, credential, assertion, .. } = caller;
+    let Caller { user, email, email_verified, credential, membership, assertion, .. } = caller;
     let mut headers = HeaderMap::with_capacity(HEADERS);
     headers.insert(identity::USER_ID, user.value());
     if let Some(email) = email {
@@ -42,6 +42,9 @@ pub(crate) fn identity(caller: Caller) -> HeaderMap {
     }
     headers.insert(identity::CREDENTIAL, credential.value());
     headers.insert(identity::ASSERTION, assertion);
+    if let Some(membership) = membership {
+        headers.extend(membership.headers());
+    }
     headers
 }
 

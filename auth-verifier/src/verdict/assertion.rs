@@ -6,7 +6,7 @@
 //! A signature costs more than the rest of a cached verdict, and says only who is calling and when. So a user who calls
 //! again soon gets the same assertion again.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::{
     digest,
@@ -16,7 +16,7 @@ use aws_lc_rs::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chassis::{clock::UnixSeconds, settings::Secret};
 use http::HeaderValue;
-use identity::{Assertion, ISSUER, UserId};
+use identity::{Assertion, ISSUER, Membership, UserId};
 use moka::sync::Cache;
 use serde_json::json;
 
@@ -40,6 +40,8 @@ pub(crate) struct Signer {
     /// How old an assertion may be when it is handed out again.
     age_max: Duration,
     cache: Cache<UserId, Cached>,
+    /// Those that say more than who is calling, by all that they say.
+    of_members: Cache<(UserId, Arc<Membership>), Cached>,
 }
 
 #[derive(Clone)]
@@ -84,8 +86,9 @@ impl Signer {
         }
         // Most of the time that is left beyond `max_age` is for those who check it.
         let age_max = config.life.saturating_sub(config.max_age) / 4;
-        let cache = Cache::builder().max_capacity(CACHED_MAX).time_to_live(age_max + Duration::from_secs(1));
-        let cache = cache.eviction_listener(count_evictions("assertions"));
+        let life = age_max + Duration::from_secs(1);
+        let cache = Cache::builder().max_capacity(CACHED_MAX).time_to_live(life);
+        let of_members = Cache::builder().max_capacity(CACHED_MAX).time_to_live(life);
         Self {
             header: BASE64_URL_SAFE_NO_PAD.encode(header),
             key,
@@ -93,28 +96,44 @@ impl Signer {
             audience: config.audience.clone(),
             life: config.life,
             age_max,
-            cache: cache.build(),
+            cache: cache.eviction_listener(count_evictions("assertions")).build(),
+            of_members: of_members.eviction_listener(count_evictions("assertions")).build(),
         }
     }
 
-    /// An assertion that `user` is calling, signed at `now` or a moment ago.
-    pub(crate) fn assert(&self, user: &UserId, now: UnixSeconds) -> HeaderValue {
+    /// An assertion that `user` is calling, as that `membership` if one is told, signed at `now` or a moment ago.
+    pub(crate) fn assert(
+        &self,
+        user: &UserId,
+        membership: Option<&Arc<Membership>>,
+        now: UnixSeconds,
+    ) -> HeaderValue {
         let young = |cached: &Cached| cached.signed <= now && now.since(cached.signed) <= self.age_max;
+        if let Some(membership) = membership {
+            let key = (user.clone(), Arc::clone(membership));
+            if let Some(cached) = self.of_members.get(&key).filter(young) {
+                return cached.assertion;
+            }
+            let assertion = self.sign(user, Some(&**membership), now);
+            self.of_members.insert(key, Cached { signed: now, assertion: assertion.clone() });
+            return assertion;
+        }
         if let Some(cached) = self.cache.get(user).filter(young) {
             return cached.assertion;
         }
-        let assertion = self.sign(user, now);
+        let assertion = self.sign(user, None, now);
         self.cache.insert(user.clone(), Cached { signed: now, assertion: assertion.clone() });
         assertion
     }
 
-    fn sign(&self, user: &UserId, now: UnixSeconds) -> HeaderValue {
+    fn sign(&self, user: &UserId, membership: Option<&Membership>, now: UnixSeconds) -> HeaderValue {
         let claims = Assertion {
             iss: ISSUER.to_owned(),
             sub: user.as_str().to_owned(),
             aud: self.audience.clone(),
             iat: now.0,
             exp: now.after(self.life).0,
+            membership: membership.cloned(),
         };
         let claims = serde_json::to_vec(&claims).expect("text and numbers are JSON");
         let signed = format!("{}.{}", self.header, BASE64_URL_SAFE_NO_PAD.encode(claims));
@@ -201,7 +220,7 @@ mod tests {
         validation.set_audience(&["internal"]);
         validation.set_issuer(&[ISSUER]);
         for time in ["at first", "again"] {
-            let assertion = signer.assert(&user("u1"), UnixSeconds(now));
+            let assertion = signer.assert(&user("u1"), None, UnixSeconds(now));
             let token =
                 jsonwebtoken::decode::<Assertion>(assertion.to_str().unwrap(), &key, &validation).unwrap();
             assert_eq!(token.claims.sub, "u1", "{time}");
@@ -214,11 +233,41 @@ mod tests {
     #[test]
     fn whoever_calls_again_soon_gets_the_same_assertion_and_nobody_else_does() {
         let signer = signer(SEED);
-        let first = signer.assert(&user("u1"), UnixSeconds(1000));
-        assert_eq!(signer.assert(&user("u1"), UnixSeconds(1013)), first, "a quarter of 60 - 5 seconds later");
-        assert_eq!(claims(&signer.assert(&user("u2"), UnixSeconds(1013))).sub, "u2");
-        assert_eq!(claims(&signer.assert(&user("u1"), UnixSeconds(1014))).iat, 1014, "later than that");
-        assert_eq!(claims(&signer.assert(&user("u1"), UnixSeconds(999))).iat, 999, "the clock was set back");
+        let first = signer.assert(&user("u1"), None, UnixSeconds(1000));
+        assert_eq!(
+            signer.assert(&user("u1"), None, UnixSeconds(1013)),
+            first,
+            "a quarter of 60 - 5 seconds later"
+        );
+        assert_eq!(claims(&signer.assert(&user("u2"), None, UnixSeconds(1013))).sub, "u2");
+        assert_eq!(claims(&signer.assert(&user("u1"), None, UnixSeconds(1014))).iat, 1014, "later than that");
+        assert_eq!(
+            claims(&signer.assert(&user("u1"), None, UnixSeconds(999))).iat,
+            999,
+            "the clock was set back"
+        );
+    }
+
+    #[test]
+    fn what_a_user_is_elsewhere_is_signed_and_is_nobody_elses_nor_their_own_at_another_time() {
+        let signer = signer(SEED);
+        let member = |role: &str| {
+            let organization = identity::Organization::new("o1", Some("acme"), Some(role));
+            Membership::new(Some("authenticated"), organization).map(Arc::new)
+        };
+        let assert = |user: &str, membership: &Option<Arc<Membership>>| {
+            signer.assert(&self::user(user), membership.as_ref(), UnixSeconds(1000))
+        };
+        for time in ["at first", "again"] {
+            for (user, told) in
+                [("u1", member("owner")), ("u1", member("member")), ("u1", None), ("u2", None)]
+            {
+                let claims = claims(&assert(user, &told));
+                let told = told.as_deref().cloned();
+                assert_eq!((&*claims.sub, claims.membership), (user, told), "{time}");
+            }
+        }
+        assert_eq!(assert("u1", &member("owner")), assert("u1", &member("owner")));
     }
 
     #[test]
@@ -226,7 +275,7 @@ mod tests {
         for (life, max_age) in [(1, 0), (2, 1), (4, 0), (60, 5), (60, 59), (120, 0), (120, 5), (120, 119)] {
             let signer = living(SEED, life, max_age);
             for now in 1000..1000 + 2 * life {
-                let Assertion { iat, exp, .. } = claims(&signer.assert(&user("u1"), UnixSeconds(now)));
+                let Assertion { iat, exp, .. } = claims(&signer.assert(&user("u1"), None, UnixSeconds(now)));
                 assert_eq!(exp, iat + life, "{life}, {max_age}, at {now}");
                 assert!(iat <= now && exp > now + max_age, "{life}, {max_age}, at {now}: {iat} to {exp}");
             }
@@ -237,7 +286,7 @@ mod tests {
     fn no_more_than_so_many_are_kept() {
         let signer = signer(SEED);
         for number in 0..CACHED_MAX + 1000 {
-            signer.assert(&user(&format!("u{number}")), UnixSeconds(1000));
+            signer.assert(&user(&format!("u{number}")), None, UnixSeconds(1000));
         }
         signer.cache.run_pending_tasks();
         assert!((1..=CACHED_MAX).contains(&signer.cache.entry_count()), "{}", signer.cache.entry_count());

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use identity::UserId;
 use serde::Deserialize;
 
 use crate::{
@@ -31,30 +32,37 @@ pub(crate) struct Revocations {
     pub(crate) by: Revocation,
     /// Where that is looked up.
     pub(crate) lookups: Arc<Lookups>,
+    /// What is put before the ids that stand there; may be empty.
+    pub(crate) prefix: String,
 }
 
 impl Revocations {
-    /// The owner of a token that was not revoked. Only our own Better Auth's users can be looked up.
+    /// The owner of a token that was not revoked. Nobody can be asked about another issuer's users.
     pub(crate) async fn check(&self, verified: Verified, asker: Asker) -> Result<Found, Unverified> {
-        let Verified { person, session, of, scopes } = verified;
+        let Verified { person, session, of, scopes, membership } = verified;
+        let user = match &*self.prefix {
+            "" => Some(person.user.clone()),
+            prefix => person.user.as_str().strip_prefix(prefix).and_then(UserId::parse),
+        }
+        .ok_or(Rejection::Subject)?;
         let found = match (self.by, of) {
             (Revocation::Off, _) | (_, Owner::Others) => {
-                return Ok(Found { scopes, ..Found::by_itself(person) });
+                return Ok(Found { scopes, membership, ..Found::by_itself(person) });
             }
-            (Revocation::User, Owner::Ours) => {
-                self.lookups.find(Question::User(&person.user), asker).await?.ok_or(Rejection::NoUser)?
+            (Revocation::User, Owner::Ours | Owner::Neon) => {
+                self.lookups.find(Question::User(&user), asker).await?.ok_or(Rejection::NoUser)?
             }
-            (Revocation::Session, Owner::Ours) => {
+            (Revocation::Session, Owner::Ours | Owner::Neon) => {
                 let id = session.ok_or(Rejection::MissingClaim("sid"))?;
                 let found = self.lookups.find(Question::SessionById(&id), asker).await?;
                 found.ok_or(Rejection::NoSession)?
             }
         };
-        if found.person.user != person.user {
+        if found.person.user != user {
             return Err(Rejection::OtherSession.into());
         }
         let (expires, banned) = (found.person.expires, found.person.banned);
         let person = Person { expires: person.expires.min(expires), banned, ..person };
-        Ok(Found { person, scopes, ..found })
+        Ok(Found { person, scopes, membership, ..found })
     }
 }

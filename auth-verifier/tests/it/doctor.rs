@@ -98,8 +98,8 @@ impl Fake {
 
 /// What a command said.
 pub struct Told {
-    text: String,
-    good: bool,
+    pub text: String,
+    pub good: bool,
 }
 
 pub async fn run(command: &str, variables: &[(&str, &str)], pasted: &str) -> Told {

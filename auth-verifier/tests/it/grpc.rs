@@ -185,6 +185,10 @@ async fn with_session(user: Value) -> World {
     world
 }
 
+/// What is told of nobody here.
+const MEMBERSHIP: [&str; 4] =
+    ["x-user-role", "x-user-organization-id", "x-user-organization-slug", "x-user-organization-role"];
+
 #[tokio::test]
 async fn a_good_token_lets_the_request_pass_with_who_it_is() {
     let (world, key) = with_key(&[]).await;
@@ -197,7 +201,8 @@ async fn a_good_token_lets_the_request_pass_with_who_it_is() {
         assert_eq!(told.header("x-credential"), Some("bearer"));
         assert_eq!(told.header("x-identity-assertion").unwrap().split('.').count(), 3);
         assert_eq!(told.headers.len(), 4, "{told:?}");
-        assert_eq!(told.taken_off, ["x-user-email-verified"], "what isn't known is nobody's to say");
+        let nobodys = [&["x-user-email-verified"][..], &MEMBERSHIP].concat();
+        assert_eq!(told.taken_off, nobodys, "what isn't known is nobody's to say");
     }
 }
 
@@ -221,12 +226,16 @@ async fn what_the_client_says_of_itself_is_overwritten_or_taken_off() {
         "x-user-email-verified",
         "x-credential",
         "x-identity-assertion",
+        "x-user-role",
+        "x-user-organization-id",
+        "x-user-organization-slug",
+        "x-user-organization-role",
     ];
     let mut headers = vec![("authorization", token.as_str())];
     headers.extend(claims.map(|name| (name, "eve")));
     for told in [envoy.ask(&headers).await, envoy.ask_raw(&headers).await] {
         assert_eq!(told.user(), Some("u1"));
-        assert_eq!(told.taken_off, ["x-user-email", "x-user-email-verified"]);
+        assert_eq!(told.taken_off, [&["x-user-email", "x-user-email-verified"][..], &MEMBERSHIP].concat());
         assert!(!format!("{told:?}").contains("eve"), "{told:?}");
     }
     headers.remove(0);

@@ -16,6 +16,7 @@ mod identity_contract;
 mod issuer;
 mod key_sources;
 mod keys;
+mod neon;
 mod nested;
 mod parted;
 mod poolers;

@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "for tests: what it reads is written on this machine")]
 
+mod frontend;
 mod next_env;
 mod npm;
 mod oauth;
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 
 use self::process::Process;
 pub use self::{
+    frontend::Frontend,
     next_env::read_by_next,
     oauth::{Granted, OAuthClient},
 };

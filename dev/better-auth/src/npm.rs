@@ -10,7 +10,8 @@ use std::{
 
 const PACKAGE: &str = include_str!("../npm/package.json");
 const LOCK: &str = include_str!("../npm/package-lock.json");
-const SCRIPTS: [(&str, &str); 2] = [
+const SCRIPTS: [(&str, &str); 3] = [
+    ("frontend.mjs", include_str!("../npm/frontend.mjs")),
     ("servers.mjs", include_str!("../npm/servers.mjs")),
     ("next-env.mjs", include_str!("../npm/next-env.mjs")),
 ];

@@ -60,6 +60,12 @@ impl Folder {
         if !geteuid().is_root() || root.is_roots_alone()? { Ok(root) } else { Self::elsewhere(root.path()) }
     }
 
+    /// The folder for what another user must be able to use: that of [`Self::of`], or one of root's own where it can't be entered.
+    pub fn entered(root: &Path, can_enter: impl Fn(&Path) -> bool) -> Result<Self, StartError> {
+        let own = Self::of(root)?;
+        if can_enter(own.path()) { Ok(own) } else { Self::elsewhere(own.path()) }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

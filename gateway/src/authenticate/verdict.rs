@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chassis::header::{NotSingle, single};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response};
-use identity::{CredentialCookies, CredentialKind, CredentialScopes, Email, UserId};
+use identity::{CredentialCookies, CredentialKind, CredentialScopes, Email, MEMBERSHIP, Membership, UserId};
 use thiserror::Error;
 
 /// The longest assertion that is passed on.
@@ -60,6 +60,8 @@ pub struct Caller {
     assertion: HeaderValue,
     credential_cookies: Option<CredentialCookies>,
     scopes: Option<CredentialScopes>,
+    /// Boxed, as hardly anybody has it told.
+    membership: Option<Box<Membership>>,
 }
 
 /// Reads a verdict.
@@ -97,6 +99,14 @@ pub(super) fn parse_verdict(answer: &response::Parts) -> Result<Verdict, Verdict
     let credential_cookies =
         once(headers, &identity::CREDENTIAL_COOKIES)?.as_ref().and_then(CredentialCookies::parse);
     let scopes = once(headers, &identity::CREDENTIAL_SCOPES)?.as_ref().and_then(CredentialScopes::parse);
+    let membership = if MEMBERSHIP.iter().any(|name| headers.contains_key(name)) {
+        for name in &MEMBERSHIP {
+            once(headers, name)?;
+        }
+        Membership::parse(headers).map(Box::new)
+    } else {
+        None
+    };
     let caller = Caller {
         user,
         user_header,
@@ -106,6 +116,7 @@ pub(super) fn parse_verdict(answer: &response::Parts) -> Result<Verdict, Verdict
         assertion,
         credential_cookies,
         scopes,
+        membership,
     };
     Ok(Verdict { caller, life: life(headers) })
 }
@@ -208,6 +219,7 @@ impl Caller {
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
+        .chain(self.membership.iter().flat_map(|membership| membership.headers()))
     }
 }
 
@@ -280,6 +292,27 @@ mod tests {
         }
         assert!(matches!(verdict(401, &good), Err(VerdictError::Unauthenticated(_))));
         assert!(matches!(verdict(403, &good), Err(VerdictError::Forbidden)));
+    }
+
+    #[test]
+    fn a_role_and_an_organization_go_on_as_auth_verifier_tells_them() {
+        let good = [("x-user-id", "u1"), ("x-identity-assertion", "a.b.c")];
+        let told = [
+            ("x-user-role", "authenticated"),
+            ("x-user-organization-id", "o1"),
+            ("x-user-organization-slug", "acme"),
+            ("x-user-organization-role", "owner"),
+        ];
+        let some = verdict(200, &[&good[..], &told[..2]].concat()).unwrap();
+        assert_eq!(some.headers().count(), 4);
+        let headers: Vec<_> = verdict(200, &[&good[..], &told].concat()).unwrap().headers().collect();
+        for (name, value) in told {
+            assert!(headers.iter().any(|(found, is)| found == name && is == value), "{name}");
+            let twice = verdict(200, &[&good[..], &told, &[(name, "other")]].concat());
+            assert!(matches!(twice, Err(VerdictError::Unclear(_))), "{name}");
+        }
+        let lone = verdict(200, &[&good[..], &told[2..]].concat()).unwrap();
+        assert_eq!(lone.headers().count(), 2, "of no organization");
     }
 
     #[test]

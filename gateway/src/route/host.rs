@@ -12,20 +12,25 @@ pub struct PublicHosts(Vec<String>);
 impl PublicHosts {
     /// Those of these origins: `app.example` of `https://app.example`.
     pub fn of<'a>(origins: impl IntoIterator<Item = &'a HeaderValue>) -> Self {
-        let named = |origin: &HeaderValue| {
-            let (scheme, host) = origin.to_str().ok()?.split_once("://")?;
-            let default = if scheme == "https" { 443 } else { 80 };
-            let with_port = host.parse::<Authority>().ok().filter(|host| host.port().is_none());
-            let with_port = with_port.map(|_| format!("{host}:{default}"));
-            Some(std::iter::once(host.to_owned()).chain(with_port))
-        };
-        Self(origins.into_iter().filter_map(named).flatten().collect())
+        Self(origins.into_iter().flat_map(hosts_of).collect())
     }
 
     /// Whether `host` is one of them, with or without the port that goes with its scheme.
     pub fn have(&self, host: &HeaderValue) -> bool {
         self.0.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(host.as_bytes()))
     }
+}
+
+/// The hosts that an origin is asked by, with and without the port that goes with its scheme.
+pub(crate) fn hosts_of(origin: &HeaderValue) -> impl Iterator<Item = String> + use<> {
+    let named = || {
+        let (scheme, host) = origin.to_str().ok()?.split_once("://")?;
+        let default = if scheme == "https" { 443 } else { 80 };
+        let with_port = host.parse::<Authority>().ok().filter(|host| host.port().is_none());
+        let with_port = with_port.map(|_| format!("{host}:{default}"));
+        Some(std::iter::once(host.to_owned()).chain(with_port))
+    };
+    named().into_iter().flatten()
 }
 
 /// What is wrong with a request that names no host.

@@ -223,7 +223,8 @@ fn begin(
 ) -> Option<ClientSpan> {
     way.record.attempt(&endpoint.label);
     let span = ClientSpan::begin("")?.http(request.method(), endpoint.address);
-    if let Some(traceparent) = span.traceparent() {
+    // Our traces are none of a stranger's business.
+    if let Some(traceparent) = span.traceparent().filter(|_| way.record.route().neon_auth.is_none()) {
         request.headers_mut().insert(TRACEPARENT, traceparent);
     }
     match u16::try_from(retries) {

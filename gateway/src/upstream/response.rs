@@ -76,7 +76,9 @@ pub(super) fn strip_headers<B>(response: &mut Response<B>, way: &Way<'_>) {
     if names_place.get() {
         hide_inner_addresses(headers, way.record.route());
     }
-    if sets_cookie.get() && !way.record.route().forward_credentials {
+    if let Some(neon) = &way.record.route().neon_auth {
+        neon.answer(headers);
+    } else if sets_cookie.get() && !way.record.route().forward_credentials {
         keep_credentials(headers, way);
     }
 }

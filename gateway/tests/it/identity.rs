@@ -3,9 +3,9 @@
 use chassis::Body;
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 
-use crate::world::{World, as_u1, config, echo, get};
+use crate::world::{World, as_u1, config, echo, get, known};
 
-const SPELLINGS: [&str; 16] = [
+const SPELLINGS: [&str; 21] = [
     "x-user-id",
     "X-User-Id",
     "x-USER-iD",
@@ -21,6 +21,11 @@ const SPELLINGS: [&str; 16] = [
     "x-credential",
     "x-credential-scopes",
     "x-user-roles",
+    "x-user-role",
+    "X_User_Role",
+    "x-user-organization-id",
+    "x-user-organization-slug",
+    "X-User_Organization-Role",
     "x_credential",
 ];
 
@@ -94,6 +99,10 @@ async fn a_public_route_is_passed_as_nobody() {
                 "x-identity-assertion",
                 "x-credential",
                 "x-credential-scopes",
+                "x-user-role",
+                "x-user-organization-id",
+                "x-user-organization-slug",
+                "x-user-organization-role",
                 "authorization",
                 // Nobody has said which of them are credentials.
                 "cookie",
@@ -109,6 +118,44 @@ async fn a_public_route_is_passed_as_nobody() {
         404,
         "the file's routes stand in place of the default ones"
     );
+}
+
+#[tokio::test]
+async fn a_role_and_an_organization_are_auth_verifiers_to_tell_and_no_clients() {
+    const TOLD: [(&str, &str); 4] = [
+        ("x-user-role", "authenticated"),
+        ("x-user-organization-id", "o1"),
+        ("x-user-organization-slug", "acme"),
+        ("x-user-organization-role", "member"),
+    ];
+    let world = World::new().await;
+    let by_client = || {
+        let request = as_u1(Method::GET, "/api/tasks").header("X_User_Organization_Role", "owner");
+        TOLD.iter()
+            .fold(request, |request, (name, _)| request.header(*name, "owner"))
+            .body(Body::empty())
+            .unwrap()
+    };
+    // Nothing is told, and nothing is made of what the client says.
+    assert_eq!(world.send(by_client()).await.status, 200);
+    assert!(!format!("{:?}", world.service.last().headers).contains("owner"));
+    // `good` is an answer that the gateway may still hold.
+    world.verifier.respond(|_| {
+        let mut known = known("u2");
+        let told = TOLD.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        known.headers_mut().extend(told);
+        known
+    });
+    let mut another = by_client();
+    another.headers_mut().insert("authorization", HeaderValue::from_static("Bearer another"));
+    let answer = world.send(another).await;
+    assert_eq!(answer.status, 200);
+    let seen = world.service.last();
+    for (name, value) in TOLD {
+        assert_eq!(seen.one(name), Some(value));
+        assert_eq!(answer.one(name), None, "it is not for the client");
+    }
+    assert!(!format!("{:?}", seen.headers).contains("owner"));
 }
 
 #[tokio::test]

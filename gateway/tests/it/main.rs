@@ -17,6 +17,7 @@ mod http2;
 mod identity;
 mod life;
 mod limits;
+mod neon_auth;
 mod order;
 mod pace;
 mod permits;

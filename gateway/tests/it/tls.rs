@@ -27,7 +27,7 @@ use crate::{
 type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 /// One of the certificates that tests share: `localhost` of an authority of its own, `renewed` of its own.
-fn shared(name: &str) -> PathBuf {
+pub fn shared(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../chassis/tests/certificates").join(name)
 }
 
@@ -195,7 +195,7 @@ fn a_drain_ends_connections_in_order() {
 }
 
 /// Ends TLS before `inside`, by the shared certificate; its URL.
-async fn tls_before(inside: &Peer) -> String {
+pub async fn tls_before(inside: &Peer) -> String {
     let certificates = CertificateDer::pem_file_iter(shared("localhost.pem")).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()

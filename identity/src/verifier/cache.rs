@@ -15,7 +15,7 @@ use std::{
 use metrics::Counter;
 
 use super::{keys::Key, proof::Life};
-use crate::UserId;
+use crate::{Membership, UserId};
 
 /// The most assertions that are cached, about 5 MB of them. At least half as many are kept, those used last.
 pub(super) const ENTRIES_MAX: usize = 8192;
@@ -26,6 +26,7 @@ const NAME: &str = "verified_assertions";
 /// What was read of a verified assertion.
 pub(super) struct Entry {
     pub(super) user: UserId,
+    pub(super) membership: Option<Membership>,
     pub(super) life: Life,
     /// The key that has signed it, and its id.
     pub(super) kid: Box<str>,
@@ -80,8 +81,8 @@ impl Cache {
     }
 
     /// Adds an assertion that was verified.
-    pub(super) fn insert(&self, assertion: &str, entry: Entry) {
-        self.with(|generations| self.put(generations, assertion.into(), Arc::new(entry)));
+    pub(super) fn insert(&self, assertion: &str, entry: Arc<Entry>) {
+        self.with(|generations| self.put(generations, assertion.into(), entry));
         self.inserts.increment(1);
     }
 
@@ -112,14 +113,20 @@ mod tests {
 
     fn entry(user: &str) -> Entry {
         let life = Life { iat: UnixSeconds(0), exp: UnixSeconds(60) };
-        Entry { user: UserId::parse(user).unwrap(), life, kid: "k".into(), key: Key::of([9; 32]) }
+        Entry {
+            user: UserId::parse(user).unwrap(),
+            membership: None,
+            life,
+            kid: "k".into(),
+            key: Key::of([9; 32]),
+        }
     }
 
     #[test]
     fn each_assertion_is_found_by_its_whole_text_and_no_other() {
         let cache = Cache::new(100);
         for user in ["u1", "u2"] {
-            cache.insert(&format!("a.{user}.c"), entry(user));
+            cache.insert(&format!("a.{user}.c"), Arc::new(entry(user)));
         }
         for user in ["u1", "u2"] {
             assert_eq!(cache.get(&format!("a.{user}.c")).unwrap().user.as_str(), user);
@@ -132,9 +139,9 @@ mod tests {
     #[test]
     fn the_cache_is_bounded_and_keeps_what_is_used() {
         let cache = Cache::new(100);
-        cache.insert("busy", entry("u1"));
+        cache.insert("busy", Arc::new(entry("u1")));
         for number in 0..1000 {
-            cache.insert(&number.to_string(), entry("u2"));
+            cache.insert(&number.to_string(), Arc::new(entry("u2")));
             assert!(cache.get("busy").is_some(), "after {number}");
             assert!(cache.len() <= 100, "after {number}");
         }

@@ -70,7 +70,7 @@ impl KeySet {
     pub fn verify(&self, assertion: &str, audience: &str, now: UnixSeconds) -> Result<UserId, Rejection> {
         let proof = Proof::parse(assertion)?;
         let key = self.get(&proof.kid).ok_or(Rejection::UnknownKey)?;
-        proof.verify(key, audience, now).map(|(user, _)| user)
+        proof.verify(key, audience, now).map(|(user, ..)| user)
     }
 
     /// The key of this id.

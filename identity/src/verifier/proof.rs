@@ -5,7 +5,7 @@ use chassis::{clock::UnixSeconds, json};
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{keys::Key, rejection::Rejection};
-use crate::{ASSERTION_LIFE_MAX, Assertion, ISSUER, UserId};
+use crate::{ASSERTION_LIFE_MAX, Assertion, ISSUER, Membership, UserId};
 
 /// How far our clock and auth-verifier's may be apart, in seconds.
 const LEEWAY_SECS: u64 = 30;
@@ -49,18 +49,18 @@ impl<'a> Proof<'a> {
         Ok(Self { kid: header.kid.ok_or(Rejection::NoKeyId)?, signed, claims, signature })
     }
 
-    /// The user whom it is about, if `key` has signed it for `audience`, and it is good at the time `now`.
+    /// The user whom it is about, and what it says of their role and organization, if `key` has signed it for `audience`, and it is good at the time `now`.
     pub(super) fn verify(
         &self,
         key: &Key,
         audience: &str,
         now: UnixSeconds,
-    ) -> Result<(UserId, Life), Rejection> {
+    ) -> Result<(UserId, Option<Membership>, Life), Rejection> {
         let signature = BASE64_URL_SAFE_NO_PAD.decode(self.signature).map_err(|_| Rejection::Signature)?;
         if !key.verifies(self.signed.as_bytes(), &signature) {
             return Err(Rejection::Signature);
         }
-        let Assertion { iss, sub, aud, iat, exp } = part(self.claims).ok_or(Rejection::Claims)?;
+        let Assertion { iss, sub, aud, iat, exp, membership } = part(self.claims).ok_or(Rejection::Claims)?;
         if iss != ISSUER {
             return Err(Rejection::Issuer);
         }
@@ -69,7 +69,7 @@ impl<'a> Proof<'a> {
         }
         let life = Life { iat: UnixSeconds(iat), exp: UnixSeconds(exp) };
         life.check(now)?;
-        Ok((UserId::parse(&sub).ok_or(Rejection::Subject)?, life))
+        Ok((UserId::parse(&sub).ok_or(Rejection::Subject)?, membership, life))
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn verified(token: &str) -> Result<UserId, Rejection> {
-        let (user, _) = Proof::parse(token)?.verify(&key_of(&pair()), "internal", UnixSeconds(NOW))?;
+        let (user, _, _) = Proof::parse(token)?.verify(&key_of(&pair()), "internal", UnixSeconds(NOW))?;
         Ok(user)
     }
 

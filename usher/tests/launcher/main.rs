@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test reads what we answered")]
 
 mod database;
+mod demo;
 mod rights;
 mod settings;
 
@@ -91,6 +92,8 @@ impl Launcher {
                 "AUTH_VERIFIER_",
                 "TASK_SERVICE_",
                 "BETTER_AUTH_",
+                "NEON_AUTH_",
+                "VITE_NEON_AUTH_",
                 "DATABASE_URL",
                 "APP_ENV",
                 "PORT",
@@ -519,6 +522,25 @@ fn no_database_of_its_own_is_started_in_production() {
         refusal(folder.path(), &[("APP_ENV", "production")]),
         "DATABASE_URL: names no database, and no development PostgreSQL is started where APP_ENV=production is set: set it"
     );
+}
+
+#[test]
+fn where_neon_has_the_users_a_start_waits_for_nobody_and_makes_no_token() {
+    let Some(folder) = folder() else { return };
+    // Nobody listens there: Neon may be away at a start.
+    let launcher =
+        Launcher::ready(folder.path(), &[("NEON_AUTH_BASE_URL", "http://127.0.0.1:9/neondb/auth")]);
+    let printed = launcher.printed();
+    assert!(printed.contains("secret         our own, in "), "{printed}");
+    assert!(printed.contains("  Your users          http://127.0.0.1:9/neondb/auth\n"), "{printed}");
+    assert!(!printed.contains("auth-verifier token"), "{printed}");
+    // What our own secret signs is nobody's token.
+    let (_, file) = printed.split_once("our own, in ").unwrap();
+    let secret = std::fs::read_to_string(file.lines().next().unwrap()).unwrap();
+    let life = Duration::from_secs(60);
+    let token = auth_verifier::diagnostics::dev_token::mint(secret.trim(), "demo-user", life);
+    let answer = launcher.curl_with(1, &[("TOKEN", &token)]);
+    assert!(answer.contains("\"status\":401"), "{answer}");
 }
 
 #[test]

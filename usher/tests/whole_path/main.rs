@@ -14,6 +14,7 @@ mod faults;
 mod faults_database;
 mod faults_gateways;
 mod faults_names;
+mod frontends;
 mod isolation;
 mod one_origin;
 mod proxies;

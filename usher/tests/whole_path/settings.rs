@@ -102,8 +102,15 @@ fn proofs(page: &str) -> usize {
 }
 
 /// Variables that no service's `Spec` has: they are the launcher's, every service's alike, or the compose file's own.
-const SHARED: [&str; 6] =
-    ["RUST_LOG", "USHER_DATA_DIR", "USHER_PUBLISH", "POSTGRES_PASSWORD", "USHER_IMAGES", "USHER_VERSION"];
+const SHARED: [&str; 7] = [
+    "RUST_LOG",
+    "USHER_DATA_DIR",
+    "USHER_DEMO_LISTEN",
+    "USHER_PUBLISH",
+    "POSTGRES_PASSWORD",
+    "USHER_IMAGES",
+    "USHER_VERSION",
+];
 
 fn example() -> Vec<(String, String)> {
     let text = std::fs::read_to_string(EXAMPLE).unwrap();

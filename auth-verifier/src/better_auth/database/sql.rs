@@ -206,6 +206,18 @@ limit {limit}",
 
     /// What a role must be granted for what is read, and no more.
     pub fn grants(&self, reads: Reads) -> String {
+        let role = format!(
+            "\
+-- The least that auth-verifier needs, set as it is. Run it as the owner of the tables, then give the role a
+-- password: \\password {ROLE}. Where row level security is on, the role needs a policy, too.
+create role {ROLE} login;
+"
+        );
+        role + &self.further_grants(reads)
+    }
+
+    /// The same, for a role that is there.
+    pub fn further_grants(&self, reads: Reads) -> String {
         let columns = |model, fields: &[&str]| {
             let columns: Vec<_> = fields.iter().map(|field| self.column(model, field).to_string()).collect();
             let (columns, table) = (columns.join(", "), self.table(model));
@@ -225,15 +237,7 @@ $grant$;
 "
             )
         };
-        let mut sql = format!(
-            "\
--- The least that auth-verifier needs, set as it is. Run it as the owner of the tables, then give the role a
--- password: \\password {ROLE}. Where row level security is on, the role needs a policy, too.
-create role {ROLE} login;
-grant usage on schema {} to {ROLE};
-",
-            self.schema()
-        );
+        let mut sql = format!("grant usage on schema {} to {ROLE};\n", self.schema());
         let read: Vec<_> = Model::ALL.into_iter().filter(|model| model.is_read(reads)).collect();
         for model in &read {
             sql += &columns(*model, &model.required(reads));

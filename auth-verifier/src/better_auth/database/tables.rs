@@ -207,6 +207,13 @@ impl Tables {
         Ok(Self { schema, names, columns, renamed })
     }
 
+    /// Neon Auth's tables, in a schema of that name: they are called as Better Auth calls them where nothing is set.
+    /// (Neon's documentation, not tried against Neon.)
+    pub(crate) fn of_neon(schema: Name) -> Self {
+        let names = Model::ALL.map(|model| Name(model.name().to_owned()));
+        Self { schema, names, columns: Columns::Camel, renamed: Vec::new() }
+    }
+
     /// The schema.
     pub fn schema(&self) -> &Name {
         &self.schema

@@ -68,7 +68,8 @@ impl Compared {
     }
 
     async fn parted(&self, token: &SessionToken, alive: bool, now: UnixSeconds) -> Result<bool, String> {
-        let answer = self.http.ask(token, None).await.map_err(|error| error.to_string())?;
+        let answer =
+            self.http.ask(&self.http.cookie(token), None).await.map_err(|error| error.to_string())?;
         let found = answered::read(&answer, token, now).map_err(|odd| odd.to_string())?;
         if found.is_some() == alive {
             return Ok(false);

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use super::{
     answered::{self, Odd},
-    pauses::{CURE, Pauses},
+    pauses::Pauses,
 };
 use crate::{
     better_auth::address::Address,
@@ -38,14 +38,16 @@ pub(crate) struct Config {
     pub(crate) address: Address,
     /// What it calls its cookies.
     pub(crate) names: Vec<CookieNames>,
-    /// What it signs them with.
-    pub(crate) secret: Secret,
+    /// What it signs them with, where we can sign them, too.
+    pub(crate) secret: Option<Secret>,
     /// How long an answer may take.
     pub(crate) bound: Duration,
     /// The header that tells it the client's address, so that its rate limit counts clients and not us.
     pub(crate) address_header: Option<HeaderName>,
     /// Whether it may prolong the sessions that it is asked about.
     pub(crate) refresh: Switch,
+    /// What the operator has to do where it limits how often it is asked.
+    pub(crate) limits_cure: &'static str,
 }
 
 /// Asks `/get-session`.
@@ -55,10 +57,11 @@ pub(super) struct Http {
     /// The headers that say as whom it is asked.
     headers: HeaderMap,
     names: Vec<CookieNames>,
-    key: SigningKey,
+    key: Option<SigningKey>,
     bound: Duration,
     address_header: Option<HeaderName>,
     pauses: Pauses,
+    limits_cure: &'static str,
 }
 
 impl Http {
@@ -73,22 +76,25 @@ impl Http {
                 Switch::Off => format!("{url}?disableCookieCache=true&disableRefresh=true"),
             },
             names: config.names.clone(),
-            key: SigningKey::new(config.secret.expose()),
+            key: config.secret.as_ref().map(|secret| SigningKey::new(secret.expose())),
             bound: config.bound,
             address_header: config.address_header.clone(),
             pauses: Pauses::new(),
+            limits_cure: config.limits_cure,
         }
     }
 
-    fn cookie(&self, token: &SessionToken) -> String {
-        signed_cookie(&self.key, &self.names, token)
+    /// The cookie of `token`, where we can sign it; an empty one, which Better Auth knows nobody by, where we can't.
+    pub(super) fn cookie(&self, token: &SessionToken) -> String {
+        self.key.as_ref().map_or_else(String::new, |key| signed_cookie(key, &self.names, token))
     }
 
-    /// The session of `token`, if Better Auth says that it is alive. Bans are judged at the time `now`.
+    /// The session of `token`, if Better Auth says by its `cookie` that it is alive. Bans are judged at the time `now`.
     /// `client` is the address of the client of the request that it is about.
     pub(super) async fn find(
         &self,
         token: &SessionToken,
+        cookie: &str,
         now: UnixSeconds,
         client: Option<IpAddr>,
     ) -> Result<Option<Person>, Unavailable> {
@@ -96,12 +102,17 @@ impl Http {
         if let Some(left) = self.pauses.left(client) {
             return Err(limited(left));
         }
-        let answer = match self.ask(token, client).await {
+        let answer = match self.ask(cookie, client).await {
             Ok(answer) => answer,
             Err(FetchError::TooMany(headers)) => {
                 let (pause, tell) = self.pauses.begin(client, &headers);
                 if tell {
-                    warn!(url = self.url, pause_secs = pause.as_secs(), "look a session up: {CURE}");
+                    warn!(
+                        url = self.url,
+                        pause_secs = pause.as_secs(),
+                        "look a session up: {}",
+                        self.limits_cure
+                    );
                 } else {
                     debug!(url = self.url, pause_secs = pause.as_secs(), "look a session up: too many");
                 }
@@ -124,13 +135,9 @@ impl Http {
         }
     }
 
-    /// What Better Auth answers about `token`.
-    pub(super) async fn ask(
-        &self,
-        token: &SessionToken,
-        client: Option<IpAddr>,
-    ) -> Result<Bytes, FetchError> {
-        let mut request = Request::get(&self.url).header(header::COOKIE, self.cookie(token));
+    /// What Better Auth answers about the session of `cookie`.
+    pub(super) async fn ask(&self, cookie: &str, client: Option<IpAddr>) -> Result<Bytes, FetchError> {
+        let mut request = Request::get(&self.url).header(header::COOKIE, cookie);
         if let Some(own) = request.headers_mut() {
             own.extend(self.headers.clone());
         }

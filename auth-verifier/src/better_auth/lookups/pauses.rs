@@ -25,16 +25,20 @@ pub(crate) const CURE: &str = "Better Auth limits how often /get-session may be 
     sessions looked up in its database; until then, have it count clients, by advanced.ipAddress.ipAddressHeaders naming \
     AUTH_VERIFIER_SESSION__CLIENT_ADDRESS_HEADER";
 
+/// The same, where it is Neon Auth, at which nothing can be configured.
+pub(crate) const NEONS_CURE: &str = "Neon Auth limits how often /get-session may be asked: set NEON_AUTH_COOKIE_SECRET to what the \
+    app has, so that the SDK's cache spares look-ups, and raise AUTH_VERIFIER_REVOCATION_LAG_SECS, up to the 300 s that such a cache lives";
+
 /// Better Auth says it in this one, proxies in the other.
 const X_RETRY_AFTER: HeaderName = HeaderName::from_static("x-retry-after");
 
 /// What Better Auth counts as one client: a network, or all that have no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Counted(Option<IpAddr>);
+pub(super) struct Counted(Option<IpAddr>);
 
 impl Counted {
     /// An IPv6 client has a whole network of addresses.
-    fn of(client: Option<IpAddr>) -> Self {
+    pub(super) fn of(client: Option<IpAddr>) -> Self {
         Self(client.map(|address| match address {
             IpAddr::V4(_) => address,
             IpAddr::V6(long) => IpAddr::from((u128::from(long) & (u128::MAX << 64)).to_be_bytes()),

@@ -8,7 +8,7 @@ use super::{
     Doctor, Finding, Report, cookies, hint,
     keys::Known,
     near::{From, Party},
-    sessions,
+    neon, sessions,
 };
 use crate::{
     credential::{
@@ -16,7 +16,10 @@ use crate::{
         jws::Jws,
         kind::{Kind, Strategy},
     },
-    diagnostics::pasted::{self, Pasted},
+    diagnostics::{
+        neon::Pasting,
+        pasted::{self, Pasted},
+    },
     jwt::{
         claims::Expected,
         keys::{Algorithm, Key},
@@ -54,15 +57,17 @@ pub(super) async fn check(
     let plan = doctor.plan;
     let verdict = verifier.verify(&pasted.headers).await;
     let accepted = matches!(verdict, Verdict::Known(_) | Verdict::Banned);
-    let findings = match pasted.bearer() {
-        Some(token) => bearer(token, plan, known, accepted),
-        None => cookie(pasted, plan),
+    let pasting = Pasting::of(pasted, plan);
+    let mut findings = match (&pasting, pasted.bearer()) {
+        (Some(pasting), _) => neon::given(pasting, plan, &verdict),
+        (None, Some(token)) => bearer(token, plan, known, accepted),
+        (None, None) => cookie(pasted, plan),
     };
-    let mut findings = findings;
     findings.extend(two_people(pasted));
     let explained = findings.iter().any(|finding| matches!(finding, Finding::Bad { .. }));
     report.add(NAME, findings);
     if !explained
+        && pasting.is_none()
         && let Some(finding) = sessions::judged(doctor, &session_value(pasted, plan), &verdict).await
     {
         return report.add(NAME, [finding]);

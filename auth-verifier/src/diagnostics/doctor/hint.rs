@@ -14,8 +14,8 @@ pub(crate) fn hint(kind: &Kind, plan: &Plan) -> Option<String> {
     let sessions = plan.lookup != Lookup::Off;
     let forms = plan.settings.oauth.access_tokens;
     let set = match kind {
-        Kind::ApiToken if plan.own.is_none() && plan.settings.trusted.is_empty() => {
-            "Set BETTER_AUTH_URL, so that its public keys are known."
+        Kind::ApiToken if plan.own.is_none() && plan.settings.trusted.is_empty() && plan.neon.is_none() => {
+            "Set BETTER_AUTH_URL, so that its public keys are known, or NEON_AUTH_BASE_URL where it is Neon Auth's."
         }
         Kind::Hs256 if !plan.settings.hs256.enabled => "Set AUTH_VERIFIER_HS256__ENABLED=true.",
         Kind::Hs256 if plan.hs256_secret().is_none() => "Set BETTER_AUTH_SECRET to what it is signed with.",

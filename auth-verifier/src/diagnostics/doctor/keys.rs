@@ -103,6 +103,9 @@ pub(super) async fn check(
 }
 
 fn without(plan: &Plan) -> Finding {
+    if plan.neon.is_some() {
+        return Finding::Good("There are Neon Auth's alone.".to_owned());
+    }
     if plan.settings.jwks.enabled {
         return Finding::warning(
             "It is not set where Better Auth's public keys are, so tokens of its JWT plugin are not accepted.".to_owned(),

@@ -41,6 +41,9 @@ const OF_ALL: &str = "\
 # Where `cargo run` keeps its data. Unset: .data in this folder.
 # USHER_DATA_DIR=
 
+# Where the web server of `cargo run -- demo` listens. Unset: 127.0.0.1:3000.
+# USHER_DEMO_LISTEN=
+
 # PORT, which platforms set, is read from the process's environment alone, never from this file, where it would be the frontend's: a
 # service that is told no address of its own listens on 0.0.0.0 at that port. By `cargo run`, the gateway does.
 
@@ -178,8 +181,10 @@ pub fn made(specs: &[Spec]) -> String {
         for group in groups(spec.defaults) {
             let keys: Vec<_> =
                 group.keys.iter().filter(|key| !is_shared(key)).map(|key| &variables[key]).collect();
-            let keys: Vec<_> =
-                keys.into_iter().filter(|(name, _)| FIRST.iter().all(|(first, _)| first != name)).collect();
+            // What two services read stands with the first one.
+            let is_new = |name: &str| !text.contains(&format!("\n# {name}="));
+            let is_first = |name: &str| FIRST.iter().any(|(first, _)| *first == name);
+            let keys: Vec<_> = keys.into_iter().filter(|(name, _)| !is_first(name) && is_new(name)).collect();
             if keys.is_empty() {
                 continue;
             }

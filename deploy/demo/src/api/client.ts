@@ -1,15 +1,19 @@
-// The tasks API, typed: copy this file and generated/api.d.ts into a frontend.
+// The tasks API, typed: copy this folder into a frontend. `schema.d.ts` is made from the gateway's document (dev/schema).
 import createClient from "openapi-fetch";
-import type { components, paths } from "./generated/api.js";
+import type { components, paths } from "./schema.js";
 
 export type Task = components["schemas"]["Task"];
 export type NewTask = components["schemas"]["NewTask"];
 export type TaskChanges = components["schemas"]["TaskChanges"];
+export type Priority = components["schemas"]["Priority"];
 export type Problem = components["schemas"]["Problem"];
 
+/** How a request is sent, where that is to be more than `fetch` does. */
+export type Send = (request: Request) => Promise<Response>;
+
 /** The API at `baseUrl`: by the token that `token` gives, or by the cookie of whoever is signed in. */
-export function tasksApi(baseUrl: string, token?: () => string | Promise<string>) {
-  const api = createClient<paths>({ baseUrl, credentials: token ? "omit" : "include" });
+export function tasksApi(baseUrl: string, token?: () => string | Promise<string>, send: Send = fetch) {
+  const api = createClient<paths>({ baseUrl, credentials: token ? "omit" : "include", fetch: send });
   if (token) {
     api.use({
       async onRequest({ request }) {

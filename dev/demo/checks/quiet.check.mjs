@@ -1,0 +1,10 @@
+// After all of it: what those who run this were told of.
+import assert from "node:assert/strict";
+import { check, log } from "./people.mjs";
+
+check("the gateway, its services and Better Auth warn of nothing", () => {
+  // Better Auth tells of the person whom `walk` has it refuse.
+  const isMeant = (line) => line.endsWith("WARN [Better Auth]: User not found");
+  const warnings = log().split("\n").filter((line) => /"level":"(WARN|ERROR)"|^[^{]*(WARN|ERROR)/.test(line) && !isMeant(line));
+  assert.deepEqual(warnings, []);
+});

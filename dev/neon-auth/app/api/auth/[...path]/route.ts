@@ -1,0 +1,3 @@
+import { auth } from "@/lib/auth/server";
+
+export const { GET, POST } = auth.handler();

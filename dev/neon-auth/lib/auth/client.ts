@@ -1,0 +1,5 @@
+"use client";
+
+import { createAuthClient } from "@neondatabase/auth/next";
+
+export const authClient = createAuthClient();
