@@ -28,10 +28,11 @@ end() {
 }
 stop() {
     # The last started first; each has a process group of its own. PostgreSQL ends with what it reads.
-    while [ "${#started[@]}" -gt 0 ]; do
-        [ "${#started[@]}" -gt 1 ] || exec {open}>&-
-        end
-    done
+    while [ "${#started[@]}" -gt 1 ]; do end; done
+    if [ "${#started[@]}" = 1 ]; then
+        exec {open}>&-
+        wait "${started[0]}" 2>/dev/null || true
+    fi
     rm -rf "$work"
 }
 trap stop EXIT

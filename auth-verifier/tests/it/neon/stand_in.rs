@@ -41,8 +41,9 @@ pub const COOKIE_SECRET: &str = "k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn-of-the-app";
 struct Told {
     sessions: HashMap<String, Value>,
     keys: Vec<Value>,
-    /// What `/get-session` says instead, and with which header.
+    /// What `/get-session` says instead, and when to come again.
     instead: Option<(u16, String)>,
+    retry_after: Option<&'static str>,
     /// The headers and the query of each question about a session.
     asked: Vec<(HeaderMap, String)>,
 }
@@ -102,6 +103,12 @@ impl Neon {
 
     pub fn say(&self, status: u16, body: &str) {
         self.told.lock().unwrap().instead = Some((status, body.to_owned()));
+    }
+
+    /// From now on it says 429, and for how many seconds.
+    pub fn limit(&self, secs: &'static str) {
+        self.say(429, "");
+        self.told.lock().unwrap().retry_after = Some(secs);
     }
 
     pub fn asked(&self) -> usize {
@@ -186,7 +193,11 @@ fn answer(told: &mut Told, request: &Request<Body>) -> (bool, Response<String>) 
             let query = request.uri().query().unwrap_or_default().to_owned();
             told.asked.push((request.headers().clone(), query));
             if let Some((status, body)) = told.instead.clone() {
-                return (true, json(status, body));
+                let mut answer = json(status, body);
+                if let Some(secs) = told.retry_after {
+                    answer.headers_mut().insert("retry-after", secs.parse().unwrap());
+                }
+                return (true, answer);
             }
             let cookie = request.headers().get("cookie").map_or("", |cookie| cookie.to_str().unwrap());
             (true, json(200, told.sessions.get(cookie).unwrap_or(&Value::Null).to_string()))

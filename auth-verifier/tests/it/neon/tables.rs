@@ -92,7 +92,7 @@ async fn a_cookie_is_looked_up_in_the_table_only_under_a_name_that_says_what_tha
     assert_eq!(by(&world, &none).await.status, 401);
     admin.batch_execute(r#"update neon_auth."user" set banned = true"#).await.unwrap();
     assert_eq!(by(&world, &cookie()).await.status, 403);
-    admin.batch_execute(r#"delete from neon_auth.session"#).await.unwrap();
+    admin.batch_execute("delete from neon_auth.session").await.unwrap();
     assert_eq!(by(&world, &cookie()).await.status, 401);
     assert_eq!(neon.asked(), 1);
 }

@@ -103,8 +103,7 @@ async fn only_ed25519_signs_whatever_else_is_published() {
     let x = jwk["x"].as_str().unwrap();
     let raw = BASE64_URL_SAFE_NO_PAD.decode(x).unwrap();
     for secret in [&raw[..], x.as_bytes(), jwk.to_string().as_bytes(), &neon.key.der(), b""] {
-        let mut header = Header::default();
-        header.kid = Some("n1".into());
+        let header = Header { kid: Some("n1".into()), ..Header::default() };
         let forged = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(secret)).unwrap();
         world.rejects(&forged).await;
     }
