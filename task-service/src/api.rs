@@ -124,28 +124,15 @@ impl<'a> CallersTasks<'a> {
         let query = parts.uri.query().unwrap_or_default();
         let query = dialect::query(form_urlencoded::parse(query.as_bytes()));
         let listing = Listing::parse(&query, self.user).map_err(Refusal::Invalid)?;
-        let Page { found, mut goes_on, bytes_max, place } = self.tasks.list(&listing).await?;
-        let (mut body, mut tag) =
-            (Vec::with_capacity(2 + found.len() * json::TASK_BYTES), ListTag::with_capacity(found.len()));
-        let (mut last, mut shown) = (None, 0);
-        body.extend_from_slice(self.shape.list.opening());
-        for task in found.tasks() {
-            let task = task?;
-            let before = body.len();
-            if last.is_some() {
-                body.push(b',');
-            }
-            task.write(&mut body);
-            if body.len() >= bytes_max && last.is_some() {
-                // The next page begins with it.
-                body.truncate(before);
-                goes_on = true;
-                break;
-            }
-            tag.task(task.id, task.version);
-            last = Some(task);
-            shown += 1;
+        let mut page = self.tasks.list(&listing).await?;
+        let mut list = self.list_of(&listing, &page)?;
+        if list.is_cut && listing.by_offset {
+            // Its place is given back first: nobody waits for places while holding one.
+            drop((page, list));
+            page = self.tasks.list_whole(&listing).await?;
+            list = self.list_of(&listing, &page)?;
         }
+        let (place, List { mut body, tag, last, shown, goes_on, .. }) = (page.place, list);
         let mut headers = HeaderMap::with_capacity(8);
         let mut extent = Extent::of(&listing, shown, goes_on);
         if extent.total.is_none() && (listing.total || self.shape.list.tells_total()) {
@@ -154,7 +141,6 @@ impl<'a> CallersTasks<'a> {
         let closing = self.shape.list.closing(&extent);
         body.extend_from_slice(closing.as_bytes());
         if let Some(last) = last.filter(|_| goes_on) {
-            let last = Place::of(&last, listing.sort);
             // In the form of path that the client uses.
             let link = format!("<{}?{}>; rel=\"next\"", parts.uri.path(), listing.next(&last, self.user));
             headers.insert(header::LINK, HeaderValue::try_from(link).map_err(|_| Refusal::NoSuchPath)?);
@@ -165,6 +151,40 @@ impl<'a> CallersTasks<'a> {
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_name(TOTAL_COUNT));
         }
         read(tag.finish(goes_on, &closing), asked, headers, place.keep(body))
+    }
+
+    /// Writes as much of a page as it holds.
+    fn list_of(&self, listing: &Listing, page: &Page) -> Result<List, Refusal> {
+        let Page { found, goes_on, bytes_max, .. } = page;
+        let mut list = List {
+            body: Vec::with_capacity(2 + found.len() * json::TASK_BYTES),
+            tag: ListTag::with_capacity(found.len()),
+            last: None,
+            shown: 0,
+            goes_on: *goes_on,
+            is_cut: *goes_on && found.len() < listing.limit.tasks(),
+        };
+        let mut last = None;
+        list.body.extend_from_slice(self.shape.list.opening());
+        for task in found.tasks() {
+            let task = task?;
+            let before = list.body.len();
+            if last.is_some() {
+                list.body.push(b',');
+            }
+            task.write(&mut list.body);
+            if list.body.len() >= *bytes_max && last.is_some() {
+                // The next page begins with it.
+                list.body.truncate(before);
+                (list.goes_on, list.is_cut) = (true, true);
+                break;
+            }
+            list.tag.task(task.id, task.version);
+            last = Some(task);
+            list.shown += 1;
+        }
+        list.last = last.map(|last| Place::of(&last, listing.sort));
+        Ok(list)
     }
 
     async fn get(&self, id: TaskId, asked: &Preconditions<'_>) -> Result<Response<Body>, Refusal> {
@@ -242,6 +262,18 @@ impl<'a> CallersTasks<'a> {
         let once = Once::new(self.user, key.as_bytes(), &request).filter(|_| keys.next().is_none());
         once.map(Some).ok_or(Refusal::BadKey)
     }
+}
+
+/// A page, written.
+struct List {
+    body: Vec<u8>,
+    tag: ListTag,
+    /// Where the next page goes on.
+    last: Option<Place>,
+    shown: usize,
+    goes_on: bool,
+    /// Whether it ends before its limit.
+    is_cut: bool,
 }
 
 /// By it a write that is sent again is recognised (draft-ietf-httpapi-idempotency-key-header).

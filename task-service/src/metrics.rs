@@ -13,7 +13,8 @@ pub(crate) const KEPT_ANSWERS_REMOVED: Metric = Metric::counter(
 
 pub(crate) const LIST_ANSWERS: Metric = Metric::gauge(
     "list_answers",
-    "Lists in memory, from their reading to the last byte that the client takes; `TASK_SERVICE_LIMITS__LISTS_MAX` bounds them.",
+    "Lists in memory, from their reading to the last byte that the client takes; `TASK_SERVICE_LIMITS__LISTS_MAX` bounds them. A page by \
+     `offset` of more than `TASK_SERVICE_LIMITS__PAGE_BYTES` counts as several.",
 );
 
 pub(crate) const LIST_ANSWERS_REFUSED: Metric = Metric::counter(

@@ -40,6 +40,7 @@ use crate::{
         cursor::{Key, Place},
         draft::{Changes, NewTask},
         fields::{Description, DueDate, Priority, Tag, Tags, Title},
+        json::TASK_BYTES_MAX,
         listing::{Listing, Search},
         once::Once,
     },
@@ -164,11 +165,23 @@ pub struct Tasks<'a> {
 impl Tasks<'_> {
     /// The tasks that `listing` asks for, as many as a page holds.
     pub async fn list(&self, listing: &Listing) -> Result<Page, DatabaseError> {
-        let place = self.store.room.take(self.user.as_str(), &self.store.pool).await?;
+        self.list_of(listing, 1).await
+    }
+
+    /// The same, but all of them, as far as one user's part of the memory goes. Such a page costs as much of it as the longest tasks
+    /// would take.
+    pub async fn list_whole(&self, listing: &Listing) -> Result<Page, DatabaseError> {
+        let pages = (listing.limit.tasks() * TASK_BYTES_MAX).div_ceil(self.store.page_bytes);
+        self.list_of(listing, u32::try_from(pages).unwrap_or(u32::MAX)).await
+    }
+
+    async fn list_of(&self, listing: &Listing, pages: u32) -> Result<Page, DatabaseError> {
+        let place = self.store.room.take(self.user.as_str(), pages, &self.store.pool).await?;
+        let bytes_max = self.store.page_bytes * place.count();
         let filters = Filters::of(self.user, listing);
         // One more says that there is another page.
         let (limit, offset) = (listing.limit.get() + 1, listing.offset.get());
-        let statement = lists::list(listing).clone().within(self.store.page_bytes);
+        let statement = lists::list(listing).clone().within(bytes_max);
         let mut parameters = Vec::with_capacity(FILTERS + 4);
         parameters.extend(filters.parameters());
         parameters.extend([&limit as &(dyn ToSql + Sync), &offset]);
@@ -185,8 +198,8 @@ impl Tasks<'_> {
             parameters.push(id);
         }
         let mut found = self.query(&statement, &parameters).await?;
-        let goes_on = found.cut(listing.limit.tasks(), self.store.page_bytes);
-        Ok(Page { found, goes_on, bytes_max: self.store.page_bytes, place })
+        let goes_on = found.cut(listing.limit.tasks(), bytes_max);
+        Ok(Page { found, goes_on, bytes_max, place })
     }
 
     /// How many tasks `listing` has on all pages.

@@ -35,6 +35,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, name: "isolation", sql: include_str!("migrations/0004_isolation.sql") },
     Migration { version: 5, name: "lists", sql: include_str!("migrations/0005_lists.sql") },
     Migration { version: 6, name: "imports", sql: include_str!("migrations/0006_imports.sql") },
+    Migration { version: 7, name: "tags", sql: include_str!("migrations/0007_tags.sql") },
 ];
 
 /// The advisory lock that replicas take in turn to migrate: "ushertsk". It ends with the transaction, behind a pooler

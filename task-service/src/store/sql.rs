@@ -334,9 +334,12 @@ mod tests {
         for statement in all() {
             let sql = statement.sql();
             // Wherever a table is named, it is narrowed to the user.
-            for table in
-                ["from task_service.tasks", "from task_service.answers", "from task_service.legacy_ids"]
-            {
+            for table in [
+                "from task_service.tasks",
+                "from task_service.task_tags",
+                "from task_service.answers",
+                "from task_service.legacy_ids",
+            ] {
                 for behind in sql.split(table).skip(1).map(str::trim_start) {
                     assert!(behind.starts_with("where user_id = $2"), "{sql}");
                     let narrowed = behind.trim_start_matches("where user_id = $2");

@@ -5,6 +5,9 @@ use super::{Task, moment::Due};
 /// About how long a task is in JSON, in bytes: what a list is given room for.
 pub const TASK_BYTES: usize = 512;
 
+/// No task is longer in JSON, in bytes, even if each of its characters has to be escaped.
+pub const TASK_BYTES_MAX: usize = 16 * 1024;
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 impl Task<'_> {
@@ -117,6 +120,26 @@ mod tests {
         updated_at: Moment::BASE,
         version: Version(1),
     };
+
+    #[test]
+    fn no_task_is_longer_than_is_said() {
+        use crate::task::fields::{Description, Tag, Tags, Title};
+        let text = |characters: usize| "\u{1}".repeat(characters);
+        let (user_id, title) = (text(255), text(Title::CHARS_MAX));
+        let (description, tag) = (text(Description::CHARS_MAX), text(Tag::CHARS_MAX));
+        let task = Task {
+            user_id: &user_id,
+            title: &title,
+            description: Some(&description),
+            tags: vec![&*tag; Tags::COUNT_MAX],
+            priority: Some(Priority::Medium),
+            due_date: Some(Due::Moment(Moment::BASE)),
+            completed: false,
+            ..TASK
+        };
+        let bytes = written(&task).len();
+        assert!((TASK_BYTES_MAX * 9 / 10..TASK_BYTES_MAX).contains(&bytes), "{bytes}");
+    }
 
     #[test]
     fn a_task_is_written_as_the_contract_says() {

@@ -9,6 +9,9 @@ use super::{
     fields::{Priority, Tag},
 };
 
+/// What clients call the number of tasks to skip.
+const OFFSET: [&str; 2] = ["offset", "skip"];
+
 /// Which tasks, in which order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the contract's names, which say it themselves")]
@@ -21,6 +24,8 @@ pub struct Listing {
     pub order: Order,
     pub limit: Limit,
     pub offset: Offset,
+    /// Whether its pages are counted by the client, who would pass over the rest of one that ends before its limit.
+    pub by_offset: bool,
     /// Behind which task it begins.
     pub after: Option<Place>,
     /// Whether to say how many tasks there are on all pages.
@@ -80,13 +85,17 @@ impl Listing {
             sort,
             order: order.unwrap_or(sort.natural_order()),
             limit: reader.one(&["limit"], Limit::parse).unwrap_or(Limit(Limit::MAX)),
-            offset: reader.one(&["offset", "skip"], Offset::parse).unwrap_or_default(),
+            offset: reader.one(&OFFSET, Offset::parse).unwrap_or_default(),
+            by_offset: query
+                .iter()
+                .any(|(name, text)| OFFSET.contains(&name.as_ref()) && !text.as_ref().is_empty()),
             after: None,
             total: reader.one(&["total"], boolean).unwrap_or(false),
         };
         // What it is bound to must be known before.
         if let Some(cursor) = reader.one(&["cursor"], |text| Ok(text.to_owned())) {
             listing.after = Place::read(&cursor, user, &listing);
+            listing.by_offset = false;
             if listing.offset != Offset::default() {
                 reader.errors.push(FieldFault::Contradicts("offset").of("cursor"));
             } else if listing.after.is_none() && reader.errors.is_empty() {

@@ -25,6 +25,8 @@ pub fn binary(folder: &TempDir, arguments: &[&str], variables: &[(&str, &str)]) 
         .args(arguments)
         .current_dir(folder.path())
         .env_clear()
+        // Not the default: somebody else's may be there.
+        .env("TASK_SERVICE_IDENTITY_JWKS_URL", "http://127.0.0.1:1/.well-known/jwks.json")
         .envs(variables.iter().copied())
         .env("TASK_SERVICE_LISTEN", "127.0.0.1:0")
         .env("TASK_SERVICE_OPS_LISTEN", "127.0.0.1:0")
@@ -177,7 +179,7 @@ async fn what_the_role_may_not_do_is_said_to_whoever_asks_and_heard_of_without_a
     let grants = format!(
         "create role {role} login; grant usage on schema task_service to {role};
         grant select on task_service.migrations, task_service.legacy_ids to {role};
-        grant select, insert, update, delete on task_service.tasks to {role}"
+        grant select, insert, update, delete on task_service.tasks, task_service.task_tags to {role}"
     );
     admin.batch_execute(&grants).await.unwrap();
     let mut running = Running::start(&[("DATABASE_URL", &as_role(&database.url(), &role))]).await;

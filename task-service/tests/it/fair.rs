@@ -44,11 +44,11 @@ async fn a_users_searches_leave_connections_for_their_other_requests_and_for_oth
     };
     // Half of the connections are the user's, and half of those for what costs much.
     let mut sent: Vec<_> = (0..16).map(|_| send("u1", "?search=x")).collect();
-    sent.extend((0..4).map(|_| send("u1", "?tag=x")));
+    sent.extend((0..4).map(|_| send("u1", "?search=x&tag=x")));
     waiting_for_a_lock(&observer, 2).await;
     sent.push(send("u1", ""));
     waiting_for_a_lock(&observer, 3).await;
-    sent.push(send("u1", "?status=pending"));
+    sent.push(send("u1", "?tag=x&sort=title"));
     waiting_for_a_lock(&observer, 4).await;
     sent.push(send("u1", ""));
     sent.extend((0..4).map(|_| send("u2", "")));
@@ -110,6 +110,91 @@ async fn a_page_ends_by_its_bytes_and_says_so() {
     give(&admin, "u5", 9, "repeat('x', 1000)").await;
     let answer = service.call("u5", "GET /api/tasks").await;
     assert_eq!((ids(&answer).len(), next(&answer)), (9, None));
+}
+
+/// Whoever counts pages adds their limit to the offset, and would pass over what a shorter page leaves out.
+#[tokio::test]
+async fn a_page_by_offset_is_whole() {
+    let settings = [("TASK_SERVICE_LIMITS__PAGE_BYTES", "65536"), ("TASK_SERVICE_LIMITS__LISTS_MAX", "128")];
+    let Some((service, admin)) = service(&settings).await else { return };
+    // Longer than a page in the database, and longer only in JSON.
+    for (user, text) in [("u1", "repeat('🦀', 1000)"), ("u2", "repeat(chr(1), 1000)"), ("u3", "null")] {
+        give(&admin, user, 230, text).await;
+        for offset in ["offset", "skip"] {
+            let (mut seen, mut pages) = (Vec::new(), Vec::new());
+            while pages.last().is_none_or(|page| *page == 100) {
+                let page = format!("/api/tasks?limit=100&{offset}={}&sort=title", 100 * pages.len());
+                let answer = service.call(user, &format!("GET {page}")).await;
+                let page = ids(&answer);
+                assert_eq!(next(&answer).is_some(), page.len() == 100, "{user} {offset}");
+                pages.push(page.len());
+                seen.extend(page);
+            }
+            assert_eq!(pages, [100, 100, 30], "{user} {offset}");
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen.len(), 230, "{user} {offset}");
+        }
+        // Who follows links, or gives no number, has pages as they are.
+        for list in ["?limit=100", "?limit=100&offset="] {
+            let answer = service.call(user, &format!("GET /api/tasks{list}")).await;
+            assert_eq!(ids(&answer).len() == 100, user == "u3", "{user} {list}");
+            let there = next(&answer).unwrap();
+            assert_eq!(ids(&service.call(user, &format!("GET {there}")).await).len() == 100, user == "u3");
+        }
+    }
+}
+
+/// With places for no more, it ends where they do, and says so.
+#[tokio::test]
+async fn a_page_by_offset_takes_half_of_the_memory_at_most() {
+    const BYTES: usize = 65_536;
+    let settings = [
+        ("TASK_SERVICE_LIMITS__PAGE_BYTES", "65536"),
+        ("TASK_SERVICE_LIMITS__LISTS_MAX", "4"),
+        ("TASK_SERVICE_DATABASE__ACQUIRE_TIMEOUT_MS", "1000"),
+    ];
+    let Some((service, admin)) = service(&settings).await else { return };
+    give(&admin, "u1", 230, "repeat('🦀', 1000)").await;
+    give(&admin, "u2", 200, "repeat('x', 1000)").await;
+    {
+        let answer = service.call("u1", "GET /api/tasks?limit=100&offset=0").await;
+        assert!((BYTES + 1..=2 * BYTES).contains(&answer.body.len()), "{}", answer.body.len());
+        assert!(next(&answer).is_some());
+    }
+    // It counts as what it takes.
+    let unread = service.open(get(&service, "u1", "/api/tasks?limit=100&offset=0")).await;
+    assert_eq!(unread.status(), 200);
+    service.call("u1", "GET /api/tasks").await.problem(503, "busy");
+    // Others have theirs; what is longer waits, and says that it is busy, where a shorter page would pass over tasks.
+    assert!(!ids(&service.call("u2", "GET /api/tasks").await).is_empty());
+    service.call("u2", "GET /api/tasks?limit=200&offset=0").await.problem(503, "busy");
+    drop(unread);
+    assert!(service.call("u2", "GET /api/tasks?limit=200&offset=0").await.status == 200);
+}
+
+/// Of what others leave each has half: two who read nothing leave room, and so do five.
+#[tokio::test]
+async fn accounts_that_take_no_answers_leave_room_for_others() {
+    let others =
+        [("TASK_SERVICE_LIMITS__LISTS_MAX", "32"), ("TASK_SERVICE_DATABASE__ACQUIRE_TIMEOUT_MS", "300")];
+    let Some((service, admin)) = service(&others).await else { return };
+    let mut unread = Vec::new();
+    for (user, places) in [("u1", 16), ("u2", 8), ("u3", 4), ("u4", 2)] {
+        give(&admin, user, 200, "repeat('x', 1000)").await;
+        let mut theirs = 0;
+        loop {
+            let answer = service.open(get(&service, user, "/api/tasks")).await;
+            if answer.status() == 503 {
+                break;
+            }
+            unread.push(answer);
+            theirs += 1;
+        }
+        assert_eq!(theirs, places, "{user}");
+    }
+    give(&admin, "u9", 200, "repeat('x', 1000)").await;
+    assert_eq!(service.list("u9").await.len(), 200);
 }
 
 #[tokio::test]

@@ -40,6 +40,37 @@ static ALL: OwnedStatement = owned(
     &[],
 );
 
+/// Every tag.
+static TAGS: OwnedStatement = owned(
+    "test.tags",
+    Idempotency::ReadOnly,
+    "select 'test.tags' as ran, true as found, '' as told, it.*
+    from (select 1) as one
+    left join (select user_id::text as user_id from task_service.task_tags) as it on $1 = 'test.tags'",
+    &[],
+);
+
+/// Takes every tag for somebody else.
+static TAKE_TAGS: OwnedStatement = owned(
+    "test.take_tags",
+    Idempotency::NotIdempotent,
+    "with done as (update task_service.task_tags set user_id = $2 where $1 = 'test.take_tags' returning user_id)
+    select 'test.take_tags' as ran, true as found, count(*) as taken from done",
+    &[Type::TEXT],
+);
+
+/// Says that somebody else's task has a tag.
+static PLANT_TAG: OwnedStatement = owned(
+    "test.plant_tag",
+    Idempotency::NotIdempotent,
+    "with done as (
+        insert into task_service.task_tags (user_id, tag, completed, created_at, id)
+        select $2, 'planted', false, now(), gen_random_uuid() where $1 = 'test.plant_tag' returning user_id
+    )
+    select 'test.plant_tag' as ran, true as found, count(*) as made from done",
+    &[Type::TEXT],
+);
+
 /// Every kept answer.
 static ANSWERS: OwnedStatement = owned(
     "test.answers",
@@ -109,7 +140,7 @@ static NOBODYS: Statement = Statement::new(
     Idempotency::ReadOnly,
     Sql::Static(
         "select 'test.nobodys' as ran, true as found, coalesce(current_setting('task_service.user_id', true), '') as told,
-            (select count(*) from task_service.tasks) as tasks, (select count(*) from task_service.answers) as answers
+            (select count(*) from task_service.tasks) + (select count(*) from task_service.task_tags) as tasks, (select count(*) from task_service.answers) as answers
         from (select 1) as one where $1 = 'test.nobodys'",
     ),
     &[],
@@ -126,8 +157,8 @@ async fn tasks_of_many(database: &TestDatabase) -> Client {
     start_at(&plan).await.store.prepare(Switch::On).await.unwrap();
     let admin = connect(&database.url()).await;
     let tasks = format!(
-        "insert into task_service.tasks (user_id, id, title)
-        select 'u' || u, gen_random_uuid(), 't' from generate_series(1, {USERS}) u, generate_series(1, {TASKS})"
+        "insert into task_service.tasks (user_id, id, title, tags)
+        select 'u' || u, gen_random_uuid(), 't', array['tag'] from generate_series(1, {USERS}) u, generate_series(1, {TASKS})"
     );
     admin.batch_execute(&tasks).await.unwrap();
     admin
@@ -158,7 +189,10 @@ async fn everybody_sees_their_own(pool: &Pool, turns: usize) {
                     for row in rows {
                         assert_eq!((row.get("told"), row.get("user_id")), (&*user, &*user));
                     }
-                    assert_eq!(rows_of(&pool, "a stranger", &ALL).await, Vec::<String>::new());
+                    assert_eq!(rows_of(&pool, &user, &TAGS).await, vec![&*user; TASKS]);
+                    for nothing in [&ALL, &TAGS] {
+                        assert_eq!(rows_of(&pool, "a stranger", nothing).await, Vec::<String>::new());
+                    }
                     nobody_sees_anything(&pool).await;
                 }
             })
@@ -180,7 +214,14 @@ async fn a_statement_without_a_where_sees_its_users_rows_alone() {
         everybody_sees_their_own(&pool, 25).await;
         let changed = pool.query_of("u1", &CHANGE, &[&"u1"]).await.unwrap();
         assert_eq!(changed[0].get::<_, i64>("changed"), i64::try_from(TASKS).unwrap());
-        for (statement, other) in [(&PLANT, "u2"), (&GIVE, "u2"), (&PLANT, "")] {
+        for (statement, other) in [
+            (&PLANT, "u2"),
+            (&GIVE, "u2"),
+            (&PLANT, ""),
+            (&PLANT_TAG, "u2"),
+            (&TAKE_TAGS, "u2"),
+            (&PLANT_TAG, ""),
+        ] {
             let error = pool.query_of("u1", statement, &[&other]).await.unwrap_err();
             assert!(error.not_applied && error.to_string().starts_with("42501 "), "{error}");
         }
@@ -199,6 +240,9 @@ async fn a_statement_without_a_where_sees_its_users_rows_alone() {
     let left = admin.query_one(left, &[]).await.unwrap();
     let others = i64::try_from(TASKS * (USERS - 1)).unwrap();
     assert_eq!((left.get::<_, i64>(0), left.get::<_, i64>(1)), (others, others));
+    let tags = "select count(*), count(*) filter (where user_id = 'u1') from task_service.task_tags";
+    let tags = admin.query_one(tags, &[]).await.unwrap();
+    assert_eq!((tags.get::<_, i64>(0), tags.get::<_, i64>(1)), (others, 0));
 }
 
 /// With and without names, whether the pooler tracks them or not.

@@ -35,3 +35,4 @@ mod repeats;
 mod roles;
 mod routes;
 mod shapes;
+mod tags;

@@ -39,7 +39,7 @@ async fn any_number_of_replicas_may_start_at_once() {
         for replica in replicas {
             replica.await.unwrap().unwrap();
         }
-        assert_eq!(applied(&database).await, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(applied(&database).await, [1, 2, 3, 4, 5, 6, 7]);
     }
 }
 
@@ -82,7 +82,7 @@ async fn a_database_of_the_first_release_is_brought_up_to_date_and_serves_both()
         }
         let service = start_at(&settings(&database.url(), &[])).await;
         service.store.prepare(Switch::On).await.unwrap();
-        assert_eq!(applied(&database).await, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(applied(&database).await, [1, 2, 3, 4, 5, 6, 7]);
         let indexes =
             "select count(*) from pg_indexes where schemaname = 'task_service' and tablename = 'tasks'";
         assert_eq!(admin.query_one(indexes, &[]).await.unwrap().get::<_, i64>(0), 8);
@@ -99,6 +99,9 @@ async fn a_database_of_the_first_release_is_brought_up_to_date_and_serves_both()
             (&json!("2026-02-01T10:00:00.000Z"), &json!("medium"))
         );
         assert_eq!(service.list("u1").await.len(), 2);
+        // What it writes is found by its tag.
+        let tagged = service.call("u1", "GET /api/tasks?tag=a").await.json();
+        assert_eq!(tagged.as_array().unwrap().len(), 2);
     }
 }
 
@@ -148,7 +151,8 @@ async fn a_role_that_may_change_no_table_is_enough_to_serve() {
     let grants = format!(
         "grant usage on schema task_service to {role};
          grant select on task_service.migrations to {role};
-         grant select, insert, update, delete on task_service.tasks, task_service.answers, task_service.legacy_ids to {role}"
+         grant select, insert, update, delete on task_service.tasks, task_service.answers, task_service.legacy_ids,
+             task_service.task_tags to {role}"
     );
     admin.batch_execute(&grants).await.unwrap();
     let service = start_at(&settings(&url, &[])).await;
@@ -188,7 +192,7 @@ async fn a_database_that_is_ahead_is_served() {
     let service = start_at(&settings(&database.url(), &[])).await;
     service.store.prepare(Switch::On).await.unwrap();
     service.create("u1", &json!({"title": "t"})).await;
-    assert_eq!(applied(&database).await, [1, 2, 3, 4, 5, 6, 1000]);
+    assert_eq!(applied(&database).await, [1, 2, 3, 4, 5, 6, 7, 1000]);
 }
 
 #[tokio::test]
@@ -223,7 +227,7 @@ async fn a_role_with_defaults_of_its_own_migrates_all_the_same() {
     for replica in replicas {
         replica.await.unwrap().unwrap();
     }
-    assert_eq!(applied(&database).await, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(applied(&database).await, [1, 2, 3, 4, 5, 6, 7]);
 }
 
 #[tokio::test]

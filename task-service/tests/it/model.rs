@@ -40,6 +40,8 @@ enum What {
     Delete(usize, Condition),
     Get(usize),
     List,
+    /// By the tag that a title gives, and by status.
+    Tagged(u8, Option<bool>),
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +61,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => (which(), condition()).prop_map(|(which, condition)| What::Delete(which, condition)),
         2 => which().prop_map(What::Get),
         1 => Just(What::List),
+        2 => (0..TAGS, any::<Option<bool>>()).prop_map(|(tag, completed)| What::Tagged(tag, completed)),
     ];
     (0..USERS, proptest::option::weighted(0.4, 0..KEYS), what).prop_map(|(user, key, what)| Operation {
         user,
@@ -72,7 +75,15 @@ fn operation() -> impl Strategy<Value = Operation> {
 struct Task {
     title: String,
     completed: bool,
+    tags: Vec<String>,
     version: i64,
+}
+
+/// The tags that go with a title: none, one or two of few.
+const TAGS: u8 = 3;
+
+fn tags(title: u8) -> Vec<String> {
+    (0..title % 3).map(|n| format!("tag {}", (title + n) % TAGS)).collect()
 }
 
 /// What somebody hears.
@@ -91,6 +102,7 @@ fn heard(answer: &Answer) -> Heard {
     let task_is = Task {
         title: task["title"].as_str().unwrap().to_owned(),
         completed: task["completed"].as_bool().unwrap(),
+        tags: task["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned()).collect(),
         version: tag.trim_matches('"').parse().unwrap(),
     };
     Heard::Task(status, task["id"].as_str().unwrap().to_owned(), task_is)
@@ -140,6 +152,38 @@ impl Model {
     }
 }
 
+/// Lists, all or those of a tag and perhaps of a status, and compares.
+async fn shows(
+    service: &Service,
+    model: &Model,
+    user: usize,
+    name: &str,
+    of: Option<(u8, Option<bool>)>,
+) -> Result<(), TestCaseError> {
+    let query = of.map_or(String::new(), |(tag, completed)| {
+        let status = completed.map_or("all", |completed| if completed { "completed" } else { "pending" });
+        format!("?tag=tag+{tag}&status={status}")
+    });
+    let is_meant = |task: &Task| {
+        of.is_none_or(|(tag, completed)| {
+            task.tags.contains(&format!("tag {tag}"))
+                && completed.is_none_or(|completed| task.completed == completed)
+        })
+    };
+    let answer = service.call(name, &format!("GET /api/tasks{query}")).await.json();
+    let tasks = answer.as_array().unwrap();
+    let ids: Vec<_> = tasks.iter().map(|task| task["id"].as_str().unwrap()).collect();
+    let own = model
+        .tasks
+        .iter()
+        .rev()
+        .filter(|(owner, _, task)| *owner == user && task.as_ref().is_some_and(is_meant));
+    let own: Vec<_> = own.map(|(_, id, _)| &**id).collect();
+    prop_assert_eq!(ids, own);
+    prop_assert!(tasks.iter().all(|task| task["user_id"] == *name));
+    Ok(())
+}
+
 /// Does it, and compares.
 async fn step(
     service: &Service,
@@ -150,11 +194,13 @@ async fn step(
     let Operation { user, key, what } = operation;
     let (user, name) = (*user, format!("u{case}-{}", operation.user));
     let (line, body, condition) = match what {
-        What::Create(title) => {
-            ("POST /api/tasks".to_owned(), Some(json!({"title": format!("t{title}")})), Condition::None)
-        }
+        What::Create(title) => (
+            "POST /api/tasks".to_owned(),
+            Some(json!({"title": format!("t{title}"), "tags": tags(*title)})),
+            Condition::None,
+        ),
         What::Change(which, title, condition) => {
-            let body = json!({"title": format!("changed {title}")});
+            let body = json!({"title": format!("changed {title}"), "tags": tags(*title)});
             (format!("PATCH /api/tasks/{}", model.id(*which)), Some(body), *condition)
         }
         What::Complete(which, to, condition) => {
@@ -165,14 +211,9 @@ async fn step(
             (format!("DELETE /api/tasks/{}", model.id(*which)), None, *condition)
         }
         What::Get(which) => (format!("GET /api/tasks/{}", model.id(*which)), None, Condition::None),
-        What::List => {
-            let tasks = service.list(&name).await;
-            let ids: Vec<_> = tasks.iter().map(|task| task["id"].as_str().unwrap()).collect();
-            let own = model.tasks.iter().rev().filter(|(owner, _, task)| *owner == user && task.is_some());
-            let own: Vec<_> = own.map(|(_, id, _)| &**id).collect();
-            prop_assert_eq!(ids, own);
-            prop_assert!(tasks.iter().all(|task| task["user_id"] == *name));
-            return Ok(());
+        What::List => return shows(service, model, user, &name, None).await,
+        What::Tagged(tag, completed) => {
+            return shows(service, model, user, &name, Some((*tag, *completed))).await;
         }
     };
     let id = line.split('/').nth(3).unwrap_or_default().to_owned();
@@ -208,13 +249,14 @@ async fn step(
                 return Err(TestCaseError::fail(format!("{answer:?}")));
             };
             prop_assert!(model.tasks.iter().all(|(_, known, _)| known != id));
-            let task = Task { title: format!("t{title}"), completed: false, version: 1 };
+            let task = Task { title: format!("t{title}"), completed: false, tags: tags(*title), version: 1 };
             model.tasks.push((user, id.clone(), Some(task.clone())));
             Heard::Task(201, id.clone(), task)
         }
         What::Change(_, title, condition) => model.write(user, &id, *condition, |task| {
             if let Some(task) = task {
                 task.title = format!("changed {title}");
+                task.tags = tags(*title);
             }
         }),
         What::Complete(_, to, condition) => model.write(user, &id, *condition, |task| {
@@ -223,7 +265,7 @@ async fn step(
             }
         }),
         What::Delete(_, condition) => model.write(user, &id, *condition, |task| *task = None),
-        What::Get(_) | What::List => match model.task(user, &id) {
+        What::Get(_) | What::List | What::Tagged(..) => match model.task(user, &id) {
             Some(Some(task)) => Heard::Task(200, id, task.clone()),
             _ => Heard::Nothing(404),
         },

@@ -453,7 +453,8 @@ async fn role(service: &Service, with: &str) -> (String, String) {
         "create role {name} login {with};
          grant usage on schema task_service to {name};
          grant select on task_service.migrations to {name};
-         grant select, insert, update, delete on task_service.tasks, task_service.answers, task_service.legacy_ids to {name}"
+         grant select, insert, update, delete on task_service.tasks, task_service.answers, task_service.legacy_ids,
+             task_service.task_tags to {name}"
     );
     admin.batch_execute(&sql).await.unwrap();
     let url = database.replace("postgres@", &format!("{name}@"));

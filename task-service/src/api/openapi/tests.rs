@@ -203,8 +203,10 @@ fn what_parameters_of_a_list_may_be_is_what_is_taken_from_both_sides() {
         }
         if let Some(default) = schema.get("default") {
             let said = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
-            let is_default = listing(&[(name, &said)]).unwrap() == listing(&[]).unwrap();
-            assert!(is_default, "{name}={said} is what nothing said is");
+            let mut asked = listing(&[(name, &said)]).unwrap();
+            // That it was said makes its page whole; they are the same tasks.
+            asked.by_offset = false;
+            assert!(asked == listing(&[]).unwrap(), "{name}={said} is what nothing said is");
         }
     }
     for name in [

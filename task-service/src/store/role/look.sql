@@ -7,7 +7,7 @@ select current_user::text as name,
         (
             select bool_and(row_security_active(c.oid))
             from pg_class c join pg_namespace n on n.oid = c.relnamespace
-            where nspname = 'task_service' and relname in ('tasks', 'answers', 'legacy_ids')
+            where nspname = 'task_service' and relname in ('tasks', 'answers', 'legacy_ids', 'task_tags')
         ),
         false
     ) as is_bound,
@@ -20,7 +20,8 @@ select current_user::text as name,
             values (1, 'migrations', 'select'),
                 (2, 'tasks', 'select'), (3, 'tasks', 'insert'), (4, 'tasks', 'update'), (5, 'tasks', 'delete'),
                 (6, 'answers', 'select'), (7, 'answers', 'insert'), (8, 'answers', 'update'), (9, 'answers', 'delete'),
-                (10, 'legacy_ids', 'select')
+                (10, 'legacy_ids', 'select'),
+                (11, 'task_tags', 'select'), (12, 'task_tags', 'insert'), (13, 'task_tags', 'update'), (14, 'task_tags', 'delete')
         ) as needed (at, what, privilege)
         join pg_class c on relname = what
         join pg_namespace n on n.oid = relnamespace and nspname = 'task_service'

@@ -54,6 +54,10 @@ begin
         select 'table', c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where nspname = 'task_service' and relkind in ('r', 'p')
             and relowner <> (select oid from pg_roles where rolname = migrating)
+        union all
+        select 'function', p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = pronamespace
+        where nspname = 'task_service' and prokind = 'f'
+            and proowner <> (select oid from pg_roles where rolname = migrating)
     loop
         execute format('alter %s %s owner to %I', thing.kind, thing.name, migrating);
     end loop;

@@ -5,9 +5,12 @@
 //!   priority in its own order.
 //! - **Few or many**, where the index has another order. If there are few, an index of what narrows the list has them all,
 //!   and they are sorted. If there are many, the next ones are as a rule not far away in the order of the list.
-//! - **In the order of the list until the page is full**, for tags and texts, which no index has that would serve under
-//!   row-level security: there, only comparisons that can't tell a row's content to anybody may come before the policy, and
-//!   neither `ilike` nor `@>` is one. Costly: it may read all that the user has.
+//! - **By a table of tags** ([`tags`]), because no index on the tasks' own would serve under row-level security: there, only
+//!   comparisons that can't tell a row's content to anybody may come before the policy, and `@>` is none.
+//! - **In the order of the list until the page is full**, for texts: `ilike` is none either. Costly: it may read all that the
+//!   user has.
+
+mod tags;
 
 use std::sync::OnceLock;
 
@@ -59,7 +62,7 @@ impl Narrowed {
 
     /// Whether all that the user has may have to be read.
     fn is_costly(self) -> bool {
-        matches!(self, Self::ByTag | Self::BySearch)
+        self == Self::BySearch
     }
 
     /// The condition that an index can have.
@@ -83,9 +86,8 @@ impl Narrowed {
     /// The other ones.
     fn rest(self) -> String {
         match self {
-            Self::Not | Self::ByStatus => String::new(),
+            Self::Not | Self::ByStatus | Self::ByTag => String::new(),
             Self::ByPriority => MAYBE_STATUS.into(),
-            Self::ByTag => [MAYBE_STATUS, MAYBE_PRIORITY, TAG].concat(),
             Self::BySearch => [MAYBE_STATUS, MAYBE_PRIORITY, MAYBE_TAG, SEARCH].concat(),
         }
     }
@@ -186,9 +188,12 @@ fn the_list(narrowed: Narrowed, sort: Sort, order: Order, after: bool) -> &'stat
 fn the_count(narrowed: Narrowed) -> &'static OwnedStatement {
     COUNTS[narrowed as usize].get_or_init(|| {
         let (first, rest) = (narrowed.first(), narrowed.rest());
-        let select = format!(
-            "select true as found, count(*) as tasks from task_service.tasks\nwhere user_id = $2{first}{rest}"
-        );
+        let select = match narrowed {
+            Narrowed::ByTag => tags::count(),
+            _ => format!(
+                "select true as found, count(*) as tasks from task_service.tasks\nwhere user_id = $2{first}{rest}"
+            ),
+        };
         let types = &[Type::TEXT, Type::BOOL, Type::INT2, Type::TEXT, Type::TEXT, Type::TEXT];
         statement(narrowed, format!("task.count.{}", narrowed.name()), types, &select)
     })
@@ -209,16 +214,21 @@ struct Page {
 
 impl Page {
     fn of(&self, narrowed: Narrowed) -> String {
+        match (narrowed, self.key.sort) {
+            (Narrowed::ByTag, Sort::CreatedAt) => return tags::by_creation(self),
+            (Narrowed::ByTag, _) => return tags::otherwise(self),
+            _ => {}
+        }
         let (first, rest) = (narrowed.first(), narrowed.rest());
         if narrowed.is_range(self.key.sort) {
             return joined(&self.ranges(|range| self.range(&format!("{first}{rest}{range}"))));
         }
         if first.is_empty() {
-            return joined(&self.ranges(|range| self.walked(range, &rest)));
+            return joined(&self.ranges(|range| self.walked(range, ALL, &rest)));
         }
         let many = format!("{first}{rest}\n    and (select hits from few) > {FEW}");
         let mut parts = vec![self.few(&format!("{first}{rest}"))];
-        parts.extend(self.ranges(|range| self.walked(range, &many)));
+        parts.extend(self.ranges(|range| self.walked(range, ALL, &many)));
         let (order, parts) = (narrowed.order(), joined(&parts));
         format!(
             "with few as materialized (
@@ -281,7 +291,7 @@ order by {column} {direction}, id {direction}"
     /// An index has this order. The inner limit keeps the conditions out of it, and the server can't know how large it is: so
     /// however few tasks it believes to meet them, it walks in this order and stops when the page is full, where it might sort
     /// all that the user has.
-    fn walked(&self, range: &str, conditions: &str) -> String {
+    fn walked(&self, range: &str, at_most: i64, conditions: &str) -> String {
         let (column, (_, direction)) = (self.key.column, self.direction());
         format!(
             "select true as found, {NAMES}
@@ -290,7 +300,7 @@ from (
     from task_service.tasks
     where user_id = $2{range}
     order by {column} {direction}, id {direction}
-    limit (select {ALL})
+    limit (select {at_most})
 ) as theirs
 where true{conditions}
 order by {column} {direction}, id {direction}"
@@ -299,15 +309,8 @@ order by {column} {direction}, id {direction}"
 
     /// All of them are at hand, and sorted.
     fn few(&self, conditions: &str) -> String {
-        let (column, (than, direction)) = (self.key.column, self.direction());
-        let behind = match (self.after, self.key.is_nullable) {
-            (false, _) => String::new(),
-            (true, false) => format!("\n    and {}", self.behind()),
-            (true, true) => format!(
-                "\n    and case when $10 is null then {column} is null and id {than} $11 else {column} is null or {} end",
-                self.behind()
-            ),
-        };
+        let (column, (_, direction)) = (self.key.column, self.direction());
+        let behind = self.behind_of_all();
         format!(
             "select true as found, {COLUMNS}
 from task_service.tasks
@@ -315,6 +318,19 @@ where user_id = $2
     and ctid = any ((select places from few)::tid[]) and (select hits from few) <= {FEW}{conditions}{behind}
 order by {column} {direction} nulls last, id {direction}"
         )
+    }
+
+    /// Behind the task that the page before ended with, where those without a value are not apart.
+    fn behind_of_all(&self) -> String {
+        let (column, (than, _)) = (self.key.column, self.direction());
+        match (self.after, self.key.is_nullable) {
+            (false, _) => String::new(),
+            (true, false) => format!("\n    and {}", self.behind()),
+            (true, true) => format!(
+                "\n    and case when $10 is null then {column} is null and id {than} $11 else {column} is null or {} end",
+                self.behind()
+            ),
+        }
     }
 }
 
@@ -403,7 +419,7 @@ mod tests {
             (Narrowed::Not, &[][..], &[][..]),
             (Narrowed::ByStatus, &["completed = $3"], &[]),
             (Narrowed::ByPriority, &["priority = $4"], &["$3"]),
-            (Narrowed::ByTag, &["$5 = any (tags)"], &["$3", "$4"]),
+            (Narrowed::ByTag, &["tag = $5"], &["$3", "$4"]),
             (Narrowed::BySearch, &["title ilike $6"], &["$3", "$4", "$5"]),
         ] {
             for statement in all() {
