@@ -34,7 +34,7 @@ trap stop EXIT
 (cd dev/demo && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
 cargo build --quiet --locked --package usher
 # Unset what the surrounding machine may have set. A slow machine is not what is checked here.
-env -u DATABASE_URL -u BETTER_AUTH_SECRET -u BETTER_AUTH_URL -u PORT USHER_DATA_DIR="$work/data" GATEWAY_VERIFIER__CONNECT_MS=20000 \
+env -u DATABASE_URL -u BETTER_AUTH_SECRET -u BETTER_AUTH_URL -u PORT USHER_DATA_DIR="$work/data" GATEWAY_VERIFIER__CONNECT_MS=10000 \
     GATEWAY_VERIFIER__TIMEOUT_MS=20000 AUTH_VERIFIER_SESSION__TIMEOUT_MS=20000 setsid cargo run --quiet -- demo >"$out/demo.log" 2>&1 &
 run=$!
 for _ in $(seq 1800); do

@@ -1,4 +1,4 @@
-// The demo as people see it: wide and light, narrow and dark. `npm run screenshots FOLDER`, while `cargo run -- demo` runs.
+// The demo as people see it, wide and light, narrow and dark: `.ci/demo.sh screenshots` has it make pictures in a folder.
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 
@@ -36,6 +36,6 @@ const shoot = async (name, origin, scheme, width, height) => {
   await page.getByLabel(`Done: ${TASKS.at(-1).title}`).waitFor();
   await page.screenshot({ path: join(folder, name) });
 };
-await shoot("demo-wide.png", "http://localhost:3000/", "light", 1000, 720);
+await shoot("demo-wide.png", "http://localhost:3000/", "light", 960, 770);
 await shoot("demo-narrow.png", "http://localhost:8000/", "dark", 390, 760);
 await browser.close();

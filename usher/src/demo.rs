@@ -9,7 +9,7 @@ mod node;
 
 use std::net::SocketAddr;
 
-use chassis::settings::{Environment, Faults};
+use chassis::settings::{Environment, Faults, Stated};
 
 pub(crate) use self::{
     app::App,
@@ -31,9 +31,6 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:3000";
 /// What leads a service to a file of settings, of which the demo brings the gateway's.
 pub(crate) const GATEWAY_CONFIG: &str = "GATEWAY_CONFIG";
 
-/// What is told of a setting that stands in the demo's way.
-const INSTEAD: &str = "leave it empty for the demo, which is for development";
-
 /// Where the demo is.
 #[derive(Debug)]
 pub(crate) struct Demo {
@@ -54,17 +51,30 @@ impl Demo {
             faults.add(place, "the demo lets everybody in who signs up: it is for development alone");
         }
         if environment.get(GATEWAY_CONFIG).is_some() {
-            faults.add(GATEWAY_CONFIG, format!("the demo has routes of its own: {INSTEAD}"));
+            faults.add(GATEWAY_CONFIG, "the demo has routes of its own: leave it empty for the demo");
         }
-        let mut demand = |variable, wanted: &str| match environment.get(variable) {
-            Some(set) if set != wanted => {
-                faults.add(variable, format!("is `{set}`, where the demo needs `{wanted}`: {INSTEAD}"));
+        let auth_verifier = Stated::of::<auth_verifier::settings::Settings>(environment);
+        for key in ["neon_auth.base_url", "neon_auth.vite_url"] {
+            if let Some(place) = auth_verifier.place(key)
+                && auth_verifier.text(key).is_some_and(|url| !url.is_empty())
+            {
+                faults.add(place, "has users of its own, and so has the demo: leave it empty for the demo");
             }
-            _ => {}
-        };
-        demand("BETTER_AUTH_URL", &page);
-        demand("CORS_ALLOWED_ORIGINS", &page);
-        demand("GATEWAY_PUBLIC_ORIGINS", &gateway);
+        }
+        let from_gateway = Stated::of::<gateway::settings::Settings>(environment);
+        for (stated, key, wanted) in [
+            (&auth_verifier, "better_auth.url", &page),
+            (&from_gateway, "cors.allowed_origins", &page),
+            (&from_gateway, "public_origins", &gateway),
+        ] {
+            let set = stated.text(key).unwrap_or_default();
+            if let Some(place) = stated.place(key)
+                && set != wanted
+            {
+                faults
+                    .add(place, format!("is `{set}`, where the demo needs `{wanted}`: set that, or nothing"));
+            }
+        }
         plan.auth_verifier.insist("BETTER_AUTH_URL", page.clone());
         plan.gateway.insist("CORS_ALLOWED_ORIGINS", page.clone());
         plan.gateway.insist("GATEWAY_PUBLIC_ORIGINS", gateway.clone());
@@ -73,7 +83,10 @@ impl Demo {
             if let Some(place) = place
                 && environment.get(variable).is_none()
             {
-                faults.add(place, format!("the demo's Better Auth knows {variable} alone: {INSTEAD}"));
+                faults.add(
+                    place,
+                    format!("the demo's Better Auth knows {variable} alone: set that, or nothing"),
+                );
             }
         }
         Self { listen, page, gateway }
@@ -123,9 +136,9 @@ mod tests {
             let of_that_name = variables.iter().filter(|(variable, _)| *variable == name);
             of_that_name.map(|(_, value)| value.clone()).collect()
         };
-        assert_eq!(told(&plan.auth_verifier.variables, "BETTER_AUTH_URL"), [page.clone()]);
-        assert_eq!(told(&plan.gateway.variables, "CORS_ALLOWED_ORIGINS"), [page.clone()]);
-        assert_eq!(told(&plan.gateway.variables, "GATEWAY_PUBLIC_ORIGINS"), [gateway.clone()]);
+        assert_eq!(told(&plan.auth_verifier.variables, "BETTER_AUTH_URL"), [&*page]);
+        assert_eq!(told(&plan.gateway.variables, "CORS_ALLOWED_ORIGINS"), [&*page]);
+        assert_eq!(told(&plan.gateway.variables, "GATEWAY_PUBLIC_ORIGINS"), [&*gateway]);
         assert_eq!(plan.addresses().last().unwrap().at.port(), 3100);
         let text = plan.demo.unwrap().greeting();
         assert!(text.contains(&page) && text.contains(&gateway), "{text}");
@@ -143,6 +156,11 @@ mod tests {
                 "where the demo needs `http://localhost:8000`",
             ),
             ("GATEWAY_CONFIG", "deploy/one-origin.toml", "the demo has routes of its own"),
+            (
+                "NEON_AUTH_BASE_URL",
+                "https://ep-x.neonauth.aws.neon.tech/neondb/auth",
+                "has users of its own, and so has the demo",
+            ),
             ("APP_ENV", "production", "it is for development alone"),
             ("BETTER_AUTH_SECRETS", "2:k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn", "knows BETTER_AUTH_SECRET alone"),
             (LISTEN, "3000", "`3000` is not an address with a port, such as 127.0.0.1:3000"),

@@ -17,6 +17,8 @@ export function App() {
   const [isOver, setOver] = useState(false);
   const [message, say] = useState<Message>();
   const [waiting, setWaiting] = useState<string>();
+  // A dialog makes all else inert, live regions too: what is said meanwhile is said in it.
+  const [isInDialog, setInDialog] = useState(false);
 
   const attempt: Attempt = useCallback(async (work) => {
     try {
@@ -58,6 +60,8 @@ export function App() {
       say({ text: "You have signed out." });
     });
 
+  const dismiss = () => say(undefined);
+  const notice = <Messages message={message} waiting={waiting} onDismiss={dismiss} />;
   const isIn = user !== undefined && !isOver;
   return (
     <>
@@ -81,7 +85,7 @@ export function App() {
       <main>
         {user && (
           <div hidden={isOver}>
-            <TaskList key={user.id} user={user} isActive={!isOver} say={say} attempt={attempt} />
+            <TaskList key={user.id} user={user} isActive={!isOver} say={say} attempt={attempt} notice={notice} onDialog={setInDialog} />
           </div>
         )}
         {isLoaded && !isIn && <SignIn email={user?.email} attempt={attempt} onEntered={entered} />}
@@ -98,7 +102,7 @@ export function App() {
           </>
         )}
       </footer>
-      <Messages message={message} waiting={waiting} onDismiss={() => say(undefined)} />
+      {isInDialog && isIn ? <Messages message={undefined} waiting={undefined} onDismiss={dismiss} /> : notice}
     </>
   );
 }

@@ -1,4 +1,5 @@
 // The dialog in which a task is changed; and what it says where somebody has changed it meanwhile.
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Attempt } from "./app.js";
 import { dayOf, inWords } from "./days.js";
@@ -41,9 +42,9 @@ function compared(form: Form, begun: Task, saved: Task): [label: string, mine: s
   return saved.completed === begun.completed ? rows : [...rows, ["Done", done, done]];
 }
 
-type Props = { task: Task; isActive: boolean; attempt: Attempt; onClose: (text?: string) => void };
+type Props = { task: Task; isActive: boolean; attempt: Attempt; notice: ComponentChildren; onClose: (text?: string) => void };
 
-export function EditTask({ task, isActive, attempt, onClose }: Props) {
+export function EditTask({ task, isActive, attempt, notice, onClose }: Props) {
   // What the changes are made to, and their fields as they were then.
   const [base, setBase] = useState<Version>();
   const [form, setForm] = useState(formOf(task));
@@ -86,7 +87,10 @@ export function EditTask({ task, isActive, attempt, onClose }: Props) {
       }
     });
 
-  const set = (changed: Partial<Form>) => setForm({ ...form, ...changed });
+  const set = (changed: Partial<Form>) => {
+    setForm({ ...form, ...changed });
+    setProblems(new Map());
+  };
   const cancel = (event: Event) => {
     event.preventDefault();
     onClose();
@@ -156,6 +160,7 @@ export function EditTask({ task, isActive, attempt, onClose }: Props) {
           </div>
         </form>
       )}
+      {isActive && notice}
     </dialog>
   );
 }

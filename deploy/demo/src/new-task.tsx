@@ -45,7 +45,10 @@ export function NewTask({ attempt, onAdded }: { attempt: Attempt; onAdded: (task
             {...ids}
             ref={first}
             value={title}
-            onInput={(event) => setTitle(event.currentTarget.value)}
+            onInput={(event) => {
+              setTitle(event.currentTarget.value);
+              setProblems(new Map());
+            }}
             placeholder="What is to be done?"
             autoComplete="off"
             required

@@ -1,4 +1,5 @@
 // The tasks of whoever is signed in: found, ticked, changed, removed and brought back.
+import type { ComponentChildren } from "preact";
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import type { Attempt, Say } from "./app.js";
 import { daysUntil, inWords } from "./days.js";
@@ -18,9 +19,17 @@ const PAUSE = 200;
 const STATUSES = { all: "All", pending: "Open", completed: "Done" } as const;
 const SORTS: Record<Sort, string> = { created_at: "Newest", due_date: "Due first", priority: "Priority", title: "Title" };
 
-type Props = { user: User; isActive: boolean; say: Say; attempt: Attempt };
+type Props = {
+  user: User;
+  isActive: boolean;
+  say: Say;
+  attempt: Attempt;
+  /** What is said, for a dialog to show. */
+  notice: ComponentChildren;
+  onDialog: (isOpen: boolean) => void;
+};
 
-export function TaskList({ user, isActive, say, attempt }: Props) {
+export function TaskList({ user, isActive, say, attempt, notice, onDialog }: Props) {
   const [wanted, setWanted] = useState<Wanted>({ search: "", status: "all", sort: "created_at" });
   const [page, setPage] = useState<Page>();
   const [edited, setEdited] = useState<Task>();
@@ -28,6 +37,8 @@ export function TaskList({ user, isActive, say, attempt }: Props) {
   const asking = useRef<AbortController>(undefined);
   const shown = useRef(0);
   shown.current = page?.tasks.length ?? 0;
+
+  useEffect(() => onDialog(edited !== undefined), [edited]);
 
   /** Asks for all that is shown once more: what the API says is what is shown. Of several, the last one counts. */
   const load = useCallback(async () => {
@@ -169,6 +180,7 @@ export function TaskList({ user, isActive, say, attempt }: Props) {
           task={edited}
           isActive={isActive}
           attempt={attempt}
+          notice={notice}
           onClose={(text) => {
             setEdited(undefined);
             if (text === undefined) return;

@@ -98,7 +98,14 @@ export async function walk(origin) {
   });
 
   check("a task is edited, and only what was changed is sent", async () => {
-    await ada.edit("Write a letter", { Description: "To Charles\nabout the engine" });
+    // What is refused in a dialog is said in it: all else is inert.
+    await ada.edit("Write a letter", { Title: "x".repeat(201) });
+    await ada.button("Save").click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByRole("alert").filter({ hasText: "200" }).waitFor();
+    assert.match(await dialog.locator(".problem").textContent(), /200/);
+    await dialog.getByLabel("Title").fill("Write a letter");
+    await dialog.getByLabel("Description").fill("To Charles\nabout the engine");
     assert.deepEqual(await barriers(ada), []);
     await ada.button("Save").click();
     await ada.status("“Write a letter” is saved.");
