@@ -312,6 +312,7 @@ where
     S: Service,
     F: AsyncFnOnce(S::Plan, Process) -> Result<(), StartError>,
 {
+    memory::in_small_pages();
     open_files::raise_limit();
     let stop_on_stdin_eof = matches.get_flag(command::UNTIL_STDIN_CLOSES);
     run_logging::<S, _>(LOGGED, matches, async move |given| {

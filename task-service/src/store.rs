@@ -57,6 +57,9 @@ const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// The most statements of one sweep. If that was not enough, the next write begins another.
 const SWEEPS_MAX: usize = 20;
 
+/// The longest list that is read over a connection which others use at the same time: they wait for all of its rows.
+const SHORT_LIST_MAX: i64 = 100;
+
 /// All tasks. Clones share their connections.
 #[derive(Clone)]
 pub struct Store {
@@ -181,7 +184,10 @@ impl Tasks<'_> {
         let filters = Filters::of(self.user, listing);
         // One more says that there is another page.
         let (limit, offset) = (listing.limit.get() + 1, listing.offset.get());
-        let statement = lists::list(listing).clone().within(bytes_max);
+        let mut statement = lists::list(listing).clone().within(bytes_max);
+        if listing.limit.get() > SHORT_LIST_MAX {
+            statement = statement.alone();
+        }
         let mut parameters = Vec::with_capacity(FILTERS + 4);
         parameters.extend(filters.parameters());
         parameters.extend([&limit as &(dyn ToSql + Sync), &offset]);

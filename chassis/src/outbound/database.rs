@@ -11,6 +11,7 @@ mod statement;
 mod connection;
 mod flight;
 mod group;
+mod lanes;
 mod outage;
 mod pool;
 mod shares;
@@ -29,7 +30,7 @@ pub use self::{
     outage::AWAY_PAUSE_MAX,
     pool::Pool,
     shares::{Share, Shares},
-    statement::{Idempotency, OwnedStatement, OwnerSetting, Sql, Statement},
+    statement::{Idempotency, OwnedStatement, OwnerSetting, Sql, Statement, UNFIT},
     tls::is_distrust,
 };
 use crate::settings::{self, Secret, SettingsError, Switch};

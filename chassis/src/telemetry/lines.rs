@@ -27,6 +27,9 @@ const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How much of its buffers is kept for the next lines, in bytes.
 const KEPT_BYTES: usize = 64 * 1024;
 
+/// How long the thread waits for more once there is a line: under load most lines wake nobody, and are written together.
+const GATHERING: Duration = Duration::from_millis(2);
+
 /// The wait before a pipe that somebody made non-blocking is tried again.
 const FULL_WAIT: Duration = Duration::from_millis(10);
 
@@ -118,8 +121,9 @@ impl Shared {
                     state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
                 state.busy = true;
-                mem::swap(&mut state.waiting, &mut batch);
             }
+            thread::sleep(GATHERING);
+            mem::swap(&mut self.lock().waiting, &mut batch);
             if write_whole_lines(&mut sink, &batch) {
                 // Whoever reads again should know that something is missing here.
                 let dropped = mem::take(&mut self.lock().dropped);

@@ -4,6 +4,9 @@
 //! their full name: a search path that another client left behind in a pooled connection changes nothing. Text is cast
 //! to the system's type, in case an extension gave its column another.
 //!
+//! What is asked for most is a function of the database, too (migration 8), which is called where it can be used. What one of the
+//! two says and does, the other says and does.
+//!
 //! All but [`SWEEP`] are a user's: the pool sends none of them without telling the server the user, by whom row-level security
 //! (migration 4) narrows each table once more.
 
@@ -182,7 +185,8 @@ fn where_it_is(name: &str, only: u8, except: u8) -> String {
 pub(super) static GET: LazyLock<OwnedStatement> = LazyLock::new(|| {
     let select =
         format!("select true as found, {COLUMNS}\nfrom task_service.tasks\nwhere user_id = $2 and id = $3");
-    read("task.get", &[Type::TEXT, Type::UUID], &select)
+    let call = Sql::Static("select * from task_service.get_task($1, $2, $3)");
+    read("task.get", &[Type::TEXT, Type::UUID], &select).called("task.get.call", call)
 });
 
 /// The task of the user that another backend's id has led to. Of several backends, that of the one which was taken over first.
@@ -223,19 +227,20 @@ macro_rules! write_types {
     };
 }
 
-/// A write in its two forms: plain, and done once under a key.
+/// A write in its two forms: plain, where the database has a function for it, and done once under a key.
 pub(super) struct Write {
     pub(super) plain: OwnedStatement,
     pub(super) once: OwnedStatement,
 }
 
 macro_rules! written {
-    ($name:literal, $idempotency:ident, [$($kind:ident),*], $change:expr) => {
+    ($name:literal, $call:literal, $idempotency:ident, [$($kind:ident),*], $change:expr) => {
         LazyLock::new(|| {
             const ONCE: &str = concat!($name, ".once");
             let change: fn(&str) -> String = $change;
+            let plain = write($name, Idempotency::$idempotency, write_types!($($kind),*), &change($name));
             Write {
-                plain: write($name, Idempotency::$idempotency, write_types!($($kind),*), &change($name)),
+                plain: plain.called(concat!($name, ".call"), Sql::Static($call)),
                 once: write_once(ONCE, write_types!($($kind),*; TEXT, BYTEA, INT8), &change(ONCE)),
             }
         })
@@ -245,6 +250,7 @@ macro_rules! written {
 /// A new task. Sent again, it changes nothing and gives the same answer: the id was made before.
 pub(super) static CREATE: LazyLock<Write> = written!(
     "task.create",
+    "select * from task_service.create_task($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     Idempotent,
     [TEXT, TEXT, BOOL, INT2, TIMESTAMPTZ, DATE, TEXT_ARRAY],
     |name| format!(
@@ -264,6 +270,7 @@ on conflict (user_id, id) do update set version = task.version"
 /// when the row is locked, and never goes back.
 pub(super) static CHANGE: LazyLock<Write> = written!(
     "task.change",
+    "select * from task_service.change_task($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     NotIdempotent,
     [TEXT, BOOL, TEXT, BOOL, BOOL, INT2, BOOL, TIMESTAMPTZ, DATE, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, BOOL],
     |name| format!(
@@ -284,22 +291,29 @@ set title = coalesce($4, title),
 
 /// Completes a task or reopens it; if `$4` is null, whichever it is not. That is decided under the row's lock, so that
 /// two concurrent toggles are two.
-pub(super) static COMPLETE: LazyLock<Write> =
-    written!("task.complete", NotIdempotent, [BOOL, INT8_ARRAY, INT8_ARRAY], |name| format!(
+pub(super) static COMPLETE: LazyLock<Write> = written!(
+    "task.complete",
+    "select * from task_service.complete_task($1, $2, $3, $4, $5, $6)",
+    NotIdempotent,
+    [BOOL, INT8_ARRAY, INT8_ARRAY],
+    |name| format!(
         "update task_service.tasks
 set completed = coalesce($4, not completed),
     updated_at = greatest(updated_at, clock_timestamp()),
     version = version + 1
 {}",
         where_it_is(name, 5, 6)
-    ));
+    )
+);
 
 /// Removes a task.
-pub(super) static DELETE: LazyLock<Write> =
-    written!("task.delete", NotIdempotent, [INT8_ARRAY, INT8_ARRAY], |name| format!(
-        "delete from task_service.tasks\n{}",
-        where_it_is(name, 4, 5)
-    ));
+pub(super) static DELETE: LazyLock<Write> = written!(
+    "task.delete",
+    "select * from task_service.delete_task($1, $2, $3, $4, $5)",
+    NotIdempotent,
+    [INT8_ARRAY, INT8_ARRAY],
+    |name| format!("delete from task_service.tasks\n{}", where_it_is(name, 4, 5))
+);
 
 /// Removes answers whose time is over, whosever they are, the oldest first. It shows nothing of them but how many.
 pub(super) static SWEEP: LazyLock<Statement> = LazyLock::new(|| {
@@ -356,6 +370,41 @@ mod tests {
                 "{sql}"
             );
         }
+    }
+
+    /// What a function does, the tests of the service see; that it is called as what it was made as, this does.
+    #[test]
+    fn every_call_is_of_a_function_that_compares_its_name_and_is_about_one_user() {
+        let functions = include_str!("migrations/0008_calls.sql");
+        let mut names = HashSet::new();
+        for call in all().into_iter().filter_map(OwnedStatement::call) {
+            let (sql, name) = (call.sql(), call.name());
+            assert!(names.insert(name), "{name} is the name of two");
+            let (function, rest) =
+                sql.strip_prefix("select * from ").and_then(|sql| sql.split_once('(')).unwrap();
+            assert!(rest.starts_with("$1, $2, "), "{sql}");
+            let text = functions.split(&format!("create function {function}(")).nth(1).unwrap();
+            let text = text.split("$function$;").next().unwrap();
+            assert!(
+                text.contains(&format!("if name is distinct from '{name}' then\n        return;")),
+                "{text}"
+            );
+            for part in [
+                "language plpgsql volatile security invoker",
+                "set search_path = pg_catalog, pg_temp",
+                "    ran := set_config('task_service.user_id', before, true);\nend\n",
+                "set_config('task_service.user_id', owner, true)",
+            ] {
+                assert!(text.contains(part), "{function}: {part}");
+            }
+            for behind in text.split("task_service.tasks as task").skip(1) {
+                let is_narrowed = behind.trim_start().starts_with("where task.user_id = $2");
+                let is_write =
+                    behind.contains("where task.user_id = $2") || behind.contains("values ($2, $3, ");
+                assert!(is_narrowed || is_write, "{function}");
+            }
+        }
+        assert_eq!(names.len(), functions.matches("create function").count());
     }
 
     #[test]

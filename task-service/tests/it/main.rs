@@ -12,6 +12,7 @@ mod settings;
 mod abandoned;
 mod backups;
 mod bodies;
+mod calls;
 mod command_line;
 mod conditional;
 mod described;

@@ -222,7 +222,7 @@ async fn a_change_of_which_only_the_last_word_is_lost_was_made_and_nobody_says_o
         });
         let ending = "select count(*) from pg_stat_activity
             where application_name = 'task-service' and datname = current_database() and state = 'active'
-                and query = 'commit'";
+                and wait_event = 'PgSleep'";
         eventually("it ends", async || admin.query_one(ending, &[]).await.unwrap().get::<_, i64>(0) == 1)
             .await;
         wire.set(Mode::CutNextAnswer);

@@ -9,7 +9,7 @@ use std::{
     error::Error as _,
     io,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -189,7 +189,7 @@ impl Manager {
         let link = Link { client, task, retired, ended_idle, generation, shared: shared.clone() };
         Ok(Connection {
             link: Arc::new(link),
-            statements: HashMap::new(),
+            statements: Mutex::default(),
             expires: Instant::now() + life,
             doubts,
         })
@@ -246,8 +246,8 @@ impl bb8::ManageConnection for Manager {
 
     async fn is_valid(&self, connection: &mut Connection) -> Result<(), NoConnection> {
         let link = &connection.link;
-        let good = !link.is_unusable()
-            && connection.expires > Instant::now()
+        let good = connection.expires > Instant::now()
+            && !link.is_unusable()
             && link.generation == self.0.generation();
         if good { Ok(()) } else { Err(NoConnection) }
     }
@@ -260,7 +260,7 @@ impl bb8::ManageConnection for Manager {
 /// A connection and what it has prepared.
 pub(super) struct Connection {
     link: Arc<Link>,
-    statements: HashMap<&'static str, tokio_postgres::Statement>,
+    statements: Mutex<HashMap<&'static str, tokio_postgres::Statement>>,
     expires: Instant,
     /// The last doubt that this connection has been proved after.
     doubts: u64,
@@ -296,6 +296,12 @@ impl Connection {
         self.doubts < self.link.shared.doubts()
     }
 
+    /// Whether nothing is known against another statement on it, by what has happened since it left the pool.
+    pub(super) fn is_good_still(&self) -> bool {
+        let link = &self.link;
+        !link.is_unusable() && link.generation == link.shared.generation() && !self.is_doubted()
+    }
+
     /// Sends an empty query.
     pub(super) async fn probe(&mut self) -> Answer {
         let doubts = self.link.shared.doubts();
@@ -313,8 +319,8 @@ impl Connection {
         }
     }
 
-    /// Sends a statement and waits for its answer.
-    pub(super) async fn ask(&mut self, statement: &Statement, parameters: Vec<Encoded>) -> Answer {
+    /// Sends a statement that is one message by itself, and waits for its answer. Others may do so at the same time.
+    pub(super) async fn ask(&self, statement: &Statement, parameters: Vec<Encoded>) -> Answer {
         let named = self.link.shared.is_named();
         let prepared = if named { Some(self.prepared(statement).await) } else { None };
         // Over a closed connection nothing is sent.
@@ -404,15 +410,19 @@ impl Connection {
 
     /// Prepares a statement, once per connection.
     async fn prepared(
-        &mut self,
+        &self,
         statement: &Statement,
     ) -> Result<tokio_postgres::Statement, tokio_postgres::Error> {
-        if let Some(prepared) = self.statements.get(statement.name) {
+        if let Some(prepared) = self.statements().get(statement.name) {
             return Ok(prepared.clone());
         }
         let prepared = self.link.client.prepare_typed(&statement.sql, &statement.all_types()).await?;
-        self.statements.insert(statement.name, prepared.clone());
-        Ok(prepared)
+        // If somebody else has done so meanwhile, theirs; ours is closed when it is dropped.
+        Ok(self.statements().entry(statement.name).or_insert(prepared).clone())
+    }
+
+    fn statements(&self) -> MutexGuard<'_, HashMap<&'static str, tokio_postgres::Statement>> {
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes in what came as the answer.
@@ -522,11 +532,16 @@ impl Link {
         self.shared.doubts.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Ends it, with all that is in flight on it.
+    pub(super) fn close(&self) {
+        self.retire();
+        self.task.abort();
+    }
+
     /// It doesn't answer any more. No connection of its age is used any more.
     pub(super) fn fell_silent(&self) {
-        self.retire();
         // The driver would keep the socket open in case an answer comes after all.
-        self.task.abort();
+        self.close();
         metrics::counter!(crate::metrics::DATABASE_CONNECTIONS_LOST.name, "how" => "silent").increment(1);
         warn!("a connection to the database has fallen silent; it is replaced, and those as old as it");
         self.shared.lost(self.generation);

@@ -3,7 +3,7 @@
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 
-use super::sqlstate;
+use super::{sqlstate, statement::UNFIT};
 use crate::outbound::client;
 
 /// SQLSTATEs whose messages quote a value, which may be a credential: not of its type, out of range, no date, no text.
@@ -90,6 +90,14 @@ impl DatabaseError {
     pub(super) fn is_conflict(&self) -> bool {
         let conflicts = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
         self.code.as_ref().is_some_and(|code| conflicts.contains(code))
+    }
+
+    /// Whether a call was refused for a reason that does not hold for the statement in its place: there is no such function, or we
+    /// may not use it, or it can't work in this transaction.
+    pub(super) fn is_of_the_call(&self) -> bool {
+        let reasons =
+            [SqlState::UNDEFINED_FUNCTION, SqlState::INSUFFICIENT_PRIVILEGE, SqlState::from_code(UNFIT)];
+        self.code.as_ref().is_some_and(|code| reasons.contains(code))
     }
 
     /// Whether the database can only be read: it is a replica, or set to that.

@@ -10,13 +10,14 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
     runtime::Handle,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tracing::{debug, info, warn};
 
 use super::{
     connection::{Answer, Link},
     error::DatabaseError,
+    lanes::{Attention, Turn},
     statement::Idempotency,
 };
 
@@ -37,6 +38,8 @@ pub(super) struct Flight<T: Send + 'static> {
     what: What,
     /// When the request stops waiting.
     deadline: Instant,
+    /// On a connection that others use, too.
+    shared: Option<Attention>,
 }
 
 /// What is in flight.
@@ -56,7 +59,13 @@ impl<T: Send + 'static> Flight<T> {
         work: impl Future<Output = (T, Answer)> + Send + 'static,
     ) -> Self {
         let what = What::Statement(name, idempotency);
-        Self { work: Some(Box::pin(work)), link, what, deadline: Instant::now() + wait }
+        Self { work: Some(Box::pin(work)), link, what, deadline: Instant::now() + wait, shared: None }
+    }
+
+    /// The same, for a read on a connection that others use, too.
+    pub(super) fn among(mut self, attention: Attention) -> Self {
+        self.shared = Some(attention);
+        self
     }
 
     /// The same, for a probe of the connection.
@@ -65,7 +74,8 @@ impl<T: Send + 'static> Flight<T> {
         wait: Duration,
         work: impl Future<Output = (T, Answer)> + Send + 'static,
     ) -> Self {
-        Self { work: Some(Box::pin(work)), link, what: What::Probe, deadline: Instant::now() + wait }
+        let deadline = Instant::now() + wait;
+        Self { work: Some(Box::pin(work)), link, what: What::Probe, deadline, shared: None }
     }
 
     /// Waits for the answer, until the deadline. Dropping the future abandons the statement.
@@ -97,11 +107,15 @@ impl<T: Send + 'static> Drop for Flight<T> {
         let Some(work) = self.work.take() else { return };
         let (link, deadline) = (self.link.clone(), self.deadline);
         let Ok(runtime) = Handle::try_current() else { return link.retire() };
-        match self.what {
-            What::Statement(name, idempotency) => {
+        match (self.what, self.shared.take()) {
+            (What::Statement(name, _), Some(attention)) => {
+                let turn = attention.end();
+                runtime.spawn(see_through_among_others(work, link, turn, name, deadline));
+            }
+            (What::Statement(name, idempotency), None) => {
                 runtime.spawn(see_through(work, link, name, idempotency, deadline));
             }
-            What::Probe => {
+            (What::Probe, _) => {
                 runtime.spawn(async move {
                     if timeout_at(deadline, work).await.is_err() {
                         link.fell_silent();
@@ -154,10 +168,62 @@ async fn see_through<T: Send>(
             answer.map(|answer| (answer, true))
         }
     };
-    let outcome = match &landed {
-        Some(((_, Answer::Rows(_)), _)) => "done",
-        Some(((_, Answer::Misnamed), _)) => "not_applied",
-        Some(((_, Answer::Error(error)), cancelled)) => match (error.not_applied, cancelled) {
+    account(landed.as_ref().map(|((_, answer), cancelled)| (answer, *cancelled)), &link, name, idempotency);
+}
+
+/// The same, for a read on a connection that others use, too. What is cancelled there might be another's: so it is left alone while
+/// somebody waits for an answer on it, and this one's time is not over. Then one of those that were abandoned clears it of all.
+async fn see_through_among_others<T: Send>(
+    mut work: Work<T>,
+    link: Arc<Link>,
+    turn: Arc<Turn>,
+    name: &'static str,
+    deadline: Instant,
+) {
+    let _abandoned = Abandoned::counted();
+    let mut landed = timeout(READ_GRACE, &mut work).await.ok().map(|answer| (answer, false));
+    if landed.is_none() {
+        turn.close();
+        link.doubt();
+    }
+    // Whoever began before it is abandoned by then, too, and whoever began later is close to it: a turn is short.
+    while landed.is_none() && turn.is_attended() && Instant::now() < deadline {
+        landed = timeout(READ_GRACE, &mut work).await.ok().map(|answer| (answer, false));
+    }
+    if landed.is_none() {
+        // Each cancellation ends one of them, and one is under way at a time.
+        let cancelling = async {
+            loop {
+                if let Some(_clearing) = turn.clearing() {
+                    link.cancel().await;
+                }
+                sleep(READ_GRACE).await;
+            }
+        };
+        let answer = async {
+            tokio::select! {
+                biased;
+                answer = &mut work => answer,
+                never = cancelling => never,
+            }
+        };
+        landed = timeout(CANCELLED_WAIT, answer).await.ok().map(|answer| (answer, true));
+        link.retire();
+    }
+    account(
+        landed.as_ref().map(|((_, answer), cancelled)| (answer, *cancelled)),
+        &link,
+        name,
+        Idempotency::ReadOnly,
+    );
+}
+
+/// Counts an abandoned statement by what became of it: its answer and whether it was cancelled, if any came.
+fn account(landed: Option<(&Answer, bool)>, link: &Link, name: &'static str, idempotency: Idempotency) {
+    let outcome = match landed {
+        Some((Answer::Rows(_), _)) => "done",
+        Some((Answer::Misnamed, _)) => "not_applied",
+        Some((Answer::Error(error), cancelled)) => match (error.not_applied, cancelled) {
             (true, true) => "cancelled",
             (true, false) => "not_applied",
             (false, _) => "unknown",

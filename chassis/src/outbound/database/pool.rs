@@ -4,7 +4,13 @@
 //! later ones overtake it. The semaphore in front is first come, first served, has as many permits as there are
 //! connections, and is waited for no longer than the acquire timeout.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bb8::QueueStrategy;
 use metrics::Histogram;
@@ -13,16 +19,17 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 use tokio_postgres::{Row, types::ToSql};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     DatabaseSettings,
-    connection::{Answer, Manager},
+    connection::{Answer, Connection, Manager},
     dsn::Dsn,
     error::{DatabaseError, DatabaseErrorKind},
     flight::Flight,
+    lanes::Lanes,
     shares::{Share, Shares},
-    statement::{Idempotency, OwnedStatement, Statement},
+    statement::{Encoded, Idempotency, OwnedStatement, Statement},
 };
 use crate::{backoff::Backoff, settings::Switch, telemetry::traces::ClientSpan};
 
@@ -72,6 +79,9 @@ pub struct Pool {
     /// The queue during an outage, when there are fewer connections than permits.
     outage_queue: Arc<Mutex<()>>,
     shares: Option<OwnersShares>,
+    lanes: Arc<Lanes>,
+    /// Whether statements are sent as calls where they can be.
+    calls: Arc<AtomicBool>,
     manager: Manager,
     size: u32,
     wait: Duration,
@@ -97,12 +107,21 @@ struct Asked<'a> {
     owner: Option<(&'a str, &'a OwnedStatement)>,
 }
 
-/// A connection for one statement. Its fields drop in this order: the connection is back before the next in the queue
-/// gets the permit.
-struct Lease {
+/// A connection. Its fields drop in this order: the connection is back before the next in the queue gets the permit.
+pub(super) struct Lease {
     connection: Pooled,
     _permit: OwnedSemaphorePermit,
-    _share: Option<Share>,
+}
+
+impl Lease {
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// What an owner's statement takes of their share.
+struct Part {
+    _all: Option<Share>,
     _costly: Option<Share>,
 }
 
@@ -128,6 +147,8 @@ impl Pool {
             queue: Arc::new(Semaphore::new(settings.pool_max as usize)),
             outage_queue: Arc::default(),
             shares: None,
+            lanes: Arc::new(Lanes::of(settings.pool_max)),
+            calls: Arc::new(AtomicBool::new(true)),
             manager,
             size: settings.pool_max,
             wait: settings.acquire_timeout,
@@ -212,7 +233,7 @@ impl Pool {
             .map(|span| span.with("db.system.name", "postgresql").with("db.operation.name", statement.name));
         let answer = match self.ask(asked).await {
             // Names are given up now, so this happens once.
-            Ok(Answer::Misnamed) => self.ask(asked).await,
+            Ok(Answer::Misnamed) => Box::pin(self.ask(asked)).await,
             answer => answer,
         };
         let error = match answer {
@@ -235,11 +256,53 @@ impl Pool {
         })
     }
 
+    /// Sends it as a call, if there is one and the server takes it.
     async fn ask(&self, asked: Asked<'_>) -> Result<Answer, DatabaseError> {
+        let call =
+            asked.owner.and_then(|(owner, statement)| Some((owner, statement.call()?, statement.is_alone)));
+        let Some((owner, call, is_alone)) = call.filter(|_| self.calls.load(Ordering::Relaxed)) else {
+            return Box::pin(self.ask_itself(asked)).await;
+        };
+        let parameters = call.encoded(asked.parameters).map_err(DatabaseError::fault)?;
+        // Boxed, or each of the ways would be part of every request, and of its stack.
+        let answer = if call.idempotency == Idempotency::ReadOnly && !is_alone {
+            Box::pin(self.ask_among_others(owner, call, parameters)).await?
+        } else {
+            Box::pin(self.ask_alone(Some(owner), call, None, parameters)).await?
+        };
+        match answer {
+            Answer::Error(error) if error.is_of_the_call() => {
+                let answer = Box::pin(self.ask_itself(asked)).await;
+                // If that fails as well, it was not the call's fault.
+                if matches!(answer, Ok(Answer::Rows(_))) && self.calls.swap(false, Ordering::Relaxed) {
+                    warn!(cause = %error, "the database's functions can't be used; going on with transactions, which cost it more");
+                }
+                answer
+            }
+            answer => Ok(answer),
+        }
+    }
+
+    async fn ask_itself(&self, asked: Asked<'_>) -> Result<Answer, DatabaseError> {
         let Asked { statement, parameters, owner } = asked;
         let parameters = statement.encoded(parameters).map_err(DatabaseError::fault)?;
         let told = owner.map(|(owner, statement)| statement.owner(owner));
-        let mut lease = self.take(owner.map(|(owner, _)| owner), statement.is_costly).await?;
+        self.ask_alone(owner.map(|(owner, _)| owner), statement, told, parameters).await
+    }
+
+    /// Sends it over a connection that nobody else uses meanwhile; with who its owner is, if the server is to be told.
+    async fn ask_alone(
+        &self,
+        owner: Option<&str>,
+        statement: &Statement,
+        told: Option<Vec<Encoded>>,
+        parameters: Vec<Encoded>,
+    ) -> Result<Answer, DatabaseError> {
+        let taken = self.waited(async |deadline| {
+            let part = self.part(owner, statement.is_costly, deadline).await?;
+            Ok((self.lease(deadline).await?, part))
+        });
+        let (mut lease, part) = taken.await?;
         let link = lease.connection.link().clone();
         let asked = statement.clone();
         let work = async move {
@@ -247,10 +310,32 @@ impl Pool {
                 None => lease.connection.ask(&asked, parameters).await,
                 Some(owner) => lease.connection.ask_of(owner, &asked, parameters).await,
             };
-            (lease, answer)
+            ((lease, part), answer)
         };
         let flight = Flight::new(link, (statement.name, statement.idempotency), self.query, work);
         flight.land().await.map(|(_turn, answer)| answer)
+    }
+
+    /// Sends it over a connection that others use, too.
+    async fn ask_among_others(
+        &self,
+        owner: &str,
+        call: &Statement,
+        parameters: Vec<Encoded>,
+    ) -> Result<Answer, DatabaseError> {
+        let taken = self.waited(async |deadline| {
+            let part = self.part(Some(owner), call.is_costly, deadline).await?;
+            let late = || (self.why_late(), "no place on a connection");
+            Ok((self.lanes.take(deadline, self.lease(deadline), late).await?, part))
+        });
+        let ((seat, attention), part) = taken.await?;
+        let (link, asked) = (seat.connection().link().clone(), call.clone());
+        let work = async move {
+            let answer = seat.connection().ask(&asked, parameters).await;
+            ((seat, part), answer)
+        };
+        let flight = Flight::new(link, (call.name, call.idempotency), self.query, work).among(attention);
+        flight.land().await.map(|(_seat, answer)| answer)
     }
 
     /// How long a request may wait for what it needs before a statement: the acquire timeout, or less during an outage. Requests
@@ -266,41 +351,50 @@ impl Pool {
         if away { DatabaseErrorKind::Unreachable } else { DatabaseErrorKind::Busy }
     }
 
-    async fn take(&self, owner: Option<&str>, is_costly: bool) -> Result<Lease, DatabaseError> {
+    /// What `take` waits for, no longer than until a deadline that it is told.
+    async fn waited<T>(
+        &self,
+        take: impl AsyncFnOnce(Instant) -> Result<T, (DatabaseErrorKind, &'static str)>,
+    ) -> Result<T, DatabaseError> {
         let begun = Instant::now();
         let wait = self.patience();
-        let taken = self.take_until(owner, is_costly, begun + wait).await;
+        let taken = take(begun + wait).await;
         self.waits.record(begun.elapsed());
         taken.map_err(|(kind, cause)| DatabaseError::before(kind, format!("{cause} within {wait:?}")))
     }
 
-    /// Waits for the owner's share, for the queue and for a connection, all until `deadline`.
-    async fn take_until(
+    /// Waits for the owner's share until `deadline`.
+    async fn part(
         &self,
         owner: Option<&str>,
         is_costly: bool,
         deadline: Instant,
-    ) -> Result<Lease, (DatabaseErrorKind, &'static str)> {
-        use DatabaseErrorKind::Unreachable;
-        let late = |cause| (self.why_late(), cause);
-        let (mut share, mut costly) = (None, None);
+    ) -> Result<Part, (DatabaseErrorKind, &'static str)> {
+        let (mut all, mut costly) = (None, None);
         if let (Some(shares), Some(owner)) = (&self.shares, owner) {
-            let full = || late("the user's share of the connections was not free");
+            let full = || (self.why_late(), "the user's share of the connections was not free");
             // First, so that one that waits here keeps no other statement of its owner waiting.
             if is_costly {
                 costly = Some(shares.costly.take(owner, deadline).await.ok_or_else(full)?);
             }
-            share = Some(shares.all.take(owner, deadline).await.ok_or_else(full)?);
+            all = Some(shares.all.take(owner, deadline).await.ok_or_else(full)?);
         }
+        Ok(Part { _all: all, _costly: costly })
+    }
+
+    /// Waits for the queue and for a connection, until `deadline`.
+    async fn lease(&self, deadline: Instant) -> Result<Lease, (DatabaseErrorKind, &'static str)> {
+        use DatabaseErrorKind::Unreachable;
         let permit = timeout_at(deadline, self.queue.clone().acquire_owned()).await;
-        let permit =
-            permit.map_err(|_| late("no connection"))?.map_err(|_| (Unreachable, "no connection"))?;
+        let permit = permit
+            .map_err(|_| (self.why_late(), "no connection"))?
+            .map_err(|_| (Unreachable, "no connection"))?;
         loop {
             let connection = self.connection(deadline).await.ok_or((Unreachable, "no connection"))?;
             let connection =
                 if connection.is_doubted() { probed(connection).await } else { Some(connection) };
             if let Some(connection) = connection {
-                return Ok(Lease { connection, _permit: permit, _share: share, _costly: costly });
+                return Ok(Lease { connection, _permit: permit });
             }
             if Instant::now() >= deadline {
                 return Err((Unreachable, "no connection"));

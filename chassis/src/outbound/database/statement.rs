@@ -23,6 +23,9 @@ use super::error::DatabaseError;
 const RAN: usize = 0;
 const FOUND: usize = 1;
 
+/// The SQLSTATE by which a function says that it can't do in this transaction what the statement does in one of its own.
+pub const UNFIT: &str = "US001";
+
 /// Whether a statement may be sent again when nobody knows whether it was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idempotency {
@@ -127,7 +130,7 @@ impl Statement {
     /// The same, as a statement about the rows of one owner, whom the policies of the tables know by `setting`.
     #[must_use]
     pub const fn owned(self, setting: OwnerSetting) -> OwnedStatement {
-        OwnedStatement { statement: self, setting }
+        OwnedStatement { statement: self, setting, call: None, is_alone: false }
     }
 
     /// Its text.
@@ -208,6 +211,10 @@ pub struct OwnerSetting(pub &'static str);
 pub struct OwnedStatement {
     pub(super) statement: Statement,
     setting: OwnerSetting,
+    /// The same as a call.
+    pub(super) call: Option<Statement>,
+    /// Whether the call is sent over a connection that nobody else uses meanwhile.
+    pub(super) is_alone: bool,
 }
 
 /// Tells the server whose rows the transaction is about. It compares its name, as every statement does.
@@ -230,7 +237,30 @@ impl OwnedStatement {
     /// The same, as [`Statement::within`].
     #[must_use]
     pub fn within(self, bytes: usize) -> Self {
-        Self { statement: self.statement.within(bytes), ..self }
+        let call = self.call.map(|call| call.within(bytes));
+        Self { statement: self.statement.within(bytes), call, ..self }
+    }
+
+    /// The same, which the server also has as a function that is told the owner and sets it by itself. `sql` calls it, takes `name`
+    /// as `$1` and behind it what the statement takes; the answer is the same. It needs no transaction around it, and reads
+    /// among such are sent over connections that many share.
+    ///
+    /// Where the server doesn't have the function, or the function says [`UNFIT`], the statement itself is sent.
+    #[must_use]
+    pub fn called(self, name: &'static str, sql: Sql) -> Self {
+        let call = Statement { name, sql, ..self.statement.clone() };
+        Self { call: Some(call), ..self }
+    }
+
+    /// The same, whose call is not sent over a connection that others use meanwhile: its answer may be long.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { is_alone: true, ..self }
+    }
+
+    /// The call, where there is one.
+    pub fn call(&self) -> Option<&Statement> {
+        self.call.as_ref()
     }
 
     /// The parameters of [`OWNER`].

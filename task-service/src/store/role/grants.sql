@@ -1,4 +1,4 @@
--- The role that serves reads and writes rows, now and in tables to come, and nothing else.
+-- The role that serves reads and writes rows and calls functions, those of now and those to come, and nothing else.
 do $grants$
 declare
     serving constant text := current_setting('task_service.serving_role');
@@ -13,6 +13,7 @@ begin
     if not is_owner then
         execute format('revoke all on schema task_service from %I', serving);
         execute format('revoke all on all tables in schema task_service from %I', serving);
+        execute format('revoke all on all functions in schema task_service from %I', serving);
     end if;
     execute format('grant usage on schema task_service to %I', serving);
     execute format('grant select, insert, update, delete on all tables in schema task_service to %I', serving);
@@ -26,6 +27,11 @@ begin
     );
     execute format(
         'alter default privileges for role %I in schema task_service grant usage on sequences to %I', migrating, serving
+    );
+    -- As a rule everybody may call functions; not where somebody has taken that away.
+    execute format('grant execute on all functions in schema task_service to %I', serving);
+    execute format(
+        'alter default privileges for role %I in schema task_service grant execute on functions to %I', migrating, serving
     );
     -- Who went back to a release that sets no user has switched it off.
     for thing in

@@ -26,6 +26,11 @@ select current_user::text as name,
         join pg_class c on relname = what
         join pg_namespace n on n.oid = relnamespace and nspname = 'task_service'
         where not has_table_privilege(c.oid, privilege)
-        order by at
+        union all
+        select 11, format('execute on function task_service.%s', proname)
+        from pg_proc join pg_namespace n on n.oid = pronamespace and nspname = 'task_service'
+        where proname in ('get_task', 'list_tasks', 'create_task', 'change_task', 'complete_task', 'delete_task')
+            and not has_function_privilege(pg_proc.oid, 'execute')
+        order by at, lacks
     ) as all_that_lacks) as missing
 from pg_roles where rolname = current_user

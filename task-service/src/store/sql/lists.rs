@@ -14,7 +14,7 @@ mod tags;
 
 use std::sync::OnceLock;
 
-use chassis::outbound::database::OwnedStatement;
+use chassis::outbound::database::{OwnedStatement, Sql};
 use tokio_postgres::types::Type;
 
 use super::{COLUMNS, NAMES, read};
@@ -152,6 +152,9 @@ const KEYS: [Key; 5] = [
     key(Sort::Priority, "priority", "priority", types!(INT2)),
 ];
 
+/// All of the user's tasks, the newest first.
+const CALL: Sql = Sql::Static("select * from task_service.list_tasks($1, $2, $8, $9)");
+
 /// For each of what narrows a list: its sorts, directions, and whether it begins behind a task.
 const LISTS_COUNT: usize = Narrowed::ALL.len() * KEYS.len() * 2 * 2;
 
@@ -181,7 +184,9 @@ fn the_list(narrowed: Narrowed, sort: Sort, order: Order, after: bool) -> &'stat
         let behind = if after { ".after" } else { "" };
         let name = format!("task.list.{}.{}{direction}{behind}", narrowed.name(), key.name);
         let types = if after { key.types } else { types!() };
-        statement(narrowed, name, types, &Page { key, descending, after }.of(narrowed))
+        let list = statement(narrowed, name, types, &Page { key, descending, after }.of(narrowed));
+        let is_usual = narrowed == Narrowed::Not && sort == Sort::CreatedAt && descending && !after;
+        if is_usual { list.called("task.list.call", CALL) } else { list }
     })
 }
 
