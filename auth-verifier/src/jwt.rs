@@ -25,7 +25,7 @@ use crate::{
         claims::{Checked, Claims, Expected, Naming},
         keys::{Algorithm, Fingerprint, Key, Keys},
     },
-    person::{Expiry, Person},
+    person::{ANONYMOUS, Expiry, Person},
     rejection::{Rejection, Untrusted, Unverified, UnverifiedHeader},
 };
 
@@ -53,9 +53,10 @@ pub(crate) enum Users {
 }
 
 impl Users {
-    /// The user whom an authority calls `sub`; `None` if that can't be a user id.
+    /// The user whom an authority calls `sub`; `None` if that can't be a user id, or is nobody's.
     fn named(&self, sub: &str) -> Option<UserId> {
         match self {
+            _ if sub == ANONYMOUS => None,
             Self::Own => UserId::parse(sub),
             Self::Neon(prefix) | Self::Others(prefix) => UserId::parse(&format!("{prefix}{sub}")),
         }
@@ -267,7 +268,7 @@ impl Profile {
         let tells_scopes = access_tokens.is_some() || self.all_tell_scopes;
         let mut verified = self.owner(claims, &checked, Expiry::Never, &authority.users, tells_scopes)?;
         if by_neon {
-            verified.person.banned = neon::judge(jws, &checked.sub, now)?;
+            verified.person.banned = neon::judge(jws, now)?;
             verified.membership = neon::membership(jws).filter(|_| self.tells_membership).map(Arc::new);
         }
         Ok((verified, SignedBy::new(authority, jws, &key)))

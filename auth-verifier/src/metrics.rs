@@ -11,6 +11,7 @@ pub const METRICS: &[Metric] = &[
     LOOKUPS,
     LOOKUP_DURATION,
     LOOKUP_WAIT,
+    LOOKUP_PAUSES,
     SESSIONS_COMPARED,
     UNKNOWN_KEYS,
 ];
@@ -40,7 +41,7 @@ pub(crate) const LOOKUPS: Metric =
     Metric::counter("lookups_total", "Questions to Better Auth or its tables, and those that were not put.")
         .by(&[
             ("kind", "`session`, `bare_session`, `neon_session`, `session_id`, `user`, `access_token`"),
-            ("result", "`alive`, `none`, `limited` (Better Auth's 429), `error`, `busy` (no room to ask), `over_budget` (its client has asked about too many that were none), `late` (no answer in time; it goes on)"),
+            ("result", "`alive`, `none`, `limited` (Better Auth's 429), `error`, `busy` (no room to ask), `over_budget` (its client has asked about too many that were none), `crowded` (all clients together have), `late` (no answer in time; it goes on)"),
         ]);
 
 pub(crate) const LOOKUP_DURATION: Metric =
@@ -50,6 +51,12 @@ pub(crate) const LOOKUP_DURATION: Metric =
 pub(crate) const LOOKUP_WAIT: Metric =
     Metric::histogram("lookup_wait_seconds", "Time that a look-up waited in its lane.")
         .by(&[("lane", "`signed`, or `unsigned` for what anybody may make up")]);
+
+pub(crate) const LOOKUP_PAUSES: Metric =
+    Metric::counter("lookup_pauses_total", "Pauses that began because Better Auth said 429.").by(&[(
+        "of",
+        "`unproven`: the look-ups that nobody is known by yet, which pause first where all cookies are such; or `all`",
+    )]);
 
 pub(crate) const SESSIONS_COMPARED: Metric = Metric::counter(
     "sessions_compared_total",

@@ -13,6 +13,9 @@ use crate::loose::Loose;
 pub(crate) const UNNAMEABLE: &str = "the user's id can't stand in a header: it must be 1 to 255 visible ASCII characters without a \
     comma (advanced.database.generateId)";
 
+/// What Neon Auth calls whoever has not signed in. Nobody is called so here, whichever issuer says it.
+pub(crate) const ANONYMOUS: &str = "anonymous";
+
 /// When something ends. `Never` is later than every moment, so that the earlier of two is their `min`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Expiry {

@@ -178,8 +178,10 @@ pub enum Rejection {
     /// A token of Neon Auth's for somebody who has not signed in.
     #[error("the token's role is {0}, not authenticated: it stands for nobody")]
     Role(Untrusted),
-    /// A subject that can't be a user id.
-    #[error("the token's `sub` is empty, too long, or has characters that can't stand in a header")]
+    /// A subject that can't be a user id, or is nobody's.
+    #[error(
+        "the token's `sub` is empty, anonymous, too long, or has characters that can't stand in a header"
+    )]
     Subject,
     /// A user of ours, or of an issuer that shares our users, who is called as only another issuer's are.
     #[error("the user's id begins as those of a trusted issuer do (user_prefix), and is not of that issuer")]
@@ -321,6 +323,11 @@ pub enum Unavailable {
         "the client has asked about too many sessions that are none, and is not asked about for another {0} s"
     )]
     OverBudget(u32),
+    /// All clients together have asked about too many sessions that were none; for so many seconds.
+    #[error(
+        "clients have asked about too many sessions that are none; nobody who is not known yet is asked about for another {0} s"
+    )]
+    Crowded(u32),
     /// The answer takes longer than the caller waits. It serves the next request.
     #[error("the answer takes longer than it is waited for, and is served to whoever asks next")]
     Late,
@@ -330,7 +337,9 @@ impl Unavailable {
     /// When to try again, in seconds.
     pub fn retry_after_secs(&self) -> u32 {
         match self {
-            Self::Key(secs) | Self::Limited(secs) | Self::OverBudget(secs) => (*secs).max(1),
+            Self::Key(secs) | Self::Limited(secs) | Self::OverBudget(secs) | Self::Crowded(secs) => {
+                (*secs).max(1)
+            }
             Self::Keys | Self::Sessions | Self::Late => 1,
         }
     }
@@ -343,6 +352,7 @@ impl Unavailable {
             Self::Sessions => "sessions",
             Self::Limited(_) => "limited",
             Self::OverBudget(_) => "over_budget",
+            Self::Crowded(_) => "crowded",
             Self::Late => "late",
         }
     }

@@ -22,7 +22,7 @@ mod tokens;
 
 pub(crate) use self::{
     database::DATABASE,
-    neon::Neon,
+    neon::{HOSTS, Neon},
     plan::{CacheForm, Issuer},
     session::Lookup,
     tokens::{AccessTokenForms, JwksSource},

@@ -5,12 +5,13 @@
 //! so that a slow one serves the next.
 
 pub(crate) mod answered;
-mod budget;
+pub(crate) mod budget;
 pub(crate) mod compared;
 mod flights;
 pub(crate) mod http;
 mod lane;
 pub(crate) mod pauses;
+mod seldom;
 
 use std::{
     net::IpAddr,
@@ -32,6 +33,7 @@ use self::{
     flights::{Flights, LookUp, Pending},
     http::Http,
     lane::{Bounds, Full, Lane},
+    pauses::{Order, Standing},
 };
 use crate::{
     better_auth::database::{Access, Database, Grant},
@@ -55,15 +57,22 @@ const UNSIGNED_WAITING_MAX: usize = 64;
 const ALL_UNSIGNED_MAX: usize = 16;
 const ALL_UNSIGNED_WAITING_MAX: usize = 256;
 
-/// The unsigned credentials that are known to have been good, and for how long: they skip the lane of the unsigned.
+/// The unsigned credentials that are known to have been good, and for how long: they skip the lane of the unsigned, and
+/// something of their maker's may spare further look-ups.
 const PROVEN_MAX: u64 = 10_000;
 const PROVEN_LIFE: Duration = Duration::from_hours(1);
 
 /// The most ended sessions in the cache; only signed credentials are, because there is no end of unsigned ones. Where all
-/// are unsigned, those are, in a larger one, and for so long at least: what is nobody's will not be somebody's.
+/// are unsigned, those are, in a larger one, and for longer.
 const REFUSED_MAX: u64 = 1_000;
 const ALL_REFUSED_MAX: u64 = 10_000;
-const ALL_REFUSED_LIFE: Duration = Duration::from_secs(10);
+
+/// For so long at least, where its maker itself says that a cookie is nobody's: it has been, or never was, and will not be
+/// again. So a few ended sessions behind one address use up no budget that others there need.
+const NOBODYS_LIFE: Duration = Duration::from_mins(10);
+
+/// And for so long where a table says so: a replica's may be behind.
+const NOT_IN_TABLE_LIFE: Duration = Duration::from_secs(10);
 
 /// A look-up that takes as long is slow: its answer, if it is in use, is looked up again before it may no longer be
 /// relied on, so that the next request need not wait.
@@ -162,7 +171,7 @@ pub struct Lookups {
     flights: Arc<Flights<Answer>>,
     signed: Lane,
     unsigned: Lane,
-    budgets: Option<Budgets>,
+    budgets: Option<Arc<Budgets>>,
     desk: Arc<Desk>,
     keyer: CacheKeyer,
     wait: Duration,
@@ -176,11 +185,13 @@ struct Desk {
     compared: Option<Arc<Compared>>,
     known: Cache<CacheKey, Known>,
     refused: Cache<CacheKey, Known>,
-    proven: Cache<CacheKey, ()>,
+    /// The unsigned credentials that a look-up found to be somebody's, and whose.
+    proven: Cache<CacheKey, UserId>,
+    /// How long it is remembered that an unsigned credential is nobody's, where that is.
+    nobodys_life: Option<Duration>,
     /// Held while an answer is compared with the one in the cache.
     inserting: Mutex<()>,
     lag: Duration,
-    unsigned: Unsigned,
     /// How long a look-up may take.
     bound: Duration,
 }
@@ -203,7 +214,7 @@ impl Question<'_> {
         match self {
             Self::Session(token) | Self::Bare(token) => Keyed::SessionToken.key(keyer, token.expose()),
             // With its signature: the token alone would be a good one's.
-            Self::Carried(cookie) => Keyed::CarriedSession.key(keyer, cookie.expose()),
+            Self::Carried(cookie) => Keyed::CarriedSession.key(keyer, cookie.plain()),
             Self::SessionById(id) => Keyed::SessionId.key(keyer, id),
             Self::User(user) => Keyed::User.key(keyer, user.as_str()),
             Self::AccessToken(hash) => Keyed::AccessToken.key(keyer, hash),
@@ -247,16 +258,19 @@ fn count(of: &'static str, result: &'static str) {
 impl Lookups {
     /// Look-ups in `database`, if there is one, and as `config` says.
     pub(crate) fn new(config: &Config, database: Option<Arc<Database>>) -> Self {
+        let all = config.unsigned == Unsigned::All;
+        let order = if all { Order::UnprovenFirst } else { Order::Together };
         let (sessions, compared) = match &config.sessions {
-            SessionsAt::BetterAuth(http) => (Some(Box::new(Http::new(http))), None),
+            SessionsAt::BetterAuth(http) => (Some(Box::new(Http::new(http, order))), None),
             SessionsAt::Database { compared } => (None, compared.as_ref().zip(database.clone())),
             SessionsAt::Nowhere => (None, None),
         };
-        let compared = compared.map(|(http, database)| Arc::new(Compared::new(Http::new(http), database)));
+        let compared =
+            compared.map(|(http, database)| Arc::new(Compared::new(Http::new(http, order), database)));
         let lag = config.lag;
-        let all = config.unsigned == Unsigned::All;
-        let (refused_life, refused_max) =
-            if all { (lag.max(ALL_REFUSED_LIFE), ALL_REFUSED_MAX) } else { (lag, REFUSED_MAX) };
+        let nobodys_life = if sessions.is_some() { NOBODYS_LIFE } else { NOT_IN_TABLE_LIFE };
+        let nobodys_life = all.then(|| lag.max(nobodys_life));
+        let refused_max = if all { ALL_REFUSED_MAX } else { REFUSED_MAX };
         let cache = |name, life: Duration, max| {
             let max = if life.is_zero() { 0 } else { max };
             let life = life.max(Duration::from_millis(1));
@@ -272,17 +286,17 @@ impl Lookups {
             } else {
                 lane("unsigned", UNSIGNED_MAX, UNSIGNED_WAITING_MAX)
             },
-            budgets: all.then(Budgets::new),
+            budgets: all.then(|| Arc::new(Budgets::new())),
             desk: Arc::new(Desk {
                 sessions,
                 database,
                 compared,
                 known: cache("lookups", lag, config.entries_max).build(),
-                refused: cache("refused_lookups", refused_life, refused_max).build(),
+                refused: cache("refused_lookups", nobodys_life.unwrap_or(lag), refused_max).build(),
                 proven,
+                nobodys_life,
                 inserting: Mutex::default(),
                 lag,
-                unsigned: config.unsigned,
                 bound: config.bound,
             }),
             keyer: CacheKeyer::new(),
@@ -297,8 +311,19 @@ impl Lookups {
         question: Question<'_>,
         asker: impl Into<Asker>,
     ) -> Result<Option<Found>, Unavailable> {
+        self.find_unless(question, asker, |_| None).await
+    }
+
+    /// The same, unless `spares` has an answer, given the user whose an unsigned credential was not long ago. It is not
+    /// heard where an answer is remembered, which may be the newer one, nor once a look-up said that it is nobody's.
+    pub(crate) async fn find_unless(
+        &self,
+        question: Question<'_>,
+        asker: impl Into<Asker>,
+        spares: impl FnOnce(&UserId) -> Option<Found>,
+    ) -> Result<Option<Found>, Unavailable> {
         let asker = asker.into();
-        let key = question.key(&self.keyer);
+        let key = self.key(question);
         let known = match self.desk.known(&key, asker.now) {
             Some(known) => {
                 count(question.name(), "cached");
@@ -308,7 +333,12 @@ impl Lookups {
                 }
                 known
             }
-            None => self.look_up(question, key, asker).await?,
+            None => {
+                if let Some(found) = self.desk.proven.get(&key).as_ref().and_then(spares) {
+                    return Ok(Some(found));
+                }
+                self.look_up(question, key, asker).await?
+            }
         };
         let Known { grant, fresh_until, .. } = known;
         let alive = grant.filter(|grant| !grant.person.expires.has_passed(asker.now));
@@ -319,6 +349,17 @@ impl Lookups {
             scopes: None,
             membership: None,
         }))
+    }
+
+    /// What `question` is known by. Where a table is read, a cookie is asked about by its token alone, whatever stands where
+    /// its signature does: then it is known by that, too.
+    fn key(&self, question: Question<'_>) -> CacheKey {
+        match question {
+            Question::Carried(cookie) if self.desk.sessions.is_none() => {
+                Question::Bare(cookie.token()).key(&self.keyer)
+            }
+            _ => question.key(&self.keyer),
+        }
     }
 
     async fn look_up(
@@ -348,8 +389,9 @@ impl Lookups {
         let (name, asked_at) = (question.name(), Instant::now());
         self.flights.ask(key, || {
             let known = question.is_signed() || self.desk.proven.contains_key(&key);
-            let budgets = self.budgets.as_ref().filter(|_| !known);
-            let charge = budgets.map(|budgets| budgets.charge(asker.client)).transpose();
+            let standing = if known { Standing::Proven } else { Standing::Unproven };
+            let budgets = self.budgets.clone().filter(|_| !known);
+            let charge = budgets.as_ref().map(|budgets| budgets.charge(asker.client)).transpose();
             let charge = charge.map_err(|over| Unavailable::OverBudget(secs(over)))?;
             let lane = if known { &self.signed } else { &self.unsigned };
             let ticket = lane.enter().map_err(|Full| Unavailable::Sessions)?;
@@ -359,21 +401,25 @@ impl Lookups {
                     count(name, "busy");
                     return Err(Unavailable::Sessions);
                 };
+                // Only now: those that wait for their turn are not among those that are asked about.
+                let common = match budgets.map(|budgets| budgets.charge_all()).transpose() {
+                    Ok(common) => common,
+                    Err(over) => {
+                        count(name, "crowded");
+                        return Err(Unavailable::Crowded(secs(over)));
+                    }
+                };
                 let begun = Instant::now();
-                let answer = desk.ask(&asked, asker.now, asker.client).await;
+                let answer = desk.ask(&asked, standing, asker.now, asker.client).await;
                 metrics::histogram!(crate::metrics::LOOKUP_DURATION.name, "kind" => name)
                     .record(begun.elapsed());
                 count(name, told(&answer));
                 desk.compare(&asked, &answer, signed, asker.now);
                 let none = matches!(answer, Ok(None));
-                if let Some(charge) = charge.filter(|_| none) {
+                for charge in charge.into_iter().chain(common).filter(|_| none) {
                     charge.spend();
                 }
-                let life = if none && !signed && desk.keeps_unsigned() {
-                    desk.lag.max(ALL_REFUSED_LIFE)
-                } else {
-                    desk.lag
-                };
+                let life = desk.nobodys_life.filter(|_| none && !signed).unwrap_or(desk.lag);
                 let fresh_until = asker.now.after(life);
                 let known = Known { grant: answer?, fresh_until, asked: asked_at, took: begun.elapsed() };
                 Ok(desk.keep(key, known, signed))
@@ -404,11 +450,6 @@ fn told(answer: &Result<Option<Grant>, Unavailable>) -> &'static str {
 }
 
 impl Desk {
-    /// Whether it is remembered that an unsigned credential is nobody's.
-    fn keeps_unsigned(&self) -> bool {
-        self.unsigned == Unsigned::All
-    }
-
     fn known(&self, key: &CacheKey, now: UnixSeconds) -> Option<Known> {
         let known = self.known.get(key).or_else(|| self.refused.get(key))?;
         (known.fresh_until > now).then_some(known)
@@ -422,15 +463,16 @@ impl Desk {
         if other.is_some_and(|other| other.asked > known.asked) {
             return known;
         }
-        if known.grant.is_some() {
+        if let Some(grant) = &known.grant {
             self.refused.invalidate(&key);
             self.known.insert(key, known.clone());
             if !signed {
-                self.proven.insert(key, ());
+                self.proven.insert(key, grant.person.user.clone());
             }
         } else {
             self.known.invalidate(&key);
-            if signed || self.keeps_unsigned() {
+            self.proven.invalidate(&key);
+            if signed || self.nobodys_life.is_some() {
                 self.refused.insert(key, known.clone());
             }
         }
@@ -455,15 +497,22 @@ impl Desk {
     async fn ask(
         &self,
         asked: &Asked,
+        standing: Standing,
         now: UnixSeconds,
         client: Option<IpAddr>,
     ) -> Result<Option<Grant>, Unavailable> {
         match (asked, &self.sessions) {
             (Asked::Session(token), Some(http)) => {
-                return Ok(http.find(token, &http.cookie(token), now, client).await?.map(Grant::whole));
+                return Ok(http
+                    .find(token, &http.cookie(token), standing, now, client)
+                    .await?
+                    .map(Grant::whole));
             }
             (Asked::Carried(cookie), Some(http)) => {
-                return Ok(http.find(cookie.token(), cookie.expose(), now, client).await?.map(Grant::whole));
+                return Ok(http
+                    .find(cookie.token(), cookie.expose(), standing, now, client)
+                    .await?
+                    .map(Grant::whole));
             }
             _ => {}
         }

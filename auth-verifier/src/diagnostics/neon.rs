@@ -8,11 +8,8 @@ use crate::{
     loose::Loose,
     rejection::Untrusted,
     session::{carried::Carried, session_data::is_signed_with},
-    settings::{Neon, Plan},
+    settings::{HOSTS, Neon, Plan},
 };
-
-/// The part of a host's name that all of Neon Auth's have. (Neon's documentation, not tried against Neon.)
-const HOSTS: &str = ".neonauth.";
 
 /// How the name of the SDK's cache ends.
 const DATA: &str = ".local.session_data";

@@ -16,10 +16,8 @@ use crate::{
 /// What it signs with; that can't be configured.
 pub(super) const ALGORITHM: Algorithm = Algorithm::EdDsa;
 
-/// The role of somebody who has signed in, and the subject of nobody. (Neon's documentation has the first, its SDK the
-/// second; not tried against Neon.)
+/// The role of somebody who has signed in. (Neon's documentation, not tried against Neon.)
 const SIGNED_IN: &str = "authenticated";
-const NOBODY: &str = "anonymous";
 
 /// A ban of another type than the admin plugin gives it is an error: it must not go unseen.
 #[derive(Deserialize)]
@@ -35,11 +33,10 @@ struct Claims {
 
 /// Whether the user of a verified token is banned at `now`. An error where it stands for no user: Neon Auth hands out tokens
 /// for people who have not signed in, too (`/token/anonymous`).
-pub(super) fn judge(jws: &Jws<'_>, sub: &str, now: UnixSeconds) -> Result<bool, Rejection> {
+pub(super) fn judge(jws: &Jws<'_>, now: UnixSeconds) -> Result<bool, Rejection> {
     let Claims { role, banned, ban_expires } = jws.claims()?;
     match role.text() {
-        Some(SIGNED_IN) if sub != NOBODY => {}
-        Some(SIGNED_IN) => return Err(Rejection::Subject),
+        Some(SIGNED_IN) => {}
         Some(role) => return Err(Rejection::Role(Untrusted::new(role))),
         None => return Err(Rejection::MissingClaim("role")),
     }

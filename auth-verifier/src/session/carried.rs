@@ -2,6 +2,7 @@
 //! signature. So it is worth nothing by itself, and is carried to its maker as it is, byte for byte and by the name that
 //! it came by.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, header};
 
 use crate::{
@@ -10,8 +11,11 @@ use crate::{
         kind::{is_session_token, split_signed},
     },
     rejection::Rejection,
-    session::token::SessionToken,
+    session::token::{SessionToken, encoded},
 };
+
+/// The length of a signature: an HMAC-SHA256, in bytes.
+const SIGNATURE_BYTES: usize = 32;
 
 /// The longest cookie that is carried, in bytes: name, token and signature as Better Auth makes them, with room to spare.
 const BYTES_MAX: usize = 1024;
@@ -21,6 +25,8 @@ const BYTES_MAX: usize = 1024;
 pub struct Carried {
     /// `<name>=<value>`, as it came.
     pair: String,
+    /// `<name>=<value>`, decoded: one text for each cookie.
+    plain: String,
     token: SessionToken,
 }
 
@@ -54,16 +60,22 @@ impl Carried {
         Ok(None)
     }
 
-    /// `None` where it is not a session token with a signature. (That Neon Auth's have Better Auth's form is so in a real
+    /// `None` where it is not a session token with a signature, spelled as `encodeURIComponent` spells it, or plainly. Its
+    /// maker takes thousands of spellings of one cookie (`%41` for `A`, any bits where base64 has some to spare), each of
+    /// which would be another cookie here, and asked about by itself. Nobody writes those. (That Neon Auth's have Better Auth's form is so in a real
     /// Better Auth set up as it is, not tried against Neon.)
     fn read(name: &str, value: &[u8]) -> Option<Self> {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"%+/=._-".contains(byte);
         let fits = name.len() + value.len() < BYTES_MAX && value.iter().all(plain);
         let value = str::from_utf8(value).ok().filter(|_| fits)?;
         let whole = decoded(value);
-        let (token, _) = split_signed(&whole)?;
-        is_session_token(token).then(|| Self {
+        let (token, signature) = split_signed(&whole)?;
+        let spelled = value == whole || value == encoded(&whole);
+        // Its last character's spare bits must be zero.
+        let signed = BASE64_STANDARD.decode(signature).is_ok_and(|mac| mac.len() == SIGNATURE_BYTES);
+        (spelled && signed && is_session_token(token)).then(|| Self {
             pair: format!("{name}={value}"),
+            plain: format!("{name}={whole}"),
             token: SessionToken::of_table(token.to_owned()),
         })
     }
@@ -71,6 +83,11 @@ impl Carried {
     /// The cookie, for its maker alone.
     pub(crate) fn expose(&self) -> &str {
         &self.pair
+    }
+
+    /// The same text for each spelling of it.
+    pub(crate) fn plain(&self) -> &str {
+        &self.plain
     }
 
     /// The token that it says it is of.
@@ -84,7 +101,7 @@ mod tests {
     use super::*;
 
     const TOKEN: &str = "D9XCRDDrH9v3FZ10lmGAzfSKKCzXFnSv";
-    const SIGNATURE: &str = "NZ0lKCzXFnSvD9XCRDDrH9v3FZ10lmGAzfSKKCzXFnS%3D";
+    const SIGNATURE: &str = "NZ0lKCzX%2FnSvD9XCRDDrH9v3FZ10lmGAz%2BSKKCzXFnQ%3D";
 
     fn carried(cookies: &[&str]) -> Result<Option<String>, Rejection> {
         let names = ["__Secure-neon-auth", "neon-auth"]
@@ -99,7 +116,7 @@ mod tests {
 
     #[test]
     fn it_is_carried_as_it_came() {
-        for value in [format!("{TOKEN}.{SIGNATURE}"), format!("{TOKEN}.{}", SIGNATURE.replace("%3D", "="))] {
+        for value in [format!("{TOKEN}.{SIGNATURE}"), format!("{TOKEN}.{}", decoded(SIGNATURE))] {
             for name in ["__Secure-neon-auth.session_token", "neon-auth.session_token"] {
                 let pair = format!("{name}={value}");
                 assert_eq!(carried(&[&format!("a=1;  {pair} ; b=2")]), Ok(Some(pair.clone())));
@@ -108,6 +125,27 @@ mod tests {
         }
         assert_eq!(carried(&["a=1; neon-auth.session_token="]), Ok(None));
         assert_eq!(carried(&["neon-auth.session_tokens=x; Neon-auth.session_token=x"]), Ok(None));
+    }
+
+    #[test]
+    fn real_cookies_are_taken_in_either_spelling_as_one() {
+        let better_auth: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/vectors/better-auth.json")).unwrap();
+        let neon: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/vectors/neon-auth.json")).unwrap();
+        let value = |cookies: &str| {
+            let mut pairs = cookies.split("; ").filter_map(|pair| pair.split_once('='));
+            pairs.find(|(name, _)| name.ends_with("session_token")).unwrap().1.to_owned()
+        };
+        let cases = better_auth["session_cookie"].as_object().unwrap().values();
+        let cookies = cases.filter_map(|case| case["cookie_request_header"].as_str());
+        let all: Vec<_> = cookies.chain(neon["cookies"].as_str()).map(value).collect();
+        assert!(all.len() > 1 && all.iter().any(|value| value.contains("%2")), "{}", all.len());
+        for value in all {
+            let read = |value: &str| Carried::read("s", value.as_bytes()).unwrap().plain().to_owned();
+            assert_eq!(read(&value), read(&decoded(&value)));
+            assert_eq!(encoded(&decoded(&value)), value);
+        }
     }
 
     #[test]
@@ -145,6 +183,18 @@ mod tests {
             &format!("{TOKEN}%00.{SIGNATURE}"),
             &format!("{TOKEN}%0d%0aX.{SIGNATURE}"),
             &format!("{long}.{SIGNATURE}"),
+            // Spelled as nobody spells it.
+            &format!("%44{}.{SIGNATURE}", &TOKEN[1..]),
+            &format!("{TOKEN}%2E{SIGNATURE}"),
+            &format!("{TOKEN}.{}", SIGNATURE.replace("%2F", "%2f")),
+            &format!("{TOKEN}.{}", SIGNATURE.replace("%3D", "=")),
+            &format!("{TOKEN}.{}", SIGNATURE.replace("%2F", "/")),
+            &format!("{TOKEN}.{}", encoded(SIGNATURE)),
+            // Spare bits that are set, another alphabet, another length.
+            &format!("{TOKEN}.{}", SIGNATURE.replace("Q%3D", "R%3D")),
+            &format!("{TOKEN}.{}", SIGNATURE.replace("%2B", "-")),
+            &format!("{TOKEN}.{}", SIGNATURE.replace("Q%3D", "%3D%3D")),
+            &format!("{TOKEN}.{}", SIGNATURE.replace("%3D", "Q")),
         ] {
             let cookie = format!("neon-auth.session_token={value}");
             let headers = [(header::COOKIE, http::HeaderValue::from_bytes(cookie.as_bytes()))];

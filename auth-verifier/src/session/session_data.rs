@@ -4,6 +4,10 @@
 //! It is what `/get-session` said at its `iat`. So it is relied on as a look-up of that moment would be, for as long as a
 //! revocation may go unnoticed, and never beyond its end. The SDK takes it beside any session cookie; we only beside that
 //! of its own session, as the session's end takes only that cookie away.
+//!
+//! It holds its session's token, and neither says at which Neon Auth that is nor can the cookie's signature be checked here. So
+//! it vouches for a cookie only where a look-up has found that very cookie to be its user's before
+//! ([`crate::better_auth::lookups::Lookups::find_unless`]).
 
 use std::time::Duration;
 
@@ -13,12 +17,9 @@ use serde::Deserialize;
 use crate::{
     credential::jws::Jws,
     jwt::keys::{Algorithm, Key},
-    person::{Person, User},
+    person::{ANONYMOUS, Person, User},
     session::{cookie_cache::instant, token::SessionToken},
 };
-
-/// What the SDK calls the user of a session without one.
-pub(crate) const ANONYMOUS: &str = "anonymous";
 
 /// Opens the SDK's caches.
 pub(crate) struct SessionData {

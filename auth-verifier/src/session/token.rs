@@ -35,6 +35,11 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b')')
     .remove(b'\'');
 
+/// What `encodeURIComponent` writes.
+pub(crate) fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, COMPONENT).to_string()
+}
+
 /// The key of everything that Better Auth signs by HMAC: its secret, as raw UTF-8.
 pub struct SigningKey(hmac::Key);
 
@@ -64,7 +69,7 @@ impl SigningKey {
     /// Signs a token, as a cookie's value: percent-encoded.
     pub fn sign(&self, token: &SessionToken) -> String {
         let signature = BASE64_STANDARD.encode(hmac::sign(&self.0, token.0.as_bytes()));
-        utf8_percent_encode(&format!("{}.{signature}", token.0), COMPONENT).to_string()
+        encoded(&format!("{}.{signature}", token.0))
     }
 
     /// Verifies `<token>.<signature>`, percent-decoded (`better-call`, `crypto.ts`): the signature is padded standard

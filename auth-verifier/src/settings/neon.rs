@@ -35,7 +35,14 @@ pub(crate) const COOKIE_SECRET: &str = "NEON_AUTH_COOKIE_SECRET";
 const JWKS_URL: &str = "NEON_AUTH_JWKS_URL";
 const VITE_URL: &str = "VITE_NEON_AUTH_URL";
 const USER_PREFIX: &str = "AUTH_VERIFIER_NEON_AUTH__USER_PREFIX";
+const SCHEMA: &str = "AUTH_VERIFIER_NEON_AUTH__SCHEMA";
 const UNSIGNED_COOKIES: &str = "AUTH_VERIFIER_NEON_AUTH__DANGEROUS_UNSIGNED_COOKIES";
+
+/// The schema of its tables, unless another one is stated.
+const USUAL_SCHEMA: &str = "neon_auth";
+
+/// The part of a host's name that all of Neon Auth's have. (Neon's documentation, not tried against Neon.)
+pub(crate) const HOSTS: &str = ".neonauth.";
 
 /// The word for users that are the same in both.
 const SAME_PEOPLE: &str = "none";
@@ -120,13 +127,14 @@ impl Settings {
             .cookie_secret
             .as_ref()
             .and_then(|secret| faults.hear(secrets::checked(COOKIE_SECRET, secret.expose())));
+        self.check_places(faults);
         let Some((base, variable)) = set.base() else {
             self.refuse_without_base(faults);
             return None;
         };
         let (base, origin) = (base.clone(), base.origin());
         self.check_base(&base, variable, faults);
-        self.check_shared(&origin, variable, secrets.and_then(Option::as_ref), faults);
+        self.check_shared(secrets.and_then(Option::as_ref), faults);
         self.check_prefix(own, variable, faults);
         if self.jwt.revocation == Revocation::Session {
             faults.add(
@@ -155,9 +163,7 @@ impl Settings {
             faults
                 .add(UNSIGNED_COOKIES, "needs AUTH_VERIFIER_DATABASE__URL, which says where Neon's table is");
         }
-        let schema = Name::parse(&set.schema)
-            .map_err(|reason| faults.add("AUTH_VERIFIER_NEON_AUTH__SCHEMA", reason))
-            .ok();
+        let schema = Name::parse(&set.schema).map_err(|reason| faults.add(SCHEMA, reason)).ok();
         let tables = Tables::of_neon(schema?);
         // What is wrong with the database was said of our own Better Auth's.
         let mut said = Faults::default();
@@ -217,6 +223,7 @@ impl Settings {
             (USER_PREFIX, !set.user_prefix.is_empty()),
             ("AUTH_VERIFIER_NEON_AUTH__MEMBERSHIP", set.membership == Switch::On),
             (UNSIGNED_COOKIES, set.dangerous_unsigned_cookies == Switch::On),
+            (SCHEMA, set.schema != USUAL_SCHEMA),
         ];
         if let Some((name, _)) = what.into_iter().find(|(_, stated)| *stated) {
             faults.add(
@@ -250,49 +257,63 @@ impl Settings {
         }
     }
 
-    /// Nothing may be both's: an issuer, a cookie, a secret, keys.
-    fn check_shared(&self, origin: &String, variable: &str, secrets: Option<&Secrets>, faults: &mut Faults) {
-        if self.better_auth.url.as_ref().is_some_and(|url| url.origin() == *origin) {
-            faults.add(
-                "BETTER_AUTH_URL",
-                format!(
-                    "is where {variable} is: set that alone, BETTER_AUTH_URL is for a Better Auth of your own"
-                ),
+    /// Whether a URL is of a host of Neon Auth's.
+    pub(super) fn leads_to_neon(&self, url: &ServiceUrl) -> bool {
+        let base = self.neon_auth.base();
+        host(url).contains(HOSTS) || base.is_some_and(|(base, _)| is_same_place(base, url))
+    }
+
+    /// What is for a Better Auth of one's own, or for others, does not lead to Neon Auth: none of its rules would hold there,
+    /// so that a token of whoever has not signed in, or is banned, would be a user's.
+    fn check_places(&self, faults: &mut Faults) {
+        let mut refuse = |name| {
+            let why = format!(
+                "is Neon Auth's, and this is for a Better Auth of your own: leave it out, and set {BASE_URL} to the Auth URL of Neon's \
+                 console ({JWKS_URL}, if its keys moved)"
             );
-        } else if self.issuers.contains(origin) {
-            faults.add(
-                "AUTH_VERIFIER_ISSUERS",
-                format!("has the issuer that {variable} stands for; leave it out, as its tokens have keys of their own"),
-            );
+            faults.add(name, why);
+        };
+        for (name, url) in [
+            ("BETTER_AUTH_URL", &self.better_auth.url),
+            ("AUTH_VERIFIER_JWKS_URL", &self.jwks_url),
+            ("AUTH_VERIFIER_SESSION__URL", &self.session.url),
+        ] {
+            if url.as_ref().is_some_and(|url| self.leads_to_neon(url)) {
+                refuse(name);
+            }
         }
-        if self.oauth.issuers.contains(origin) {
-            faults
-                .add("AUTH_VERIFIER_OAUTH__ISSUERS", "has Neon Auth's issuer, which issues no access tokens");
+        let origin = self.neon_issuer();
+        for (name, issuers) in
+            [("AUTH_VERIFIER_ISSUERS", &self.issuers), ("AUTH_VERIFIER_OAUTH__ISSUERS", &self.oauth.issuers)]
+        {
+            if issuers.iter().any(|issuer| issuer.contains(HOSTS) || Some(issuer) == origin.as_ref()) {
+                refuse(name);
+            }
         }
-        if self.jwks_url.as_ref().is_some_and(|url| url.origin() == *origin) {
+    }
+
+    /// Nothing may be both's: keys, a cookie, a secret. (Nor an issuer: [`Self::check_places`].)
+    fn check_shared(&self, secrets: Option<&Secrets>, faults: &mut Faults) {
+        let own_keys = match self.own_keys() {
+            Some(KeySource::Endpoint { url, .. }) => Some(url),
+            _ => None,
+        };
+        let others = self.trusted.iter().filter_map(|trusted| trusted.jwks_url.as_ref());
+        let mut taken = own_keys.into_iter().chain(others.map(|url| url.join("")));
+        if let Some(stated) = self.neon_auth.jwks_url.as_ref().map(|url| url.join(""))
+            && taken.any(|url| url.trim_end_matches('/') == stated)
+        {
             faults.add(
-                "AUTH_VERIFIER_JWKS_URL",
-                format!("is where Neon Auth's keys are, and for a Better Auth of your own: set {JWKS_URL} if they moved"),
-            );
-        }
-        if self.session.url.as_ref().is_some_and(|url| url.origin() == *origin) {
-            faults.add(
-                "AUTH_VERIFIER_SESSION__URL",
-                format!("is Neon Auth's, and for a Better Auth of your own: {variable} says where Neon's is"),
-            );
-        }
-        let taken = |name: &str| COOKIE_PREFIXES.iter().any(|prefix| name.starts_with(&format!("{prefix}.")));
-        if COOKIE_PREFIXES.contains(&&*self.session.cookie_prefix) {
-            faults.add(
-                "AUTH_VERIFIER_SESSION__COOKIE_PREFIX",
-                "is Neon Auth's: each cookie must be of one of the two",
+                JWKS_URL,
+                "is where another issuer's keys are, who could then sign as Neon Auth: set it to where Neon's are, or leave it out",
             );
         }
         for (name, cookie) in [
+            ("AUTH_VERIFIER_SESSION__COOKIE_PREFIX", &format!("{}.", self.session.cookie_prefix)),
             ("AUTH_VERIFIER_SESSION__COOKIE", &self.session.cookie),
             ("AUTH_VERIFIER_COOKIE_CACHE__COOKIE", &self.cookie_cache.cookie),
         ] {
-            if taken(cookie) {
+            if is_neons_cookie(cookie) {
                 faults.add(name, "is Neon Auth's: each cookie must be of one of the two");
             }
         }
@@ -356,6 +377,24 @@ fn names(base: &ServiceUrl) -> Vec<CookieNames> {
         data: format!("{prefix}.local.session_data"),
     };
     prefixes.map(names).collect()
+}
+
+/// Whether a cookie of that name is Neon Auth's, or looks so: whatever browsers demand of it, in any case.
+fn is_neons_cookie(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let bare = ["__secure-", "__host-"].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(&name);
+    COOKIE_PREFIXES.iter().any(|prefix| bare.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// Its host, in the one spelling that counts.
+fn host(url: &ServiceUrl) -> &str {
+    url.url().host_str().unwrap_or_default().trim_end_matches('.')
+}
+
+/// Whether two URLs lead to one server. On this machine its port tells it from others, elsewhere its host does.
+fn is_same_place(one: &ServiceUrl, other: &ServiceUrl) -> bool {
+    let port = |url: &ServiceUrl| url.url().port_or_known_default();
+    host(one) == host(other) && (!is_here(one) || port(one) == port(other))
 }
 
 /// Whether a URL leads to this machine.

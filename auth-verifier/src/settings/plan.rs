@@ -26,7 +26,7 @@ use crate::{
     jwt::{AccessTokens, Users, claims::Expected, keys::KeysConfig},
     secrets::{self, Secrets},
     session::misnamed::CookieNaming,
-    settings::{session::Lookup, tokens::JwksSource},
+    settings::session::Lookup,
     verdict::assertion,
 };
 
@@ -213,10 +213,16 @@ impl Settings {
         self.better_auth.secret.is_some() || self.better_auth.secrets.is_some()
     }
 
-    /// Whether anything of a Better Auth of one's own is accepted.
+    /// Whether anything of a Better Auth of one's own is accepted: what its secret or its keys sign, or what stands in its
+    /// tables.
     pub(crate) fn accepts_own(&self) -> bool {
-        let keys = self.better_auth.url.is_some() || self.jwks_url.is_some() || self.jwks.file.is_some();
-        self.states_secret() || (self.jwks.enabled && (keys || self.jwks.source == JwksSource::Table))
+        self.states_secret() || self.own_keys().is_some() || self.oauth.access_tokens.opaque()
+    }
+
+    /// Where the keys of a Better Auth of one's own are; for whom only the place matters.
+    pub(super) fn own_keys(&self) -> Option<KeySource> {
+        let public = self.better_auth.url.clone();
+        self.key_source(&Address { public, host: None, trust: Trust::default() })
     }
 
     fn hs256_accepted(&self) -> bool {
@@ -256,7 +262,8 @@ impl Settings {
     /// services that asked such a replica for its key. So the key of a new secret is published before it signs.
     ///
     /// The others are published. Where identities have a seed of their own, none of Better Auth's secrets is: to know
-    /// one must not be enough to sign identities.
+    /// one must not be enough to sign identities. Nor is that of Neon's SDK where it does not sign itself: whoever has it
+    /// speaks for Neon Auth's users at most.
     fn identity_config(&self, secrets: Option<&Secrets>, faults: &mut Faults) -> Option<assertion::Config> {
         let Identity { audience, seed, previous_seed, next_seed, life } = &self.identity;
         for (key, seed) in [("SEED", seed), ("PREVIOUS_SEED", previous_seed), ("NEXT_SEED", next_seed)] {
@@ -282,11 +289,10 @@ impl Settings {
             );
         }
         let all = || secrets.iter().flat_map(|secrets| secrets.all().map(Secret::new)).collect::<Vec<_>>();
-        let signs = seed.clone().or_else(|| all().pop()).or_else(|| neons.clone())?;
+        let signs = seed.clone().or_else(|| all().pop()).or(neons)?;
         let of_better_auth = if seed.is_none() { all() } else { Vec::new() };
-        let neons = neons.filter(|_| seed.is_none());
         let stated = previous_seed.iter().chain(next_seed).cloned();
-        let published = stated.chain(of_better_auth).chain(neons).filter(|other| *other != signs).collect();
+        let published = stated.chain(of_better_auth).filter(|other| *other != signs).collect();
         Some(assertion::Config {
             published,
             seed: signs,

@@ -9,7 +9,11 @@ use chassis::{
 use http::HeaderMap;
 use serde::{Deserialize, Deserializer};
 
-use super::{Settings, plan::Issuer};
+use super::{
+    Settings,
+    neon::{BASE_URL, HOSTS},
+    plan::Issuer,
+};
 use crate::{
     better_auth::{address::Address, key_source::KeySource},
     credential::is_b64token_char,
@@ -283,6 +287,17 @@ impl Settings {
             let trust = Trust::read(trusted.ca_file.as_deref()).map_err(|why| wrong("ca_file", &why)).ok();
             if let Some(twice) = trusted.issuers.iter().find(|issuer| known.contains(issuer)) {
                 wrong("issuers", &format!("{twice} is accepted already, with other keys"));
+            } else if let Some(neons) = trusted.issuers.iter().find(|issuer| issuer.contains(HOSTS)) {
+                wrong(
+                    "issuers",
+                    &format!(
+                        "{neons} is Neon Auth's, whose tokens may be of nobody or of the banned: {BASE_URL} alone has them checked for \
+                         that, and is for one branch"
+                    ),
+                );
+            }
+            if trusted.jwks_url.as_ref().is_some_and(|url| self.leads_to_neon(url)) {
+                wrong("jwks_url", &format!("is at Neon Auth, whose keys follow from {BASE_URL} alone"));
             }
             let earlier = self.trusted[..at].iter().map(|earlier| &*earlier.user_prefix);
             if let Some(reason) = prefix_fault(&trusted.user_prefix, earlier) {

@@ -1,4 +1,4 @@
-//! Neon Auth's sessions, by their cookie: the cache of Neon's SDK beside it, or else a look-up.
+//! Neon Auth's sessions, by their cookie: a look-up, or, once that has proven it, the cache of Neon's SDK beside it.
 
 use std::sync::Arc;
 
@@ -14,12 +14,9 @@ use crate::{
         asker::Asker,
         cookies::{CookieNames, Cookies},
     },
-    person::{Expiry, Person},
+    person::{ANONYMOUS, Expiry, Person},
     rejection::{Rejection, Untrusted, Unverified},
-    session::{
-        carried::Carried,
-        session_data::{ANONYMOUS, SessionData},
-    },
+    session::{carried::Carried, session_data::SessionData},
     verdict::revocation::Revocations,
 };
 
@@ -48,30 +45,29 @@ impl Neon {
         asker: Asker,
     ) -> Result<Option<Found>, Unverified> {
         let Some((carried, names)) = Carried::of(headers, &self.names)? else { return Ok(None) };
-        let found = match self.cached(headers, &carried, names, asker) {
-            Some(found) => found,
-            None => {
-                let found = self.lookups.find(Question::Carried(&carried), asker).await?;
-                found.ok_or(Rejection::NoSession)?
-            }
-        };
+        let cached = |user: &UserId| self.cached(headers, &carried, names, user, asker);
+        let found = self.lookups.find_unless(Question::Carried(&carried), asker, cached).await?;
+        let found = found.ok_or(Rejection::NoSession)?;
         if found.person.user.as_str() == ANONYMOUS {
             return Err(Rejection::Subject.into());
         }
         Ok(Some(self.prefixed(found)?))
     }
 
+    /// The session by the SDK's cache, for the `user` whom a look-up found it to be of: the app's secret alone makes nobody
+    /// another one.
     fn cached(
         &self,
         headers: &HeaderMap,
         carried: &Carried,
         names: &CookieNames,
+        user: &UserId,
         asker: Asker,
     ) -> Option<Found> {
         let data = self.data.as_ref()?;
         let (person, fresh_until) =
             data.open(Cookies::of(headers).get(&names.data)?, carried.token(), asker.now)?;
-        Some(Found {
+        (person.user == *user).then_some(Found {
             person,
             access: Access::Whole,
             fresh_until: Expiry::At(fresh_until),

@@ -4,6 +4,7 @@
 //! from a real Better Auth set up as Neon's is, behind the real SDK (`tests/vectors/neon-auth.json`).
 
 mod both;
+mod bounds;
 mod cookies;
 mod doctor;
 mod members;

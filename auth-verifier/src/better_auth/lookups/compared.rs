@@ -4,16 +4,12 @@
 //! A session that was looked up in the table is also asked about over HTTP. No request waits for that;
 //! all that comes of it is a line in the log.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use chassis::clock::UnixSeconds;
-use tokio::time::Instant;
 use tracing::{debug, error};
 
-use super::{answered, http::Http};
+use super::{answered, http::Http, seldom::Seldom};
 use crate::{better_auth::database::Database, session::token::SessionToken};
 
 /// How often, at most: of those that the table has, and of those that it hasn't.
@@ -27,18 +23,18 @@ pub(crate) const CURE: &str = "it keeps them elsewhere (secondaryStorage): set A
 pub(super) struct Compared {
     http: Http,
     database: Arc<Database>,
-    alive: Mutex<Option<Instant>>,
-    gone: Mutex<Option<Instant>>,
+    alive: Seldom,
+    gone: Seldom,
 }
 
 impl Compared {
     pub(super) fn new(http: Http, database: Arc<Database>) -> Self {
-        Self { http, database, alive: Mutex::new(None), gone: Mutex::new(None) }
+        Self { http, database, alive: Seldom::new(EVERY), gone: Seldom::new(EVERY) }
     }
 
     /// A signed `token` was looked up in the table at the time `now`, and was `alive` there or not.
     pub(super) fn note(self: &Arc<Self>, token: &SessionToken, alive: bool, now: UnixSeconds) {
-        if !due(if alive { &self.alive } else { &self.gone }) {
+        if !(if alive { &self.alive } else { &self.gone }).due() {
             return;
         }
         let (this, token) = (Arc::clone(self), token.clone());
@@ -78,14 +74,4 @@ impl Compared {
         let again = self.database.session(token).await.map_err(|error| error.to_string())?;
         Ok(again.is_some() == alive)
     }
-}
-
-/// Whether it is time again.
-fn due(last: &Mutex<Option<Instant>>) -> bool {
-    let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let due = last.is_none_or(|last| last.elapsed() >= EVERY);
-    if due {
-        *last = Some(Instant::now());
-    }
-    due
 }

@@ -9,11 +9,12 @@ use chassis::{
     settings::{Secret, Switch},
 };
 use http::{HeaderMap, HeaderName, Request, header};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{
     answered::{self, Odd},
-    pauses::Pauses,
+    pauses::{Order, Pauses, Standing},
 };
 use crate::{
     better_auth::address::Address,
@@ -65,8 +66,9 @@ pub(super) struct Http {
 }
 
 impl Http {
-    /// Asks as `config` says. The cookie cache is never asked, and no session prolonged unless that is set.
-    pub(super) fn new(config: &Config) -> Self {
+    /// Asks as `config` says, and pauses in that order. The cookie cache is never asked, and no session prolonged unless that
+    /// is set.
+    pub(super) fn new(config: &Config, order: Order) -> Self {
         let url = &config.url;
         Self {
             client: config.address.client(CONNECT),
@@ -79,7 +81,7 @@ impl Http {
             key: config.secret.as_ref().map(|secret| SigningKey::new(secret.expose())),
             bound: config.bound,
             address_header: config.address_header.clone(),
-            pauses: Pauses::new(),
+            pauses: Pauses::new(order),
             limits_cure: config.limits_cure,
         }
     }
@@ -95,17 +97,19 @@ impl Http {
         &self,
         token: &SessionToken,
         cookie: &str,
+        standing: Standing,
         now: UnixSeconds,
         client: Option<IpAddr>,
     ) -> Result<Option<Person>, Unavailable> {
         let client = client.filter(|_| self.address_header.is_some());
-        if let Some(left) = self.pauses.left(client) {
+        if let Some(left) = self.pauses.left(client, standing) {
             return Err(limited(left));
         }
+        let asked = Instant::now();
         let answer = match self.ask(cookie, client).await {
             Ok(answer) => answer,
             Err(FetchError::TooMany(headers)) => {
-                let (pause, tell) = self.pauses.begin(client, &headers);
+                let (pause, tell) = self.pauses.begin(client, standing, asked, &headers);
                 if tell {
                     warn!(
                         url = self.url,
@@ -172,7 +176,7 @@ mod tests {
         let SessionsAt::BetterAuth(config) = &plan.lookups.sessions else {
             panic!("sessions are looked up over HTTP")
         };
-        Http::new(config)
+        Http::new(config, Order::Together)
     }
 
     #[tokio::test]

@@ -8,7 +8,10 @@ use super::{
     ask::{self, Answer},
 };
 use crate::{
-    better_auth::{key_source::KeySource, lookups::pauses},
+    better_auth::{
+        key_source::KeySource,
+        lookups::{SessionsAt, budget, pauses},
+    },
     diagnostics::{
         catalog::Catalog,
         neon::{Data, Pasting},
@@ -23,6 +26,9 @@ const NAME: &str = "neon-auth";
 
 /// What Neon calls the database of a new project, and so where its Auth URL mostly ends.
 const USUAL_PATH: &str = "/neondb/auth";
+
+/// From which lag on look-ups of many people's sessions are few.
+const SPARING_LAG_SECS: u64 = 60;
 
 /// What an address that does not answer mostly means.
 const OLD_BRANCH: &str = "Each branch of a database has an Auth URL of its own, and one that was deleted or made anew leaves an old one \
@@ -93,6 +99,7 @@ async fn sessions(client: &Client, plan: &Plan, neon: &Neon, report: &mut Report
                 )],
             );
         }
+        bounds(neon, report);
         return true;
     }
     if answer.status == StatusCode::TOO_MANY_REQUESTS {
@@ -117,6 +124,25 @@ async fn sessions(client: &Client, plan: &Plan, neon: &Neon, report: &mut Report
     };
     report.add(NAME, [Finding::bad(what, advice)]);
     false
+}
+
+/// What bounds look-ups there, and what the operator has to know of it.
+fn bounds(neon: &Neon, report: &mut Report) {
+    if !matches!(neon.lookups.sessions, SessionsAt::BetterAuth(_)) {
+        return;
+    }
+    let lag = neon.lookups.lag.as_secs();
+    let mut findings = Vec::new();
+    if lag < SPARING_LAG_SECS {
+        findings.push(format!(
+            "Each session in use is asked about again after {lag} s. Where many people are signed in at once, Neon may limit that:              AUTH_VERIFIER_REVOCATION_LAG_SECS between {SPARING_LAG_SECS} and 300 asks less, and lets in for so long whoever has signed              out or is banned."
+        ));
+    }
+    findings.push(format!(
+        "Cookies that nobody is known by are asked about within a budget for each client, and those without an address share one: {}.",
+        budget::NO_ADDRESS_CURE
+    ));
+    report.add(NAME, findings.into_iter().map(Finding::Good));
 }
 
 fn is_nobody(answer: &Answer) -> bool {

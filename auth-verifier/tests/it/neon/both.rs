@@ -6,7 +6,7 @@ use super::stand_in::{ADA, COOKIE, COOKIE_SECRET, Neon, by, cookie, data, sessio
 use crate::{
     issuer::Signing,
     sessions,
-    world::{ISSUER, SECRET, claims_with},
+    world::{ISSUER, SECRET, World, claims_with},
 };
 
 const OWN: &str = "better-auth.session_token";
@@ -114,6 +114,24 @@ async fn where_both_are_there_our_own_counts_if_we_have_signed_it() {
         world.endpoint.answer(200, answer);
         let answer = by(&world, &cookies).await;
         assert_eq!((answer.status == 200, answer.user()), (want.is_some(), want), "{cookies}");
+    }
+}
+
+/// The app has its secret, and speaks for Neon Auth's users alone.
+#[tokio::test]
+async fn the_apps_secret_signs_nobodys_identity_beside_one_of_our_own() {
+    let neon = Neon::new().await;
+    let kids = |world: &World| {
+        let keys = world.verifier.published()["keys"].as_array().unwrap().clone();
+        keys.iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let [by_neon, own] = [kids(&neon.alone(&[]).await), kids(&World::new(&[]).await)];
+    assert_ne!(by_neon, own);
+    assert_eq!(kids(&neon.beside("neon:", &[]).await), own);
+    // From Neon Auth alone to both, and back: as with any seed.
+    for name in ["AUTH_VERIFIER_IDENTITY__PREVIOUS_SEED", "AUTH_VERIFIER_IDENTITY__NEXT_SEED"] {
+        let both = neon.beside("neon:", &[(name, COOKIE_SECRET)]).await;
+        assert_eq!(kids(&both), [&own[..], &by_neon].concat(), "{name}");
     }
 }
 

@@ -24,6 +24,21 @@ async fn where_all_is_well_it_says_so() {
     healthy.says(&["ok", "a session cookie of Neon Auth's"]);
     healthy.says(&["ok", "It is accepted: the user is", ADA]);
     assert!(healthy.good);
+    // What bounds look-ups, and how to have fewer of them.
+    healthy.says(&[
+        "ok",
+        "asked about again after 5 s",
+        "AUTH_VERIFIER_REVOCATION_LAG_SECS between 60 and 300",
+    ]);
+    healthy.says(&[
+        "ok",
+        "those without an address share one",
+        "x-forwarded-for",
+        "GATEWAY_SERVER__TRUSTED_PROXIES",
+    ]);
+    let sparing = told("doctor", &neon, &[("AUTH_VERIFIER_REVOCATION_LAG_SECS", "60")], "").await;
+    sparing.says(&["those without an address share one"]);
+    assert!(!sparing.text.contains("asked about again"), "{}", sparing.text);
     let token = told("doctor", &neon, &[], &neon.jwt(json!({}))).await;
     token.says(&["ok", "a token of Neon Auth's"]);
     assert!(token.good);

@@ -1,18 +1,20 @@
 //! The cache of a session that Neon's SDK keeps beside its cookie.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use chassis::clock::{Clock, UnixSeconds};
 use serde_json::{Value, json};
 
-use super::stand_in::{ADA, COOKIE, COOKIE_SECRET, DATA, Neon, TOKEN, by, cookie, data, session};
+use super::stand_in::{
+    ADA, COOKIE, COOKIE_SECRET, DATA, Neon, TOKEN, by, cookie, data, session, signed, signed_by,
+};
 use crate::world::{World, now};
 
 const LAG: (&str, &str) = ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "300");
 
-/// Whoever gets in came by the cache: Neon knows nobody.
+/// A verifier that Neon has told of Ada's session, long ago. Whoever gets in from now on came by the cache: Neon knows nobody.
 async fn world(neon: &Neon, variables: &[(&str, &str)]) -> World {
+    let world = neon.proven(now, &cookie(), &[&[LAG], variables].concat()).await;
     neon.forget();
-    neon.alone(&[&[LAG], variables].concat()).await
+    world
 }
 
 fn beside(cookie: &str, data: &str) -> String {
@@ -34,7 +36,7 @@ async fn beside_its_own_session_it_spares_the_look_up() {
             (Some("cookie"), Some("ada@example.com"))
         );
     }
-    assert_eq!(neon.asked(), 0);
+    assert_eq!(neon.asked(), 1);
 }
 
 #[tokio::test]
@@ -46,14 +48,13 @@ async fn by_itself_it_is_worth_nothing() {
     assert_eq!(by(&world, &format!("{COOKIE}=; {DATA}={data}")).await.status, 401);
     assert_eq!(by(&world, &format!("{COOKIE}={data}")).await.status, 401);
     world.rejects(&data).await;
-    assert_eq!(neon.asked(), 0);
+    assert_eq!(neon.asked(), 1);
 }
 
 /// Everything that makes it no good has the session looked up, where Neon says that there is none.
 #[tokio::test]
 async fn of_another_session_another_secret_or_another_time_it_is_worth_nothing() {
     let neon = Neon::new().await;
-    let world = world(&neon, &[]).await;
     let payload = |changes: Value| data(COOKIE_SECRET, changes);
     let other = session("BN38LlXAsfWfnnZ19cDjYaajjbQp1dJV", &json!({"id": ADA}));
     let good = payload(json!({}));
@@ -65,6 +66,10 @@ async fn of_another_session_another_secret_or_another_time_it_is_worth_nothing()
         payload(json!({"user": {"id": "eve"}})),
         payload(json!({"user": {"id": "eve"}, "sub": "eve"})),
         payload(json!({"sub": "eve"})),
+        // All of it, by whoever has the app's secret.
+        payload(
+            json!({"user": {"id": "eve"}, "sub": "eve", "session": session(TOKEN, &json!({"id": "eve"}))["session"]}),
+        ),
         payload(json!({"sub": "anonymous"})),
         payload(json!({"user": null, "sub": "anonymous"})),
         payload(json!({"session": null})),
@@ -87,17 +92,52 @@ async fn of_another_session_another_secret_or_another_time_it_is_worth_nothing()
         format!("{good}.{good}"),
         "x".to_owned(),
     ] {
+        let neon = Neon::new().await;
+        let world = world(&neon, &[]).await;
         let answer = by(&world, &beside(&cookie(), &bad)).await;
-        assert_eq!((answer.status.as_u16(), answer.user()), (401, None), "{bad}");
+        assert_eq!((answer.status.as_u16(), answer.user(), neon.asked()), (401, None, 2), "{bad}");
     }
-    assert_eq!(neon.asked(), 1, "and then it is remembered");
-    assert_eq!(by(&world, &beside(&cookie(), &good)).await.status, 200);
+}
+
+/// The SDK's cache holds its session's token, and doesn't say at which Neon Auth that is.
+#[tokio::test]
+async fn it_vouches_for_no_cookie_that_neon_has_not() {
+    let made = data(COOKIE_SECRET, json!({}));
+    // Of a session of another branch, say, whose app has the same secret.
+    let neon = Neon::new().await;
+    neon.forget();
+    let unheard = neon.alone(&[LAG]).await;
+    assert_eq!(by(&unheard, &beside(&cookie(), &made)).await.status, 401);
+    assert_eq!(neon.asked(), 1);
+    // Of a session that is known, by whoever has read the cache and no more.
+    let neon = Neon::new().await;
+    let world = world(&neon, &[]).await;
+    let forged = format!("{COOKIE}={}", signed_by("somebody-elses-secret-of-32-bytes", TOKEN));
+    let answer = by(&world, &beside(&forged, &made)).await;
+    assert_eq!((answer.status.as_u16(), answer.user(), neon.asked()), (401, None, 2));
+    assert_eq!(by(&world, &beside(&cookie(), &made)).await.user(), Some(ADA), "and costs her nothing");
+    assert_eq!(neon.asked(), 2);
+}
+
+#[tokio::test]
+async fn what_neon_has_said_since_counts_instead() {
+    let banned = json!({"id": ADA, "banned": true});
+    for (said, status) in [(Value::Null, 401), (session(TOKEN, &banned), 403)] {
+        let neon = Neon::new().await;
+        let world = world(&neon, &[]).await;
+        neon.know(COOKIE, &signed(TOKEN), said);
+        assert_eq!(by(&world, &cookie()).await.status, status);
+        let earlier = data(COOKIE_SECRET, json!({"iat": now() - 10}));
+        for made in [earlier, data(COOKIE_SECRET, json!({}))] {
+            assert_eq!(by(&world, &beside(&cookie(), &made)).await.status, status);
+        }
+        assert_eq!(neon.asked(), 2);
+    }
 }
 
 #[tokio::test]
 async fn it_is_good_until_its_last_second_and_no_longer_than_the_lag() {
     let begun = now();
-    let at = |secs: u64| Clock::of(move || UnixSeconds(begun + secs));
     let made = data(COOKIE_SECRET, json!({"iat": begun, "exp": begun + 60}));
     for (lag, secs, good) in [
         ("300", 0, true),
@@ -109,11 +149,12 @@ async fn it_is_good_until_its_last_second_and_no_longer_than_the_lag() {
         ("0", 0, false),
     ] {
         let neon = Neon::new().await;
+        let lag_set = ("AUTH_VERIFIER_REVOCATION_LAG_SECS", lag);
+        let world = neon.proven(move || begun + secs, &cookie(), &[lag_set]).await;
         neon.forget();
-        let world = neon.alone_at(at(secs), &[("AUTH_VERIFIER_REVOCATION_LAG_SECS", lag)]).await;
         let answer = by(&world, &beside(&cookie(), &made)).await;
         assert_eq!(answer.status == 200, good, "lag {lag}, at {secs}");
-        assert_eq!(neon.asked(), usize::from(!good), "lag {lag}, at {secs}");
+        assert_eq!(neon.asked(), 1 + usize::from(!good), "lag {lag}, at {secs}");
         if good {
             let age: u64 =
                 answer.header("cache-control").unwrap().rsplit_once('=').unwrap().1.parse().unwrap();
@@ -136,13 +177,16 @@ async fn a_ban_in_it_holds() {
 
 #[tokio::test]
 async fn without_the_secret_or_too_long_it_is_not_looked_at() {
-    let neon = Neon::new().await;
     let seed = ("AUTH_VERIFIER_IDENTITY__SEED", COOKIE_SECRET);
-    let world = neon.alone(&[LAG, ("NEON_AUTH_COOKIE_SECRET", ""), seed]).await;
     let data = data(COOKIE_SECRET, json!({"padding": "x".repeat(2000)}));
-    assert_eq!(by(&world, &beside(&cookie(), &data)).await.user(), Some(ADA));
-    assert_eq!(neon.asked(), 1);
-    let world = neon.alone(&[LAG, ("AUTH_VERIFIER_TOKEN_BYTES_MAX", "2048")]).await;
-    assert_eq!(by(&world, &beside(&cookie(), &data)).await.user(), Some(ADA));
-    assert_eq!(neon.asked(), 2);
+    for (variables, status) in [
+        (&[][..], 200),
+        (&[("NEON_AUTH_COOKIE_SECRET", ""), seed], 401),
+        (&[("AUTH_VERIFIER_TOKEN_BYTES_MAX", "2048")], 401),
+    ] {
+        let neon = Neon::new().await;
+        let world = world(&neon, variables).await;
+        assert_eq!(by(&world, &beside(&cookie(), &data)).await.status, status, "{variables:?}");
+        assert_eq!(neon.asked(), if status == 200 { 1 } else { 2 }, "{variables:?}");
+    }
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use auth_verifier::{
@@ -11,7 +14,7 @@ use auth_verifier::{
 };
 use chassis::{
     Body,
-    clock::Clock,
+    clock::{Clock, UnixSeconds},
     serve,
     settings::{self, Settings as _},
 };
@@ -111,6 +114,12 @@ impl Neon {
         self.told.lock().unwrap().retry_after = Some(secs);
     }
 
+    /// From now on it answers again.
+    pub fn recover(&self) {
+        let mut told = self.told.lock().unwrap();
+        (told.instead, told.retry_after) = (None, None);
+    }
+
     pub fn asked(&self) -> usize {
         self.told.lock().unwrap().asked.len()
     }
@@ -171,6 +180,25 @@ impl Neon {
         World { verifier, server, errors_as, endpoint: Endpoint::new().await }
     }
 
+    /// A verifier by whose clock it is `now`, and to which Neon has said long before that `cookie` is good.
+    pub async fn proven(
+        &self,
+        now: impl Fn() -> u64 + Send + Sync + 'static,
+        cookie: &str,
+        variables: &[(&str, &str)],
+    ) -> World {
+        let back = Arc::new(AtomicU64::new(LONG_AGO));
+        let clock = Clock::of({
+            let back = back.clone();
+            move || UnixSeconds(now() - back.load(Ordering::SeqCst))
+        });
+        let world = self.alone_at(clock, variables).await;
+        assert_eq!(by(&world, cookie).await.user(), Some(ADA));
+        assert_eq!(self.asked(), 1);
+        back.store(0, Ordering::SeqCst);
+        world
+    }
+
     /// A verifier for it beside a Better Auth of one's own.
     pub async fn beside(&self, prefix: &str, variables: &[(&str, &str)]) -> World {
         let neon = [
@@ -181,6 +209,9 @@ impl Neon {
         World::new(&[&neon, &PATIENT[..], variables].concat()).await
     }
 }
+
+/// In seconds; longer than any lag that is set here.
+const LONG_AGO: u64 = 1000;
 
 /// A slow machine is not what is tested here.
 const PATIENT: [(&str, &str); 2] =
@@ -236,6 +267,12 @@ pub fn data(secret: &str, changes: Value) -> String {
 
 pub fn cookie() -> String {
     format!("{COOKIE}={}", signed(TOKEN))
+}
+
+/// A cookie that Neon has not signed, of the right form.
+pub fn made_up(number: usize) -> String {
+    let token = format!("AStrangersTokenNumber{number:011}");
+    format!("{COOKIE}={}", signed_by("somebody-elses-secret-of-32-bytes", &token))
 }
 
 pub async fn by(world: &World, cookies: &str) -> Answer {

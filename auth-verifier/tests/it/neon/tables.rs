@@ -1,14 +1,16 @@
 //! Neon Auth's tables, as Neon's documentation describes them (not tried against Neon): schema `neon_auth`, ids of the type uuid,
 //! quoted camelCase columns.
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use dev_postgres::test;
 use serde_json::json;
 use tokio_postgres::Client;
 
-use super::stand_in::{ADA, COOKIE, Neon, TOKEN, by, cookie, signed_by};
+use super::stand_in::{ADA, COOKIE, Neon, TOKEN, by, cookie, session, signed, signed_by};
 use crate::{
     doctor::run,
-    tables::{PATIENT, connect},
+    tables::{BETTER_AUTH, OAUTH_PROVIDER, PATIENT, connect},
     world::World,
 };
 
@@ -97,6 +99,50 @@ async fn a_cookie_is_looked_up_in_the_table_only_under_a_name_that_says_what_tha
     assert_eq!(neon.asked(), 1);
 }
 
+/// An opaque token is of a Better Auth of one's own, though nothing else that is set names one.
+#[tokio::test]
+async fn an_opaque_token_of_our_own_is_of_another_user_than_neons_cookie() {
+    let neon = Neon::new().await;
+    neon.know(COOKIE, &signed(TOKEN), session(TOKEN, &json!({"id": "u1"})));
+    let Some(database) = test::database() else { return };
+    let admin = connect(&database.url()).await;
+    admin.batch_execute(&format!("{BETTER_AUTH};{OAUTH_PROVIDER}")).await.unwrap();
+    let token = "OpaqueTokenOfAdaOfOurOwn00000001";
+    let hash = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes()));
+    let insert = format!(
+        r#"insert into "oauthAccessToken" (id, token, "clientId", "sessionId", "userId", "expiresAt", scopes) values
+            ('t1', '{hash}', 'the-client', 's1', 'u1', '2100-01-01 00:00Z', '["openid"]')"#
+    );
+    admin.batch_execute(&insert).await.unwrap();
+    let url = database.url();
+    let variables = [
+        ("AUTH_VERIFIER_DATABASE__URL", &*url),
+        ("AUTH_VERIFIER_OAUTH__ACCESS_TOKENS", "opaque"),
+        ("AUTH_VERIFIER_NEON_AUTH__USER_PREFIX", "neon:"),
+    ];
+    let world = neon.alone(&[&variables[..], &PATIENT].concat()).await;
+    assert_eq!(world.bearer(token).await.user(), Some("u1"));
+    assert_eq!(by(&world, &cookie()).await.user(), Some("neon:u1"));
+}
+
+#[tokio::test]
+async fn by_the_table_a_made_up_signature_is_no_other_question() {
+    let neon = Neon::new().await;
+    let variables = [
+        ("AUTH_VERIFIER_NEON_AUTH__DANGEROUS_UNSIGNED_COOKIES", "on"),
+        ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "300"),
+    ];
+    let Some((world, admin, _database)) = world(&neon, &variables).await else { return };
+    assert_eq!(by(&world, &cookie()).await.user(), Some(ADA));
+    admin.batch_execute("delete from neon_auth.session").await.unwrap();
+    let forged = format!("{COOKIE}={}", signed_by("somebody-elses-secret-of-32-bytes", TOKEN));
+    assert_eq!(
+        by(&world, &forged).await.user(),
+        Some(ADA),
+        "the table is not read again before the lag ends"
+    );
+}
+
 #[tokio::test]
 async fn what_is_read_of_them_can_be_granted_and_no_more() {
     let neon = Neon::new().await;
@@ -118,4 +164,8 @@ async fn what_is_read_of_them_can_be_granted_and_no_more() {
     told.says(&["grant usage on schema \"neon_auth\""]);
     told.says(&["grant usage on schema \"public\""]);
     assert_eq!(told.text.matches("create role").count(), 1, "{}", told.text);
+    let opaque = [("AUTH_VERIFIER_OAUTH__ACCESS_TOKENS", "opaque"), own[1]];
+    let told = run("grants", &[&base[..], &opaque].concat(), "").await;
+    told.says(&["on \"public\".\"oauthAccessToken\" to auth_verifier"]);
+    assert!(!told.text.contains("neon_auth"), "{}", told.text);
 }

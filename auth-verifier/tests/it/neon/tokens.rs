@@ -6,7 +6,10 @@ use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
 use super::stand_in::{ADA, Neon};
-use crate::{issuer::Signing, world::now};
+use crate::{
+    issuer::Signing,
+    world::{World, now},
+};
 
 #[tokio::test]
 async fn a_token_says_who_is_calling() {
@@ -38,20 +41,20 @@ async fn what_a_real_better_auth_behind_the_real_sdk_handed_out_is_good() {
         ("AUTH_VERIFIER_NEON_AUTH__MEMBERSHIP", "on"),
     ];
     let at = Clock::of(move || UnixSeconds(recorded + 1));
-    let world = neon.alone_at(at.clone(), &variables).await;
+    let world = neon.alone_at(at, &variables).await;
     let by_token = world.bearer(&text("token")).await;
     assert_eq!((by_token.status.as_u16(), by_token.user()), (200, Some(ADA)));
     assert_eq!(by_token.header("x-user-role"), Some("authenticated"));
     assert_eq!(by_token.header("x-user-organization-slug"), Some("acme"));
     assert_eq!(by_token.header("x-user-organization-role"), Some("owner"));
-    // Nobody can be asked at the recorded place: the SDK's cache lets in.
-    let by_cookie = super::stand_in::by(&world, &text("cookies")).await;
-    assert_eq!((by_cookie.status.as_u16(), by_cookie.user()), (200, Some(ADA)));
-    // And what it answers about the cookie is understood where it is asked.
+    // What it answers about the cookie is understood where it is asked, and then the SDK's cache spares that.
     let (session, _) = vectors["cookies"].as_str().unwrap().split_once("; ").unwrap();
     let (name, value) = session.split_once('=').unwrap();
     neon.know(name, value, vectors["get_session"].clone());
-    let answer = super::stand_in::by(&neon.alone_at(at, &[]).await, session).await;
+    let variables = [("NEON_AUTH_COOKIE_SECRET", &*secret), ("AUTH_VERIFIER_REVOCATION_LAG_SECS", "300")];
+    let world = neon.proven(move || recorded + 1, session, &variables).await;
+    neon.forget();
+    let answer = super::stand_in::by(&world, &text("cookies")).await;
     assert_eq!((answer.status.as_u16(), answer.user(), neon.asked()), (200, Some(ADA), 1));
 }
 
@@ -86,6 +89,23 @@ async fn a_token_of_anybody_elses_for_anybody_else_or_for_nobody_is_no_good() {
     }
     let stranger = Signing::new("n1", "EdDSA");
     world.rejects(&stranger.token(&neon.claims(json!({})))).await;
+}
+
+/// Where its host doesn't tell that keys are Neon's, they may be set as another issuer's.
+#[tokio::test]
+async fn whoever_has_not_signed_in_is_nobody_by_whichever_setting() {
+    let neon = Neon::new().await;
+    let jwks = format!("{}/.well-known/jwks.json", neon.base);
+    let own = World::new(&[("BETTER_AUTH_URL", neon.origin()), ("AUTH_VERIFIER_JWKS_URL", &jwks)]).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let origin = neon.origin();
+    let listed = format!("issuers = \"{origin}\"\naudiences = \"{origin}\"\njwks_url = \"{jwks}\"");
+    std::fs::write(file.path(), format!("[[trusted]]\n{listed}\nuser_prefix = \"branch:\"\n")).unwrap();
+    let trusting = World::new(&[("AUTH_VERIFIER_CONFIG", file.path().to_str().unwrap())]).await;
+    for (world, user) in [(&own, ADA.to_owned()), (&trusting, format!("branch:{ADA}"))] {
+        assert_eq!(world.bearer(&neon.jwt(json!({}))).await.user(), Some(&*user));
+        world.rejects(&neon.jwt(json!({"sub": "anonymous", "id": "anonymous", "role": "anonymous"}))).await;
+    }
 }
 
 #[tokio::test]
