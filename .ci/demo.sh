@@ -34,8 +34,9 @@ trap stop EXIT
 (cd dev/demo && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
 cargo build --quiet --locked --package usher
 # Unset what the surrounding machine may have set. A slow machine is not what is checked here.
-env -u DATABASE_URL -u BETTER_AUTH_SECRET -u BETTER_AUTH_URL -u PORT USHER_DATA_DIR="$work/data" GATEWAY_VERIFIER__CONNECT_MS=10000 \
-    GATEWAY_VERIFIER__TIMEOUT_MS=20000 AUTH_VERIFIER_SESSION__TIMEOUT_MS=20000 setsid cargo run --quiet -- demo >"$out/demo.log" 2>&1 &
+env -u DATABASE_URL -u BETTER_AUTH_SECRET -u BETTER_AUTH_URL -u PORT -u APP_ENV -u NODE_ENV USHER_DATA_DIR="$work/data" \
+    GATEWAY_VERIFIER__CONNECT_MS=10000 GATEWAY_VERIFIER__TIMEOUT_MS=20000 AUTH_VERIFIER_SESSION__TIMEOUT_MS=20000 \
+    setsid cargo run --quiet -- demo >"$out/demo.log" 2>&1 &
 run=$!
 for _ in $(seq 1800); do
     ! grep --quiet '^curl http' "$out/demo.log" || break

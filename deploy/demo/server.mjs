@@ -18,6 +18,9 @@ import pg from "pg";
 
 const SCHEMA = "usher_demo";
 
+// Bytes of a body, which Better Auth holds in memory: many times what signing in needs. (The gateway has a bound of its own.)
+const BODY_MAX = 64 * 1024;
+
 /** @param {string} name */
 function said(name) {
   const value = process.env[name];
@@ -76,12 +79,31 @@ function built() {
 const files = built();
 const handleAuth = toNodeHandler(auth);
 
+/**
+ * Better Auth's answer, unless the body is too long: said to be, or found to be.
+ * @param {import("node:http").IncomingMessage} request
+ * @param {import("node:http").ServerResponse} response
+ */
+function answerAuth(request, response) {
+  const refuse = () => {
+    if (response.headersSent) return void request.destroy();
+    response.writeHead(413, { "content-type": "text/plain", connection: "close" });
+    response.end(`The body has more than ${BODY_MAX} bytes\n`, () => request.destroy());
+  };
+  if (Number(request.headers["content-length"]) > BODY_MAX) return refuse();
+  // What it throws is about a host that nobody is to ask it by.
+  handleAuth(request, response).catch(() => response.headersSent || response.writeHead(421).end());
+  let length = 0;
+  request.on("data", (chunk) => {
+    length += chunk.length;
+    if (length > BODY_MAX) refuse();
+  });
+}
+
 const server = createServer((request, response) => {
-  const path = new URL(request.url ?? "/", page).pathname;
-  if (path.startsWith("/api/auth/")) {
-    // What it throws is about a host that nobody is to ask it by.
-    return void handleAuth(request, response).catch(() => response.headersSent || response.writeHead(421).end());
-  }
+  // Not by `new URL`, which throws at some of what may be asked for, such as `//`.
+  const [path = ""] = (request.url ?? "").split("?", 1);
+  if (path.startsWith("/api/auth/")) return answerAuth(request, response);
   // It listens only when all of it is ready.
   if (path === "/readyz") return void response.end();
   const found = files.get(path);

@@ -18,8 +18,8 @@ use crate::{error::StartError, say::say};
 /// The variable by which task-service is told of a database.
 pub(crate) const VARIABLE: &str = "DATABASE_URL";
 
-/// The name of the database on our own server.
-const NAME: &str = "tasks";
+/// task-service's database on our own server, and the role that has it and no other.
+pub(crate) const TASKS: &str = "tasks";
 
 /// How often our server is looked after.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -33,12 +33,19 @@ pub(crate) fn refuse_in_production(environment: &Environment) -> Result<(), Sett
 }
 
 /// What says that this is no machine to develop on, if anything does.
-pub(crate) fn production(environment: &Environment) -> Option<&'static str> {
+pub(crate) fn production(environment: &Environment) -> Option<String> {
     if environment.get("KUBERNETES_SERVICE_HOST").is_some() {
-        Some("KUBERNETES_SERVICE_HOST")
+        Some("KUBERNETES_SERVICE_HOST".into())
     } else {
-        (environment.get("APP_ENV") == Some("production")).then_some("APP_ENV=production")
+        says_production(environment, "APP_ENV")
     }
+}
+
+/// A variable with its value, where that is a word for production.
+pub(crate) fn says_production(environment: &Environment, variable: &str) -> Option<String> {
+    let value = environment.get(variable)?.trim();
+    let is_production = ["production", "prod"].iter().any(|word| value.eq_ignore_ascii_case(word));
+    is_production.then(|| format!("{variable}={value}"))
 }
 
 /// The longest wait before it is started again.
@@ -48,26 +55,28 @@ const RESTART_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct OwnDatabase {
     folder: PathBuf,
-    url: Secret,
+    names: &'static [&'static str],
+    urls: Vec<Secret>,
     /// `None` while it is started again.
     postgres: Option<Arc<Mutex<Postgres>>>,
 }
 
 impl OwnDatabase {
-    /// Starts the server and makes the database, both where needed.
-    pub(crate) async fn start(folder: &Path) -> Result<Self, StartError> {
+    /// Starts the server and makes the databases of these names, each with a role of its own; all where needed.
+    pub(crate) async fn start(folder: &Path, names: &'static [&'static str]) -> Result<Self, StartError> {
         let folder = folder.to_owned();
-        let postgres = start(folder.clone()).await?;
+        let postgres = start(folder.clone(), names).await?;
         say(
             "PostgreSQL",
             format_args!("{} runs, on a socket in {}", postgres.major(), postgres.socket_dir().display()),
         );
-        Ok(Self { folder, url: Secret::new(postgres.url(NAME)), postgres: Some(shared(postgres)) })
+        let urls = names.iter().map(|name| Secret::new(postgres.url(name))).collect();
+        Ok(Self { folder, names, urls, postgres: Some(shared(postgres)) })
     }
 
-    /// Where the database is; the same after every start.
-    pub(crate) fn url(&self) -> &Secret {
-        &self.url
+    /// Where a database is, for its own role; the same after every start. `None` where it wasn't asked for.
+    pub(crate) fn url(&self, name: &str) -> Option<&Secret> {
+        self.names.iter().zip(&self.urls).find_map(|(one, url)| (*one == name).then_some(url))
     }
 
     /// Starts the server again when it ends; never returns.
@@ -85,7 +94,7 @@ impl OwnDatabase {
             }
             // Let go of first: a server has one owner at a time.
             self.postgres = None;
-            match start(self.folder.clone()).await {
+            match start(self.folder.clone(), self.names).await {
                 Ok(postgres) => {
                     backoff.succeed();
                     self.postgres = Some(shared(postgres));
@@ -118,10 +127,12 @@ fn shared(postgres: Postgres) -> Arc<Mutex<Postgres>> {
 }
 
 /// Starts the server on a thread of its own, so that Ctrl-C is heard meanwhile. If nobody waits for it any more, it stops again.
-async fn start(folder: PathBuf) -> Result<Postgres, StartError> {
+async fn start(folder: PathBuf, names: &'static [&'static str]) -> Result<Postgres, StartError> {
     let start = move || -> Result<Postgres, StartError> {
         let postgres = Postgres::start(&folder, &mut |note| say("PostgreSQL", note))?;
-        postgres.create_database(NAME)?;
+        for name in names {
+            postgres.create_database(name)?;
+        }
         Ok(postgres)
     };
     spawn_blocking(start).await.expect("starting PostgreSQL does not panic")
@@ -136,7 +147,11 @@ mod tests {
         for (name, value, refused) in [
             ("KUBERNETES_SERVICE_HOST", "10.0.0.1", true),
             ("APP_ENV", "production", true),
+            ("APP_ENV", "Production", true),
+            ("APP_ENV", " prod ", true),
             ("APP_ENV", "development", false),
+            // Its frontend may be built for production.
+            ("NODE_ENV", "production", false),
             ("KUBERNETES_SERVICE_HOST", "", false),
         ] {
             let environment = [(name, value)].into_iter().collect();

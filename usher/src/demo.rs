@@ -24,6 +24,9 @@ use crate::{
 /// What it is called among the services.
 pub(crate) const NAME: &str = "demo";
 
+/// Its database on our own server, and the role that has it and no other: what npm brings does not reach the tasks.
+pub(crate) const DATABASE: &str = "usher_demo";
+
 /// Where its web server listens.
 pub(crate) const LISTEN: &str = "USHER_DEMO_LISTEN";
 const LISTEN_DEFAULT: &str = "127.0.0.1:3000";
@@ -47,7 +50,8 @@ impl Demo {
     pub(crate) fn of(environment: &Environment, plan: &mut Plan, faults: &mut Faults) -> Self {
         let listen = listen(environment, faults);
         let (page, gateway) = (listen.browser_url(), plan.gateway.traffic.browser_url());
-        if let Some(place) = database::production(environment) {
+        let of_node = || database::says_production(environment, "NODE_ENV");
+        if let Some(place) = database::production(environment).or_else(of_node) {
             faults.add(place, "the demo lets everybody in who signs up: it is for development alone");
         }
         if environment.get(GATEWAY_CONFIG).is_some() {
@@ -162,6 +166,9 @@ mod tests {
                 "has users of its own, and so has the demo",
             ),
             ("APP_ENV", "production", "it is for development alone"),
+            ("APP_ENV", "Prod", "it is for development alone"),
+            ("NODE_ENV", "production", "it is for development alone"),
+            ("KUBERNETES_SERVICE_HOST", "10.0.0.1", "it is for development alone"),
             ("BETTER_AUTH_SECRETS", "2:k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn", "knows BETTER_AUTH_SECRET alone"),
             (LISTEN, "3000", "`3000` is not an address with a port, such as 127.0.0.1:3000"),
             (LISTEN, "127.0.0.1:0", "leaves the port to the system"),

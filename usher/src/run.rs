@@ -117,12 +117,15 @@ impl Stack {
             None => None,
         };
 
-        let mut own_url = None;
+        let [mut own_url, mut demos_url] = [None, None];
         match &plan.database {
             Some(place) => say("database", format_args!("using {place}")),
             None => {
-                let database = self.database.insert(OwnDatabase::start(&folder.path).await?);
-                own_url = Some((database::VARIABLE, database.url().clone()));
+                let names: &[_] =
+                    if app.is_some() { &[database::TASKS, demo::DATABASE] } else { &[database::TASKS] };
+                let database = self.database.insert(OwnDatabase::start(&folder.path, names).await?);
+                [own_url, demos_url] = [database::TASKS, demo::DATABASE]
+                    .map(|name| Some((database::VARIABLE, database.url(name)?.clone())));
             }
         }
 
@@ -145,7 +148,7 @@ impl Stack {
             let file = app.routes.display().to_string();
             routes = Some((demo::GATEWAY_CONFIG, Secret::new(file)));
             let given = |own: &Option<_>, variable| own.clone().or_else(|| given(&environment, variable));
-            let shared = [given(&own_url, database::VARIABLE), given(&own_secret, secret::VARIABLE)];
+            let shared = [given(&demos_url, database::VARIABLE), given(&own_secret, secret::VARIABLE)];
             let page = Node::of(demo, app, shared.into_iter().flatten());
             self.add(Service::of_node(demo::NAME, page, demo.listen.at)?, deadline).await?;
         }

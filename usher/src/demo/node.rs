@@ -26,7 +26,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// The web server of a built demo, with the database and the secret that are `shared` with the services.
+    /// The web server of a built demo, with a database, and the secret that the services have, too: what is `shared` with it.
     pub(crate) fn of(demo: &Demo, app: App, shared: impl Iterator<Item = (&'static str, Secret)>) -> Self {
         let addresses = [
             ("LISTEN", demo.listen.at.to_string()),
@@ -81,7 +81,7 @@ pub(crate) async fn check() -> Result<(), StartError> {
     match said.as_deref().map(major) {
         Some(Some(major)) if major >= MAJOR_MIN => Ok(()),
         Some(_) => Err(StartError::OldNode { found: said.unwrap_or_default(), least: MAJOR_MIN }),
-        None => match (rights::user_of(NAME), version(&mut Command::new("node")).await) {
+        None => match (rights::user_of(NAME), version(&mut npm::command("node").into()).await) {
             (Some(user), Some(_)) => Err(StartError::RootsNode { user }),
             _ => Err(StartError::NoNode { program: "node", least: MAJOR_MIN }),
         },
@@ -90,7 +90,7 @@ pub(crate) async fn check() -> Result<(), StartError> {
 
 /// Installs the packages of `folder` as its lock file pins them, and runs nothing of them.
 pub(super) async fn install(folder: &Path) -> Result<(), StartError> {
-    if version(&mut Command::new("npm")).await.is_none() {
+    if version(&mut npm::command("npm").into()).await.is_none() {
         return Err(StartError::NoNode { program: "npm", least: MAJOR_MIN });
     }
     let npm = Command::from(npm::ci(folder)).kill_on_drop(true).process_group(0).output().await;

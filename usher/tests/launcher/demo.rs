@@ -10,6 +10,7 @@ use std::{
 };
 
 use dev_postgres::test::skip;
+use postgres::{Client, NoTls, error::SqlState};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::{Launcher, PATIENCE, READY, eventually, folder, free_ports, processes};
@@ -24,12 +25,71 @@ fn demo(folder: &Path, further: &[(&str, &str)]) -> (Launcher, u16) {
 
 /// An answer to a GET, as the address that browsers know is asked.
 fn get(port: u16, path: &str) -> std::io::Result<String> {
+    get_of(&format!("localhost:{port}"), port, path)
+}
+
+/// The same, asked by another name.
+fn get_of(host: &str, port: u16, path: &str) -> std::io::Result<String> {
+    ask(port, &format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"), b"")
+}
+
+/// An answer to what is sent, which may be given before all of it is.
+fn ask(port: u16, head: &str, body: &[u8]) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost:{port}\r\nconnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+    let written = stream.write_all(&[head.as_bytes(), body].concat());
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    // Who doesn't read all that is sent resets the connection behind the answer.
+    if answer.is_empty() {
+        written.and(read)?;
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// What no browser sends ends nothing, and takes no memory.
+fn assert_refuses_what_is_odd(port: u16) {
+    for (path, status) in [("//", 404), ("//[", 404), ("/?//[", 200), ("//?x", 404), ("*", 404)] {
+        let answer = get(port, path).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+    }
+    let post = |length: &str| {
+        let type_of_all = "content-type: application/json\r\nconnection: close";
+        format!(
+            "POST /api/auth/sign-in/email HTTP/1.1\r\nhost: localhost:{port}\r\n{type_of_all}\r\n{length}\r\n\r\n"
+        )
+    };
+    // Better Auth's own answers are other ones.
+    let is_refused =
+        |answer: String| answer.starts_with("HTTP/1.1 413 ") && answer.contains("more than 65536");
+    let json = |bytes: usize| format!("{{\"email\":\"{}\"}}", "x".repeat(bytes - 12)).into_bytes();
+    let chunked = |bytes: usize| {
+        let body = String::from_utf8(json(bytes)).unwrap();
+        format!("{bytes:x}\r\n{body}\r\n0\r\n\r\n").into_bytes()
+    };
+    assert!(is_refused(ask(port, &post("content-length: 150000000"), b"").unwrap()));
+    for (bytes, refused) in [(65_536, false), (65_537, true)] {
+        let length = format!("content-length: {bytes}");
+        for (head, body) in
+            [(post(&length), json(bytes)), (post("transfer-encoding: chunked"), chunked(bytes))]
+        {
+            let answer = ask(port, &head, &body).unwrap();
+            assert_eq!(is_refused(answer.clone()), refused, "{bytes}: {answer}");
+            assert!(refused || answer.starts_with("HTTP/1.1 4"), "{answer}");
+        }
+    }
+}
+
+/// The demo's role has Better Auth's tables; it neither gets into task-service's database nor makes itself somebody else.
+fn assert_reaches_no_tasks(url: &str) {
+    let mut own = Client::connect(url, NoTls).unwrap();
+    own.query_one("select count(*) from usher_demo.\"user\"", &[]).unwrap();
+    for statement in ["set role tasks", "create role r", "create database d", "grant tasks to usher_demo"] {
+        let refused = own.batch_execute(statement).unwrap_err();
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement}");
+    }
+    let tasks = format!("{}/tasks", url.rsplit_once('/').unwrap().0);
+    assert!(Client::connect(&tasks, NoTls).is_err());
 }
 
 /// What it says at last, where it doesn't come up.
@@ -72,6 +132,8 @@ fn the_page_is_there_at_both_addresses_and_comes_and_goes_with_the_services() {
         assert!(get(port, "/api/auth/jwks").unwrap().contains("\"kty\":\"OKP\""));
     }
     assert!(get(gateway, "/api/tasks").unwrap().starts_with("HTTP/1.1 401"));
+    assert!(get_of("evil.test", gateway, "/").unwrap().starts_with("HTTP/1.1 421"));
+    assert_refuses_what_is_odd(port);
     assert!(launcher.curl(0).contains("Buy milk"), "the printed lines hold here, too");
 
     let is_page = |launcher: &Launcher| {
@@ -80,12 +142,15 @@ fn the_page_is_there_at_both_addresses_and_comes_and_goes_with_the_services() {
     };
     let page = is_page(&launcher).unwrap();
     let variables = fs::read(format!("/proc/{}/environ", page.pid)).unwrap();
-    assert!(!String::from_utf8_lossy(&variables).contains("sesame"));
+    let variables = String::from_utf8_lossy(&variables);
+    assert!(!variables.contains("sesame"));
+    assert_reaches_no_tasks(variables.split('\0').find_map(|one| one.strip_prefix("DATABASE_URL=")).unwrap());
     let status = fs::read_to_string(format!("/proc/{}/status", page.pid)).unwrap();
     if geteuid().is_root() {
         assert!(status.contains("\nUid:\t61003\t61003\t61003\t61003\n"), "{status}");
         assert!(launcher.printed().contains("demo as user 61003"));
     }
+    assert!(!launcher.printed().contains("starting it again"), "{}", launcher.printed());
     kill_process(Pid::from_raw(page.pid).unwrap(), Signal::KILL).unwrap();
     launcher.await_line("demo           ended (signal: 9 (SIGKILL)); starting it again");
     eventually("the page is back", || get(port, "/").is_ok_and(|page| page.starts_with("HTTP/1.1 200")));
@@ -125,12 +190,26 @@ fn packages_that_can_not_be_fetched_are_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     program(folder.path(), "node", "echo v20.20.2");
+    let seen = folder.path().join("seen");
     let npm = "[ \"$1\" = --version ] || { echo 'npm error code ENOTFOUND' >&2; echo 'npm error there is no network' >&2; exit 1; }";
-    let path = program(folder.path(), "npm", npm);
+    let path = program(folder.path(), "npm", &format!("env >>'{}'\n{npm}", seen.display()));
+    let variables = [
+        ("PATH", &*path),
+        ("BETTER_AUTH_SECRET", "k7Jx2mQ9vR4tY8wZ1aB5cD6eF3gH0iLn"),
+        ("DATABASE_URL", "postgresql://ada:hunter2@127.0.0.1:9/tasks"),
+        ("AWS_SECRET_ACCESS_KEY", "open sesame"),
+        ("https_proxy", "http://proxy.test:3128"),
+    ];
     assert_eq!(
-        refusal(folder.path(), &[("PATH", &path)]),
+        refusal(folder.path(), &variables),
         "the demo's packages could not be fetched with npm: there is no network"
     );
+    // Each time that it was run.
+    let seen = fs::read_to_string(seen).unwrap();
+    assert_eq!(seen.matches("https_proxy=http://proxy.test:3128\n").count(), 2, "{seen}");
+    for secret in ["k7Jx2mQ9", "hunter2", "sesame"] {
+        assert!(!seen.contains(secret), "{secret}");
+    }
 }
 
 #[test]

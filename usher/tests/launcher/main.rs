@@ -96,6 +96,7 @@ impl Launcher {
                 "VITE_NEON_AUTH_",
                 "DATABASE_URL",
                 "APP_ENV",
+                "NODE_ENV",
                 "PORT",
             ];
             if ours.iter().any(|prefix| name.starts_with(prefix)) {
