@@ -57,7 +57,8 @@ const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// The most statements of one sweep. If that was not enough, the next write begins another.
 const SWEEPS_MAX: usize = 20;
 
-/// The longest list that is read over a connection which others use at the same time: they wait for all of its rows.
+/// The most rows of a list that is read over a connection which others use at the same time, those that an offset passes over among
+/// them: the others wait for all of them.
 const SHORT_LIST_MAX: i64 = 100;
 
 /// All tasks. Clones share their connections.
@@ -159,6 +160,11 @@ impl Store {
     }
 }
 
+/// Whether a list is read beside the statements of others, or alone.
+fn is_short(limit: i64, offset: i64) -> bool {
+    limit.saturating_add(offset) <= SHORT_LIST_MAX
+}
+
 /// One user's tasks; those of others can't be reached through it.
 pub struct Tasks<'a> {
     store: &'a Store,
@@ -185,7 +191,7 @@ impl Tasks<'_> {
         // One more says that there is another page.
         let (limit, offset) = (listing.limit.get() + 1, listing.offset.get());
         let mut statement = lists::list(listing).clone().within(bytes_max);
-        if listing.limit.get() > SHORT_LIST_MAX {
+        if !is_short(listing.limit.get(), listing.offset.get()) {
             statement = statement.alone();
         }
         let mut parameters = Vec::with_capacity(FILTERS + 4);
@@ -446,4 +452,19 @@ fn versions(condition: &Condition) -> (Option<Vec<i64>>, Option<Vec<i64>>) {
         versions.as_ref().map(|versions| versions.iter().map(|Version(version)| *version).collect())
     };
     (numbers(&condition.only), numbers(&condition.except))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_reads_many_rows_or_passes_over_them_is_read_alone() {
+        for (limit, offset) in [(1, 0), (100, 0), (20, 80)] {
+            assert!(is_short(limit, offset), "{limit} from {offset}");
+        }
+        for (limit, offset) in [(101, 0), (20, 81), (1, i64::MAX)] {
+            assert!(!is_short(limit, offset), "{limit} from {offset}");
+        }
+    }
 }

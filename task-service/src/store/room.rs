@@ -6,6 +6,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,6 +18,9 @@ use tokio::{sync::oneshot, time::timeout};
 
 /// An answer up to so many bytes has its place only until it is written: it is no more than the listener's own buffers.
 const SMALL: usize = 64 * 1024;
+
+/// From so many waiting on, those who have given up are taken out of the queue, each time that it has doubled.
+const SWEEP_AT: usize = 64;
 
 /// The places for lists.
 #[derive(Clone)]
@@ -34,6 +38,8 @@ struct Held {
     by: HashMap<Box<str>, u32>,
     total: u32,
     waiting: VecDeque<Waiting>,
+    /// How many may wait before those who have given up are looked for.
+    sweep_at: usize,
 }
 
 struct Waiting {
@@ -71,14 +77,7 @@ impl Room {
     }
 
     async fn take_within(&self, user: &str, places: u32, wait: Duration) -> Option<ListPlace> {
-        let (turn, granted) = oneshot::channel();
-        {
-            let mut held = self.0.lock();
-            let places = places.clamp(1, half(self.0.all));
-            held.waiting.retain(|waiting| !waiting.turn.is_closed());
-            held.waiting.push_back(Waiting { user: user.into(), places, turn });
-        }
-        self.0.grant();
+        let granted = self.0.ask(user, places.clamp(1, half(self.0.all)));
         timeout(wait, granted).await.ok()?.ok()
     }
 }
@@ -93,22 +92,50 @@ impl Places {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Puts one more in the queue, or gives it what is free: those who wait already could not have had that.
+    fn ask(self: &Arc<Self>, user: &str, places: u32) -> oneshot::Receiver<ListPlace> {
+        let (turn, granted) = oneshot::channel();
+        let mut held = self.lock();
+        if held.waiting.len() >= held.sweep_at {
+            held.waiting.retain(|waiting| !waiting.turn.is_closed());
+            held.sweep_when_doubled();
+        }
+        let newcomer = Waiting { user: user.into(), places, turn };
+        if held.has_room(self.all, user, places) {
+            self.give(&mut held, newcomer);
+        } else {
+            held.waiting.push_back(newcomer);
+        }
+        granted
+    }
+
     /// Gives what is free to those who may have it, first come, first served. Who may not yet keeps nobody else waiting.
     fn grant(self: &Arc<Self>) {
-        // What nobody is there to take is given back without the lock, by its end.
-        let mut nobodys = Vec::new();
         let mut held = self.lock();
-        let mut at = 0;
-        while let Some(Waiting { user, places, .. }) = held.waiting.get(at) {
-            if !held.has_room(self.all, user, *places) {
-                at += 1;
+        for waiting in mem::take(&mut held.waiting) {
+            if waiting.turn.is_closed() {
                 continue;
             }
-            let Some(Waiting { user, places: count, turn }) = held.waiting.remove(at) else { break };
-            held.total += count;
-            *held.by.entry(user.clone()).or_default() += count;
-            self.taken.increment(f64::from(count));
-            nobodys.extend(turn.send(ListPlace { user, count, places: self.clone() }).err());
+            if held.has_room(self.all, &waiting.user, waiting.places) {
+                self.give(&mut held, waiting);
+            } else {
+                held.waiting.push_back(waiting);
+            }
+        }
+        held.sweep_when_doubled();
+    }
+
+    /// What has just been left by who waited for it is free again at once: its end would only ask for the lock, and for the next
+    /// of those who wait, from within itself.
+    fn give(self: &Arc<Self>, held: &mut Held, Waiting { user, places, turn }: Waiting) {
+        held.take(&user, places);
+        let place = ListPlace { user, count: places, places: self.clone() };
+        match turn.send(place) {
+            Ok(()) => self.taken.increment(f64::from(places)),
+            Err(mut nobodys) => {
+                held.give_back(&nobodys.user, places);
+                nobodys.count = 0;
+            }
         }
     }
 }
@@ -119,6 +146,25 @@ impl Held {
         // What the others leave.
         let left = all - (self.total - own);
         own + places <= half(left).min(left)
+    }
+
+    fn sweep_when_doubled(&mut self) {
+        self.sweep_at = SWEEP_AT.max(2 * self.waiting.len());
+    }
+
+    fn take(&mut self, user: &str, places: u32) {
+        self.total += places;
+        *self.by.entry(user.into()).or_default() += places;
+    }
+
+    fn give_back(&mut self, user: &str, places: u32) {
+        self.total -= places;
+        if let Some(own) = self.by.get_mut(user) {
+            *own -= places;
+            if *own == 0 {
+                self.by.remove(user);
+            }
+        }
     }
 }
 
@@ -141,16 +187,10 @@ impl ListPlace {
 
 impl Drop for ListPlace {
     fn drop(&mut self) {
-        {
-            let mut held = self.places.lock();
-            held.total -= self.count;
-            if let Some(own) = held.by.get_mut(&self.user) {
-                *own -= self.count;
-                if *own == 0 {
-                    held.by.remove(&self.user);
-                }
-            }
+        if self.count == 0 {
+            return;
         }
+        self.places.lock().give_back(&self.user, self.count);
         self.places.taken.decrement(f64::from(self.count));
         self.places.grant();
     }
@@ -240,6 +280,30 @@ mod tests {
         drop((first, other));
         assert_eq!(room.0.lock().total, 0);
         assert_eq!(as_many_as_there_are(&room, "u1").await.len(), 2);
+    }
+
+    /// Many requests of one peer end at once. Each of them gives nothing to the next from within its own end: that would be as deep as
+    /// there are many.
+    #[tokio::test]
+    async fn however_many_give_up_at_once_the_next_has_its_turn() {
+        const MANY: usize = 20_000;
+        let room = Room::new(2);
+        let held = room.take_within("u1", 1, SOON).await.unwrap();
+        let gone: Vec<_> = (0..MANY).map(|_| room.0.ask("u1", 1)).collect();
+        let next = room.0.ask("u1", 1);
+        assert_eq!(room.0.lock().waiting.len(), MANY + 1);
+        drop(gone);
+        drop(held);
+        let next = next.await.unwrap();
+        assert!(room.0.lock().waiting.is_empty());
+        assert_eq!(room.0.lock().total, 1);
+        // Nor do they fill the queue while nothing is given back.
+        for _ in 0..MANY {
+            drop(room.0.ask("u1", 1));
+        }
+        assert!(room.0.lock().waiting.len() <= SWEEP_AT);
+        drop(next);
+        assert_eq!(room.0.lock().total, 0);
     }
 
     #[tokio::test]

@@ -91,7 +91,8 @@ create or replace trigger tags_of_a_removed_task after delete on task_service.ta
 create or replace trigger tags_of_no_task after truncate on task_service.tasks
     for each statement execute function task_service.forget_tags();
 
--- Who may write tasks may write their tags: no replica of the release before, and no grant made by hand, is left behind.
+-- Who may write tasks may write their tags: no replica of the release before, and no grant made by hand, is left behind; but for grants
+-- of single columns, and of `truncate`, which whoever made them makes again.
 do $grants$
 declare
     theirs record;
