@@ -3,6 +3,7 @@
 //!
 //! A request takes a permit or is refused at once: a queue here would only hide the overload.
 
+mod neon;
 pub(crate) mod share;
 
 use std::{net::IpAddr, sync::Arc};
@@ -14,10 +15,14 @@ use identity::UserId;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::share::{Share, Shares};
+use self::{
+    neon::{NeonPlace, NeonPlaces},
+    share::{Share, Shares},
+};
 use crate::{
     body::{bounded::BoundedBody, guarded::GuardedBody, held::HeldChunk, idle::Rate},
     counts::Counts,
+    plan::RequestLimits,
     rate_limit::{RateExceeded, Standings},
     route::Routed,
 };
@@ -26,6 +31,7 @@ use crate::{
 pub struct Admission {
     permits: Arc<Semaphore>,
     clients: Shares<IpAddr>,
+    at_neon: NeonPlaces,
     answer: Rate,
 }
 
@@ -34,6 +40,8 @@ pub struct InFlightPermit {
     _permit: OwnedSemaphorePermit,
     of_client: Share<IpAddr>,
     of_user: Option<Share<UserId>>,
+    /// Boxed: few requests have one.
+    _at_neon: Option<Box<NeonPlace>>,
     answer: Rate,
 }
 
@@ -52,6 +60,12 @@ pub enum AdmitError {
     /// As many of this client's are.
     #[error("{0} has its share of requests in flight")]
     ClientShare(IpAddr),
+    /// As many requests to Neon's own Better Auth are in flight as may be.
+    #[error("as many requests to Neon Auth are in flight as may be")]
+    NeonFull,
+    /// As many of this client's are.
+    #[error("{0} has its share of requests to Neon Auth in flight")]
+    NeonShare(IpAddr),
     /// Its client makes more than its route allows in a while.
     #[error("the client makes {0}")]
     ClientRate(RateExceeded),
@@ -61,10 +75,14 @@ pub enum AdmitError {
 }
 
 impl Admission {
-    /// At most `requests_max` in flight, `per_client_max` of one client; an answer must be read at `answer`.
-    pub fn new(requests_max: usize, per_client_max: usize, answer: Rate, counts: &Counts) -> Self {
-        let (permits, clients) = (counts.requests.of(requests_max), counts.clients.bounded(per_client_max));
-        Self { permits, clients, answer }
+    /// As many in flight as `limits` say, in all and of one client; an answer must be read at their rate.
+    pub(crate) fn new(limits: &RequestLimits, counts: &Counts) -> Self {
+        Self {
+            permits: counts.requests.of(limits.max),
+            clients: counts.clients.bounded(limits.per_client_max),
+            at_neon: NeonPlaces::new(limits.neon_max, limits.neon_per_client_max, counts),
+            answer: limits.answer,
+        }
     }
 
     /// Counts a request to its client, bounds its body by its route, and takes a permit.
@@ -85,7 +103,14 @@ impl Admission {
         // The client's own share first: an overload that it causes is told to it, and to nobody else.
         let share = self.clients.take(client).ok_or(AdmitError::ClientShare(client))?;
         let permit = self.permits.clone().try_acquire_owned().map_err(|_| AdmitError::Full)?;
-        let permit = InFlightPermit { _permit: permit, of_client: share, of_user: None, answer: self.answer };
+        let at_neon = route.neon_auth.is_some().then(|| self.at_neon.take(client)).transpose()?;
+        let permit = InFlightPermit {
+            _permit: permit,
+            of_client: share,
+            of_user: None,
+            _at_neon: at_neon.map(Box::new),
+            answer: self.answer,
+        };
         Ok(Admitted { routed: routed.map(|body| body.bound(bounds)), permit })
     }
 }

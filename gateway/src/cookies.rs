@@ -33,6 +33,12 @@ impl CookiePrefixes {
         }
     }
 
+    /// These, and further ones that can't be set away.
+    pub(crate) fn and(mut self, further: &[&str]) -> Self {
+        self.0.extend(further.iter().map(|prefix| (*prefix).to_owned()));
+        self
+    }
+
     fn cover(&self, name: &[u8]) -> bool {
         let bare = name.strip_prefix(b"__Secure-").or_else(|| name.strip_prefix(b"__Host-")).unwrap_or(name);
         self.0.iter().any(|prefix| bare.starts_with(prefix.as_bytes()))

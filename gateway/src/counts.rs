@@ -27,6 +27,8 @@ pub struct Counts {
     pub(crate) clients: Shares<IpAddr>,
     pub(crate) users: Shares<UserId>,
     pub(crate) clients_websockets: Shares<IpAddr>,
+    pub(crate) at_neon: Places,
+    pub(crate) clients_at_neon: Shares<IpAddr>,
 }
 
 /// What makes a rate the same.

@@ -14,7 +14,9 @@
 //! 5. It has no `Origin`, and `Sec-Fetch-Site` is `same-origin`.
 //! 6. It has neither, and the mode is `fetch-metadata`: no browser has sent it.
 //!
-//! On a route to Neon's own Better Auth (`neon_auth`) a cookie always counts, also one that isn't there yet.
+//! On a route to Neon's own Better Auth (`neon_auth`) a cookie always counts, also one that isn't there yet. Nor does rule 2 hold there for
+//! what a foreign page loads (an image, a frame, a script), as its browser tells: a GET may sign somebody in. A link that is followed is
+//! another matter: mails have them.
 //!
 //! A WebSocket is asked for by `GET`, and CORS keeps nothing of it from any page. So rule 2 does not hold for it, and an `Origin` that
 //! it has must be a good one even where no cookie counts, but for a bearer token.
@@ -46,6 +48,10 @@ use crate::{
 
 /// What browsers say of the page that asks (Fetch Metadata); a page can't set it.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// And of how and for what it asks: a link that is followed is a navigation, for a document.
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// How a request that says nothing of the page that it comes from is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -126,7 +132,10 @@ impl TrustedOrigins {
         let headers = &routed.head().headers;
         let tells_page = || authenticated.caller().is_none() && headers.contains_key(header::ORIGIN);
         let counts = match routed.handshake() {
-            None => by_cookie && !routed.head().method.is_safe(),
+            None => {
+                let is_load = || route.neon_auth.is_some() && is_foreign_load(headers);
+                by_cookie && (!routed.head().method.is_safe() || is_load())
+            }
             Some(_) => by_cookie || tells_page(),
         };
         // No service is known to check the page of a WebSocket by itself.
@@ -174,6 +183,15 @@ impl TrustedOrigins {
             .map_or(matches!(scheme, "http" | "https"), |known: Scheme| scheme == known.as_str());
         scheme_fits && host.as_bytes().eq_ignore_ascii_case(client.host().as_bytes())
     }
+}
+
+/// Whether the browser says that a page of another origin loads this, as a part of itself.
+fn is_foreign_load(headers: &HeaderMap) -> bool {
+    let says_other = |name: &HeaderName, same: &[&str]| {
+        headers.get_all(name).iter().any(|value| !same.iter().any(|same| value == same))
+    };
+    says_other(&FETCH_SITE, &["same-origin", "none"])
+        && (says_other(&FETCH_MODE, &["navigate"]) || says_other(&FETCH_DEST, &["document"]))
 }
 
 impl CsrfChecked {

@@ -16,6 +16,7 @@ pub const METRICS: &[Metric] = &[
     REQUESTS_REFUSED,
     RATE_LIMIT_ENTRIES,
     RATE_LIMIT_DISPLACED,
+    NEON_AUTH_IN_FLIGHT,
     RESPONSES_ABANDONED,
     UPSTREAM_WAITING_LIMIT,
     UPSTREAM_ENDPOINTS,
@@ -88,7 +89,7 @@ pub(crate) const REQUESTS_REFUSED: Metric = Metric::counter(
 )
 .by(&[(
     "reason",
-    "`full`, `websockets`, `overloaded` (503), `client_share`, `client_rate`, `user_share`, `user_rate`, `websocket_share` (429), `body_too_slow` (408)",
+    "`full`, `websockets`, `overloaded`, `neon_auth` (503), `client_share`, `client_rate`, `user_share`, `user_rate`, `websocket_share`, `neon_auth_share` (429), `body_too_slow` (408)",
 )]);
 
 pub(crate) const RATE_LIMIT_ENTRIES: Metric = Metric::gauge(
@@ -102,6 +103,11 @@ pub(crate) const RATE_LIMIT_DISPLACED: Metric = Metric::counter(
     "Newcomers that found no free place in a rate limit, and took that of somebody who is forgotten: its bound is too low.",
 )
 .by(&[("of", "as above")]);
+
+pub(crate) const NEON_AUTH_IN_FLIGHT: Metric = Metric::gauge(
+    "neon_auth_in_flight",
+    "Requests on routes to Neon's own Better Auth that have begun and not ended; more than `GATEWAY_NEON_AUTH__REQUESTS_MAX` there never are.",
+);
 
 pub(crate) const RESPONSES_ABANDONED: Metric = Metric::counter(
     "responses_abandoned_total",

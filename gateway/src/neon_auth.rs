@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use chassis::header::single;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, uri::PathAndQuery};
+use thiserror::Error;
 use tracing::debug;
 
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// What Neon's cookies are called, behind `__Secure-` or `__Host-` or not. (An older page of its documentation has the second one.)
-const NAMES: [&str; 2] = ["neon-auth.", "neonauth."];
+pub(crate) const NAMES: [&str; 2] = ["neon-auth.", "neonauth."];
 
 /// The names that the SDK keeps for itself, on the app's own host. Neon neither sets nor reads them.
 const LOCAL: &str = "local.";
@@ -26,7 +27,11 @@ const LOCAL: &str = "local.";
 /// told by none of them who they are.
 const COOKIES_MAX: usize = 32;
 
-/// By it, Neon tells requests that come through an app's handler. The SDK's sends the same.
+/// The longest name of a cookie that is told in an error.
+const NAME_BYTES_MAX: usize = 128;
+
+/// By it, Neon tells requests that come through an app's handler. The SDK's sends the same. What comes here with it, a handler has sent: most
+/// likely this one.
 const THROUGH_HANDLER: HeaderName = HeaderName::from_static("x-neon-auth-middleware");
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -74,6 +79,44 @@ struct Inner {
     secure: bool,
 }
 
+/// Why a request can't go to Neon.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NeonAuthError {
+    /// It comes from a handler for Neon, as this one is.
+    #[error("a request to Neon came back: NEON_AUTH_BASE_URL leads to this gateway, or to another one")]
+    Loop,
+    /// It would change something, and one of its cookies came with two values.
+    #[error("the cookie {0} came with two values")]
+    TwoValues(String),
+    /// It would change something, and has more of Neon's cookies than any sign-in sets; this is the first one too many.
+    #[error("the cookie {0} is one of too many")]
+    TooMany(String),
+}
+
+/// Why not all of a client's cookies go to Neon: by the first of them.
+#[derive(Debug, PartialEq, Eq)]
+struct Doubt {
+    name: String,
+    why: Why,
+    /// Those that may go all the same.
+    sure: Option<HeaderValue>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Why {
+    TwoValues,
+    TooMany,
+}
+
+impl From<Doubt> for NeonAuthError {
+    fn from(Doubt { name, why, .. }: Doubt) -> Self {
+        match why {
+            Why::TwoValues => Self::TwoValues(name),
+            Why::TooMany => Self::TooMany(name),
+        }
+    }
+}
+
 impl NeonAuth {
     /// The way from `path` to `base`, at `own` origins; to pages of those, and of `allowed` ones, an answer may lead back.
     pub(crate) fn new(path: &str, base: &str, own: &[HeaderValue], allowed: &[HeaderValue]) -> Self {
@@ -86,8 +129,21 @@ impl NeonAuth {
         }))
     }
 
-    /// Makes of a client's request the one that Neon hears.
-    pub(crate) fn ask<B>(&self, request: &mut Request<B>, credentials: Credentials, client: &Client) {
+    /// Makes of a client's request the one that Neon hears. One that changes something is told with all of its cookies, or not at all:
+    /// a sign-out without its session would end nothing, and say that it had.
+    pub(crate) fn ask<B>(
+        &self,
+        request: &mut Request<B>,
+        credentials: Credentials,
+        client: &Client,
+    ) -> Result<(), NeonAuthError> {
+        if request.headers().contains_key(THROUGH_HANDLER) {
+            return Err(NeonAuthError::Loop);
+        }
+        let cookies = match neons(&credentials.cookies) {
+            Err(error) if !request.method().is_safe() => return Err(error.into()),
+            Ok(cookies) | Err(Doubt { sure: cookies, .. }) => cookies,
+        };
         *request.uri_mut() = Uri::from(self.target(request.uri()));
         let headers = request.headers_mut();
         let origin = self.origin(headers, client);
@@ -95,9 +151,10 @@ impl NeonAuth {
         // Of a page that doesn't say so, nothing is made up: Better Auth goes by it.
         headers.extend(origin.map(|origin| (header::ORIGIN, origin)));
         headers.insert(THROUGH_HANDLER, HeaderValue::from_static("true"));
-        headers.extend(neons(&credentials.cookies).map(|cookies| (header::COOKIE, cookies)));
+        headers.extend(cookies.map(|cookies| (header::COOKIE, cookies)));
         let token = credentials.authorization.filter(is_bearer);
         headers.extend(token.map(|token| (header::AUTHORIZATION, token)));
+        Ok(())
     }
 
     /// Where that is at Neon. What no path could be put behind is asked of the base itself, which answers 404.
@@ -118,7 +175,17 @@ impl NeonAuth {
         let host = client.host().to_str().ok()?;
         let is_named =
             |(_, hosts): &&(_, Vec<String>)| hosts.iter().any(|own| own.eq_ignore_ascii_case(host));
-        self.0.own.iter().find(is_named).map(|(origin, _)| origin.clone())
+        let named: Vec<_> = self.0.own.iter().filter(is_named).map(|(origin, _)| origin).collect();
+        match &named[..] {
+            [origin] => Some((*origin).clone()),
+            // By http and by https: which of them, only the scheme can tell.
+            several => {
+                let scheme = format!("{}://", client.scheme()?.as_str());
+                let mut same =
+                    several.iter().filter(|origin| origin.as_bytes().starts_with(scheme.as_bytes()));
+                same.next().map(|origin| (*origin).clone())
+            }
+        }
     }
 
     /// Makes of Neon's answer one of ours. Its `Location` has no address of Neon's any more.
@@ -146,13 +213,17 @@ impl NeonAuth {
     fn led(&self, location: &HeaderValue) -> Option<HeaderValue> {
         let text = location.to_str().ok().filter(|text| !text.contains(['\t', '\\']))?;
         if text.starts_with('/') && !text.starts_with("//") {
-            let below = text
-                .strip_prefix(&self.0.base)
-                .filter(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']));
-            return match below {
-                Some(rest) => format!("{}{rest}", self.0.path).parse().ok(),
-                None => Some(location.clone()),
+            // Where Neon's base has no path, nobody can tell its paths from pages of ours: it leads to those.
+            let below = text.strip_prefix(&self.0.base).filter(|rest| {
+                !self.0.base.is_empty() && (rest.is_empty() || rest.starts_with(['/', '?', '#']))
+            });
+            let Some(rest) = below else { return Some(location.clone()) };
+            let ours = match &*self.0.path {
+                "" if !rest.starts_with('/') => format!("/{rest}"),
+                path => format!("{path}{rest}"),
             };
+            // Without Neon's base, what was a path may name a host.
+            return ours.parse().ok().filter(|_| !ours.starts_with("//"));
         }
         let is_at = |origin: &HeaderValue| {
             let rest = origin.to_str().ok().and_then(|origin| text.strip_prefix(origin));
@@ -211,7 +282,7 @@ fn is_neons(name: &[u8]) -> bool {
 }
 
 /// Neon's own of a client's cookies. One that came twice, with two values, is left out: the other one may be a neighbouring host's.
-fn neons(cookies: &[HeaderValue]) -> Option<HeaderValue> {
+fn neons(cookies: &[HeaderValue]) -> Result<Option<HeaderValue>, Doubt> {
     let mut kept: Vec<(&[u8], &[u8])> = Vec::new();
     let mut doubtful: Vec<&[u8]> = Vec::new();
     for pair in cookies.iter().flat_map(|header| header.as_bytes().split(|byte| *byte == b';')) {
@@ -220,19 +291,31 @@ fn neons(cookies: &[HeaderValue]) -> Option<HeaderValue> {
         let (name, value) = (pair[..at].trim_ascii(), pair[at + 1..].trim_ascii());
         match kept.iter().find(|(known, _)| *known == name) {
             Some((_, known)) if *known != value => doubtful.push(name),
-            None if is_neons(name) && kept.len() == COOKIES_MAX => return None,
+            None if is_neons(name) && kept.len() == COOKIES_MAX => {
+                return Err(Doubt { name: told(name), why: Why::TooMany, sure: None });
+            }
             None if is_neons(name) => kept.push((name, value)),
             _ => {}
         }
     }
     let pairs = kept.iter().filter(|(name, _)| !doubtful.contains(name));
     let pairs: Vec<Vec<u8>> = pairs.map(|(name, value)| [name, &b"="[..], value].concat()).collect();
-    HeaderValue::from_bytes(&pairs.join(&b"; "[..])).ok().filter(|value| !value.is_empty())
+    let sure = HeaderValue::from_bytes(&pairs.join(&b"; "[..])).ok().filter(|value| !value.is_empty());
+    match doubtful.first() {
+        None => Ok(sure),
+        Some(name) => Err(Doubt { name: told(name), why: Why::TwoValues, sure }),
+    }
+}
+
+/// A cookie's name, as far as it is told to whoever has sent it.
+fn told(name: &[u8]) -> String {
+    String::from_utf8_lossy(&name[..name.len().min(NAME_BYTES_MAX)]).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Scheme;
 
     fn way(own: &'static str) -> NeonAuth {
         let allowed = [HeaderValue::from_static("http://localhost:3000")];
@@ -295,7 +378,7 @@ mod tests {
         let check = |cookies: &[&str], want: Option<&str>| {
             let cookies: Vec<_> =
                 cookies.iter().map(|cookie| HeaderValue::from_str(cookie).unwrap()).collect();
-            let neons = neons(&cookies);
+            let neons = neons(&cookies).unwrap_or_else(|doubt| doubt.sure);
             assert_eq!(neons.as_ref().map(|value| value.to_str().unwrap()), want, "{cookies:?}");
         };
         let token = "__Secure-neon-auth.session_token";
@@ -347,6 +430,7 @@ mod tests {
             ("https://app.test@evil.example/", None),
             ("https://app.test:8443/", None),
             ("https://evil.example/", None),
+            ("/neondb/auth//evil.example/", Some("/api/auth//evil.example/")),
             ("//evil.example/", None),
             ("/\\evil.example/", None),
             ("/\t/evil.example/", None),
@@ -355,6 +439,47 @@ mod tests {
         ] {
             let led = way.led(&HeaderValue::from_str(said).unwrap());
             assert_eq!(led.as_ref().map(|value| value.to_str().unwrap()), want, "{said}");
+        }
+    }
+    #[test]
+    fn a_path_of_neons_is_no_host_where_the_route_stands_for_all_paths() {
+        for (path, base, said, want) in [
+            ("", "/neondb/auth", "/neondb/auth//evil.example", None),
+            ("/", "/neondb/auth/", "/neondb/auth//evil.example/x", None),
+            ("", "/neondb/auth", "/neondb/auth/\\evil.example", None),
+            ("", "/neondb/auth", "/neondb/auth/error", Some("/error")),
+            ("", "/neondb/auth", "/neondb/auth", Some("/")),
+            ("", "/neondb/auth", "/neondb/auth?a=1", Some("/?a=1")),
+            ("", "/neondb/auth", "/tasks", Some("/tasks")),
+            ("", "", "//evil.example", None),
+            // A base without a path: what it leads to is a page of ours.
+            ("/api/auth", "/", "/tasks", Some("/tasks")),
+            ("/api/auth", "", "/tasks?a=1", Some("/tasks?a=1")),
+            ("/api/auth", "", "//evil.example", None),
+        ] {
+            let way = NeonAuth::new(path, base, &[HeaderValue::from_static("https://app.test")], &[]);
+            let led = way.led(&HeaderValue::from_str(said).unwrap());
+            assert_eq!(led.as_ref().map(|value| value.to_str().unwrap()), want, "{path:?} {base:?} {said}");
+        }
+    }
+    #[test]
+    fn an_origin_that_is_not_told_is_the_one_by_which_the_client_asked() {
+        let own = ["http://app.test", "https://app.test", "https://app.test:8443", "https://other.test"];
+        let own = own.map(HeaderValue::from_static);
+        let way = NeonAuth::new("/api/auth", "/neondb/auth", &own, &[]);
+        let mut headers = HeaderMap::new();
+        headers.insert(FETCH_SITE, HeaderValue::from_static("same-origin"));
+        for (host, scheme, want) in [
+            ("app.test", Some(Scheme::Https), Some("https://app.test")),
+            ("app.test", Some(Scheme::Http), Some("http://app.test")),
+            ("app.test", None, None),
+            ("app.test:8443", None, Some("https://app.test:8443")),
+            ("other.test", None, Some("https://other.test")),
+            ("other.test", Some(Scheme::Http), Some("https://other.test")),
+            ("evil.example", Some(Scheme::Https), None),
+        ] {
+            let origin = way.origin(&headers, &Client::named(host, scheme));
+            assert_eq!(origin.as_ref().map(|value| value.to_str().unwrap()), want, "{host} {scheme:?}");
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     csrf::CsrfMode,
     head::HeadBounds,
     local::Local,
-    neon_auth::NeonAuth,
+    neon_auth::{self, NeonAuth},
     permit::RequiredScopes,
     rate_limit::Quota,
     route::{Access, Methods, pattern::Pattern},
@@ -69,6 +69,8 @@ pub(crate) struct RequestLimits {
     pub(crate) per_user_max: usize,
     pub(crate) websockets_max: usize,
     pub(crate) websockets_per_client_max: usize,
+    pub(crate) neon_max: usize,
+    pub(crate) neon_per_client_max: usize,
     pub(crate) answer: Rate,
 }
 
@@ -192,7 +194,9 @@ impl Plan {
         }
         let cookie_prefixes = CookiePrefixes::parse(settings.sanitize.cookie_prefixes.clone())
             .map_err(|reason| SettingsError::new(variable::COOKIE_PREFIXES, reason));
-        let cookie_prefixes = faults.hear(cookie_prefixes);
+        // Where there is a Neon, its sessions may be cookies of our own host: whatever is set, no service sees or sets one.
+        let further = if settings.neon_auth.stated().is_some() { &neon_auth::NAMES[..] } else { &[] };
+        let cookie_prefixes = faults.hear(cookie_prefixes).map(|prefixes| prefixes.and(further));
         let verifier = faults.hear(VerifierPlan::parse(settings));
         let tls = tls(&settings.tls, &mut faults);
         let parsed = move || {
@@ -219,6 +223,8 @@ impl Plan {
                     per_user_max: limits.requests_per_user_max,
                     websockets_max: limits.websockets_max,
                     websockets_per_client_max: limits.websockets_per_client_max,
+                    neon_max: settings.neon_auth.requests_max,
+                    neon_per_client_max: settings.neon_auth.requests_per_client_max,
                     answer: Rate { bytes: limits.answer_rate, grace: limits.body_idle },
                 },
                 rate_limits: RateLimits {
@@ -349,6 +355,14 @@ impl UpstreamPlan {
         });
         if !is_encrypted && !is_here {
             return Err(wrong("must be https:// where the gateway sends sign-ins there"));
+        }
+        let origin = url.url().origin().ascii_serialization();
+        if settings.public_origins.iter().any(|own| own.0.as_bytes() == origin.as_bytes()) {
+            let reason = format!(
+                "is at the gateway's own origin ({}): it would ask itself. Write Neon's Auth URL, as Neon's console gives it",
+                variable::PUBLIC_ORIGINS
+            );
+            return Err(SettingsError::new(variable, reason));
         }
         let tls = || match &settings.neon_auth.ca_file {
             None => Ok(client::tls()),
@@ -618,7 +632,12 @@ fn neon_auth(key: &str, route: &RouteSettings, settings: &Settings, faults: &mut
         );
         faults.add(format!("{key}.upstream"), reason);
     }
-    let path = Pattern::parse(&route.path).ok()?.to_string();
+    let pattern = Pattern::parse(&route.path).ok()?;
+    // A route below another one to Neon is a part of it, with bounds of its own.
+    let to_neon = settings.routes.iter().filter(|route| route.upstream.as_deref() == Some(NEON_AUTH));
+    let around =
+        to_neon.filter_map(|route| Pattern::parse(&route.path).ok()).filter(|outer| outer.covers(&pattern));
+    let path = around.map(|outer| outer.to_string()).min_by_key(String::len)?;
     let Some(path) = path.strip_suffix("/**") else {
         faults.add(
             format!("{key}.path"),

@@ -11,6 +11,7 @@ use crate::{
     body::bounded::BodyError,
     csrf::CsrfError,
     head::HeadError,
+    neon_auth::NeonAuthError,
     permit::PermitError,
     quota::QuotaExceeded,
     rate_limit::RateExceeded,
@@ -44,6 +45,8 @@ pub enum Refusal {
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
     #[error(transparent)]
+    NeonAuth(#[from] NeonAuthError),
+    #[error(transparent)]
     Forward(#[from] ForwardError),
 }
 
@@ -65,6 +68,7 @@ impl From<&Refusal> for Problem {
                 "the service has too much to do; try again in a moment",
             )
             .retry_after_secs(1),
+            Refusal::NeonAuth(error) => neon_auth(error),
             Refusal::Forward(error) => forward(error),
         }
     }
@@ -138,7 +142,13 @@ fn admit(error: AdmitError) -> Problem {
             "too many requests are being served; try again in a moment",
         )
         .retry_after_secs(1),
-        AdmitError::ClientShare(_) => too_many_requests(),
+        AdmitError::NeonFull => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            "too many requests wait for Neon Auth; try again in a moment",
+        )
+        .retry_after_secs(1),
+        AdmitError::ClientShare(_) | AdmitError::NeonShare(_) => too_many_requests(),
         AdmitError::ClientRate(exceeded) => too_fast(exceeded),
         AdmitError::BodyTooLarge => body(BodyError::TooLarge),
     }
@@ -242,6 +252,31 @@ fn csrf(error: CsrfError) -> Problem {
         }
     };
     Problem::new(StatusCode::FORBIDDEN, "cross-site", detail)
+}
+
+fn neon_auth(error: &NeonAuthError) -> Problem {
+    close(match error {
+        // RFC 5842 §7.2
+        NeonAuthError::Loop => Problem::new(
+            StatusCode::LOOP_DETECTED,
+            "loop",
+            "the request was on its way to Neon Auth, and came to a gateway again: NEON_AUTH_BASE_URL must be Neon's",
+        ),
+        NeonAuthError::TwoValues(name) => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "ambiguous-request",
+            format!(
+                "the cookie {name} came with two values, and nothing was done; remove the site's cookies in the browser"
+            ),
+        ),
+        NeonAuthError::TooMany(name) => Problem::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "head-too-large",
+            format!(
+                "the cookie {name} is one too many of Neon Auth's, and nothing was done; remove the site's cookies in the browser"
+            ),
+        ),
+    })
 }
 
 fn forward(error: &ForwardError) -> Problem {

@@ -8,6 +8,7 @@ use crate::{
     admit::AdmitError,
     authenticate::{AuthenticateError, verdict::VerdictError},
     body::bounded::BodyError,
+    neon_auth::NeonAuthError,
     quota::QuotaExceeded,
     refusal::Refusal,
     route::RouteError,
@@ -32,6 +33,8 @@ fn count(refusal: &Refusal) {
         Refusal::Overloaded(_) => "overloaded",
         Refusal::Admit(AdmitError::ClientShare(_)) => "client_share",
         Refusal::Admit(AdmitError::ClientRate(_)) => "client_rate",
+        Refusal::Admit(AdmitError::NeonFull) => "neon_auth",
+        Refusal::Admit(AdmitError::NeonShare(_)) => "neon_auth_share",
         Refusal::Quota(QuotaExceeded::Share) => "user_share",
         Refusal::Quota(QuotaExceeded::Rate(_)) => "user_rate",
         Refusal::Forward(ForwardError::Body(BodyError::TooSlow)) => "body_too_slow",
@@ -60,12 +63,19 @@ fn log(refusal: &Refusal) {
             variable::REQUESTS_PER_CLIENT_MAX,
             variable::TRUSTED_PROXIES,
         ),
+        Refusal::Admit(AdmitError::NeonFull) => {
+            warn!("refused: {refusal} ({})", variable::NEON_AUTH_REQUESTS_MAX);
+        }
+        Refusal::Admit(AdmitError::NeonShare(client)) => {
+            info!(%client, "refused: {refusal} ({})", variable::NEON_AUTH_REQUESTS_PER_CLIENT_MAX);
+        }
         Refusal::Quota(QuotaExceeded::Share) => {
             info!("refused: {refusal} ({})", variable::REQUESTS_PER_USER_MAX);
         }
         Refusal::Route(RouteError::Ambiguous(_)) | Refusal::Sanitize(SanitizeError::Ambiguous(_)) => {
             info!("refused: {refusal}");
         }
+        Refusal::NeonAuth(error @ NeonAuthError::Loop) => warn!("refused: {error}"),
         Refusal::Authenticate(error) => log_unauthenticated(error),
         Refusal::Forward(error) => log_unserved(error),
         // Whoever is limited comes again and again; the access line and the metrics say it.
@@ -82,7 +92,8 @@ fn log(refusal: &Refusal) {
         )
         | Refusal::Sanitize(SanitizeError::Expectation | SanitizeError::Coding)
         | Refusal::Permit(_)
-        | Refusal::Csrf(_) => {}
+        | Refusal::Csrf(_)
+        | Refusal::NeonAuth(NeonAuthError::TwoValues(_) | NeonAuthError::TooMany(_)) => {}
     }
 }
 

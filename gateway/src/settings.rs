@@ -73,6 +73,10 @@ pub mod variable {
     pub const VITE_NEON_AUTH_URL: &str = "VITE_NEON_AUTH_URL";
     /// `neon_auth.ca_file`
     pub const NEON_AUTH_CA_FILE: &str = "GATEWAY_NEON_AUTH__CA_FILE";
+    /// `neon_auth.requests_max`
+    pub const NEON_AUTH_REQUESTS_MAX: &str = "GATEWAY_NEON_AUTH__REQUESTS_MAX";
+    /// `neon_auth.requests_per_client_max`
+    pub const NEON_AUTH_REQUESTS_PER_CLIENT_MAX: &str = "GATEWAY_NEON_AUTH__REQUESTS_PER_CLIENT_MAX";
     /// `sanitize.cookie_prefixes`
     pub const COOKIE_PREFIXES: &str = "GATEWAY_SANITIZE__COOKIE_PREFIXES";
     /// `server.head_bytes`
@@ -156,6 +160,8 @@ const LIMITS: Bounds = &[
     ("user_burst", BURST),
     ("rate_entries_max", 1000..=1_000_000),
 ];
+
+const NEON: Bounds = &[("requests_max", 1..=1_000_000), ("requests_per_client_max", 1..=1_000_000)];
 
 /// All settings of the gateway.
 #[derive(Clone, Debug, Deserialize)]
@@ -474,6 +480,8 @@ pub struct NeonAuth {
     pub vite_url: Option<ServiceUrl>,
     #[serde(deserialize_with = "settings::optional")]
     pub ca_file: Option<PathBuf>,
+    pub requests_max: usize,
+    pub requests_per_client_max: usize,
 }
 
 impl NeonAuth {
@@ -507,7 +515,13 @@ impl settings::Settings for Settings {
             (variable::VITE_NEON_AUTH_URL, "neon_auth.vite_url"),
         ],
         secrets: &[],
-        bounds: &[("cors", CORS), ("verifier", VERIFIER), ("upstream", UPSTREAM), ("limits", LIMITS)],
+        bounds: &[
+            ("cors", CORS),
+            ("verifier", VERIFIER),
+            ("upstream", UPSTREAM),
+            ("limits", LIMITS),
+            ("neon_auth", NEON),
+        ],
         // An empty list allows no page, least of all those of localhost.
         emptied: &["cors.allowed_origins"],
         forgiving: &[],

@@ -85,7 +85,7 @@ impl Walk {
         Self {
             head: plan.head,
             routes: routes(plan, counts),
-            admission: Admission::new(requests.max, requests.per_client_max, requests.answer, counts),
+            admission: Admission::new(&requests, counts),
             authenticator: authenticator(&plan.verifier),
             csrf: TrustedOrigins::new(plan.origins.clone(), plan.public_origins.clone()),
             quota: UserQuota::new(requests.per_user_max, counts),
@@ -125,8 +125,9 @@ impl Walk {
         let shedder = record.route().shedder.as_ref().filter(|_| body == Some(0));
         let waiting = shedder.map(Shedder::enter).transpose()?;
         // Last, so that nothing is set that a later station could strip, or a client could have sent.
+        let stamped = stamp(counted, &self.cookies)?;
         record.forwarded();
-        let mut forwarded = forward(stamp(counted, &self.cookies), &self.cookies, &self.websockets).await;
+        let mut forwarded = forward(stamped, &self.cookies, &self.websockets).await;
         match &mut forwarded {
             Ok(answer) => {
                 record.answered();

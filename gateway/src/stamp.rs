@@ -9,6 +9,7 @@ use crate::{
     authenticate::Caller,
     body::bounded::BoundedBody,
     cookies::{self, CookiePrefixes},
+    neon_auth::NeonAuthError,
     quota::Counted,
     record::Record,
     websocket::Handshake,
@@ -27,15 +28,15 @@ pub(crate) struct StampedParts {
 }
 
 /// Stamps a request. `sanitize` has stripped its client's own copies of these headers.
-pub fn stamp(counted: Counted, prefixes: &CookiePrefixes) -> Stamped {
+pub fn stamp(counted: Counted, prefixes: &CookiePrefixes) -> Result<Stamped, NeonAuthError> {
     let (sanitized, caller) = counted.into_inner().into_inner().into_parts();
     let (admitted, credentials) = sanitized.into_parts();
     let (routed, permit) = admitted.into_parts();
     let (mut request, record, client, handshake) = routed.into_parts();
     if let Some(neon) = &record.route().neon_auth {
         // It hears nothing of what services inside hear.
-        neon.ask(&mut request, credentials, &client);
-        return Stamped(StampedParts { request, record, permit, caller: None, handshake: None });
+        neon.ask(&mut request, credentials, &client)?;
+        return Ok(Stamped(StampedParts { request, record, permit, caller: None, handshake: None }));
     }
     let headers = request.headers_mut();
     client.forward(headers);
@@ -54,7 +55,7 @@ pub fn stamp(counted: Counted, prefixes: &CookiePrefixes) -> Stamped {
     if handshake.is_some() {
         Handshake::ask(headers);
     }
-    Stamped(StampedParts { request, record, permit, caller, handshake })
+    Ok(Stamped(StampedParts { request, record, permit, caller, handshake }))
 }
 
 impl Stamped {

@@ -2,7 +2,7 @@
 //!
 //! What is logged on the way, at whatever depth, says for which request it is: see [`telemetry::request`].
 //!
-//! Paths are logged, queries are not: people put tokens there.
+//! Paths are logged, queries are not: people put tokens there. Of a path whose link signs somebody in, the secret isn't.
 
 use std::{
     borrow::Cow,
@@ -28,6 +28,13 @@ use crate::{
 /// The longest part of a path and of a method that a log line shows, in bytes.
 const PATH_BYTES_MAX: usize = 256;
 const METHOD_BYTES_MAX: usize = 32;
+
+/// What stands before a secret in a path: by the link `/reset-password/TOKEN?callbackURL=…` that Better Auth mails, whoever has it sets a
+/// password. It is the only secret in a path of Better Auth 1.6; all others come by query or body.
+const BEFORE_SECRET: &[u8] = b"/reset-password/";
+
+/// What is written for a secret.
+const SECRET: &str = "…";
 
 /// What nginx logs for a client that left before its answer.
 const CLIENT_LEFT: u16 = 499;
@@ -169,6 +176,16 @@ fn shortened(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
+/// A path as it is told, by log lines and spans: its start, and nothing of a secret.
+fn told_path(path: &str) -> Box<str> {
+    let path = shortened(path, PATH_BYTES_MAX);
+    let before = path.as_bytes().windows(BEFORE_SECRET.len()).position(|bytes| bytes == BEFORE_SECRET);
+    match before.map(|at| path.split_at(at + BEFORE_SECRET.len())) {
+        Some((before, secret)) if !secret.is_empty() => [before, SECRET].concat().into(),
+        _ => path.into(),
+    }
+}
+
 /// A method may be as long as a head; one of the usual length is not copied.
 fn shortened_method(method: &Method) -> Method {
     if method.as_str().len() <= METHOD_BYTES_MAX {
@@ -196,6 +213,7 @@ pub(crate) struct Unfinished(Box<AccessLog>);
 pub(crate) struct AccessLog {
     pub in_flight: Arc<InFlight>,
     pub method: Method,
+    /// As it is told: without a secret.
     pub path: Box<str>,
     pub started: Instant,
     pub status: Option<StatusCode>,
@@ -252,7 +270,7 @@ impl Unfinished {
         Self(Box::new(AccessLog {
             in_flight,
             method: shortened_method(request.method()),
-            path: shortened(request.uri().path(), PATH_BYTES_MAX).into(),
+            path: told_path(request.uri().path()),
             started: Instant::now(),
             status: None,
             took: Duration::ZERO,
@@ -354,7 +372,28 @@ mod tests {
             ("ä".repeat(PATH_BYTES_MAX), "ä".repeat(PATH_BYTES_MAX / 2)),
             (format!("/{}", "ä".repeat(PATH_BYTES_MAX)), format!("/{}", "ä".repeat(PATH_BYTES_MAX / 2 - 1))),
         ] {
-            assert_eq!(shortened(&path, PATH_BYTES_MAX), shown);
+            assert_eq!(&*told_path(&path), shown);
+        }
+    }
+
+    #[test]
+    fn no_secret_in_a_path_is_told() {
+        for (path, told) in [
+            ("/api/auth/reset-password/vX9-secret", "/api/auth/reset-password/…"),
+            ("/reset-password/vX9-secret", "/reset-password/…"),
+            ("/verify/api/auth/reset-password/vX9-secret/more", "/verify/api/auth/reset-password/…"),
+            ("/reset-password/reset-password/vX9-secret", "/reset-password/…"),
+            ("/api/auth/reset-password", "/api/auth/reset-password"),
+            ("/api/auth/reset-password/", "/api/auth/reset-password/"),
+            ("/api/auth/request-password-reset", "/api/auth/request-password-reset"),
+            ("/api/tasks/reset-password-page/1", "/api/tasks/reset-password-page/1"),
+        ] {
+            assert_eq!(&*told_path(path), told);
+        }
+        // Where a path is cut, nothing of the secret is left, either.
+        for bytes in 200..=PATH_BYTES_MAX {
+            let path = format!("/{}/reset-password/SECRET", "x".repeat(bytes));
+            assert!(!told_path(&path).contains('S'), "{bytes}");
         }
     }
 }

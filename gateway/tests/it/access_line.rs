@@ -217,3 +217,32 @@ async fn a_client_that_leaves_leaves_a_line_of_what_it_waited_for() {
     assert_eq!((&line["upstream"], line.get("upstream_ms")), (&json!(service.to_string()), None));
     assert_eq!(line["verdict"], "asked");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_of_a_link_that_sets_a_password_is_in_no_line() {
+    let service = Peer::new(echo).await;
+    let (_file, path) = config(
+        "[[routes]]\npath = \"/api/auth/**\"\nupstream = \"task-service\"\naccess = \"public\"\n\
+         forward_credentials = false",
+    );
+    let mut gateway = Process::start(&[
+        ("GATEWAY_CONFIG", &path),
+        ("GATEWAY_TASK_SERVICE_URL", &service.url()),
+        ("RUST_LOG", "debug"),
+    ])
+    .await;
+    let link = "/api/auth/reset-password/vX9-secret?callbackURL=%2Fnew";
+    // One that is answered, one that is refused before it is routed, and one whose head is broken.
+    for (target, host) in [(link, "Host: a"), (link, "Host: a\r\nHost: b"), (link, "Host : a")] {
+        let asking = format!("GET {target} HTTP/1.1\r\n{host}\r\nConnection: close\r\n\r\n");
+        exchange(gateway.traffic, &asking).await;
+        let line = gateway
+            .next(|line| {
+                assert!(!line.to_string().contains("vX9"), "{line}");
+                line["target"] == "access"
+            })
+            .await;
+        assert_eq!(line["path"], "/api/auth/reset-password/…", "{line}");
+    }
+    assert_eq!(service.last().target, link, "the service gets it");
+}

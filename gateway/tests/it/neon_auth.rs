@@ -123,6 +123,34 @@ async fn a_service_that_is_told_to_get_them_gets_them_as_they_came_and_no_other_
 }
 
 #[tokio::test]
+async fn no_setting_lets_a_service_see_or_set_them_beside_a_neon() {
+    let neon = Peer::new(ok).await;
+    for prefixes in ["better-auth,myapp", "better-auth"] {
+        let own = ("GATEWAY_SANITIZE__COOKIE_PREFIXES", prefixes);
+        let world = world(&format!("{}/neondb/auth", neon.url()), &[own]).await;
+        world.verifier.respond(|_| {
+            let mut verdict = known("u1");
+            verdict.headers_mut().insert("x-credential-cookies", "better-auth.".parse().unwrap());
+            verdict
+        });
+        world.service.respond(|_| {
+            let setting = COOKIES.iter().fold(Response::builder(), |answer, name| {
+                answer.header("set-cookie", format!("{name}=x; Secure; Path=/"))
+            });
+            setting.header("set-cookie", "theme=dark").body(Body::empty()).unwrap()
+        });
+        let cookies = COOKIES.map(|name| format!("{name}=x")).join("; ");
+        for path in ["/web/x", "/api/tasks"] {
+            let request = asked(Method::GET, path, &[("cookie", &format!("{cookies}; side=open"))]);
+            assert_eq!(set_cookies(&world.send(request).await), ["theme=dark"], "{prefixes} {path}");
+            let seen = world.service.last();
+            assert!(!seen.one("cookie").unwrap_or_default().contains("neon"), "{prefixes} {path}: {seen:?}");
+        }
+        assert_eq!(world.service.last().one("cookie"), Some("side=open"));
+    }
+}
+
+#[tokio::test]
 async fn neon_hears_what_its_sdk_tells_it_and_nothing_of_what_services_hear() {
     let (world, neon) = with_neon(ok).await;
     let cookies = "theme=dark; __Secure-neon-auth.session_token=t.s%3D; better-auth.session_token=b; \
@@ -302,6 +330,50 @@ async fn no_foreign_page_signs_anybody_in_or_out_and_no_origin_is_made_up() {
 }
 
 #[tokio::test]
+async fn a_foreign_page_loads_nothing_of_neons_and_a_link_is_followed_from_anywhere() {
+    let neon = Peer::new(|_| {
+        let answer = Response::builder().header("set-cookie", "__Secure-neon-auth.session_token=t.s; Secure");
+        answer.body(Body::empty()).unwrap()
+    })
+    .await;
+    let routes = ROUTES.replacen("cors = false\n", "cors = true\n", 1);
+    let url = format!("{}/neondb/auth", neon.url());
+    let neons = [
+        ("NEON_AUTH_BASE_URL", &*url),
+        ("GATEWAY_PUBLIC_ORIGINS", OWN),
+        ("CORS_ALLOWED_ORIGINS", "https://pages.test"),
+    ];
+    // As the routes of deploy/neon-auth.toml are; and one whose answers pages of an allowed origin may read.
+    for (world, cors) in [(world(&url, &[]).await, false), (World::with_file(&routes, &neons).await, true)] {
+        for (site, mode, dest, origin, passes) in [
+            ("cross-site", "no-cors", "image", None, false),
+            ("cross-site", "no-cors", "script", None, false),
+            ("same-site", "no-cors", "image", None, false),
+            ("cross-site", "navigate", "iframe", None, false),
+            ("cross-site", "cors", "empty", Some("https://evil.example"), false),
+            ("cross-site", "cors", "empty", Some("https://pages.test"), cors),
+            ("cross-site", "navigate", "document", None, true),
+            ("same-site", "navigate", "document", None, true),
+            ("none", "navigate", "document", None, true),
+            ("same-origin", "cors", "empty", None, true),
+            ("same-origin", "no-cors", "image", None, true),
+        ] {
+            let mut headers =
+                vec![("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
+            headers.extend(origin.map(|origin| ("origin", origin)));
+            for method in [Method::GET, Method::HEAD] {
+                let before = neon.seen().len();
+                let answer = world.send(asked(method, "/api/auth/magic-link/verify?token=t", &headers)).await;
+                let want = if passes { 200 } else { 403 };
+                assert_eq!(answer.status, want, "{cors} {headers:?}");
+                assert_eq!(neon.seen().len() - before, usize::from(passes), "{cors} {headers:?}");
+                assert_eq!(set_cookies(&answer).len(), usize::from(passes), "{cors} {headers:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_host_that_is_not_ours_gets_no_cookie() {
     let (world, neon) = with_neon(ok).await;
     for (host, want) in
@@ -318,8 +390,58 @@ async fn a_session_that_came_twice_is_nobodys() {
     let (world, neon) = with_neon(ok).await;
     let name = "__Secure-neon-auth.session_token";
     let tossed = format!("{name}=mine; {name}=tossed; __Secure-neon-auth.session_challenge=c");
-    world.send(by_own_page("/api/auth/sign-out", &[("cookie", &tossed)])).await;
+    world.send(asked(Method::GET, "/api/auth/get-session", &[("cookie", &tossed)])).await;
     assert_eq!(neon.last().one("cookie"), Some("__Secure-neon-auth.session_challenge=c"));
+}
+
+#[tokio::test]
+async fn a_sign_out_that_would_end_nothing_says_so() {
+    let (world, neon) = with_neon(ok).await;
+    let name = "__Secure-neon-auth.session_token";
+    let many = |count: usize| (0..count).map(|n| format!("neon-auth.c{n}=x")).collect::<Vec<_>>().join("; ");
+    for (cookies, want) in [
+        (format!("{name}=mine; {name}=mine"), Ok(())),
+        (format!("{name}=mine; theme=a; theme=b"), Ok(())),
+        (many(32), Ok(())),
+        (format!("{name}=mine; {name}=tossed"), Err((400, "ambiguous-request", name))),
+        (
+            format!("{name}=mine; neon-auth.x=1; neon-auth.x=2"),
+            Err((400, "ambiguous-request", "neon-auth.x")),
+        ),
+        (many(33), Err((431, "head-too-large", "neon-auth.c32"))),
+        (format!("{}; {name}=mine", many(32)), Err((431, "head-too-large", name))),
+    ] {
+        let before = neon.seen().len();
+        let answer = world.send(by_own_page("/api/auth/sign-out", &[("cookie", &cookies)])).await;
+        assert_eq!(neon.seen().len() - before, usize::from(want.is_ok()), "{cookies}");
+        match want {
+            Ok(()) => assert_eq!(answer.status, 200, "{cookies}"),
+            Err((status, code, named)) => {
+                assert_eq!((answer.status.as_u16(), &*answer.problem()), (status, code), "{cookies}");
+                assert!(answer.body.contains(&format!("the cookie {named} ")), "{}", answer.body);
+                assert!(!answer.body.contains("mine") && !answer.body.contains("tossed"), "{}", answer.body);
+            }
+        }
+        // Who only asks is nobody, and hears that.
+        let answer = world.send(asked(Method::GET, "/api/auth/get-session", &[("cookie", &cookies)])).await;
+        assert_eq!(answer.status, 200, "{cookies}");
+    }
+}
+
+#[tokio::test]
+async fn what_came_from_such_a_gateway_is_a_loop_and_ends_at_once() {
+    let (world, neon) = with_neon(ok).await;
+    for method in [Method::GET, Method::POST] {
+        let through = [("x-neon-auth-middleware", "true"), ("origin", OWN)];
+        let answer = world.send(asked(method, "/api/auth/get-session", &through)).await;
+        assert_eq!((answer.status.as_u16(), &*answer.problem()), (508, "loop"));
+    }
+    assert!(neon.seen().is_empty());
+    // To a service behind the gateway, such as an app's own server, it means nothing here.
+    assert_eq!(
+        world.send(asked(Method::GET, "/web/x", &[("x-neon-auth-middleware", "true")])).await.status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -348,6 +470,88 @@ async fn a_get_is_not_sent_twice() {
         assert_eq!(answer.status, 502, "{path}");
     }
     assert_eq!(taken.await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_neon_that_hangs_holds_its_own_places_and_no_others() {
+    // It takes connections and whatever comes, and says nothing.
+    let neon = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/neondb/auth", neon.local_addr().unwrap());
+    let world = world(
+        &url,
+        &[
+            ("GATEWAY_SERVER__TRUSTED_PROXIES", "127.0.0.0/8"),
+            ("GATEWAY_NEON_AUTH__REQUESTS_MAX", "3"),
+            ("GATEWAY_NEON_AUTH__REQUESTS_PER_CLIENT_MAX", "2"),
+        ],
+    )
+    .await;
+    let (one, other, third) = ("203.0.113.1", "203.0.113.2", "203.0.113.3");
+    let ask = |method, path: &'static str, address: &'static str| {
+        world.send(asked(method, path, &[("x-forwarded-for", address), ("origin", OWN)]))
+    };
+    let hanging = |address: &'static str, method: &'static str| {
+        let gateway = world.gateway;
+        async move {
+            use tokio::io::AsyncWriteExt;
+            let mut stream = tokio::net::TcpStream::connect(gateway).await.unwrap();
+            let asking = format!(
+                "{method} /api/auth/x HTTP/1.1\r\nHost: app.test\r\nOrigin: {OWN}\r\nX-Forwarded-For: {address}\r\n\
+                 Content-Length: 0\r\n\r\n"
+            );
+            stream.write_all(asking.as_bytes()).await.unwrap();
+            stream
+        }
+    };
+    let mut held = Vec::new();
+    for (address, method) in [(one, "GET"), (one, "POST"), (other, "GET")] {
+        let client = hanging(address, method).await;
+        let (at_neon, _) =
+            tokio::time::timeout(crate::world::PATIENCE, neon.accept()).await.unwrap().unwrap();
+        held.push((client, at_neon));
+    }
+    let answer = ask(Method::GET, "/api/auth/get-session", one).await;
+    assert_eq!((answer.status.as_u16(), &*answer.problem()), (429, "too-many-requests"));
+    for method in [Method::GET, Method::POST] {
+        let answer = ask(method, "/api/auth/get-session", third).await;
+        assert_eq!((answer.status.as_u16(), &*answer.problem()), (503, "busy"));
+        assert_eq!(answer.one("retry-after"), Some("1"));
+    }
+    for address in [one, third] {
+        assert_eq!(ask(Method::GET, "/web/x", address).await.status, 200);
+    }
+    // Who leaves makes room.
+    held.remove(0);
+    let freed = async {
+        loop {
+            let client = hanging(third, "GET").await;
+            let wait = std::time::Duration::from_millis(50);
+            if let Ok(Ok(at_neon)) = tokio::time::timeout(wait, neon.accept()).await {
+                return (client, at_neon);
+            }
+        }
+    };
+    drop(tokio::time::timeout(crate::world::PATIENCE, freed).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_route_below_is_a_part_of_it_with_bounds_of_its_own() {
+    let neon = Peer::new(|_| {
+        Response::builder().status(302).header("location", "/neondb/auth/error").body(Body::empty()).unwrap()
+    })
+    .await;
+    let own = "[[routes]]\npath = '/api/auth/sign-in/**'\nupstream = 'neon-auth'\naccess = 'public'\ncors = false\n\
+               client_per_minute = 1\nclient_burst = 2\n";
+    let neons =
+        [("NEON_AUTH_BASE_URL", &*format!("{}/neondb/auth", neon.url())), ("GATEWAY_PUBLIC_ORIGINS", OWN)];
+    let world = World::with_file(&format!("{own}{ROUTES}"), &neons).await;
+    for path in ["sign-in/email", "sign-in/social", "sign-up/email", "get-session"] {
+        let answer = world.send(by_own_page(&format!("/api/auth/{path}"), &[])).await;
+        assert_eq!(answer.one("location"), Some("/api/auth/error"), "{path}");
+        assert_eq!(neon.last().target, format!("/neondb/auth/{path}"));
+    }
+    assert_eq!(world.send(by_own_page("/api/auth/sign-in/email", &[])).await.problem(), "rate-limited");
+    assert_eq!(world.send(by_own_page("/api/auth/sign-up/email", &[])).await.status, 302);
 }
 
 #[tokio::test]
@@ -401,6 +605,18 @@ fn without_its_base_url_no_route_leads_to_neon_and_with_it_none_opens() {
         ),
         (ROUTES.to_owned(), "http://neon.example/neondb/auth", OWN, "NEON_AUTH_BASE_URL: must be https://"),
         (ROUTES.to_owned(), "neon.example", OWN, "NEON_AUTH_BASE_URL: is not a URL"),
+        (
+            ROUTES.to_owned(),
+            "https://app.test:443/api/auth",
+            OWN,
+            "NEON_AUTH_BASE_URL: is at the gateway's own origin (GATEWAY_PUBLIC_ORIGINS)",
+        ),
+        (
+            ROUTES.to_owned(),
+            "http://localhost:8000",
+            "https://app.test, http://localhost:8000",
+            "NEON_AUTH_BASE_URL: is at the gateway's own origin",
+        ),
         (ROUTES.replacen("access = 'public'\n", "", 1), good, OWN, "routes[0].access: must be \"public\""),
         (with("forward_credentials = true"), good, OWN, "routes[0].forward_credentials: says nothing"),
         (with("csrf = 'off'"), good, OWN, "routes[0].csrf: can't be off"),

@@ -32,6 +32,7 @@ const QUERY: &str = "PlantedInAQuery";
 const COOKIE: &str = "PlantedInACookie";
 const BODY: &str = "PlantedInABody";
 const SEARCH: &str = "PlantedInASearch";
+const PATH: &str = "PlantedInAPath";
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const ASKER: &str = "00f067aa0ba902b7";
@@ -284,6 +285,8 @@ async fn a_request_is_one_trace_through_all_services_and_no_secret_is_in_it() {
     let list = traced.call(Method::GET, &format!("/api/tasks?search={SEARCH}"), None).await;
     assert_eq!(list.status, 200);
     assert_eq!(traced.call(Method::GET, &format!("/api/tasks/{id}"), None).await.status, 200);
+    let link = format!("/api/auth/reset-password/{PATH}?callbackURL=%2F");
+    assert_eq!(traced.call(Method::GET, &link, None).await.status, 404);
     let request = Request::get(format!("{}/api/tasks", traced.gateway.url()));
     let request = request.header("authorization", "Bearer PlantedUnknownToken");
     assert_eq!(traced.client.call(request, None).await.status, 401);
@@ -301,6 +304,18 @@ async fn a_request_is_one_trace_through_all_services_and_no_secret_is_in_it() {
     };
     assert!(refused.span.parent_span_id.is_empty() && !refused.is_error(), "{refused:?}");
     assert_eq!(refused.text("usher.verdict").as_deref(), Some("denied"));
+    // Of a link that sets a password, each service that hears it tells the path, and not the secret.
+    let told = |service: &str| {
+        let is_it = |seen: &Seen| {
+            seen.is(service, SpanKind::Server)
+                && seen.text("url.path").as_deref() == Some("/api/auth/reset-password/…")
+        };
+        receiver.spans().iter().any(is_it)
+    };
+    while !["gateway", "task-service"].into_iter().all(told) {
+        assert!(Instant::now() < deadline);
+        sleep(Duration::from_millis(20)).await;
+    }
     assert!(counted(&traced.metrics(&traced.gateway).await, "exported") >= 3);
 
     let token = traced.token.clone();
@@ -311,7 +326,7 @@ async fn a_request_is_one_trace_through_all_services_and_no_secret_is_in_it() {
     assert!(received.headers.iter().all(|headers| headers["content-type"] == "application/x-protobuf"));
     for body in &received.bodies {
         let body = String::from_utf8_lossy(body);
-        for planted in [KEY, QUERY, COOKIE, BODY, SEARCH, SECRET, &token, "PlantedUnknownToken"] {
+        for planted in [KEY, QUERY, COOKIE, BODY, SEARCH, PATH, SECRET, &token, "PlantedUnknownToken"] {
             assert!(!body.contains(planted), "{planted}");
         }
     }
