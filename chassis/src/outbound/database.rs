@@ -8,6 +8,7 @@ mod tls;
 
 mod statement;
 
+mod calls;
 mod connection;
 mod flight;
 mod group;

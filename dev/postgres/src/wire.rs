@@ -18,7 +18,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream, UnixStream},
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::{pooler::PgBouncer, test::TestDatabase};
@@ -44,6 +44,9 @@ pub enum Mode {
     CutAnswers,
     /// New connections are taken, and answered so long after the first of them came. Then the wire is open.
     Asleep(Duration),
+    /// New connections are led on one after another, each after so long, as where one takes many ways to a server far away and
+    /// waits for each.
+    Far(Duration),
 }
 
 /// How a connection is ended.
@@ -214,6 +217,9 @@ async fn listen(mut listener: TcpListener, address: SocketAddr, state: Arc<State
             changed = modes.changed() => if changed.is_err() { return },
             taken = listener.accept() => {
                 let Ok((client, _)) = taken else { continue };
+                if let Mode::Far(way) = state.mode() {
+                    sleep(way).await;
+                }
                 let number = state.connections.fetch_add(1, Ordering::SeqCst);
                 let cut = state.cut.subscribe();
                 if state.mode() != Mode::Cut {
@@ -266,7 +272,7 @@ async fn carry(client: &mut TcpStream, number: usize, state: &State) -> io::Resu
                     return Ok(());
                 }
                 match if frozen() { Mode::Silent } else { state.answers() } {
-                    Mode::Open | Mode::Asleep(_) => client.write_all(&answered[..length]).await?,
+                    Mode::Open | Mode::Asleep(_) | Mode::Far(_) => client.write_all(&answered[..length]).await?,
                     Mode::Silent => {}
                     Mode::Cut | Mode::Refused | Mode::CutNextAnswer | Mode::CutAnswers => return Ok(()),
                 }

@@ -8,14 +8,15 @@ use dev_postgres::{
     test::{self, TestDatabase},
 };
 use http::StatusCode;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::{
     abandoned::{service, waiting_for_a_lock},
-    database::{OWNER, Wire, connect, owners_url},
-    service::{Answer, PATIENCE, Service, eventually, settings, start_at},
+    database::{Mode, OWNER, Wire, connect, owners_url},
+    service::{Answer, PATIENCE, Service, eventually, settings, start_at, swept},
 };
 
 /// Of two connections one is shared.
@@ -307,6 +308,106 @@ async fn what_nobody_waits_for_on_a_shared_connection_is_cancelled() {
             are_told_their_own(all_ask(&service, &tasks), &tasks).await;
         }
     }
+}
+
+/// Over a wire: a service of two connections that are open, one of them to be shared, a task of each user, and two
+/// connections of a superuser's.
+async fn shared_over_a_wire() -> Option<(Arc<Service>, Wire, Vec<Value>, Client, Client)> {
+    let database = test::database()?;
+    let wire = Wire::to(&database).await;
+    let mut service = start_at(&settings(&wire.url(), &[ONE_LANE])).await;
+    let (admin, observer) = (connect(&database.url()).await, connect(&database.url()).await);
+    service.database = Some(database);
+    let service = Arc::new(service);
+    service.store.prepare(Switch::On).await.unwrap();
+    swept(&service, &observer).await;
+    let tasks = a_task_each(&service).await;
+    // A lock has both in use at once.
+    admin.batch_execute("begin; lock table task_service.tasks").await.unwrap();
+    let writes: Vec<_> = ["v0", "v1"]
+        .map(|user| {
+            let service = service.clone();
+            tokio::spawn(async move { service.create(user, &json!({"title": "t"})).await })
+        })
+        .into();
+    waiting_for_a_lock(&observer, 2).await;
+    admin.batch_execute("commit").await.unwrap();
+    for write in writes {
+        write.await.unwrap();
+    }
+    eventually("two connections are left", async || sessions(&observer).await.len() == 2).await;
+    Some((service, wire, tasks, admin, observer))
+}
+
+/// The processes that serve the service's connections.
+async fn sessions(observer: &Client) -> Vec<i32> {
+    let sessions = "select pid from pg_stat_activity
+        where application_name = 'task-service' and datname = current_database()";
+    observer.query(sessions, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+/// What is counted on this thread, by series. That is all of a test's own, and nothing of another's.
+fn counted_here() -> impl Fn(&str) -> usize {
+    let recorder = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
+    let handle = recorder.handle();
+    // For as long as the thread is, which is the test's.
+    std::mem::forget(metrics::set_default_local_recorder(recorder));
+    move |series| {
+        let text = handle.render();
+        let line = text.lines().find_map(|line| line.strip_prefix(series));
+        line.map_or(0, |value| value.trim().parse().unwrap())
+    }
+}
+
+/// How many statements have got a connection.
+const ACQUIRED: &str = "database_acquire_seconds_count";
+
+#[tokio::test]
+async fn many_who_give_up_far_from_the_database_cost_one_connection_and_leave_nothing_there() {
+    /// For six cancellations one after another, more than one may take.
+    const WAY: Duration = Duration::from_millis(250);
+    let counted = counted_here();
+    let Some((service, wire, tasks, admin, observer)) = shared_over_a_wire().await else { return };
+    let (before, acquired) = (sessions(&observer).await, counted(ACQUIRED));
+    admin.batch_execute("begin; lock table task_service.tasks").await.unwrap();
+    let asked = all_ask(&service, &tasks);
+    waiting_for_a_lock(&observer, 1).await;
+    eventually("all are sent", async || counted(ACQUIRED) >= acquired + USERS).await;
+    wire.set(Mode::Far(WAY));
+    for request in asked {
+        request.abort();
+    }
+    eventually("the connection is closed", async || sessions(&observer).await.len() == 1).await;
+    waiting_for_a_lock(&observer, 0).await;
+    wire.set(Mode::Open);
+    admin.batch_execute("commit").await.unwrap();
+    are_told_their_own(all_ask(&service, &tasks), &tasks).await;
+    let after = sessions(&observer).await;
+    assert!(
+        before.iter().any(|pid| after.contains(pid)),
+        "the other one is still used: {before:?}, {after:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_falls_silent_under_many_who_gave_up_is_lost_once() {
+    const ENDED: &str = "database_statements_abandoned_total{idempotency=\"read_only\",outcome=\"unknown\"}";
+    let counted = counted_here();
+    let Some((service, wire, tasks, _admin, _observer)) = shared_over_a_wire().await else { return };
+    wire.freeze();
+    let acquired = counted(ACQUIRED);
+    let asked = all_ask(&service, &tasks);
+    eventually("all are sent", async || counted(ACQUIRED) >= acquired + USERS).await;
+    for request in asked {
+        request.abort();
+    }
+    eventually("all have ended", async || counted(ENDED) == USERS).await;
+    // Those who came too late for the first turn were on the other connection.
+    let silent = counted("database_connections_lost_total{how=\"silent\"}");
+    assert!((1..=2).contains(&silent), "{silent} for two connections");
+    assert_eq!(counted("database_connections_lost_total{how=\"broken\"}"), 0);
+    // And with it those of its age: nobody meets one of them.
+    are_told_their_own(all_ask(&service, &tasks), &tasks).await;
 }
 
 #[tokio::test]

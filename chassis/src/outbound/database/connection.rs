@@ -185,8 +185,8 @@ impl Manager {
         metrics::counter!(crate::metrics::DATABASE_CONNECTS.name, "result" => result).increment(1);
         let (client, task) = opened?;
         let life = shared.life.mul_f64(LIFETIME_MIN + (1.0 - LIFETIME_MIN) * fastrand::f64());
-        let retired = AtomicBool::new(false);
-        let link = Link { client, task, retired, ended_idle, generation, shared: shared.clone() };
+        let (retired, lost) = (AtomicBool::new(false), AtomicBool::new(false));
+        let link = Link { client, task, retired, lost, ended_idle, generation, shared: shared.clone() };
         Ok(Connection {
             link: Arc::new(link),
             statements: Mutex::default(),
@@ -272,6 +272,8 @@ pub(super) struct Link {
     task: AbortHandle,
     /// Nobody else must use it any more.
     retired: AtomicBool,
+    /// It counts as lost, once for all that were in flight on it.
+    lost: AtomicBool,
     /// Set when it ends: whether nothing was in flight then.
     ended_idle: Arc<SetOnce<bool>>,
     generation: u64,
@@ -506,10 +508,19 @@ impl Link {
         }
         let error = DatabaseError::of(error, sent);
         if error.kind == DatabaseErrorKind::Lost {
-            metrics::counter!(crate::metrics::DATABASE_CONNECTIONS_LOST.name, "how" => "broken").increment(1);
-            self.shared.lost(self.generation);
+            self.lose("broken");
         }
         error
+    }
+
+    /// It was lost, and with it most likely those of its age. Returns whether that is news.
+    fn lose(&self, how: &'static str) -> bool {
+        let is_news = !self.lost.swap(true, Ordering::AcqRel);
+        if is_news {
+            metrics::counter!(crate::metrics::DATABASE_CONNECTIONS_LOST.name, "how" => how).increment(1);
+            self.shared.lost(self.generation);
+        }
+        is_news
     }
 
     /// Whether it ended while nothing was in flight.
@@ -540,11 +551,12 @@ impl Link {
 
     /// It doesn't answer any more. No connection of its age is used any more.
     pub(super) fn fell_silent(&self) {
+        // First: what else is in flight on it ends as on one that broke.
+        if self.lose("silent") {
+            warn!("a connection to the database has fallen silent; it is replaced, and those as old as it");
+        }
         // The driver would keep the socket open in case an answer comes after all.
         self.close();
-        metrics::counter!(crate::metrics::DATABASE_CONNECTIONS_LOST.name, "how" => "silent").increment(1);
-        warn!("a connection to the database has fallen silent; it is replaced, and those as old as it");
-        self.shared.lost(self.generation);
     }
 
     /// Asks the server to cancel the statement: one that nobody waits for must not hold its locks.

@@ -25,7 +25,8 @@ use super::{
 /// connection of its own.
 const READ_GRACE: Duration = Duration::from_millis(50);
 
-/// How long the server may take to end what was cancelled.
+/// How long the server may take to end what was cancelled. On a shared connection, from one end to the next: each cancellation
+/// travels over a connection of its own and ends one statement, so that many take as many ways to a server far away.
 const CANCELLED_WAIT: Duration = Duration::from_secs(1);
 
 /// The wait for an answer. It owns what must be held until then, and returns it with the answer.
@@ -207,7 +208,15 @@ async fn see_through_among_others<T: Send>(
                 never = cancelling => never,
             }
         };
-        landed = timeout(CANCELLED_WAIT, answer).await.ok().map(|answer| (answer, true));
+        tokio::pin!(answer);
+        // At most as often as there are reads on it: nobody joins any more, and with each answer there is one fewer.
+        loop {
+            let before = turn.answers();
+            landed = timeout(CANCELLED_WAIT, &mut answer).await.ok().map(|answer| (answer, true));
+            if landed.is_some() || turn.answers() == before {
+                break;
+            }
+        }
         link.retire();
     }
     account(

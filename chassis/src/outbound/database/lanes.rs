@@ -59,6 +59,8 @@ pub(super) struct Turn {
     closed: AtomicBool,
     /// How many reads are in flight that somebody waits for.
     attended: AtomicUsize,
+    /// How many answers have come.
+    answers: AtomicUsize,
     /// Held by whoever cancels what nobody waits for.
     clearing: Semaphore,
 }
@@ -150,6 +152,7 @@ impl Turn {
             ends: Instant::now() + TURN,
             closed: AtomicBool::new(false),
             attended: AtomicUsize::new(0),
+            answers: AtomicUsize::new(0),
             clearing: Semaphore::new(1),
         }
     }
@@ -170,6 +173,11 @@ impl Turn {
         self.attended.load(Ordering::SeqCst) > 0
     }
 
+    /// How many answers have come on it: while there are more and more, it isn't silent.
+    pub(super) fn answers(&self) -> usize {
+        self.answers.load(Ordering::SeqCst)
+    }
+
     /// For one at a time.
     pub(super) fn clearing(&self) -> Option<SemaphorePermit<'_>> {
         self.clearing.try_acquire().ok()
@@ -180,5 +188,10 @@ impl Seat {
     /// The connection, which others use, too.
     pub(super) fn connection(&self) -> &Connection {
         self.turn.lease.connection()
+    }
+
+    /// An answer has come.
+    pub(super) fn answered(&self) {
+        self.turn.answers.fetch_add(1, Ordering::SeqCst);
     }
 }

@@ -4,13 +4,7 @@
 //! later ones overtake it. The semaphore in front is first come, first served, has as many permits as there are
 //! connections, and is waited for no longer than the acquire timeout.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bb8::QueueStrategy;
 use metrics::Histogram;
@@ -19,10 +13,11 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 use tokio_postgres::{Row, types::ToSql};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{
     DatabaseSettings,
+    calls::Calls,
     connection::{Answer, Connection, Manager},
     dsn::Dsn,
     error::{DatabaseError, DatabaseErrorKind},
@@ -81,7 +76,7 @@ pub struct Pool {
     shares: Option<OwnersShares>,
     lanes: Arc<Lanes>,
     /// Whether statements are sent as calls where they can be.
-    calls: Arc<AtomicBool>,
+    calls: Arc<Calls>,
     manager: Manager,
     size: u32,
     wait: Duration,
@@ -148,7 +143,7 @@ impl Pool {
             outage_queue: Arc::default(),
             shares: None,
             lanes: Arc::new(Lanes::of(settings.pool_max)),
-            calls: Arc::new(AtomicBool::new(true)),
+            calls: Arc::default(),
             manager,
             size: settings.pool_max,
             wait: settings.acquire_timeout,
@@ -260,7 +255,7 @@ impl Pool {
     async fn ask(&self, asked: Asked<'_>) -> Result<Answer, DatabaseError> {
         let call =
             asked.owner.and_then(|(owner, statement)| Some((owner, statement.call()?, statement.is_alone)));
-        let Some((owner, call, is_alone)) = call.filter(|_| self.calls.load(Ordering::Relaxed)) else {
+        let Some((owner, call, is_alone)) = call.filter(|_| self.calls.may_be_sent()) else {
             return Box::pin(self.ask_itself(asked)).await;
         };
         let parameters = call.encoded(asked.parameters).map_err(DatabaseError::fault)?;
@@ -274,12 +269,17 @@ impl Pool {
             Answer::Error(error) if error.is_of_the_call() => {
                 let answer = Box::pin(self.ask_itself(asked)).await;
                 // If that fails as well, it was not the call's fault.
-                if matches!(answer, Ok(Answer::Rows(_))) && self.calls.swap(false, Ordering::Relaxed) {
-                    warn!(cause = %error, "the database's functions can't be used; going on with transactions, which cost it more");
+                if matches!(answer, Ok(Answer::Rows(_))) {
+                    self.calls.refused(&error);
                 }
                 answer
             }
-            answer => Ok(answer),
+            answer => {
+                if matches!(answer, Answer::Rows(_)) {
+                    self.calls.answered();
+                }
+                Ok(answer)
+            }
         }
     }
 
@@ -332,6 +332,7 @@ impl Pool {
         let (link, asked) = (seat.connection().link().clone(), call.clone());
         let work = async move {
             let answer = seat.connection().ask(&asked, parameters).await;
+            seat.answered();
             ((seat, part), answer)
         };
         let flight = Flight::new(link, (call.name, call.idempotency), self.query, work).among(attention);
