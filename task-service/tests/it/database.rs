@@ -30,3 +30,10 @@ pub async fn owners_url(database: &TestDatabase) -> String {
 pub fn as_role(url: &str, role: &str) -> String {
     url.replace("postgres@", &format!("{role}@"))
 }
+
+/// Has the server know all about these tables, before a test counts what its plans cost. The checkpoint comes first: tests run
+/// with `synchronous_commit = off`, and no vacuum calls a page visible to all while the commit that wrote it is not on the disk.
+pub async fn analyze(admin: &Client, tables: &str) {
+    admin.batch_execute("checkpoint").await.unwrap();
+    admin.batch_execute(&format!("vacuum analyze {tables}")).await.unwrap();
+}

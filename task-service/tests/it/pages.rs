@@ -6,7 +6,7 @@ use chassis::settings::Switch;
 use serde_json::{Value, json};
 
 use crate::{
-    database::{OWNER, as_role, connect},
+    database::{OWNER, analyze, as_role, connect},
     service::{Answer, Service, eventually, settings, start, start_at},
 };
 
@@ -382,7 +382,7 @@ async fn a_page_costs_the_same_wherever_it_lies() {
     const ROWS_MAX: i64 = 50;
     const BLOCKS_MAX: i64 = 200;
     let Some((service, admin)) = service(TASKS).await else { return };
-    admin.batch_execute("vacuum analyze task_service.tasks").await.unwrap();
+    analyze(&admin, "task_service.tasks").await;
     let database = service.database.as_ref().unwrap();
     for sort in SORTS {
         for order in ["asc", "desc"] {
@@ -436,7 +436,7 @@ async fn a_list_costs_what_its_page_costs_by_whichever_plan() {
         ], null)
         where user_id = 'u1'";
     admin.batch_execute(tags).await.unwrap();
-    admin.batch_execute("vacuum analyze task_service.tasks, task_service.task_tags").await.unwrap();
+    analyze(&admin, "task_service.tasks, task_service.task_tags").await;
     let url = service.database.as_ref().unwrap().url();
     let filters = [
         "",
