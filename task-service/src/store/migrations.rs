@@ -1,7 +1,7 @@
 //! Brings the tables up to date, also if other replicas do so at the same moment.
 //!
-//! The rules: a released migration is never edited, only followed by another. It only adds, so that the release before
-//! it still works beside it. It runs in a transaction, so `create index concurrently` can't be one. A database with
+//! The rules: a released migration is never edited, only followed by another. It only adds, or puts in the place of an index one
+//! that serves the release before as well: so that one still works beside it. It runs in a transaction, so `create index concurrently` can't be one. A database with
 //! more migrations than this binary knows is fine: replicas see that during a roll-out, and all of them after a
 //! roll-back. The one exception is the fourth, which says what it asks for.
 //!
@@ -37,6 +37,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 6, name: "imports", sql: include_str!("migrations/0006_imports.sql") },
     Migration { version: 7, name: "tags", sql: include_str!("migrations/0007_tags.sql") },
     Migration { version: 8, name: "calls", sql: include_str!("migrations/0008_calls.sql") },
+    Migration { version: 9, name: "orders", sql: include_str!("migrations/0009_orders.sql") },
 ];
 
 /// The advisory lock that replicas take in turn to migrate: "ushertsk". It ends with the transaction, behind a pooler

@@ -114,6 +114,37 @@ async fn a_database_of_the_first_release_is_brought_up_to_date_and_serves_both()
     }
 }
 
+/// As the migration tells those who have too many tasks to wait for it.
+#[tokio::test]
+async fn the_indexes_of_the_orders_may_be_built_before_while_all_goes_on() {
+    const ORDERS: &str = include_str!("../../src/store/migrations/0009_orders.sql");
+    let Some(database) = test::database() else { return };
+    let admin = connect(&database.url()).await;
+    store(&database.url()).prepare(Switch::On).await.unwrap();
+    let indexes = async || {
+        let sql = "select indexrelid::regclass::text, indexrelid from pg_index
+            where indrelid = 'task_service.tasks'::regclass and indisvalid order by 1";
+        let rows = admin.query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect::<Vec<(String, u32)>>()
+    };
+    let wanted: Vec<_> = indexes().await.into_iter().map(|(name, _)| name).collect();
+    // The release before.
+    let before = "delete from task_service.migrations where version = 9;
+        create index tasks_newest_first on task_service.tasks (user_id, created_at desc, id desc);
+        create index tasks_by_title on task_service.tasks (user_id, title_key, id)";
+    admin.batch_execute(before).await.unwrap();
+    for build in ORDERS.split("create index if not exists ").skip(1) {
+        let name = build.split(' ').next().unwrap();
+        admin.batch_execute(&format!("drop index task_service.{name}")).await.unwrap();
+        admin.batch_execute(&format!("create index concurrently {build}")).await.unwrap();
+    }
+    let built = indexes().await;
+    store(&database.url()).prepare(Switch::On).await.unwrap();
+    let now = indexes().await;
+    assert!(now.iter().all(|index| built.contains(index)), "{now:?}: none is built again, {built:?}");
+    assert_eq!(now.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), wanted);
+}
+
 #[tokio::test]
 async fn a_first_start_leaves_no_error_in_the_servers_log() {
     let folder = tempfile::tempdir().unwrap();

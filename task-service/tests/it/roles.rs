@@ -97,7 +97,7 @@ async fn one_role_serves_and_another_migrates_from_the_first_start_on() {
         "drop table task_service.answers",
         "create index on task_service.tasks (title)",
         "delete from task_service.migrations",
-        "insert into task_service.migrations (version, name, checksum) values (9, 'x', 'x')",
+        "insert into task_service.migrations (version, name, checksum) values (1000, 'x', 'x')",
         "set role postgres",
     ] {
         let error = client.batch_execute(forbidden).await.unwrap_err();

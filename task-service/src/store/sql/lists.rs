@@ -4,7 +4,8 @@
 //! - **A range of an index**, wherever the page lies: all tasks in every order; by status, newest first or by due date; by
 //!   priority in its own order.
 //! - **Few or many**, where the index has another order. If there are few, an index of what narrows the list has them all,
-//!   and they are sorted. If there are many, the next ones are as a rule not far away in the order of the list.
+//!   and they are sorted. If there are many, the index of the order is walked, which has status and priority, too: what is
+//!   passed over is passed over there, without a look at the tasks.
 //! - **By a table of tags** ([`tags`]), because no index on the tasks' own would serve under row-level security: there, only
 //!   comparisons that can't tell a row's content to anybody may come before the policy, and `@>` is none.
 //! - **In the order of the list until the page is full**, for texts: `ilike` is none either. Costly: it may read all that the
@@ -20,7 +21,7 @@ use tokio_postgres::types::Type;
 use super::{COLUMNS, NAMES, read};
 use crate::task::listing::{Listing, Order, Sort};
 
-/// Up to so many tasks are few: each may lie in a block of its own, which is looked at twice.
+/// Up to so many tasks are few: each may lie in a block of its own.
 const FEW: u32 = 200;
 
 /// No limit.
@@ -32,17 +33,20 @@ enum Narrowed {
     Not,
     ByStatus,
     ByPriority,
+    ByBoth,
     ByTag,
     BySearch,
 }
 
 impl Narrowed {
-    const ALL: [Self; 5] = [Self::Not, Self::ByStatus, Self::ByPriority, Self::ByTag, Self::BySearch];
+    const ALL: [Self; 6] =
+        [Self::Not, Self::ByStatus, Self::ByPriority, Self::ByBoth, Self::ByTag, Self::BySearch];
 
     fn of(listing: &Listing) -> Self {
         match listing {
             Listing { search: Some(_), .. } => Self::BySearch,
             Listing { tag: Some(_), .. } => Self::ByTag,
+            Listing { priority: Some(_), completed: Some(_), .. } => Self::ByBoth,
             Listing { priority: Some(_), .. } => Self::ByPriority,
             Listing { completed: Some(_), .. } => Self::ByStatus,
             Listing { search: None, tag: None, priority: None, completed: None, .. } => Self::Not,
@@ -55,6 +59,7 @@ impl Narrowed {
             Self::Not => "all",
             Self::ByStatus => "status",
             Self::ByPriority => "priority",
+            Self::ByBoth => "both",
             Self::ByTag => "tag",
             Self::BySearch => "search",
         }
@@ -65,30 +70,25 @@ impl Narrowed {
         self == Self::BySearch
     }
 
-    /// The condition that an index can have.
-    fn first(self) -> &'static str {
+    /// As conditions on the tasks.
+    fn meets(self) -> String {
         match self {
-            Self::Not | Self::ByTag | Self::BySearch => "",
-            Self::ByStatus => STATUS,
-            Self::ByPriority => PRIORITY,
-        }
-    }
-
-    /// The order of that index, behind the condition: without one, the server might look for the first few in all of the table.
-    fn order(self) -> &'static str {
-        match self {
-            Self::Not | Self::ByTag | Self::BySearch => "",
-            Self::ByStatus => "created_at, id",
-            Self::ByPriority => "id",
-        }
-    }
-
-    /// The other ones.
-    fn rest(self) -> String {
-        match self {
-            Self::Not | Self::ByStatus | Self::ByTag => String::new(),
-            Self::ByPriority => MAYBE_STATUS.into(),
+            Self::Not | Self::ByTag => String::new(),
+            Self::ByStatus => STATUS.into(),
+            Self::ByPriority => PRIORITY.into(),
+            Self::ByBoth => [STATUS, PRIORITY].concat(),
             Self::BySearch => [MAYBE_STATUS, MAYBE_PRIORITY, MAYBE_TAG, SEARCH].concat(),
+        }
+    }
+
+    /// As conditions that an index begins with, and the order of that index behind them: without one, the server might look for the
+    /// first few in all of the table.
+    fn indexed(self) -> (String, &'static str) {
+        match self {
+            Self::Not | Self::ByTag | Self::BySearch => (String::new(), ""),
+            Self::ByStatus => (STATUS.into(), "created_at, id"),
+            Self::ByPriority => (PRIORITY.into(), "id"),
+            Self::ByBoth => (format!("{PRIORITY}{}", coded(Sort::Priority)), "id"),
         }
     }
 
@@ -97,7 +97,7 @@ impl Narrowed {
         match self {
             Self::Not => true,
             Self::ByStatus => matches!(sort, Sort::CreatedAt | Sort::DueDate),
-            Self::ByPriority => sort == Sort::Priority,
+            Self::ByPriority | Self::ByBoth => sort == Sort::Priority,
             Self::ByTag | Self::BySearch => false,
         }
     }
@@ -109,6 +109,29 @@ const TAG: &str = "\n    and $5 = any (tags)";
 const MAYBE_STATUS: &str = "\n    and ($3 is null or completed = $3)";
 const MAYBE_PRIORITY: &str = "\n    and ($4 is null or priority = $4)";
 const MAYBE_TAG: &str = "\n    and ($5 is null or $5 = any (tags))";
+
+/// Status and priority, as the index of an order has them behind its key (migration 9). Each has codes of its own, so that these
+/// conditions mean that index and no other, which the server may believe to be the shorter way. They are ranges, because either may
+/// be open: so they are conditions of the index for every plan.
+fn coded(sort: Sort) -> String {
+    let code: i16 = match sort {
+        Sort::CreatedAt => 1,
+        Sort::UpdatedAt => 2,
+        Sort::Title => 3,
+        Sort::DueDate => 4,
+        Sort::Priority => 5,
+    };
+    let status = format!("(case when completed then {code}::smallint else 0::smallint end)");
+    let priority = format!("(case when priority is null then -{code}::smallint else priority end)");
+    format!(
+        "
+    and {status} >= case when $3 is true then {code}::smallint else 0::smallint end
+    and {status} <= case when $3 is false then 0::smallint else {code}::smallint end
+    and {priority} >= case when $4 is null then -{code}::smallint else $4 end
+    and {priority} <= case when $4 is null then {most}::smallint else $4 end",
+        most = i16::MAX,
+    )
+}
 
 /// What is looked for is compared as it is, and if there are other forms of it (`$7`), composed and decomposed too, with each
 /// row in lower case, as `ilike` does it. These forms are made once, where another form of each row would cost seconds for
@@ -192,11 +215,11 @@ fn the_list(narrowed: Narrowed, sort: Sort, order: Order, after: bool) -> &'stat
 
 fn the_count(narrowed: Narrowed) -> &'static OwnedStatement {
     COUNTS[narrowed as usize].get_or_init(|| {
-        let (first, rest) = (narrowed.first(), narrowed.rest());
+        let meets = narrowed.meets();
         let select = match narrowed {
             Narrowed::ByTag => tags::count(),
             _ => format!(
-                "select true as found, count(*) as tasks from task_service.tasks\nwhere user_id = $2{first}{rest}"
+                "select true as found, count(*) as tasks from task_service.tasks\nwhere user_id = $2{meets}"
             ),
         };
         let types = &[Type::TEXT, Type::BOOL, Type::INT2, Type::TEXT, Type::TEXT, Type::TEXT];
@@ -224,24 +247,26 @@ impl Page {
             (Narrowed::ByTag, _) => return tags::otherwise(self),
             _ => {}
         }
-        let (first, rest) = (narrowed.first(), narrowed.rest());
+        let (indexed, order) = narrowed.indexed();
         if narrowed.is_range(self.key.sort) {
-            return joined(&self.ranges(|range| self.range(&format!("{first}{rest}{range}"))));
+            return joined(&self.ranges(|range| self.range(&format!("{indexed}{range}"))));
         }
-        if first.is_empty() {
-            return joined(&self.ranges(|range| self.walked(range, ALL, &rest)));
+        if narrowed == Narrowed::BySearch {
+            let meets = [MAYBE_TAG, SEARCH].concat();
+            return joined(&self.narrowed(&meets));
         }
-        let many = format!("{first}{rest}\n    and (select hits from few) > {FEW}");
-        let mut parts = vec![self.few(&format!("{first}{rest}"))];
-        parts.extend(self.ranges(|range| self.walked(range, ALL, &many)));
-        let (order, parts) = (narrowed.order(), joined(&parts));
+        let many = format!("\n    and (select hits from few) > {FEW}");
+        let mut parts = vec![self.few(narrowed)];
+        parts.extend(self.narrowed(&many));
+        let parts = joined(&parts);
         format!(
             "with few as materialized (
-    select array_agg(place) as places, count(*) as hits
+    select count(*) as hits
     from (
-        select ctid as place from task_service.tasks
-        where user_id = $2{first}
-        order by {order} limit {FEW} + 1
+        select from task_service.tasks
+        where user_id = $2{indexed}
+        order by {order}
+        limit {FEW} + 1
     ) as them
 )
 {parts}"
@@ -293,6 +318,12 @@ order by {column} {direction}, id {direction}"
         )
     }
 
+    /// An index has this order, and what narrows the list by status and priority: those tasks alone are looked at.
+    fn narrowed(&self, conditions: &str) -> Vec<String> {
+        let coded = coded(self.key.sort);
+        self.ranges(|range| self.walked(&format!("{coded}{range}"), ALL, conditions))
+    }
+
     /// An index has this order. The inner limit keeps the conditions out of it, and the server can't know how large it is: so
     /// however few tasks it believes to meet them, it walks in this order and stops when the page is full, where it might sort
     /// all that the user has.
@@ -312,15 +343,20 @@ order by {column} {direction}, id {direction}"
         )
     }
 
-    /// All of them are at hand, and sorted.
-    fn few(&self, conditions: &str) -> String {
+    /// All of them, by the index of what narrows the list, and sorted.
+    fn few(&self, narrowed: Narrowed) -> String {
         let (column, (_, direction)) = (self.key.column, self.direction());
-        let behind = self.behind_of_all();
+        let ((indexed, order), behind) = (narrowed.indexed(), self.behind_of_all());
         format!(
-            "select true as found, {COLUMNS}
-from task_service.tasks
-where user_id = $2
-    and ctid = any ((select places from few)::tid[]) and (select hits from few) <= {FEW}{conditions}{behind}
+            "select true as found, {NAMES}
+from (
+    select {COLUMNS}, title_key
+    from task_service.tasks
+    where user_id = $2{indexed}
+    order by {order}
+    limit {FEW}
+) as them
+where (select hits from few) <= {FEW}{behind}
 order by {column} {direction} nulls last, id {direction}"
         )
     }
@@ -392,7 +428,7 @@ mod tests {
             (&[("status", "all")], "all"),
             (&[("status", "pending")], "status"),
             (&[("priority", "low")], "priority"),
-            (&[("priority", "low"), ("completed", "true")], "priority"),
+            (&[("priority", "low"), ("completed", "true")], "both"),
             (&[("tag", "a"), ("priority", "low")], "tag"),
             (&[("search", "a")], "search"),
             (&[("search", "a"), ("tag", "a"), ("status", "pending")], "search"),
@@ -423,7 +459,8 @@ mod tests {
         for (narrowed, asked, maybe) in [
             (Narrowed::Not, &[][..], &[][..]),
             (Narrowed::ByStatus, &["completed = $3"], &[]),
-            (Narrowed::ByPriority, &["priority = $4"], &["$3"]),
+            (Narrowed::ByPriority, &["priority = $4"], &[]),
+            (Narrowed::ByBoth, &["priority = $4"], &[]),
             (Narrowed::ByTag, &["tag = $5"], &["$3", "$4"]),
             (Narrowed::BySearch, &["title ilike $6"], &["$3", "$4", "$5"]),
         ] {
@@ -437,7 +474,10 @@ mod tests {
                 }
                 for parameter in ["$3", "$4", "$5"] {
                     let is_maybe = sql.contains(&format!("{parameter} is null or "));
-                    assert_eq!(is_maybe, maybe.contains(&parameter), "{parameter}: {sql}");
+                    // A list has status and priority from the index of its order, and they may be open there.
+                    let is_count = name.starts_with("task.count.");
+                    assert!(!is_maybe || maybe.contains(&parameter), "{parameter}: {sql}");
+                    assert!(is_maybe || !is_count || !maybe.contains(&parameter), "{parameter}: {sql}");
                 }
                 assert_eq!(sql.contains("$6"), narrowed == Narrowed::BySearch, "{sql}");
             }

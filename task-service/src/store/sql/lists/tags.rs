@@ -47,13 +47,12 @@ order by made_at {direction}, task {direction}",
 
 /// A page of them, in another order.
 pub(super) fn otherwise(page: &Page) -> String {
-    let meets = [MAYBE_STATUS, MAYBE_PRIORITY, TAG].concat();
     let found = format!("select true as found, {NAMES} from tried where (select are_enough from first)");
     let mut parts = vec![found, few(page)];
     parts.extend(page.ranges(|range| some(page, range)));
-    let many = format!("{meets}\n    and (select number from size) > {SOME}");
-    parts.extend(page.ranges(|range| page.walked(range, ALL, &many)));
+    parts.extend(page.narrowed(&format!("{TAG}\n    and (select number from size) > {SOME}")));
     // Where some have no value, those come last.
+    let meets = [MAYBE_STATUS, MAYBE_PRIORITY, TAG].concat();
     let next = page.ranges(|range| page.walked(range, TRIED, &meets)).swap_remove(0);
     format!(
         "with tried as materialized (
