@@ -9,7 +9,7 @@
 -- The indexes that they replace go first, under the lock that this needs: one that grew into it later could meet somebody who waits
 -- for us. The release before reads by the new ones as well as by its own.
 --
--- Nobody reads or writes tasks while they are built: on a busy machine some 2 s for all five and each 100,000 tasks. Who has many
+-- Nobody reads or writes tasks while they are built: on a busy machine some 3 s for all five and each 100,000 tasks. Who has many
 -- builds them before, each by `create index concurrently` under its name here, and looks that `\d task_service.tasks` calls none of
 -- them invalid.
 drop index if exists task_service.tasks_newest_first, task_service.tasks_by_update, task_service.tasks_by_title,
