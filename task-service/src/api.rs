@@ -31,6 +31,7 @@ use crate::{
         LegacyId, TaskId,
         cursor::Place,
         draft::{self, Changes, NewTask},
+        fault::FieldFault,
         json,
         listing::Listing,
         once::Once,
@@ -62,10 +63,10 @@ impl Api {
         let (parts, body) = request.into_parts();
         let path = Path::parse(parts.uri.path()).ok_or(Refusal::NoSuchPath)?;
         traces::route(path.route());
-        let Path { user, target } = path;
-        if !target.allows(&parts.method) {
-            return Err(Refusal::MethodNotAllowed(target.methods()));
+        if !path.allows(&parts.method) {
+            return Err(Refusal::MethodNotAllowed(path.methods()));
         }
+        let Path { user, target, .. } = path;
         let callers = CallersTasks::of(caller, user, self)?;
         let body = JsonBody::new(&parts.headers, body, self.body);
         let asked = || Preconditions::of(&parts.headers);
@@ -235,11 +236,25 @@ impl<'a> CallersTasks<'a> {
         body: JsonBody<'_>,
     ) -> Result<Response<Body>, Refusal> {
         let body = body.read().await?;
-        let completed = match body.optional()? {
+        let told = match body.optional()? {
             Some(body) => draft::completion(&body).map_err(Refusal::Invalid)?,
             None => None,
         };
-        let once = self.once(parts, body.bytes())?;
+        let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        let asked_for = dialect::completion(query).map_err(|error| Refusal::Invalid(vec![error]))?;
+        let completed = match (told, asked_for) {
+            (Some(told), Some(asked_for)) if told != asked_for => {
+                return Err(Refusal::Invalid(vec![FieldFault::Contradicts("the query").of("completed")]));
+            }
+            _ => told.or(asked_for),
+        };
+        // Under a key, the other state is another request, wherever it is said.
+        let once = match asked_for {
+            Some(is) => {
+                self.once(parts, &[body.bytes(), if is { &b"?true"[..] } else { b"?false" }].concat())?
+            }
+            None => self.once(parts, body.bytes())?,
+        };
         changed(&done(self.tasks.complete(id, completed, &asked.condition(), once.as_ref()).await?)?)
     }
 

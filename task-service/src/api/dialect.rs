@@ -3,46 +3,75 @@
 
 use std::borrow::Cow;
 
+use chassis::layer::problem::FieldError;
+
 use crate::task::{
     Body,
     body::{Field, ITEMS_MAX},
+    fault::FieldFault,
 };
 
 /// A query, name by name.
 pub(super) fn query<'a>(
     pairs: impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
 ) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
-    let mut said: Vec<_> = pairs
-        .map(|(name, value)| {
-            let name = match &*name {
-                "q" => "search".into(),
-                "isCompleted" => "is_completed".into(),
-                "sortBy" => "sort_by".into(),
-                "sortOrder" => "sort_order".into(),
-                _ => name,
-            };
-            let value = match &*name {
-                "status" | "completed" | "is_completed" | "priority" | "order" | "sort_order" => lower(value),
-                "sort" | "sort_by" => snake(value),
-                _ => value,
-            };
-            let value = match (&*name, &*value) {
-                // In the other word for it, so that it contradicts whatever else is said of completion.
-                ("completed" | "is_completed", "all") => return ("status".into(), value),
-                ("status", "active" | "incomplete") => "pending".into(),
-                ("status", "complete") => "completed".into(),
-                ("completed" | "is_completed", "pending" | "active" | "incomplete") => "false".into(),
-                ("completed" | "is_completed", "completed" | "complete") => "true".into(),
-                _ => value,
-            };
-            (name, value)
-        })
-        .collect();
+    let mut said = Vec::new();
+    for (name, value) in pairs {
+        let name = match &*name {
+            "q" => "search".into(),
+            "isCompleted" => "is_completed".into(),
+            "sortBy" => "sort_by".into(),
+            "sortOrder" => "sort_order".into(),
+            "status_filter" => "status".into(),
+            "per_page" | "page_size" => "limit".into(),
+            _ => name,
+        };
+        let value = match &*name {
+            "status" | "completed" | "is_completed" | "priority" | "order" | "sort_order" => lower(value),
+            "sort" | "sort_by" => {
+                let (sort, order) = sort(value);
+                said.extend(order.map(|order| ("order".into(), order)));
+                sort
+            }
+            _ => value,
+        };
+        let (name, value) = match (&*name, &*value) {
+            // In the other word for it, so that it contradicts whatever else is said of completion.
+            ("completed" | "is_completed", "all") => ("status".into(), value),
+            ("status", "active" | "incomplete") => (name, "pending".into()),
+            ("status", "complete") => (name, "completed".into()),
+            ("completed" | "is_completed", "pending" | "active" | "incomplete") => (name, "false".into()),
+            ("completed" | "is_completed", "completed" | "complete") => (name, "true".into()),
+            _ => (name, value),
+        };
+        said.push((name, value));
+    }
     // All are what there is without it; unless one is named too, which contradicts it.
     if !said.iter().any(|(name, value)| name == "priority" && !matches!(&**value, "" | "all")) {
         said.retain(|(name, value)| (&**name, &**value) != ("priority", "all"));
     }
     said
+}
+
+/// Whether a task is to be completed, where its query says so: `…/complete?completed=true`. As all else in a query, `""`
+/// says nothing.
+pub(super) fn completion<'a>(
+    pairs: impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
+) -> Result<Option<bool>, FieldError> {
+    let mut said = None;
+    for (name, value) in query(pairs).iter().filter(|(_, value)| !value.is_empty()) {
+        let value = match (&**name, &**value) {
+            ("completed" | "is_completed", "true") => true,
+            ("completed" | "is_completed", "false") => false,
+            ("completed" | "is_completed", _) => return Err(FieldFault::NotBoolean.of(name.to_string())),
+            _ => continue,
+        };
+        if said.is_some_and(|other| other != value) {
+            return Err(FieldFault::Twice.of(name.to_string()));
+        }
+        said = Some(value);
+    }
+    Ok(said)
 }
 
 /// A body.
@@ -53,6 +82,20 @@ pub(super) fn body(mut body: Body<'_>) -> Body<'_> {
         if priority == "none" {
             fields.priority = Some(Field::Null);
         }
+    }
+    // The contract's word for it comes first: an object that is sent back as a whole may have an older status.
+    if let Some(Field::Text(status)) = fields.status.take()
+        && fields.completed.is_none()
+        && fields.is_completed.is_none()
+    {
+        fields.completed = match &*lower(status).replace(['_', ' '], "-") {
+            "completed" | "complete" | "done" => Some(Field::Bool(true)),
+            "pending" | "active" | "incomplete" | "todo" | "not-started" | "in-progress" => {
+                Some(Field::Bool(false))
+            }
+            // One of those that only another backend has.
+            _ => None,
+        };
     }
     // Separated by commas, as an input field has them.
     if let Some(Field::Text(tags)) = &fields.tags {
@@ -70,6 +113,17 @@ fn lower(text: Cow<'_, str>) -> Cow<'_, str> {
         return text;
     }
     trimmed.to_ascii_lowercase().into()
+}
+
+/// `createdAt:desc` says both, and so does `-created_at`.
+fn sort(text: Cow<'_, str>) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
+    if let Some(falling) = text.strip_prefix('-') {
+        return (snake(falling.to_owned().into()), Some("desc".into()));
+    }
+    match text.split_once(':') {
+        Some((sort, order)) => (snake(sort.to_owned().into()), Some(lower(order.to_owned().into()))),
+        None => (snake(text), None),
+    }
 }
 
 /// `createdAt` is `created_at`, and so is `CREATED_AT`.
@@ -126,6 +180,15 @@ mod tests {
             ("sort=Title", "sort=title"),
             ("sort=UPDATED_AT", "sort=updated_at"),
             ("q=Milk", "search=Milk"),
+            ("status_filter=Completed", "status=completed"),
+            ("page=2&per_page=20", "page=2&limit=20"),
+            ("page_size=20", "limit=20"),
+            ("sort=createdAt:desc", "order=desc&sort=created_at"),
+            ("sort_by=Title:ASC", "order=asc&sort_by=title"),
+            ("sort=-due_date", "order=desc&sort=due_date"),
+            // Whoever says two orders hears that.
+            ("sort=-title&order=asc", "order=desc&sort=title&order=asc"),
+            ("sort=title:", "order=&sort=title"),
             // What is a text of the user's own is left as it is.
             ("search=ALL&tag=Work&cursor=AbC", "search=ALL&tag=Work&cursor=AbC"),
             // And so is what means nothing, for the contract to refuse.
@@ -134,6 +197,53 @@ mod tests {
             let want =
                 if want.contains("%C3%9C") { want.replace("Ünten", "%C3%9Cnten") } else { want.to_owned() };
             assert_eq!(said(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_query_may_say_whether_a_task_is_completed() {
+        for (text, want) in [
+            ("", Some(None)),
+            ("completed=true", Some(Some(true))),
+            ("completed=False", Some(Some(false))),
+            ("isCompleted=true&completed=true", Some(Some(true))),
+            ("completed=&x=1", Some(None)),
+            ("completed=true&is_completed=false", None),
+            ("completed=1", None),
+            // All tasks are something to list.
+            ("completed=all", Some(None)),
+        ] {
+            assert_eq!(completion(form_urlencoded::parse(text.as_bytes())).ok(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_status_says_whether_a_task_is_completed_where_nothing_else_does() {
+        let completed = |json: &str| {
+            let body = body(Body::read(json.as_bytes()).unwrap());
+            let told = crate::task::draft::completion(&body);
+            assert_eq!(Changes::parse(&body).map(|changes| changes.completed), told, "{json}");
+            told.unwrap()
+        };
+        for (status, want) in [
+            ("completed", Some(true)),
+            ("Done", Some(true)),
+            ("pending", Some(false)),
+            ("not_started", Some(false)),
+            ("In Progress", Some(false)),
+            ("archived", None),
+            ("", None),
+        ] {
+            assert_eq!(completed(&format!(r#"{{"status":"{status}"}}"#)), want, "{status}");
+        }
+        for (json, want) in [
+            (r#"{"status":"pending","completed":true}"#, Some(true)),
+            (r#"{"status":"done","is_completed":false}"#, Some(false)),
+            (r#"{"status":null}"#, None),
+            (r#"{"status":{"a":[1e999]}}"#, None),
+            (r#"{"status":7}"#, None),
+        ] {
+            assert_eq!(completed(json), want, "{json}");
         }
     }
 

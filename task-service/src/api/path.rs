@@ -1,8 +1,12 @@
 //! What a path is about: whose tasks, and which one.
 //!
 //! Every path stands under `/api/tasks` and again under `/api/{user}/tasks`, with and without a slash at its end,
-//! because frontends call all four. `toggle` is another word for `complete`. Where a path could mean either form, the short one wins: `/api/tasks/tasks` is the
+//! because frontends call all four. Where a path could mean either form, the short one wins: `/api/tasks/tasks` is the
 //! task `tasks`, which does not exist, rather than the list of a user of that name, who has `/api/tasks` too.
+//!
+//! Frontends of other backends have other words in them: `v1` before all, `users` before the user, `todos` for `tasks`,
+//! `toggle` for `complete`, `search` for a list. No id is such a word, and whoever should be called so has `/api/tasks`.
+//! Whose tasks they are does not hang on them: the caller's, and a user who is named must be the caller.
 
 use std::borrow::Cow;
 
@@ -11,14 +15,16 @@ use percent_encoding::percent_decode_str;
 
 use super::refusal::Refusal;
 
-/// The most segments behind `/api/`: `{user}/tasks/{id}/complete`.
-const SEGMENTS_MAX: usize = 4;
+/// The most segments behind `/api/`: `v1/users/{user}/tasks/{id}/complete`.
+const SEGMENTS_MAX: usize = 6;
 
 /// A path of the API, taken apart.
 pub(super) struct Path<'a> {
     /// The user whom it names.
     pub(super) user: Option<Segment<'a>>,
     pub(super) target: Target<'a>,
+    /// Whether there is only something to read: nothing is made where one searches.
+    only_read: bool,
 }
 
 /// What a path leads to.
@@ -43,18 +49,42 @@ impl<'a> Path<'a> {
             *segments.get_mut(count)? = segment;
             count += 1;
         }
-        let (user, target) = match segments[..count] {
-            ["tasks"] => (None, Target::Tasks),
-            ["tasks", id] => (None, Target::Task(Segment(id))),
-            ["tasks", id, "complete" | "toggle"] => (None, Target::Complete(Segment(id))),
-            [user, "tasks"] => (Some(Segment(user)), Target::Tasks),
-            [user, "tasks", id] => (Some(Segment(user)), Target::Task(Segment(id))),
-            [user, "tasks", id, "complete" | "toggle"] => {
-                (Some(Segment(user)), Target::Complete(Segment(id)))
-            }
-            _ => return None,
+        let segments = match &segments[..count] {
+            ["v1", rest @ ..] => rest,
+            all => all,
         };
-        Some(Self { user, target })
+        let (names_user, segments) = match segments {
+            ["users", rest @ ..] if matches!(rest, [_, "tasks" | "todos", ..]) => (true, rest),
+            all => (false, all),
+        };
+        let (segments, only_read) = match segments {
+            [rest @ .., "search"] if matches!(rest, ["tasks" | "todos"] | [_, "tasks" | "todos"]) => {
+                (rest, true)
+            }
+            all => (all, false),
+        };
+        let path = |user, target| Self { user, target, only_read };
+        if !names_user
+            && let ["tasks" | "todos", below @ ..] = segments
+            && let Some(target) = Target::below(below)
+        {
+            return Some(path(None, target));
+        }
+        match segments {
+            [user, "tasks" | "todos", below @ ..] => {
+                Target::below(below).map(|target| path(Some(Segment(user)), target))
+            }
+            _ => None,
+        }
+    }
+
+    /// The methods that it answers to, as an `Allow` header lists them.
+    pub(super) fn methods(&self) -> &'static str {
+        if self.only_read { "GET, HEAD" } else { self.target.methods() }
+    }
+
+    pub(super) fn allows(&self, method: &Method) -> bool {
+        self.methods().split(", ").any(|allowed| allowed == method.as_str())
     }
 
     /// Its form, by which traces name it.
@@ -70,7 +100,17 @@ impl<'a> Path<'a> {
     }
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    /// What stands below a list.
+    fn below(segments: &[&'a str]) -> Option<Self> {
+        Some(match *segments {
+            [] => Self::Tasks,
+            [id] => Self::Task(Segment(id)),
+            [id, "complete" | "toggle" | "toggle-complete"] => Self::Complete(Segment(id)),
+            _ => return None,
+        })
+    }
+
     /// The methods that it answers to, as an `Allow` header lists them.
     pub(super) fn methods(self) -> &'static str {
         match self {
@@ -78,10 +118,6 @@ impl Target<'_> {
             Self::Task(_) => "GET, HEAD, PUT, PATCH, DELETE",
             Self::Complete(_) => "PATCH",
         }
-    }
-
-    pub(super) fn allows(self, method: &Method) -> bool {
-        self.methods().split(", ").any(|allowed| allowed == method.as_str())
     }
 }
 
@@ -98,9 +134,10 @@ mod tests {
 
     /// `tasks`, `task 1`, `complete 1`; a user whom the path names stands before it.
     fn read(path: &str) -> Option<String> {
-        let Path { user, target } = Path::parse(path)?;
+        let Path { user, target, only_read } = Path::parse(path)?;
         let user = user.map_or_else(String::new, |Segment(user)| format!("{user}: "));
         Some(match target {
+            Target::Tasks if only_read => format!("{user}search"),
             Target::Tasks => format!("{user}tasks"),
             Target::Task(Segment(id)) => format!("{user}task {id}"),
             Target::Complete(Segment(id)) => format!("{user}complete {id}"),
@@ -115,7 +152,32 @@ mod tests {
             ("/api/tasks/1/complete", "complete 1"),
             ("/api/tasks/1/toggle", "complete 1"),
             ("/api/u1/tasks/1/toggle", "u1: complete 1"),
+            ("/api/tasks/1/toggle-complete", "complete 1"),
             ("/api/tasks/toggle", "task toggle"),
+            ("/api/tasks/search", "search"),
+            ("/api/u1/tasks/search", "u1: search"),
+            ("/api/tasks/search/complete", "complete search"),
+            ("/api/todos", "tasks"),
+            ("/api/todos/1", "task 1"),
+            ("/api/todos/1/toggle", "complete 1"),
+            ("/api/u1/todos/1", "u1: task 1"),
+            ("/api/v1/tasks", "tasks"),
+            ("/api/v1/tasks/1/complete", "complete 1"),
+            ("/api/v1/todos/search", "search"),
+            ("/api/v1/u1/tasks/1", "u1: task 1"),
+            ("/api/users/u1/tasks", "u1: tasks"),
+            ("/api/users/u1/todos/1/complete", "u1: complete 1"),
+            ("/api/v1/users/u1/tasks/1/complete", "u1: complete 1"),
+            // A user whose name is such a word is named still, and never taken for the caller.
+            ("/api/users/tasks", "users: tasks"),
+            ("/api/users/tasks/1", "users: task 1"),
+            ("/api/users/tasks/tasks", "tasks: tasks"),
+            ("/api/users/tasks/tasks/1", "tasks: task 1"),
+            ("/api/v1/v1/tasks", "v1: tasks"),
+            ("/api/v1/users/users/tasks", "users: tasks"),
+            ("/api/todos/todos/1", "todos: task 1"),
+            ("/api/tasks/tasks/search", "task tasks"),
+            ("/api/v2/tasks", "v2: tasks"),
             ("/api/u1/tasks", "u1: tasks"),
             ("/api/u1/tasks/1", "u1: task 1"),
             ("/api/u1/tasks/1/complete", "u1: complete 1"),
@@ -150,6 +212,15 @@ mod tests {
             "/api/u1/tasks/1/complete/x",
             "/api/tasks/1/x",
             "/api/u1/tasks/1/x",
+            "/api/tasks/search/x",
+            "/api/v1",
+            "/api/v1/",
+            "/api/v1/u1",
+            "/api/users/u1",
+            "/api/users/u1/x/tasks",
+            "/api/users/v1/u1/tasks",
+            "/api/v1/users/u1/tasks/1/complete/x",
+            "/api/V1/u1/tasks",
             "/API/TASKS",
         ] {
             assert_eq!(read(path), None, "{path}");

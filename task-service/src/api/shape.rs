@@ -30,8 +30,10 @@ pub enum ListShape {
     /// `[…]`
     #[default]
     Array,
-    /// `{"tasks": […], "total": 12, "count": 10, "limit": 10, "offset": 0, "filtered": 12}`
+    /// `{"tasks": […], "total": 12, …}`: what it tells besides stands in `defaults.toml`.
     Envelope,
+    /// The same, with its tasks as `items`.
+    Items,
 }
 
 /// What the removal of a task is answered with.
@@ -73,10 +75,27 @@ impl Extent {
     }
 }
 
+impl Extent {
+    /// The end of an envelope.
+    fn told(&self) -> String {
+        let Self { total, count, limit, offset } = *self;
+        let number =
+            |number: Option<i64>| number.map_or_else(|| "null".to_owned(), |number| number.to_string());
+        // What is not the beginning of a page has no number.
+        let page = offset.filter(|offset| offset % limit == 0).map(|offset| offset / limit + 1);
+        let pages = total.map(|total| total.div_euclid(limit) + i64::from(total % limit != 0));
+        let [total, offset, page, pages] = [total, offset, page, pages].map(number);
+        format!(
+            "],\"total\":{total},\"count\":{count},\"limit\":{limit},\"offset\":{offset},\"filtered\":{total},\"page\":{page},\
+             \"page_size\":{limit},\"per_page\":{limit},\"pages\":{pages},\"total_pages\":{pages}}}"
+        )
+    }
+}
+
 impl ListShape {
     /// Whether it tells how many tasks there are, which may cost a statement.
     pub(super) fn tells_total(self) -> bool {
-        self == Self::Envelope
+        matches!(self, Self::Envelope | Self::Items)
     }
 
     /// What stands before the first task.
@@ -84,6 +103,7 @@ impl ListShape {
         match self {
             Self::Array => b"[",
             Self::Envelope => b"{\"tasks\":[",
+            Self::Items => b"{\"items\":[",
         }
     }
 
@@ -91,13 +111,9 @@ impl ListShape {
     pub(super) fn closing(self, extent: &Extent) -> Cow<'static, str> {
         match self {
             Self::Array => "]".into(),
-            Self::Envelope => {
-                let Extent { total, count, limit, offset } = extent;
-                let [total, offset] = [total, offset]
-                    .map(|number| number.map_or_else(|| "null".to_owned(), |number| number.to_string()));
-                let sizes = format!("\"count\":{count},\"limit\":{limit},\"offset\":{offset}");
-                format!("],\"total\":{total},{sizes},\"filtered\":{total}}}").into()
-            }
+            Self::Envelope => extent.told().into(),
+            // The space tells their tags apart: one is not taken for the other when the setting has changed.
+            Self::Items => format!("{} ", extent.told()).into(),
         }
     }
 }
@@ -162,16 +178,28 @@ mod tests {
 
     #[test]
     fn an_envelope_says_what_it_holds() {
-        assert!(ListShape::Envelope.tells_total());
-        for (offset, told) in [(Some(10), serde_json::json!(10)), (None, serde_json::Value::Null)] {
-            let text =
-                [ListShape::Envelope.opening(), ListShape::Envelope.closing(&extent(offset)).as_bytes()]
-                    .concat();
-            let envelope: serde_json::Value = serde_json::from_slice(&text).unwrap();
-            let want = serde_json::json!({
-                "tasks": [], "total": 12, "count": 2, "limit": 10, "offset": told, "filtered": 12,
-            });
-            assert_eq!(envelope, want);
+        for (shape, name) in [(ListShape::Envelope, "tasks"), (ListShape::Items, "items")] {
+            assert!(shape.tells_total());
+            for (total, offset, page, pages) in [
+                (Some(12), Some(0), Some(1), Some(2)),
+                (Some(12), Some(10), Some(2), Some(2)),
+                (Some(10), Some(0), Some(1), Some(1)),
+                (Some(0), Some(0), Some(1), Some(0)),
+                (Some(12), Some(5), None, Some(2)),
+                (Some(12), None, None, Some(2)),
+                (None, Some(20), Some(3), None),
+            ] {
+                let extent = Extent { total, count: 2, limit: 10, offset };
+                let text = [shape.opening(), shape.closing(&extent).as_bytes()].concat();
+                let envelope: serde_json::Value = serde_json::from_slice(&text).unwrap();
+                let want = serde_json::json!({
+                    name: [], "total": total, "count": 2, "limit": 10, "offset": offset, "filtered": total,
+                    "page": page, "page_size": 10, "per_page": 10, "pages": pages, "total_pages": pages,
+                });
+                assert_eq!(envelope, want);
+            }
         }
+        let one = extent(Some(0));
+        assert_ne!(ListShape::Envelope.closing(&one), ListShape::Items.closing(&one), "they are no copies");
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Fields<'a> {
     pub(crate) description: Option<Field<'a>>,
     pub(crate) completed: Option<Field<'a>>,
     pub(crate) is_completed: Option<Field<'a>>,
+    /// In a body it is no word of the contract; who reads one in its words alone passes it over.
+    pub(crate) status: Option<Field<'a>>,
     pub(crate) priority: Option<Field<'a>>,
     pub(crate) due_date: Option<Field<'a>>,
     pub(crate) tags: Option<Field<'a>>,
@@ -47,6 +49,7 @@ impl<'a> Body<'a> {
                 Some("description") => &mut fields.description,
                 Some("completed") => &mut fields.completed,
                 Some("is_completed") => &mut fields.is_completed,
+                Some("status") => &mut fields.status,
                 Some("priority") => &mut fields.priority,
                 Some("due_date") => &mut fields.due_date,
                 Some("tags") => &mut fields.tags,

@@ -12,6 +12,9 @@ use super::{
 /// What clients call the number of tasks to skip.
 const OFFSET: [&str; 2] = ["offset", "skip"];
 
+/// Which of the pages of so many tasks, from 1.
+const PAGE: &str = "page";
+
 /// Which tasks, in which order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the contract's names, which say it themselves")]
@@ -23,6 +26,7 @@ pub struct Listing {
     pub sort: Sort,
     pub order: Order,
     pub limit: Limit,
+    /// How many tasks to skip, or those of the pages before the one that is asked for.
     pub offset: Offset,
     /// Whether its pages are counted by the client, who would pass over the rest of one that ends before its limit.
     pub by_offset: bool,
@@ -86,12 +90,22 @@ impl Listing {
             order: order.unwrap_or(sort.natural_order()),
             limit: reader.one(&["limit"], Limit::parse).unwrap_or(Limit(Limit::MAX)),
             offset: reader.one(&OFFSET, Offset::parse).unwrap_or_default(),
-            by_offset: query
-                .iter()
-                .any(|(name, text)| OFFSET.contains(&name.as_ref()) && !text.as_ref().is_empty()),
+            by_offset: query.iter().any(|(name, text)| {
+                let name = name.as_ref();
+                (OFFSET.contains(&name) || name == PAGE) && !text.as_ref().is_empty()
+            }),
             after: None,
             total: reader.one(&["total"], boolean).unwrap_or(false),
         };
+        if let Some(page) = reader.one(&[PAGE], page) {
+            match Offset::of_page(page, listing.limit) {
+                Err(fault) => reader.errors.push(fault.of(PAGE)),
+                Ok(offset) if listing.offset != Offset::default() && listing.offset != offset => {
+                    reader.errors.push(FieldFault::Contradicts("offset").of(PAGE));
+                }
+                Ok(offset) => listing.offset = offset,
+            }
+        }
         // What it is bound to must be known before.
         if let Some(cursor) = reader.one(&["cursor"], |text| Ok(text.to_owned())) {
             listing.after = Place::read(&cursor, user, &listing);
@@ -254,10 +268,21 @@ impl Offset {
         within(text, 0, Self::MAX).map(Self)
     }
 
+    /// Where a page begins.
+    fn of_page(page: u32, Limit(limit): Limit) -> Result<Self, FieldFault> {
+        let last = Self::MAX / limit + 1;
+        if page <= last { Ok(Self((page - 1) * limit)) } else { Err(FieldFault::NotWithin(1, last)) }
+    }
+
     /// The number.
     pub fn get(self) -> i64 {
         self.0.into()
     }
+}
+
+/// Its number. What it comes to hangs on the limit.
+fn page(text: &str) -> Result<u32, FieldFault> {
+    within(text, 1, Offset::MAX + 1)
 }
 
 fn within(text: &str, min: u32, max: u32) -> Result<u32, FieldFault> {
@@ -333,7 +358,7 @@ mod tests {
         let empty = ["status", "completed", "priority", "tag", "search", "sort", "order", "limit", "offset"]
             .map(|name| (name, ""));
         assert_eq!(parse(&empty).unwrap(), all);
-        assert_eq!(parse(&[("page", "2"), ("_", "1769850000")]).unwrap(), all);
+        assert_eq!(parse(&[("pages", "2"), ("_", "1769850000"), ("page", "")]).unwrap(), all);
     }
 
     #[test]
@@ -372,6 +397,34 @@ mod tests {
                 let listing = parse(&[(name, text), ("sort_order", "asc")]).unwrap();
                 assert_eq!((listing.sort, listing.order), (sort, Order::Ascending), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_page_is_found_by_its_number() {
+        for (query, offset) in [
+            (&[("page", "1")][..], 0),
+            (&[("page", "1"), ("limit", "20")], 0),
+            (&[("page", "3"), ("limit", "20")], 40),
+            (&[("limit", "7"), ("page", "2")], 7),
+            (&[("page", "2")], 1000),
+            (&[("page", "11")], 10_000),
+            (&[("page", "10001"), ("limit", "1")], 10_000),
+            (&[("page", "3"), ("limit", "20"), ("offset", "40")], 40),
+            (&[("page", "3"), ("limit", "20"), ("offset", "0")], 40),
+        ] {
+            let listing = parse(query).unwrap();
+            assert_eq!((listing.offset.get(), listing.by_offset), (offset, true), "{query:?}");
+        }
+        for (query, wrong) in [
+            (&[("page", "0")][..], "page must be a whole number from 1 to 10001"),
+            (&[("page", "x")], "page must be a whole number from 1 to 10001"),
+            (&[("page", "12")], "page must be a whole number from 1 to 11"),
+            (&[("page", "502"), ("limit", "20")], "page must be a whole number from 1 to 501"),
+            (&[("page", "10002"), ("limit", "1")], "page must be a whole number from 1 to 10001"),
+            (&[("page", "3"), ("limit", "20"), ("skip", "20")], "page contradicts offset"),
+        ] {
+            assert_eq!(parse(query), Err(vec![wrong.to_owned()]), "{query:?}");
         }
     }
 

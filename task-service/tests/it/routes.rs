@@ -303,3 +303,94 @@ async fn where_a_path_could_mean_two_things_the_short_form_wins() {
     // And one called `complete` is a user like any other.
     assert_eq!(service.call("complete", "GET /api/complete/tasks").await.json(), json!([]));
 }
+
+/// As frontends of other backends call `u1`'s tasks.
+const ELSEWHERE: [&str; 8] = [
+    "/api/todos",
+    "/api/u1/todos",
+    "/api/v1/tasks",
+    "/api/v1/todos",
+    "/api/v1/u1/tasks",
+    "/api/users/u1/tasks",
+    "/api/users/u1/todos",
+    "/api/v1/users/u1/tasks",
+];
+
+#[tokio::test]
+async fn other_words_in_a_path_lead_to_the_same_tasks() {
+    let Some(service) = start().await else { return };
+    for tasks in ELSEWHERE.iter().flat_map(|path| [(*path).to_owned(), format!("{path}/")]) {
+        let made = service.call_with("u1", &format!("POST {tasks}"), &json!({"title": "t"})).await;
+        assert_eq!(made.status, 201, "{tasks}");
+        let task = made.json();
+        let path = format!("{}/{}", tasks.trim_end_matches('/'), task["id"].as_str().unwrap());
+        assert_eq!(made.header("location"), Some(&*path));
+        assert_eq!(service.call("u1", &format!("GET {path}")).await.json(), task);
+        assert_eq!(service.call("u1", &format!("GET {tasks}?limit=1")).await.json(), json!([task]));
+        let put = service.call_with("u1", &format!("PUT {path}"), &json!({"title": "new"})).await;
+        assert_eq!(put.json()["title"], "new", "{path}");
+        for (word, completed) in [("complete", true), ("toggle", false), ("toggle-complete", true)] {
+            let answer = service.call("u1", &format!("PATCH {path}/{word}")).await;
+            assert_eq!((answer.status.as_u16(), &answer.json()["completed"]), (200, &json!(completed)));
+        }
+        let found = service.call("u1", &format!("GET {}/search?q=NEW", tasks.trim_end_matches('/'))).await;
+        assert_eq!(found.json().as_array().map(Vec::len), Some(1), "{tasks}");
+        assert_eq!(service.call("u1", &format!("DELETE {path}")).await.status, 204);
+        assert_eq!(service.list("u1").await, [] as [Value; 0]);
+    }
+}
+
+/// Whatever words stand before it.
+#[tokio::test]
+async fn no_word_in_a_path_makes_anybody_another_user() {
+    let Some(service) = start().await else { return };
+    let task = service.create("u1", &json!({"title": "u1's"})).await;
+    let id = task["id"].as_str().unwrap();
+    for path in ELSEWHERE {
+        let about_another = path.contains("u1");
+        let (list, one) = if about_another { ("forbidden", "forbidden") } else { ("", "not-found") };
+        let answer = service.call("u2", &format!("GET {path}")).await;
+        if about_another {
+            answer.problem(403, list);
+        } else {
+            assert_eq!(answer.json(), json!([]), "{path}");
+        }
+        for line in
+            [format!("GET {path}/{id}"), format!("DELETE {path}/{id}"), format!("PATCH {path}/{id}/toggle")]
+        {
+            let status = if about_another { 403 } else { 404 };
+            service.call("u2", &line).await.problem(status, one);
+        }
+    }
+    // Users whose names are such words have their own tasks, and no others have them.
+    for name in ["v1", "users", "todos", "tasks", "search"] {
+        let own = service.create(name, &json!({"title": name})).await;
+        assert_eq!(service.call(name, "GET /api/v1/tasks").await.json(), json!([own]));
+        service.call("u2", &format!("GET /api/users/{name}/tasks")).await.problem(403, "forbidden");
+        service.call("u2", &format!("GET /api/v1/{name}/todos/{id}")).await.problem(403, "forbidden");
+    }
+    assert_eq!(service.list("u1").await, [task]);
+}
+
+#[tokio::test]
+async fn where_one_searches_nothing_is_made_or_removed() {
+    let Some(service) = start().await else { return };
+    let task = service.create("u1", &json!({"title": "Buy milk"})).await;
+    for path in ["/api/tasks/search", "/api/u1/tasks/search/", "/api/v1/todos/search"] {
+        for query in ["q=milk", "search=BUY", "query=", ""] {
+            assert_eq!(
+                service.call("u1", &format!("GET {path}?{query}")).await.json(),
+                json!([task]),
+                "{query}"
+            );
+        }
+        assert_eq!(service.call("u1", &format!("GET {path}?q=beer")).await.json(), json!([]));
+        for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            let answer = service.call_with("u1", &format!("{method} {path}"), &json!({"title": "t"})).await;
+            assert_eq!(answer.header("allow"), Some("GET, HEAD"), "{method} {path}");
+            answer.problem(405, "method-not-allowed");
+        }
+    }
+    service.call("u2", "GET /api/u1/tasks/search?q=milk").await.problem(403, "forbidden");
+    assert_eq!(service.list("u1").await, [task]);
+}

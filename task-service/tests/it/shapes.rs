@@ -31,25 +31,35 @@ fn link(answer: &Answer) -> Option<String> {
 #[tokio::test]
 async fn a_list_may_come_in_an_envelope() {
     let Some(service) = start_with(&[ENVELOPE]).await else { return };
-    let empty = json!({"total": 0, "count": 0, "limit": 1000, "offset": 0, "filtered": 0});
+    let envelope = |total: i64, count: usize, limit: i64, offset: Value, page: Value| {
+        let pages = (total + limit - 1) / limit;
+        json!({
+            "total": total, "count": count, "limit": limit, "offset": offset, "filtered": total, "page": page,
+            "page_size": limit, "per_page": limit, "pages": pages, "total_pages": pages,
+        })
+    };
+    let empty = envelope(0, 0, 1000, json!(0), json!(1));
     assert_eq!(told(&service.call("u1", "GET /api/tasks").await), (0, empty));
     many(&service, 5).await;
     service.create("u2", &json!({"title": "another's"})).await;
-    for (query, total, count, limit, offset) in [
-        ("", 5, 5, 1000, json!(0)),
-        ("limit=2", 5, 2, 2, json!(0)),
-        ("limit=2&offset=2", 5, 2, 2, json!(2)),
-        ("limit=2&offset=4", 5, 1, 2, json!(4)),
+    for (query, total, count, limit, offset, page) in [
+        ("", 5, 5, 1000, json!(0), json!(1)),
+        ("limit=2", 5, 2, 2, json!(0), json!(1)),
+        ("limit=2&offset=2", 5, 2, 2, json!(2), json!(2)),
+        ("limit=2&offset=4", 5, 1, 2, json!(4), json!(3)),
+        ("per_page=2&page=3", 5, 1, 2, json!(4), json!(3)),
+        ("page_size=2&page=4", 5, 0, 2, json!(6), json!(4)),
+        // It is none of the pages that have numbers.
+        ("limit=2&offset=3", 5, 2, 2, json!(3), Value::Null),
         // Where there is nothing, the others are still counted.
-        ("limit=2&skip=9", 5, 0, 2, json!(9)),
+        ("limit=2&skip=9", 5, 0, 2, json!(9), Value::Null),
         // Those that are asked for: a page of them must be found by the number.
-        ("priority=low&limit=3", 4, 3, 3, json!(0)),
-        ("priority=high", 1, 1, 1000, json!(0)),
-        ("search=nothing", 0, 0, 1000, json!(0)),
+        ("priority=low&limit=3", 4, 3, 3, json!(0), json!(1)),
+        ("priority=high", 1, 1, 1000, json!(0), json!(1)),
+        ("search=nothing", 0, 0, 1000, json!(0), json!(1)),
     ] {
         let answer = service.call("u1", &format!("GET /api/tasks?{query}")).await;
-        let want =
-            json!({"total": total, "count": count, "limit": limit, "offset": offset, "filtered": total});
+        let want = envelope(total, count, limit, offset, page);
         assert_eq!(told(&answer), (count, want), "{query}");
         assert_eq!(answer.header("x-total-count"), None);
     }
@@ -62,6 +72,25 @@ async fn a_list_may_come_in_an_envelope() {
     let tasks = get.json()["tasks"].clone();
     let id = tasks[0]["id"].as_str().unwrap();
     assert_eq!(service.call("u1", &format!("GET /api/tasks/{id}")).await.json(), tasks[0]);
+}
+
+#[tokio::test]
+async fn an_envelope_may_call_its_tasks_items() {
+    let Some(service) = start_with(&[("TASK_SERVICE_SHAPE__LIST", "items")]).await else { return };
+    many(&service, 3).await;
+    let answer = service.call("u1", "GET /api/v1/tasks?page=2&per_page=2").await;
+    let page = answer.json();
+    let id = page["items"][0]["id"].as_str().unwrap();
+    assert_eq!(service.call("u1", &format!("GET /api/tasks/{id}")).await.json(), page["items"][0]);
+    assert_eq!((page["items"].as_array().unwrap().len(), page.get("tasks")), (1, None));
+    assert_eq!((&page["total"], &page["page"], &page["pages"]), (&json!(3), &json!(2), &json!(2)));
+    // It is no copy of any other shape.
+    let mut tags = vec![service.call("u9", "GET /api/tasks").await.header("etag").unwrap().to_owned()];
+    for set in [&[][..], &[ENVELOPE]] {
+        let Some(other) = start_with(set).await else { return };
+        tags.push(other.call("u9", "GET /api/tasks").await.header("etag").unwrap().to_owned());
+    }
+    assert!(tags[0] != tags[1] && tags[0] != tags[2] && tags[1] != tags[2], "{tags:?}");
 }
 
 #[tokio::test]

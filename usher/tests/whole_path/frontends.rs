@@ -1,6 +1,8 @@
 //! What frontends send that were written for another backend, and what is set for it: each row of docs/migrating.md's table; and the
 //! code and the nginx of the pages beside it, as they stand there.
 
+mod elsewhere;
+
 use std::{
     collections::BTreeMap,
     fs,
