@@ -9,6 +9,7 @@ use std::{
 };
 
 use chassis::{
+    outbound::database::RoleName,
     process::{self, Process, StartError},
     settings::{self, Environment, SettingsError},
 };
@@ -36,7 +37,7 @@ enum Command {
     /// Make a development token, signed with `BETTER_AUTH_SECRET`
     Token(TokenArgs),
     /// Print the SQL that lets a role read what is looked at in Better Auth's tables, and nothing else
-    Grants,
+    Grants(GrantsArgs),
     /// Compare the settings with the live Better Auth, and with a token or cookie if one comes on standard input; say
     /// what is wrong and what to set
     Doctor,
@@ -54,6 +55,13 @@ struct TokenArgs {
     lifetime_secs: u32,
 }
 
+#[derive(Args)]
+struct GrantsArgs {
+    /// The role: made if it isn't there
+    #[arg(long, default_value = "auth_verifier", value_parser = RoleName::parse)]
+    role: RoleName,
+}
+
 /// Runs auth-verifier by its command line.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = Command::augment_subcommands(process::command::<Settings>()).subcommand_required(false);
@@ -61,7 +69,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => process::usage(&error),
         Ok(matches) => match Command::from_arg_matches(&matches) {
             Ok(Command::Token(args)) => finish(mint(&args)),
-            Ok(Command::Grants) => finish(grants()),
+            Ok(Command::Grants(args)) => finish(grants(&args.role)),
             Ok(Command::Inspect) => process::run_report::<Settings, _>(&matches, look_at),
             Ok(Command::Doctor) => process::run_report::<Settings, _>(&matches, examine),
             Err(_) => process::run::<Settings, _>(&matches, serve),
@@ -133,16 +141,18 @@ fn mint(args: &TokenArgs) -> Result<String, SettingsError> {
     Ok(dev_token::mint_for(secret, &args.sub, lifetime, iss.as_deref(), aud.as_deref()))
 }
 
-fn grants() -> Result<String, SettingsError> {
+fn grants(role: &RoleName) -> Result<String, SettingsError> {
     let plan = settings::load::<Settings>(&Environment::of_process()?)?;
     let mut reads = plan.reads;
     // Asked for before there is a role to connect as.
     reads.session_tokens |= plan.settings.session.looks_up_by_itself();
     let neon = plan.neon.as_ref().filter(|neon| neon.reads.any());
     Ok(match neon {
-        Some(neon) if !plan.settings.accepts_own() => neon.tables.grants(neon.reads),
-        Some(neon) => format!("{}\n{}", plan.tables.grants(reads), neon.tables.further_grants(neon.reads)),
-        None => plan.tables.grants(reads),
+        Some(neon) if !plan.settings.accepts_own() => neon.tables.grants(role, neon.reads),
+        Some(neon) => {
+            format!("{}\n{}", plan.tables.grants(role, reads), neon.tables.further_grants(role, neon.reads))
+        }
+        None => plan.tables.grants(role, reads),
     })
 }
 

@@ -35,7 +35,7 @@ pub(crate) const CACHE_EVICTIONS: Metric = Metric::counter(
     "cache_evictions_total",
     "Entries that a full cache pushed out before their time: its bound is too low.",
 )
-.by(&[("cache", "as above, and `assertions`, `lookups`, `refused_lookups`, `missing_keys`")]);
+.by(&[("cache", "as above, and `assertions`, `lookups`, `refused_lookups`, `missing_keys`, `proven` (sessions that were found before), `client_budgets`, `pauses`")]);
 
 pub(crate) const LOOKUPS: Metric =
     Metric::counter("lookups_total", "Questions to Better Auth or its tables, and those that were not put.")

@@ -27,6 +27,7 @@ pub const EVERY_SERVICE: &[Metric] = &[
 /// What a service with a PostgreSQL counts besides.
 pub const DATABASE: &[Metric] = &[
     DATABASE_ACQUIRE,
+    DATABASE_SHARED_WAIT,
     DATABASE_AWAY,
     DATABASE_CONNECTIONS,
     DATABASE_CONNECTS,
@@ -37,6 +38,7 @@ pub const DATABASE: &[Metric] = &[
     DATABASE_ABANDONED,
     DATABASE_STATEMENTS_ABANDONED,
     DATABASE_NAMED_STATEMENTS,
+    DATABASE_FUNCTIONS,
     DATABASE_FOREIGN_ANSWERS,
 ];
 
@@ -145,6 +147,12 @@ pub(crate) const DATABASE_ACQUIRE: Metric = Metric::histogram(
     "Time that a statement waited for a connection of the pool.",
 );
 
+pub(crate) const DATABASE_SHARED_WAIT: Metric = Metric::histogram(
+    "database_shared_wait_seconds",
+    "Time that a read waited for a place on a connection that several reads use at one time, where all places were taken; also where it gave \
+     up. It is part of `database_acquire_seconds`.",
+);
+
 pub(crate) const DATABASE_AWAY: Metric = Metric::gauge(
     "database_away",
     "1 from an attempt to connect that nobody answered until the database answers again; 0 otherwise, also where all connections \
@@ -191,6 +199,13 @@ pub(crate) const DATABASE_STATEMENTS_ABANDONED: Metric = Metric::counter(
 pub(crate) const DATABASE_NAMED_STATEMENTS: Metric = Metric::gauge(
     "database_named_statements",
     "1 where prepared statements have names; 0 where they have none, or names turned out to be unsafe.",
+)
+.by(&[("application", "the name by which the database knows the service")]);
+
+pub(crate) const DATABASE_FUNCTIONS: Metric = Metric::gauge(
+    "database_functions",
+    "1 where statements are sent as calls of the database's functions; 0 where those can't be used and transactions stand in for them, \
+     which cost the database more. Absent until the first call is answered.",
 )
 .by(&[("application", "the name by which the database knows the service")]);
 

@@ -268,7 +268,7 @@ impl Process {
         };
         select! {
             _ = served => {}
-            () = overdue => warn!("the drain did not end in time"),
+            () = overdue => warn!("the drain did not end in time; what still runs is cut short"),
         }
         ops_stop.cancel();
         // It has the same drain, but nobody's end waits for that a second time.

@@ -141,7 +141,7 @@ pub(crate) async fn serve_on(
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    warn!(%error, "accept a connection");
+                    warn!(%error, "a connection can't be accepted; trying again (are too many files open?)");
                     permits.make_room();
                     sleep(ACCEPT_PAUSE).await;
                     continue;
@@ -196,7 +196,7 @@ async fn serve_connection(
     // From now on the runtime of this thread watches it.
     let stream = match stream.and_then(TcpStream::from_std) {
         Ok(stream) => stream,
-        Err(error) => return warn!(%error, "take over a connection"),
+        Err(error) => return warn!(%error, "a connection was lost: it can't be watched"),
     };
     let stream = match connection.handshake(tls.accept(stream)).await {
         Some(Ok(stream)) => stream,

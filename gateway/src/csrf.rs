@@ -47,10 +47,10 @@ use crate::{
 };
 
 /// What browsers say of the page that asks (Fetch Metadata); a page can't set it.
-const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+pub(crate) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// And of how and for what it asks: a link that is followed is a navigation, for a document.
-const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+pub(crate) const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// How a request that says nothing of the page that it comes from is taken.

@@ -9,6 +9,7 @@ pub const METRICS: &[Metric] = &[
     ROUTE_UPSTREAM_WAIT,
     VERIFIER_CALL,
     VERIFIER_CALLS_SHARED,
+    VERDICT_REFRESHES_SKIPPED,
     CACHE_HITS,
     CACHE_INSERTS,
     CACHE_EVICTIONS,
@@ -27,6 +28,7 @@ pub const METRICS: &[Metric] = &[
     UPSTREAM_RETRIES_DENIED,
     REQUEST_BODIES_KEPT,
     PERMIT_REJECTIONS,
+    CORS_REFUSALS,
     CSRF_REJECTIONS,
     WEBSOCKETS,
     WEBSOCKETS_CLOSED,
@@ -61,6 +63,11 @@ pub(crate) const VERIFIER_CALL: Metric = Metric::histogram(
 pub(crate) const VERIFIER_CALLS_SHARED: Metric = Metric::counter(
     "verifier_calls_shared_total",
     "Requests that waited for a verdict on their credentials that another one had asked for.",
+);
+
+pub(crate) const VERDICT_REFRESHES_SKIPPED: Metric = Metric::counter(
+    "verdict_refreshes_skipped_total",
+    "Verdicts that were not asked for again before they ended, because as many as may be were being asked for: the next request waits for one.",
 );
 
 pub(crate) const CACHE_HITS: Metric = Metric::counter(
@@ -167,6 +174,16 @@ pub(crate) const PERMIT_REJECTIONS: Metric = Metric::counter(
     "Requests of known callers whose credential their route does not take.",
 )
 .by(&[("reason", "`credential` (of another kind), `scopes` (not granted all that the route demands)")]);
+
+pub(crate) const CORS_REFUSALS: Metric = Metric::counter(
+    "cors_refusals_total",
+    "Requests of pages that their browsers keep the answer from; a refused preflight keeps back the request itself. The access line has the \
+     origin: `refused_origin`.",
+)
+.by(&[(
+    "reason",
+    "`unknown_origin` (neither in `CORS_ALLOWED_ORIGINS` nor the gateway's own), `route` (set with `cors = false`)",
+)]);
 
 pub(crate) const CSRF_REJECTIONS: Metric = Metric::counter(
     "csrf_rejections_total",

@@ -49,6 +49,7 @@ pub fn stack(plan: &Plan, counts: &Counts) -> impl HttpService + use<> {
                 // Inside of CORS: a browser hides an answer without its headers from the page.
                 Compressed::new(Rim(Walk::new(plan, counts), plan.errors_as), plan.compression == Switch::On),
                 plan.origins.clone(),
+                plan.public_origins.clone(),
                 plan.preflight_max_age,
                 plan.routes.iter().map(|route| (route.pattern.clone(), route.cors)).collect(),
             ),

@@ -4,7 +4,7 @@ use chassis::telemetry::catalog::Metric;
 
 /// What task-service counts.
 pub const METRICS: &[Metric] =
-    &[KEPT_ANSWERS_REMOVED, LIST_ANSWERS, LIST_ANSWERS_REFUSED, ROW_LEVEL_SECURITY];
+    &[KEPT_ANSWERS_REMOVED, LIST_ANSWERS, LIST_ANSWERS_WAIT, LIST_ANSWERS_REFUSED, ROW_LEVEL_SECURITY];
 
 pub(crate) const KEPT_ANSWERS_REMOVED: Metric = Metric::counter(
     "kept_answers_removed_total",
@@ -15,6 +15,11 @@ pub(crate) const LIST_ANSWERS: Metric = Metric::gauge(
     "list_answers",
     "Lists in memory, from their reading to the last byte that the client takes; `TASK_SERVICE_LIMITS__LISTS_MAX` bounds them. A page by \
      `offset` of more than `TASK_SERVICE_LIMITS__PAGE_BYTES` counts as several.",
+);
+
+pub(crate) const LIST_ANSWERS_WAIT: Metric = Metric::histogram(
+    "list_answers_wait_seconds",
+    "Time that a list waited for a place in memory, where there was none for its user at once; also where it gave up.",
 );
 
 pub(crate) const LIST_ANSWERS_REFUSED: Metric = Metric::counter(

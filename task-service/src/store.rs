@@ -143,7 +143,9 @@ impl Store {
         for _ in 0..SWEEPS_MAX {
             let removed = match self.pool.query(&sql::SWEEP, &[]).await.and_then(|rows| Found(rows).count()) {
                 Ok(removed) => removed,
-                Err(error) => return warn!(%error, "old answers were not removed"),
+                Err(error) => {
+                    return warn!(%error, "answers whose day is over were not removed; the next writes try again");
+                }
             };
             metrics::counter!(crate::metrics::KEPT_ANSWERS_REMOVED.name).increment(removed.unsigned_abs());
             if removed < sql::SWEEP_MAX {

@@ -68,7 +68,7 @@ fn refusal(error: &VerifyError) -> Problem {
                 .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(identity::CHALLENGE))
         }
         VerifyError::Unavailable => {
-            warn!("the identity keys can't be fetched");
+            warn!("the identity keys can't be fetched (TASK_SERVICE_IDENTITY_JWKS_URL): answered 503");
             let detail = "who is calling can't be checked right now; try again in a moment";
             let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "identity-unavailable", detail);
             nothing_done(problem).retry_after_secs(1)

@@ -161,8 +161,10 @@ impl Database {
 fn told(error: &DatabaseError) -> Unavailable {
     match error.kind {
         // No waiting mends this: a table, a column or a grant is not what the settings say.
-        DatabaseErrorKind::Fault => error!(%error, "look into Better Auth's tables"),
-        _ => warn!(%error, "look into Better Auth's tables"),
+        DatabaseErrorKind::Fault => {
+            error!(%error, "look into Better Auth's tables; `auth-verifier doctor` says what is not as it is set");
+        }
+        _ => warn!(%error, "look into Better Auth's tables; whoever needs that is answered 503"),
     }
     Unavailable::Sessions
 }

@@ -276,7 +276,8 @@ impl Lookups {
             let life = life.max(Duration::from_millis(1));
             Cache::builder().max_capacity(max).time_to_live(life).eviction_listener(count_evictions(name))
         };
-        let proven = Cache::builder().max_capacity(PROVEN_MAX).time_to_live(PROVEN_LIFE).build();
+        let proven = Cache::builder().max_capacity(PROVEN_MAX).time_to_live(PROVEN_LIFE);
+        let proven = proven.eviction_listener(count_evictions("proven")).build();
         let lane = |name, permits, waiting| Lane::new(name, Bounds { permits, waiting, wait: ROOM_WAIT });
         Self {
             flights: Flights::new(lag),

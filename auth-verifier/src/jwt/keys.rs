@@ -48,7 +48,10 @@ impl KeySet {
     pub fn parse(bytes: &[u8], rsa: Option<Algorithm>) -> Result<Self, String> {
         let (set, left_out) = Self::read(bytes, rsa)?;
         for LeftOut { kid, reason } in left_out {
-            warn!(kid = kid.map(|kid| kid.to_string()), reason, "left out a key");
+            warn!(
+                kid = kid.map(|kid| kid.to_string()),
+                reason, "left out a key: tokens that it signs are refused"
+            );
         }
         if set.0.is_empty() {
             return Err("has no usable key".to_owned());

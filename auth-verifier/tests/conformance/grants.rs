@@ -23,12 +23,7 @@ fn grants(settings: &[(&str, &str)]) -> String {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // Roles are a server's, not a database's, and this is not the first database.
-    let create = "create role auth_verifier login;";
-    let printed = String::from_utf8(output.stdout).unwrap();
-    assert!(printed.contains(create));
-    printed
-        .replace(create, &format!("do $$ begin {create} exception when duplicate_object then null; end $$;"))
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::{
     os::unix::fs::PermissionsExt,
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -282,17 +282,50 @@ async fn tables_that_are_not_as_the_settings_say_are_no_answer() {
 
 /// What the command prints.
 fn grants() -> String {
+    let output = granting(&[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn granting(arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_auth-verifier"))
+    Command::new(env!("CARGO_BIN_EXE_auth-verifier"))
         .arg("grants")
+        .args(arguments)
         .current_dir(folder.path())
         .env_clear()
         .envs([("BETTER_AUTH_URL", ISSUER), ("BETTER_AUTH_SECRET", SECRET)])
         .stdin(Stdio::null())
         .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_role_of_any_name_is_made_and_granted_to_as_often_as_it_is_asked_for() {
+    let Some(tables) = Tables::better_auth().await else { return };
+    let name = format!("Reader é\\'; $sql$ \n\" {}", std::process::id());
+    let printed = granting(&["--role", &name]);
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    let sql = String::from_utf8(printed.stdout).unwrap();
+    assert!(!sql.contains("auth_verifier"), "{sql}");
+    for _ in 0..2 {
+        tables.run(&sql).await;
+    }
+    let may = "select rolcanlogin and not rolsuper and has_column_privilege($1, 'session', 'token', 'select')
+        and not has_table_privilege($1, 'session', 'select') from pg_roles where rolname = $1";
+    assert!(tables.admin.query_one(may, &[&name]).await.unwrap().get::<_, bool>(0));
+    let quoted = format!("\"{}\"", name.replace('"', "\"\""));
+    tables.run(&format!("drop owned by {quoted}; drop role {quoted}")).await;
+}
+
+#[test]
+fn a_name_that_no_role_can_have_is_refused() {
+    for name in ["", "pg_reader", "public", "none", &"x".repeat(64)] {
+        let refused = granting(&["--role", name]);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && refused.stdout.is_empty(), "{name}");
+        assert!(said.contains("--role") && said.contains("is no name of a role"), "{name}: {said}");
+    }
 }
 
 #[tokio::test]
@@ -306,7 +339,7 @@ async fn the_printed_grants_are_enough_and_no_more() {
     // Until what the plugin adds is granted too, a ban could go unseen.
     tables.run(ADMIN_PLUGIN).await;
     assert_eq!(sessions.session(&token).await, Err(Unavailable::Sessions));
-    let again = grants().replace("create role auth_verifier login;", "");
+    let again = grants();
     tables.run(&format!(r#"{again}; update "user" set banned = true"#)).await;
     assert_eq!(sessions.session(&token).await, Ok(Some(Person { banned: true, ..ada() })));
 

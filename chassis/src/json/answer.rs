@@ -21,7 +21,7 @@ impl<T: Serialize> IntoResponse for Answer<T> {
                 ([kind], Body::from(json)).into_response()
             }
             Err(error) => {
-                error!(%error, "write an answer");
+                error!(%error, "an answer could not be written as JSON and was 500 instead: a bug of ours, please report it");
                 let detail = "something went wrong on our side; it has been noted";
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
             }

@@ -161,6 +161,11 @@ pub fn facts(facts: Arc<dyn Facts>) {
     telemetry::request::facts(facts);
 }
 
+/// What a layer outside of the service has to say of this request, for its access line alone: a field of its own. The first word counts.
+pub fn remark(name: &'static str, words: String) {
+    telemetry::request::remark(name, words);
+}
+
 /// From now on what ends unfinished was cut short by us, not by its client.
 pub(crate) fn cut() {
     CUTTING.store(true, Ordering::Relaxed);

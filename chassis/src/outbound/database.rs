@@ -17,6 +17,8 @@ mod outage;
 mod pool;
 mod shares;
 
+mod role_name;
+
 mod error;
 mod sqlstate;
 
@@ -30,6 +32,7 @@ pub use self::{
     error::{DatabaseError, DatabaseErrorKind, described},
     outage::AWAY_PAUSE_MAX,
     pool::Pool,
+    role_name::RoleName,
     shares::{Share, Shares},
     statement::{Idempotency, OwnedStatement, OwnerSetting, Sql, Statement, UNFIT},
     tls::is_distrust,

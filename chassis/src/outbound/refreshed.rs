@@ -324,8 +324,18 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
             Err(error) => {
                 let known = self.current.load().is_some();
                 match pacing.backoff.fail(&error) {
-                    News::New if known => warn!(document, place, error, "fetch; what was known stays in use"),
-                    News::New => warn!(document, place, error, "fetch; there is none yet, and trying again"),
+                    News::New if known => {
+                        warn!(
+                            document,
+                            place, error, "can't be fetched; what was known stays in use, and trying again"
+                        );
+                    }
+                    News::New => {
+                        warn!(
+                            document,
+                            place, error, "can't be fetched yet; until then what needs it is answered 503"
+                        );
+                    }
                     News::Early => info!(document, place, error, "not there yet; trying again"),
                     News::Known => {
                         let failures = pacing.backoff.failures();

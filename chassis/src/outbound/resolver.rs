@@ -139,7 +139,12 @@ impl Known {
                 // Whatever the cause: one that changes is no other outage.
                 match outage.fail("") {
                     News::Early => info!(host, error, "can't be looked up yet; trying again"),
-                    News::New => warn!(host, error, "look up; keeping what is known of it"),
+                    News::New => {
+                        warn!(
+                            host,
+                            error, "can't be looked up; keeping what is known of it, and trying again"
+                        );
+                    }
                     News::Known => {}
                 }
                 self.error = Some(error.into());

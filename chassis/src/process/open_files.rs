@@ -7,7 +7,11 @@ use tracing::warn;
 pub(super) fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
-        warn!(?current, "raise the limit of open files");
+        warn!(
+            ?current,
+            ?maximum,
+            "the limit of open files can't be raised to its maximum: fewer connections can be served (ulimit -n, LimitNOFILE)"
+        );
     }
 }
 

@@ -168,6 +168,9 @@ pub(super) fn access_line(out: &mut String, service: &str, log: &AccessLog) -> f
     if let Some(problem) = log.in_flight.problem() {
         fields.str("problem", problem);
     }
+    if let Some((name, words)) = log.in_flight.remark() {
+        fields.str(name, words);
+    }
     if let Some(facts) = log.in_flight.facts() {
         facts.tell(&mut FactLine(&mut fields));
     }
@@ -679,11 +682,16 @@ mod tests {
         in_flight.sync_within(|| {
             request::facts(Arc::new(Known("/api/**")));
             request::problem("service-timeout");
+            request::remark("refused_origin", "https://a.example".to_owned());
+            request::remark("refused_origin", "https://b.example".to_owned());
         });
         let line: Value = serde_json::from_str(&access_line_of(in_flight, "/")).unwrap();
         assert_eq!((&line["route"], &line["attempts"]), (&"/api/**".into(), &2.into()));
         assert_eq!((&line["upstream_ms"], &line["client"]), (&1.01.into(), &"192.0.2.7".into()));
-        assert_eq!(line["problem"], "service-timeout");
+        assert_eq!(
+            (&line["problem"], &line["refused_origin"]),
+            (&"service-timeout".into(), &"https://a.example".into())
+        );
     }
 
     #[test]
@@ -697,6 +705,7 @@ mod tests {
             request::user(&long());
             request::facts(Arc::new(Known(long().leak())));
             request::problem(long().leak());
+            request::remark("refused_origin", long());
         });
         let line = access_line_of(in_flight, &long());
         assert!(line.len() <= LINE_BYTES_MAX, "{}", line.len());

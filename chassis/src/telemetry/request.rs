@@ -32,6 +32,8 @@ pub(crate) struct InFlight {
     /// The code of the problem that it was answered with.
     problem: OnceLock<&'static str>,
     facts: OnceLock<Arc<dyn Facts>>,
+    /// What few requests have to say besides: a name, and words.
+    remark: OnceLock<Box<(&'static str, String)>>,
     /// Bytes of its body that were read.
     received: AtomicU64,
 }
@@ -91,6 +93,11 @@ impl InFlight {
         self.facts.get().map(|facts| &**facts)
     }
 
+    /// What few have to say besides.
+    pub fn remark(&self) -> Option<(&'static str, &str)> {
+        self.remark.get().map(|remark| (remark.0, &*remark.1))
+    }
+
     /// The code of the problem that it was answered with.
     pub fn problem(&self) -> Option<&'static str> {
         self.problem.get().copied()
@@ -110,6 +117,11 @@ pub(crate) fn user(id: &str) {
 /// Says what the service knows of the request; the first word counts.
 pub(crate) fn facts(facts: Arc<dyn Facts>) {
     let _ = REQUEST.try_with(|request| request.facts.set(facts));
+}
+
+/// Says something that few requests have to say; the first word counts.
+pub(crate) fn remark(name: &'static str, words: String) {
+    let _ = REQUEST.try_with(|request| request.remark.set(Box::new((name, words))));
 }
 
 /// Says which problem the request is answered with.

@@ -68,6 +68,9 @@ where
         context.format_fields(out.by_ref(), event)?;
         if meta.target() == "access" {
             request::current(|request| {
+                if let Some((name, words)) = request.remark() {
+                    TextFacts(out.by_ref()).text(name, words);
+                }
                 if let Some(facts) = request.facts() {
                     facts.tell(&mut FactLine(&mut TextFacts(out.by_ref())));
                 }

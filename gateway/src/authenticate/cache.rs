@@ -30,7 +30,7 @@ use http::HeaderValue;
 use metrics::{Counter, Gauge};
 use moka::{Expiry, notification::RemovalCause, sync::Cache};
 use tokio::{
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
 };
 
@@ -248,7 +248,7 @@ impl Calls {
 
     /// Asks again for a verdict that is about to end.
     fn refresh(self: &Arc<Self>, key: CacheKey, question: Question) {
-        let Ok(permit) = self.refreshes.clone().try_acquire_owned() else { return };
+        let Some(permit) = place(&self.refreshes) else { return };
         let call = self.join(key, &question);
         tokio::spawn(async move {
             let _ = call.answer.await;
@@ -259,6 +259,15 @@ impl Calls {
     fn under_way(&self) -> MutexGuard<'_, HashMap<CacheKey, UnderWay, AsItIs>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A place for one more refresh; that there is none is counted.
+fn place(refreshes: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    let place = refreshes.clone().try_acquire_owned().ok();
+    if place.is_none() {
+        metrics::counter!(crate::metrics::VERDICT_REFRESHES_SKIPPED.name).increment(1);
+    }
+    place
 }
 
 impl UnderWay {
@@ -309,5 +318,24 @@ impl Drop for Landing {
         if under_way.get(&self.key).is_some_and(|call| call.number == self.number) {
             under_way.remove(&self.key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refresh_that_finds_no_place_is_counted() {
+        let counted = chassis::telemetry::metrics();
+        let skipped =
+            |times: u32| counted.render().contains(&format!("verdict_refreshes_skipped_total {times}\n"));
+        let refreshes = Arc::new(Semaphore::new(REFRESHES_MAX));
+        let held: Vec<_> = (0..REFRESHES_MAX).map_while(|_| place(&refreshes)).collect();
+        assert_eq!(held.len(), REFRESHES_MAX);
+        assert!(!skipped(1));
+        assert!(place(&refreshes).is_none() && skipped(1));
+        drop(held);
+        assert!(place(&refreshes).is_some() && skipped(1));
     }
 }

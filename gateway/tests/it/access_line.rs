@@ -246,3 +246,55 @@ async fn the_token_of_a_link_that_sets_a_password_is_in_no_line() {
     }
     assert_eq!(service.last().target, link, "the service gets it");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_may_not_call_is_told_of_by_its_origin_where_it_was_refused() {
+    let service = Peer::new(echo).await;
+    let (_file, path) = config(
+        "[[routes]]\npath = \"/closed\"\nupstream = \"task-service\"\naccess = \"public\"\ncors = false\n\
+         [[routes]]\npath = \"/**\"\nupstream = \"task-service\"\naccess = \"public\"",
+    );
+    let mut gateway = Process::start(&[
+        ("GATEWAY_CONFIG", &path),
+        ("GATEWAY_TASK_SERVICE_URL", &service.url()),
+        ("CORS_ALLOWED_ORIGINS", "https://app.example"),
+        ("GATEWAY_PUBLIC_ORIGINS", "https://api.example"),
+    ])
+    .await;
+    let long = format!("https://{}", "x".repeat(4000));
+    let preflight = "Access-Control-Request-Method: GET\r\n";
+    for (method, target, fields, want) in [
+        (
+            "OPTIONS",
+            "/open",
+            format!("Origin: https://other.example\r\n{preflight}"),
+            "https://other.example",
+        ),
+        ("GET", "/open", "Origin: https://other.example\r\n".to_owned(), "https://other.example"),
+        ("GET", "/open", "Origin: null\r\n".to_owned(), "null"),
+        ("GET", "/open", format!("Origin: {long}\r\n"), &long[..272]),
+        ("OPTIONS", "/closed", format!("Origin: https://app.example\r\n{preflight}"), "https://app.example"),
+        ("GET", "/closed", "Origin: https://app.example\r\n".to_owned(), "https://app.example"),
+        // Whom nothing was kept from.
+        ("OPTIONS", "/open", format!("Origin: https://app.example\r\n{preflight}"), ""),
+        ("GET", "/open", "Origin: https://app.example\r\n".to_owned(), ""),
+        ("GET", "/open", "Origin: https://api.example\r\n".to_owned(), ""),
+        ("GET", "/closed", "Origin: http://a\r\n".to_owned(), ""),
+        ("GET", "/open", "Origin: https://other.example\r\nSec-Fetch-Mode: navigate\r\n".to_owned(), ""),
+        ("GET", "/open", String::new(), ""),
+    ] {
+        let asking = format!("{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n");
+        let answer = exchange(gateway.traffic, &asking).await;
+        let line = gateway.access_line().await;
+        let origin = line.get("refused_origin").map_or("", |origin| origin.as_str().unwrap());
+        assert_eq!(origin, want, "{asking} {line}");
+        assert!(origin.is_empty() || !answer.contains("access-control-allow-origin"), "{answer}");
+    }
+    let metrics = exchange(gateway.ops, &request("/metrics", "")).await;
+    for sample in
+        ["cors_refusals_total{reason=\"unknown_origin\"} 4\n", "cors_refusals_total{reason=\"route\"} 2\n"]
+    {
+        assert!(metrics.contains(sample), "{sample} {metrics}");
+    }
+    assert!(!metrics.contains("example"), "no label grows with what clients send");
+}

@@ -51,11 +51,17 @@ impl KeySet {
                         twice.insert(kid);
                     }
                 }
-                Err(reason) => warn!(at, reason, "a published key is left out"),
+                Err(reason) => {
+                    warn!(at, reason, "a published key is left out: identities that it signs are refused");
+                }
             }
         }
         for kid in twice {
-            warn!(kid, reason = "its id stands for more than one key", "a published key is left out");
+            warn!(
+                kid,
+                reason = "its id stands for more than one key",
+                "a published key is left out: identities that it signs are refused"
+            );
             keys.remove(&kid);
         }
         if keys.is_empty() { Err("has no Ed25519 key with a kid".into()) } else { Ok(Self(keys)) }

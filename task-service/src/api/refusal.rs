@@ -136,7 +136,9 @@ fn stored(error: &DatabaseError) -> Problem {
     use DatabaseErrorKind::{Busy, Fault, Lost, TimedOut, Transient, Unreachable};
     let DatabaseError { kind, not_applied, .. } = *error;
     match kind {
-        Fault => error!(%error, "the database does not understand us"),
+        Fault => {
+            error!(%error, "the database does not understand us: somebody changed our tables, or it is a bug of ours");
+        }
         Busy | Unreachable | Lost | Transient | TimedOut => {
             warn!(%error, ?kind, not_applied, "no answer from the database");
         }

@@ -244,7 +244,7 @@ async fn first_look(client: &impl GenericClient) -> Result<Look, PrepareError> {
     }
     if row.try_get("never")? {
         error!(
-            "the database runs with fsync=off: a crash of its machine loses what was acknowledged, or all of it"
+            "the database runs with fsync=off: a crash of its machine loses what was acknowledged, or all of it; set fsync=on"
         );
     }
     Ok(Look { is_new: row.try_get("new")?, read_only: row.try_get("read_only")? })

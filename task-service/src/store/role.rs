@@ -2,6 +2,7 @@
 //!
 //! Two roles then: one migrates, and the other serves. [`grants`] is the SQL for both.
 
+use chassis::outbound::database::RoleName;
 use tokio_postgres::{GenericClient, types::Type};
 use tracing::warn;
 
@@ -10,9 +11,6 @@ use super::migrations::PrepareError;
 const LOOK: &str = include_str!("role/look.sql");
 const ROLES: &str = include_str!("role/roles.sql");
 const GRANTS: &str = include_str!("role/grants.sql");
-
-/// What PostgreSQL would cut off behind, in bytes.
-const NAME_MAX: usize = 63;
 
 /// A role by which somebody has connected.
 pub(super) struct Role {
@@ -94,11 +92,7 @@ impl Role {
 /// Names that can't be those of two roles.
 pub(crate) fn grants(serving: &str, migrating: &str) -> Result<String, String> {
     for name in [serving, migrating] {
-        if name.is_empty() || name.len() > NAME_MAX || name.contains('\0') || name.starts_with("pg_") {
-            return Err(format!(
-                "{name:?} is no name of a role: 1 to {NAME_MAX} bytes, and not pg_… or empty"
-            ));
-        }
+        RoleName::parse(name)?;
     }
     if serving == migrating {
         return Err(
@@ -154,9 +148,16 @@ mod tests {
     #[test]
     fn names_that_are_none_are_refused() {
         let long = "x".repeat(64);
-        for (serving, migrating) in
-            [("", "m"), ("s", ""), (&*long, "m"), ("pg_s", "m"), ("a\0", "m"), ("m", "m")]
-        {
+        for (serving, migrating) in [
+            ("", "m"),
+            ("s", ""),
+            (&*long, "m"),
+            ("pg_s", "m"),
+            ("a\0", "m"),
+            ("public", "m"),
+            ("s", "none"),
+            ("m", "m"),
+        ] {
             assert!(grants(serving, migrating).is_err(), "{serving} {migrating}");
         }
         assert!(grants(&"x".repeat(63), "m").is_ok());

@@ -8,7 +8,7 @@ use std::{
     collections::{HashMap, VecDeque},
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -77,8 +77,21 @@ impl Room {
     }
 
     async fn take_within(&self, user: &str, places: u32, wait: Duration) -> Option<ListPlace> {
-        let granted = self.0.ask(user, places.clamp(1, half(self.0.all)));
+        let mut granted = self.0.ask(user, places.clamp(1, half(self.0.all)));
+        if let Ok(place) = granted.try_recv() {
+            return Some(place);
+        }
+        let _waited = Waited(Instant::now());
         timeout(wait, granted).await.ok()?.ok()
+    }
+}
+
+/// A list that has to wait: it is counted when it has its place, or gives up.
+struct Waited(Instant);
+
+impl Drop for Waited {
+    fn drop(&mut self) {
+        metrics::histogram!(crate::metrics::LIST_ANSWERS_WAIT.name).record(self.0.elapsed());
     }
 }
 
@@ -209,6 +222,8 @@ impl AsRef<[u8]> for Kept {
 
 #[cfg(test)]
 mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
     use super::*;
 
     const SOON: Duration = Duration::from_millis(20);
@@ -242,6 +257,30 @@ mod tests {
         for (all, most) in [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)] {
             assert_eq!(as_many_as_there_are(&Room::new(all), "u1").await.len(), most, "of {all}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_has_to_wait_is_counted_and_nobody_else() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _counted = metrics::set_default_local_recorder(&recorder);
+        let waited = || {
+            let said = recorder.handle().render();
+            let line = said.lines().find_map(|line| line.strip_prefix("list_answers_wait_seconds_count "));
+            line.map_or(0, |count| count.parse::<u32>().unwrap())
+        };
+        let room = Room::new(2);
+        let held = room.take_within("u1", 1, SOON).await.unwrap();
+        assert_eq!(waited(), 0);
+        assert!(room.take_within("u1", 1, SOON).await.is_none());
+        assert_eq!(waited(), 1);
+        let waiting = tokio::spawn({
+            let room = room.clone();
+            async move { room.take_within("u1", 1, Duration::from_secs(60)).await.is_some() }
+        });
+        tokio::task::yield_now().await;
+        drop(held);
+        assert!(waiting.await.unwrap());
+        assert_eq!(waited(), 2);
     }
 
     #[tokio::test]

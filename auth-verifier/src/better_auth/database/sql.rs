@@ -6,7 +6,7 @@
 //! reads the prepared statement anew. One that is there but not granted is an error: a ban must not go unseen. So is
 //! any other column that is not there.
 
-use chassis::outbound::database::{Idempotency, Statement};
+use chassis::outbound::database::{Idempotency, RoleName, Statement};
 use tokio_postgres::types::Type;
 
 use super::tables::{Model, Reads, Tables};
@@ -20,9 +20,6 @@ const BY_ID: &[Type] = &[Type::UNKNOWN, Type::TEXT, Type::TEXT];
 
 /// The last moment that is read; a row may also have `infinity`, which is no number of seconds.
 const LATEST: &str = "'9999-12-31 23:59:59Z'::timestamptz";
-
-/// The role that is granted what is read.
-const ROLE: &str = "auth_verifier";
 
 impl Tables {
     /// A living session with its user: `$2` is its token, `$3` the time zone of timestamps that have none.
@@ -204,40 +201,33 @@ limit {limit}",
         }
     }
 
-    /// What a role must be granted for what is read, and no more.
-    pub fn grants(&self, reads: Reads) -> String {
-        let role = format!(
+    /// What `role` must be granted for what is read, and no more.
+    pub fn grants(&self, role: &RoleName, reads: Reads) -> String {
+        let head = format!(
             "\
 -- The least that auth-verifier needs, set as it is. Run it as the owner of the tables, then give the role a
--- password: \\password {ROLE}. Where row level security is on, the role needs a policy, too.
-create role {ROLE} login;
-"
+-- password: \\password {in_comment:?}. Where row level security is on, the role needs a policy, too. It may be run again at any time.
+",
+            in_comment = role.text(),
         );
-        role + &self.further_grants(reads)
+        // Roles are a server's, and may have been made for another database, or by somebody else at this moment.
+        let made = block(&format!("create role {role} login;"), "duplicate_object or unique_violation");
+        head + &made + &self.further_grants(role, reads)
     }
 
     /// The same, for a role that is there.
-    pub fn further_grants(&self, reads: Reads) -> String {
+    pub fn further_grants(&self, role: &RoleName, reads: Reads) -> String {
         let columns = |model, fields: &[&str]| {
             let columns: Vec<_> = fields.iter().map(|field| self.column(model, field).to_string()).collect();
             let (columns, table) = (columns.join(", "), self.table(model));
-            format!("grant select ({columns}) on {table} to {ROLE};\n")
+            format!("grant select ({columns}) on {table} to {role};\n")
         };
         // What may not be there is granted where it is.
         let optional = |what: &str, model, fields: &[&str]| {
-            let grant = columns(model, fields);
-            format!(
-                "-- {what} Run this part again when that changes.
-do $grant$
-begin
-    {grant}exception
-    when undefined_column then null;
-end
-$grant$;
-"
-            )
+            let grant = block(columns(model, fields).trim_end(), "undefined_column");
+            format!("-- {what} Run this part again when that changes.\n{grant}")
         };
-        let mut sql = format!("grant usage on schema {} to {ROLE};\n", self.schema());
+        let mut sql = format!("grant usage on schema {} to {role};\n", self.schema());
         let read: Vec<_> = Model::ALL.into_iter().filter(|model| model.is_read(reads)).collect();
         for model in &read {
             sql += &columns(*model, &model.required(reads));
@@ -249,6 +239,15 @@ $grant$;
         }
         sql.trim_end().to_owned()
     }
+}
+
+/// A statement that may fail by `condition` and then is as if it had not been sent. No name in it ends its quotes.
+fn block(statement: &str, condition: &str) -> String {
+    let mut tag = "sql".to_owned();
+    while statement.contains(&format!("${tag}")) {
+        tag.push('_');
+    }
+    format!("do ${tag}$\nbegin\n    {statement}\nexception\n    when {condition} then null;\nend\n${tag}$;\n")
 }
 
 /// The columns of all tables but the system's own, those of schema `$1` first, at most `$2`: whether each is a

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::{pauses::Counted, seldom::Seldom};
+use crate::cache::count_evictions;
 
 /// How many look-ups may be caused at once that find nobody, or have not found anybody yet, and after how long one more.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +63,11 @@ impl Budgets {
     pub(super) fn new() -> Self {
         let idle = CLIENT.refill * (CLIENT.burst + 1);
         Self {
-            clients: Cache::builder().max_capacity(CLIENTS_MAX).time_to_idle(idle).build(),
+            clients: Cache::builder()
+                .max_capacity(CLIENTS_MAX)
+                .time_to_idle(idle)
+                .eviction_listener(count_evictions("client_budgets"))
+                .build(),
             all: Budget::new(ALL),
             tell: Seldom::new(TELL_EVERY),
         }
@@ -126,6 +131,8 @@ impl Drop for Charge {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use tokio::time::advance;
 
     use super::*;
@@ -160,6 +167,27 @@ mod tests {
         assert!(budgets.charge(None).is_err(), "so many at once");
         drop(held);
         assert!(budgets.charge(None).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_clients_than_are_counted_are_told_of() {
+        let counted = chassis::telemetry::metrics();
+        let evicted = || {
+            let said = counted.render();
+            let line = said
+                .lines()
+                .find_map(|line| line.strip_prefix("cache_evictions_total{cache=\"client_budgets\"} "));
+            line.map_or(0, |count| count.parse::<u64>().unwrap())
+        };
+        let budgets = Budgets::new();
+        for client in 1..=u32::try_from(CLIENTS_MAX).unwrap() {
+            drop(budgets.charge(Some(Ipv4Addr::from(client).into())));
+        }
+        budgets.clients.run_pending_tasks();
+        assert_eq!(evicted(), 0);
+        drop(charge(&budgets, "203.0.113.7"));
+        budgets.clients.run_pending_tasks();
+        assert_eq!(evicted(), 1);
     }
 
     #[tokio::test(start_paused = true)]

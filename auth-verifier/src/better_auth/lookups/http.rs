@@ -123,7 +123,7 @@ impl Http {
                 return Err(limited(pause));
             }
             Err(error) => {
-                warn!(%error, url = self.url, "look a session up");
+                warn!(%error, url = self.url, "look a session up: Better Auth can't be asked, and its caller is answered 503");
                 return Err(Unavailable::Sessions);
             }
         };

@@ -12,6 +12,7 @@ use moka::sync::Cache;
 use tokio::time::Instant;
 
 use super::seldom::Seldom;
+use crate::cache::count_evictions;
 
 /// How long a pause is where the answer doesn't say, and how long it is at most.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -86,7 +87,8 @@ struct Pause {
 
 impl Pauses {
     pub(super) fn new(order: Order) -> Self {
-        let under_way = Cache::builder().max_capacity(PAUSES_MAX).time_to_live(PAUSE_MAX).build();
+        let under_way = Cache::builder().max_capacity(PAUSES_MAX).time_to_live(PAUSE_MAX);
+        let under_way = under_way.eviction_listener(count_evictions("pauses")).build();
         Self { order, under_way, tell: Seldom::new(TELL_EVERY) }
     }
 

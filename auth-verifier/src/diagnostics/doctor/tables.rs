@@ -288,7 +288,10 @@ fn readable(own: &[&Column], tables: &Tables, model: Model, plan: &Plan, reads: 
     if !refused.is_empty() {
         findings.push(Finding::bad(
             format!("The role may not read {} of {table}.", refused.join(", ")),
-            "Run what `auth-verifier grants` prints, as the owner of the tables.".to_owned(),
+            format!(
+                "Run what `auth-verifier grants --role NAME` prints, as the owner of the tables; NAME is the user in {}.",
+                DATABASE.url
+            ),
         ));
     }
     for (field, want) in [("banned", "boolean"), ("banExpires", "timestamp")] {

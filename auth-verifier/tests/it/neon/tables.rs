@@ -154,8 +154,8 @@ async fn what_is_read_of_them_can_be_granted_and_no_more() {
     ];
     let revocation = ("AUTH_VERIFIER_JWT__REVOCATION", "user");
     let told = run("grants", &[&base[..], &[revocation]].concat(), "").await;
-    told.says(&["grant usage on schema \"neon_auth\" to auth_verifier"]);
-    told.says(&["grant select (\"id\", \"email\") on \"neon_auth\".\"user\" to auth_verifier"]);
+    told.says(&["grant usage on schema \"neon_auth\" to \"auth_verifier\";"]);
+    told.says(&["grant select (\"id\", \"email\") on \"neon_auth\".\"user\" to \"auth_verifier\";"]);
     assert!(!told.text.contains("session") && !told.text.contains("public"), "{}", told.text);
     // Beside those of our own, by one role.
     let own =
@@ -166,6 +166,6 @@ async fn what_is_read_of_them_can_be_granted_and_no_more() {
     assert_eq!(told.text.matches("create role").count(), 1, "{}", told.text);
     let opaque = [("AUTH_VERIFIER_OAUTH__ACCESS_TOKENS", "opaque"), own[1]];
     let told = run("grants", &[&base[..], &opaque].concat(), "").await;
-    told.says(&["on \"public\".\"oauthAccessToken\" to auth_verifier"]);
+    told.says(&["on \"public\".\"oauthAccessToken\" to \"auth_verifier\";"]);
     assert!(!told.text.contains("neon_auth"), "{}", told.text);
 }

@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -19,17 +19,27 @@ use super::error::DatabaseError;
 /// How long after a call that was refused the next is tried.
 const CALLS_PAUSE: Duration = Duration::from_secs(5 * 60);
 
-#[derive(Default)]
+/// What is known of them: nothing yet, that they are answered, or that they are refused.
+const UNTRIED: u8 = 0;
+const ON: u8 = 1;
+const OFF: u8 = 2;
+
 pub(super) struct Calls {
-    are_off: AtomicBool,
+    /// The name by which the database knows the service.
+    application: String,
+    state: AtomicU8,
     /// While they are off: when one may be tried.
     next: Mutex<Option<Instant>>,
 }
 
 impl Calls {
+    pub(super) fn of(application: String) -> Self {
+        Self { application, state: AtomicU8::new(UNTRIED), next: Mutex::default() }
+    }
+
     /// Whether the next statement may be sent as a call: any, or, while they are off, one after each pause.
     pub(super) fn may_be_sent(&self) -> bool {
-        !self.are_off.load(Ordering::Relaxed) || self.is_due()
+        self.state.load(Ordering::Relaxed) != OFF || self.is_due()
     }
 
     #[cold]
@@ -45,22 +55,47 @@ impl Calls {
 
     /// A call was refused for what it is, and the statement itself was not.
     pub(super) fn refused(&self, cause: &DatabaseError) {
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + CALLS_PAUSE);
-        if !self.are_off.swap(true, Ordering::Relaxed) {
-            warn!(%cause, again_in = ?CALLS_PAUSE, "the database's functions can't be used; going on with transactions, which cost it more");
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = Some(Instant::now() + CALLS_PAUSE);
+        if self.turn(OFF) != OFF {
+            warn!(
+                %cause,
+                again_in = ?CALLS_PAUSE,
+                "the database's functions can't be used; going on with transactions, which cost it more"
+            );
         }
     }
 
     /// A call was answered.
     pub(super) fn answered(&self) {
-        if self.are_off.load(Ordering::Relaxed) && self.are_off.swap(false, Ordering::Relaxed) {
+        if self.state.load(Ordering::Relaxed) != ON {
+            self.turned_on();
+        }
+    }
+
+    #[cold]
+    fn turned_on(&self) {
+        let _next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.turn(ON) == OFF {
             info!("the database's functions can be used again");
         }
+    }
+
+    /// What they were before. Under the lock, so that the last turn is the one that is shown.
+    fn turn(&self, state: u8) -> u8 {
+        let before = self.state.swap(state, Ordering::Relaxed);
+        if before != state {
+            let application = self.application.clone();
+            metrics::gauge!(crate::metrics::DATABASE_FUNCTIONS.name, "application" => application)
+                .set(f64::from(u8::from(state == ON)));
+        }
+        before
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
     use tokio::time::advance;
 
     use super::{super::error::DatabaseErrorKind, *};
@@ -69,8 +104,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_refused_is_tried_by_one_after_each_pause_until_it_is_answered() {
-        let calls = Calls::default();
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _counted = metrics::set_default_local_recorder(&recorder);
+        let shown = || {
+            let said = recorder.handle().render();
+            let line =
+                said.lines().find_map(|line| line.strip_prefix("database_functions{application=\"shelf\"} "));
+            line.map(str::to_owned)
+        };
+        let calls = Calls::of("shelf".to_owned());
         assert!(calls.may_be_sent() && calls.may_be_sent());
+        assert_eq!(shown(), None, "nothing is known of a service that never calls");
+        calls.answered();
+        assert_eq!(shown().as_deref(), Some("1"));
         let refusal = DatabaseError::before(DatabaseErrorKind::Fault, "no such function".to_owned());
         calls.refused(&refusal);
         for is_refused in [true, false, false] {
@@ -84,8 +130,10 @@ mod tests {
             if is_refused {
                 calls.refused(&refusal);
             }
+            assert_eq!(shown().as_deref(), Some("0"));
         }
         calls.answered();
+        assert_eq!(shown().as_deref(), Some("1"));
         assert!(calls.may_be_sent() && calls.may_be_sent());
     }
 }

@@ -226,7 +226,10 @@ impl Shared {
     /// Names turned out to be shared with other clients.
     fn give_up_names(&self, cause: &str) {
         if self.named.swap(false, Ordering::AcqRel) {
-            warn!(cause, "a pooler that does not track prepared statements; going on without them");
+            warn!(
+                cause,
+                "a pooler that does not track prepared statements; going on without them (set …_DATABASE__NAMED_STATEMENTS=off)"
+            );
             self.show_named(false);
         }
     }

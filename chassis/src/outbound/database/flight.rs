@@ -246,7 +246,11 @@ fn account(landed: Option<(&Answer, bool)>, link: &Link, name: &'static str, ide
         .increment(1);
     match (idempotency, outcome) {
         (Idempotency::ReadOnly, _) => debug!(statement = name, outcome, "a read that nobody waited for"),
-        (_, "unknown") => warn!(statement = name, outcome, "a write that nobody waited for"),
+        (_, "unknown") => warn!(
+            statement = name,
+            outcome,
+            "a write that nobody waited for: whether it was done can't be known (an Idempotency-Key lets its client ask again)"
+        ),
         _ => info!(statement = name, outcome, "a write that nobody waited for"),
     }
 }

@@ -125,8 +125,11 @@ impl Lanes {
         lease: impl Future<Output = Result<Lease, E>>,
         late: impl Fn() -> E,
     ) -> Result<(Seat, Attention), E> {
-        let place = timeout_at(deadline, self.places.clone().acquire_owned()).await;
-        let Ok(Ok(place)) = place else { return Err(late()) };
+        // There is one at once, unless others wait for theirs.
+        let place = match self.places.clone().try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => self.place(deadline).await.ok_or_else(&late)?,
+        };
         // The first that has few, so that little load has one connection; or the one that has the fewest.
         let riders = |lane: &&Lane| lane.riders.load(Ordering::Relaxed);
         let first = self.lanes.iter().find(|lane| riders(lane) < READS_FEW);
@@ -142,6 +145,23 @@ impl Lanes {
         *current = Arc::downgrade(&attention.0);
         drop(current);
         Ok((Seat { turn: attention.0.clone(), _rider: rider, _place: place }, attention))
+    }
+}
+
+impl Lanes {
+    /// Waits for a place until `deadline`, and counts that it has to.
+    async fn place(&self, deadline: Instant) -> Option<OwnedSemaphorePermit> {
+        let _waiting = Waiting(Instant::now());
+        timeout_at(deadline, self.places.clone().acquire_owned()).await.ok()?.ok()
+    }
+}
+
+/// A read that waits for a place: it is counted when it has one, or gives up.
+struct Waiting(Instant);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        metrics::histogram!(crate::metrics::DATABASE_SHARED_WAIT.name).record(self.0.elapsed());
     }
 }
 
@@ -193,5 +213,66 @@ impl Seat {
     /// An answer has come.
     pub(super) fn answered(&self) {
         self.turn.answers.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// Takes a place, and no connection: what happens to whoever has a place and finds none.
+    async fn take(lanes: &Lanes, wait: Duration) -> &'static str {
+        let lease = async { Err("no connection") };
+        match lanes.take(Instant::now() + wait, lease, || "late").await {
+            Ok(_) => "taken",
+            Err(why) => why,
+        }
+    }
+
+    /// How many reads have waited for a place, and for how long together.
+    fn waited(recorder: &PrometheusRecorder) -> (u32, f64) {
+        let said = recorder.handle().render();
+        let sample = |end: &str| {
+            let series = format!("database_shared_wait_seconds_{end} ");
+            said.lines().find_map(|line| line.strip_prefix(&series)).unwrap_or("0").to_owned()
+        };
+        (sample("count").parse().unwrap(), sample("sum").parse().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_place_is_counted_and_nobody_else() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _counted = metrics::set_default_local_recorder(&recorder);
+        for (connections, lanes) in [(1, 1), (2, 1), (3, 1), (4, 2), (8, 4), (100, LANES_MAX)] {
+            assert_eq!(Lanes::of(connections).places.available_permits(), lanes * READS_MAX);
+        }
+        let lanes = Lanes::of(2);
+        let all_but_one = u32::try_from(READS_MAX).unwrap() - 1;
+        let mut taken = lanes.places.clone().acquire_many_owned(all_but_one).await.unwrap();
+        assert_eq!(take(&lanes, Duration::from_secs(1)).await, "no connection");
+        assert_eq!(waited(&recorder), (0, 0.0), "the last place is one");
+
+        taken.merge(lanes.places.clone().acquire_owned().await.unwrap());
+        assert_eq!(take(&lanes, Duration::from_secs(1)).await, "late");
+        assert_eq!(waited(&recorder), (1, 1.0));
+
+        // Its client leaves.
+        let mut waiting = Box::pin(take(&lanes, Duration::from_secs(60)));
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        advance(Duration::from_secs(2)).await;
+        drop(waiting);
+        assert_eq!(waited(&recorder), (2, 3.0));
+
+        let mut waiting = Box::pin(take(&lanes, Duration::from_secs(60)));
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        advance(Duration::from_secs(4)).await;
+        drop(taken);
+        assert_eq!(waiting.await, "no connection");
+        assert_eq!(waited(&recorder), (3, 7.0));
+        assert_eq!(lanes.places.available_permits(), READS_MAX, "all have given theirs back");
     }
 }

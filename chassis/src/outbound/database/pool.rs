@@ -126,6 +126,7 @@ impl Pool {
     pub fn new(dsn: Dsn, settings: &DatabaseSettings) -> Self {
         dsn.warn();
         let named = settings.named_statements == Switch::On && !dsn.forbids_names();
+        let calls = Arc::new(Calls::of(dsn.application()));
         let manager = Manager::new(dsn, settings.connect, settings.max_lifetime, named);
         let connections = bb8::Pool::builder()
             .max_size(settings.pool_max)
@@ -143,7 +144,7 @@ impl Pool {
             outage_queue: Arc::default(),
             shares: None,
             lanes: Arc::new(Lanes::of(settings.pool_max)),
-            calls: Arc::default(),
+            calls,
             manager,
             size: settings.pool_max,
             wait: settings.acquire_timeout,

@@ -180,7 +180,7 @@ impl Exporter {
         self.failed.increment(count as u64);
         // Told once: what follows is the same outage.
         if self.outage.is_none() {
-            warn!(endpoint = %self.plan.url, "traces can't be exported: {error}");
+            warn!(endpoint = %self.plan.url, "traces can't be exported: {error}; spans are lost, requests are not");
         }
         *self.outage.get_or_insert(0) += count;
     }
@@ -193,7 +193,7 @@ impl Exporter {
             info!(lost, "traces are exported again");
         }
         if rejected > 0 {
-            warn!(rejected, "spans were refused by whoever receives traces");
+            warn!(rejected, "spans were refused by whoever receives traces; its own log may say why");
         }
     }
 
