@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the images on a container engine and runs the compose file on it, as dev/containers tells. Brings the engine along, needs
 # root, and leaves nothing outside of target/containers, where what was fetched and built is kept for the next run.
+# `.ci/containers.sh fetch` only fetches.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$PWD/target/containers
@@ -21,6 +22,7 @@ if ! cmp --silent Cargo.lock "$folder/vendored.lock"; then
     cargo vendor --quiet --locked "$folder/vendor" >/dev/null
     cp Cargo.lock "$folder/vendored.lock"
 fi
+[ "${1:-}" != fetch ] || exit 0
 cargo test --quiet --locked -p dev-containers --no-run
 
 export USHER_VENDORED_CRATES=$folder/vendor

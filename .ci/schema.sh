@@ -4,42 +4,17 @@
 # in target/schema. With UPDATE=1, the demo gets the one that was made.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-out=$PWD/target/schema
-rm -rf "$out"
-mkdir -p "$out"
-# Where the surrounding machine sets what is said here.
-unset PORT DATABASE_URL BETTER_AUTH_SECRETS
-
-work=$(mktemp -d)
-chmod 755 "$work"
-run=
-stop() {
-    [ -z "$run" ] || kill -TERM -- "-$run" 2>/dev/null || true
-    [ -z "$run" ] || wait "$run" 2>/dev/null || true
-    rm -rf "$work"
-}
-trap stop EXIT
+. .ci/services.sh schema
 
 # Ports of their own: README's may be taken, and nothing here depends on them.
-export BETTER_AUTH_SECRET ORIGIN=http://127.0.0.1:8700 USHER_DATA_DIR=$work/data
+export BETTER_AUTH_SECRET ORIGIN=http://127.0.0.1:8700
 BETTER_AUTH_SECRET=$(head -c 32 /dev/urandom | base64)
 export GATEWAY_LISTEN=127.0.0.1:8700 AUTH_VERIFIER_LISTEN=127.0.0.1:8701 TASK_SERVICE_LISTEN=127.0.0.1:8702 \
     GATEWAY_OPS_LISTEN=127.0.0.1:9700 AUTH_VERIFIER_OPS_LISTEN=127.0.0.1:9701 TASK_SERVICE_OPS_LISTEN=127.0.0.1:9702
-# A slow machine is not what is checked here.
-export GATEWAY_VERIFIER__TIMEOUT_MS=20000 GATEWAY_VERIFIER__CONNECT_MS=20000
-
-cargo build --quiet --locked --package usher
-setsid cargo run --quiet >"$out/usher.log" 2>&1 &
-run=$!
-for _ in $(seq 1200); do
-    ! grep --quiet '^curl http' "$out/usher.log" || break
-    kill -0 "$run" 2>/dev/null || break
-    sleep 0.1
-done
-grep --quiet '^curl http' "$out/usher.log" || { echo 'The services did not come up:'; cat "$out/usher.log"; exit 1; }
+usher usher "${slow[@]}"
 TOKEN=$(target/debug/usher auth-verifier token --sub ada)
 export TOKEN DOCUMENT=$out/openapi.json
-curl --silent --show-error --fail --max-time 20 --output "$DOCUMENT" "$ORIGIN/api/openapi.json"
+curl --silent --show-error --fail --max-time 60 --output "$DOCUMENT" "$ORIGIN/api/openapi.json"
 
 echo 'The typed client:'
 (

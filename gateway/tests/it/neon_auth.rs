@@ -1,6 +1,6 @@
 //! Neon's own Better Auth: its cookies stop at the gateway; and the way straight to it.
 //!
-//! Neon is played by a peer that answers as it is told. dev/neon-auth has a real Better Auth in its place, and Neon's SDK before it.
+//! Neon is played by a peer that answers as it is told. dev/browser/neon-auth has a real Better Auth in its place, and Neon's SDK before it.
 
 use chassis::{Body, settings};
 use gateway::settings::Settings;

@@ -21,7 +21,7 @@ use Kind::{Hand, Run};
 
 /// The lines of a shell, by how they begin. A line that begins otherwise needs a row here, or `<!-- by hand: why -->` above its block.
 const KINDS: &[(&str, Kind)] = &[
-    ("cargo run", Run(".ci/newcomer.sh")),
+    ("cargo run", Run(".ci/services.sh")),
     ("cargo test", Run(".ci/run")),
     ("cargo fmt", Run(".ci/run")),
     ("cargo clippy", Run(".ci/run")),
@@ -44,7 +44,7 @@ const KINDS: &[(&str, Kind)] = &[
     ("pg_dump", Run("task-service/tests/it/backups.rs")),
     ("pg_restore", Run("task-service/tests/it/backups.rs")),
     ("curl", Run(".ci/newcomer.sh")),
-    ("kill", Run(".ci/newcomer.sh")),
+    ("kill", Run(".ci/services.sh")),
     ("docker compose", Run("dev/containers/src/deployment.rs")),
     ("compose", Run("dev/containers/src/deployment.rs")),
     ("kubectl kustomize", Run("deploy/kubernetes/checks/documented.py")),
