@@ -5,6 +5,9 @@
 //! task runs beside it, so that a request wakes nobody but itself, and nobody reads ahead of a slow client. There is one
 //! exception: what is left of a request that was answered before its end is sent by a task ([`Lease::finish`]).
 //!
+//! Only the socket wakes whoever drives it ([`Alarm`]). What hyper tells the connection of a request that it is given, or of a body
+//! that is looked at, its driver knows: that did it, and polls the connection next.
+//!
 //! An idle connection is driven by nobody; that its service has closed it is found with the next request, before anything of that
 //! is sent, if the runtime has heard of it by then.
 //!
@@ -22,13 +25,13 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Wake, Waker, ready},
     thread::{self, ThreadId},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::future::Either;
+use futures_util::{future::Either, task::AtomicWaker};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::{
@@ -235,7 +238,9 @@ impl Connector {
                 (sender, expects, Driver::Tls(Box::new(driver)))
             }
         };
-        Ok(Connection { sender, expects, driver })
+        let alarm = Arc::new(Alarm::default());
+        let signals = Box::new(Signals { expects, waker: alarm.clone().into(), alarm });
+        Ok(Connection { sender, driver, signals })
     }
 }
 
@@ -375,8 +380,31 @@ pub(super) enum Way {
 /// A connection of HTTP/1.1, and what drives it.
 pub(super) struct Connection {
     sender: http1::SendRequest<BoundedBody>,
-    expects: Expects,
     driver: Driver,
+    /// Boxed: each request holds room for it.
+    signals: Box<Signals>,
+}
+
+/// What a connection tells its stream, and is told by it.
+struct Signals {
+    expects: Expects,
+    alarm: Arc<Alarm>,
+    /// By which the alarm is raised.
+    waker: Waker,
+}
+
+/// Wakes whoever waits for a connection, and nobody while that is busy with it.
+#[derive(Default)]
+struct Alarm(AtomicWaker);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.wake();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.wake();
+    }
 }
 
 enum Driver {
@@ -387,8 +415,11 @@ enum Driver {
 }
 
 impl Connection {
-    /// Moves what can be moved, in both directions.
+    /// Moves what can be moved, in both directions. Whoever `cx` is of is woken when there is more.
     fn drive(&mut self, cx: &mut Context<'_>) {
+        let Signals { alarm, waker, .. } = &*self.signals;
+        alarm.0.register(cx.waker());
+        let cx = &mut Context::from_waker(waker);
         let ended = match &mut self.driver {
             Driver::Plain(connection) => Pin::new(connection).poll(cx),
             Driver::Tls(connection) => Pin::new(connection).poll(cx),
@@ -401,6 +432,11 @@ impl Connection {
         }
     }
 
+    /// Until it is driven again, nobody is woken.
+    fn hush(&self) {
+        drop(self.signals.alarm.0.take());
+    }
+
     /// Sends a request to the service of that name. Nothing is sent before it is driven.
     fn send(
         &mut self,
@@ -408,7 +444,7 @@ impl Connection {
         host: HeaderValue,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<BoundedBody>>>> + use<> {
         request.headers_mut().insert(header::HOST, host);
-        self.expects.answer();
+        self.signals.expects.answer();
         // hyper would leave out a body of unknown length that comes with one of these (RFC 9110 §9.3.1 allows it).
         if matches!(*request.method(), Method::GET | Method::HEAD)
             && !request.body().is_end_stream()
@@ -416,6 +452,7 @@ impl Connection {
         {
             request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
+        self.hush();
         self.sender.try_send_request(request)
     }
 
@@ -599,7 +636,7 @@ impl Lease {
         request: Request<BoundedBody>,
         by_public_host: bool,
     ) -> impl Future<Output = Result<Response<LeasedBody>, SendError>> + Send {
-        let public = request.headers().get(FORWARDED_HOST).filter(|_| by_public_host);
+        let public = if by_public_host { request.headers().get(FORWARDED_HOST) } else { None };
         let host = public.unwrap_or(&self.picked.endpoint().host).clone();
         self.upload = request.body().outcome();
         let answer = match &mut self.way {
@@ -796,6 +833,9 @@ impl LeasedBody {
             }
             return polled;
         }
+        if let Some(Lease { way: Way::Own(connection), .. }) = &self.lease {
+            connection.hush();
+        }
         let mut polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken());
         if polled.is_pending() {
             if let Some(Lease { way: Way::Own(connection), .. }) = &mut self.lease {
@@ -862,5 +902,79 @@ impl http_body::Body for LeasedBody {
             hint.set_upper(upper + ahead);
         }
         hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use chassis::settings::ServiceUrl;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::{super::discover::Host, *};
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    /// Counts how often somebody is woken.
+    #[derive(Default)]
+    struct Counting {
+        wakes: AtomicUsize,
+        task: AtomicWaker,
+    }
+
+    impl Wake for Counting {
+        fn wake(self: Arc<Self>) {
+            self.wakes.fetch_add(1, Ordering::Relaxed);
+            self.task.wake();
+        }
+    }
+
+    /// What comes of `job`, and how often it was woken while it was polled. A runtime of one thread hears of sockets in between.
+    async fn woken_by_itself<F: Future>(job: F) -> (F::Output, usize) {
+        let counting = Arc::new(Counting::default());
+        let waker = Waker::from(counting.clone());
+        let (mut job, mut by_itself) = (pin!(job), 0);
+        poll_fn(|cx| {
+            counting.task.register(cx.waker());
+            let before = counting.wakes.load(Ordering::Relaxed);
+            let polled = job.as_mut().poll(&mut Context::from_waker(&waker));
+            by_itself += counting.wakes.load(Ordering::Relaxed) - before;
+            polled.map(|output| (output, by_itself))
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_request_over_a_kept_connection_wakes_nobody_but_by_its_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 1024];
+            while stream.read(&mut head).await.unwrap() > 0 {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
+            }
+        });
+        let service = "test".into();
+        let hosts = [Host::of(&ServiceUrl::parse(&url).unwrap())];
+        let connector = Connector::plain(&service, MINUTE, MINUTE);
+        let endpoints = Endpoints::new(&service, &hosts, connector, MINUTE, MINUTE, None);
+        for number in 0..3 {
+            let asking = async {
+                let lease = Tries::new(true).connect(&endpoints).await.unwrap();
+                assert_eq!(lease.is_kept(), number > 0);
+                let answer = lease.send(Request::new(BoundedBody::default()), false).await.unwrap();
+                let AtHand::Whole(body) = answer.into_body().at_hand() else {
+                    panic!("all of it was sent at once")
+                };
+                body
+            };
+            let (body, by_itself) = woken_by_itself(asking).await;
+            assert_eq!((body.as_ref(), by_itself), (&b"hi"[..], 0), "{number}");
+        }
     }
 }
