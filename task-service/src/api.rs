@@ -127,7 +127,9 @@ impl<'a> CallersTasks<'a> {
         let listing = Listing::parse(&query, self.user).map_err(Refusal::Invalid)?;
         let mut page = self.tasks.list(&listing).await?;
         let mut list = self.list_of(&listing, &page)?;
-        if list.is_cut && listing.by_offset {
+        // Who is told of pages by their number counts them, too.
+        let counts_pages = self.shape.list.tells_total() && listing.after.is_none();
+        if list.is_cut && (listing.by_offset || counts_pages) {
             // Its place is given back first: nobody waits for places while holding one.
             drop((page, list));
             page = self.tasks.list_whole(&listing).await?;

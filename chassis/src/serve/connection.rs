@@ -302,6 +302,11 @@ impl Connection {
         }
     }
 
+    /// Whether the body of the request that is being answered was given up before its end.
+    pub fn has_unread_body(&self) -> bool {
+        self.state().unread == Unread::Body
+    }
+
     /// Whether the peer may be sending what nobody will read: the rest of a head that was refused, or of a body.
     pub fn has_unread_input(&self) -> bool {
         let state = self.state();

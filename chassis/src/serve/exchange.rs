@@ -139,9 +139,11 @@ impl Exchange {
         self.stream.wake();
     }
 
-    /// Whether nothing may follow it on its connection, which has been told to go.
+    /// Whether nothing may follow it on its connection: that has been told to go, or the rest of the request's body, which nobody
+    /// reads, stands in the way. A proxy that is not told so (RFC 9112 §9.6) may send the next request into a connection that is
+    /// being closed.
     pub fn is_last(&self) -> bool {
-        !self.http2 && self.connection.is_leaving()
+        !self.http2 && (self.connection.is_leaving() || self.connection.has_unread_body())
     }
 
     /// It is answered: over HTTP/1 what comes next is another request, or after an upgrade what is none.

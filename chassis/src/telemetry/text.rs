@@ -85,7 +85,12 @@ struct TextFacts<'a>(Writer<'a>);
 
 impl TakesFacts for TextFacts<'_> {
     fn text(&mut self, name: &'static str, value: &str) {
-        let _ = write!(self.0, " {name}={}", value.escape_debug());
+        // In quotes where it could be read as more fields than one.
+        let _ = if value.bytes().any(|byte| matches!(byte, b' ' | b'=' | b'"')) {
+            write!(self.0, " {name}={value:?}")
+        } else {
+            write!(self.0, " {name}={}", value.escape_debug())
+        };
     }
 
     fn number(&mut self, name: &'static str, value: u64) {

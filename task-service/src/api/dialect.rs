@@ -15,8 +15,9 @@ use crate::task::{
 pub(super) fn query<'a>(
     pairs: impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
 ) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
-    let mut said = Vec::new();
+    let (mut said, mut counts_pages) = (Vec::new(), false);
     for (name, value) in pairs {
+        counts_pages |= matches!(&*name, "per_page" | "page_size");
         let name = match &*name {
             "q" => "search".into(),
             "isCompleted" => "is_completed".into(),
@@ -45,6 +46,11 @@ pub(super) fn query<'a>(
             _ => (name, value),
         };
         said.push((name, value));
+    }
+    // Whoever says how long a page is counts them, and begins with the first.
+    if counts_pages && !said.iter().any(|(name, _)| matches!(&**name, "page" | "offset" | "skip" | "cursor"))
+    {
+        said.push(("page".into(), "1".into()));
     }
     // All are what there is without it; unless one is named too, which contradicts it.
     if !said.iter().any(|(name, value)| name == "priority" && !matches!(&**value, "" | "all")) {
@@ -85,8 +91,8 @@ pub(super) fn body(mut body: Body<'_>) -> Body<'_> {
     }
     // The contract's word for it comes first: an object that is sent back as a whole may have an older status.
     if let Some(Field::Text(status)) = fields.status.take()
-        && fields.completed.is_none()
-        && fields.is_completed.is_none()
+        && matches!(fields.completed, None | Some(Field::Null))
+        && matches!(fields.is_completed, None | Some(Field::Null))
     {
         fields.completed = match &*lower(status).replace(['_', ' '], "-") {
             "completed" | "complete" | "done" => Some(Field::Bool(true)),
@@ -94,7 +100,7 @@ pub(super) fn body(mut body: Body<'_>) -> Body<'_> {
                 Some(Field::Bool(false))
             }
             // One of those that only another backend has.
-            _ => None,
+            _ => fields.completed.take(),
         };
     }
     // Separated by commas, as an input field has them.
@@ -182,7 +188,9 @@ mod tests {
             ("q=Milk", "search=Milk"),
             ("status_filter=Completed", "status=completed"),
             ("page=2&per_page=20", "page=2&limit=20"),
-            ("page_size=20", "limit=20"),
+            ("page_size=20", "limit=20&page=1"),
+            ("page_size=20&cursor=AbC", "limit=20&cursor=AbC"),
+            ("skip=20&per_page=20", "skip=20&limit=20"),
             ("sort=createdAt:desc", "order=desc&sort=created_at"),
             ("sort_by=Title:ASC", "order=asc&sort_by=title"),
             ("sort=-due_date", "order=desc&sort=due_date"),
@@ -239,6 +247,7 @@ mod tests {
         for (json, want) in [
             (r#"{"status":"pending","completed":true}"#, Some(true)),
             (r#"{"status":"done","is_completed":false}"#, Some(false)),
+            (r#"{"status":"done","completed":null,"is_completed":null}"#, Some(true)),
             (r#"{"status":null}"#, None),
             (r#"{"status":{"a":[1e999]}}"#, None),
             (r#"{"status":7}"#, None),

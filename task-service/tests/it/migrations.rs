@@ -134,7 +134,7 @@ async fn the_indexes_of_the_orders_may_be_built_before_while_all_goes_on() {
         create index tasks_by_title on task_service.tasks (user_id, title_key, id)";
     admin.batch_execute(before).await.unwrap();
     for build in ORDERS.split("create index if not exists ").skip(1) {
-        let name = build.split(' ').next().unwrap();
+        let (build, name) = (build.split(';').next().unwrap(), build.split(' ').next().unwrap());
         admin.batch_execute(&format!("drop index task_service.{name}")).await.unwrap();
         admin.batch_execute(&format!("create index concurrently {build}")).await.unwrap();
     }
@@ -143,6 +143,22 @@ async fn the_indexes_of_the_orders_may_be_built_before_while_all_goes_on() {
     let now = indexes().await;
     assert!(now.iter().all(|index| built.contains(index)), "{now:?}: none is built again, {built:?}");
     assert_eq!(now.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), wanted);
+
+    // One that broke off is built again.
+    let broken = "delete from task_service.migrations where version = 9;
+        update pg_index set indisvalid = false where indexrelid = 'task_service.tasks_in_order_of_title'::regclass";
+    admin.batch_execute(broken).await.unwrap();
+    store(&database.url()).prepare(Switch::On).await.unwrap();
+    assert_eq!(indexes().await.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), wanted);
+
+    // What is none of them is not taken for one.
+    let other = "delete from task_service.migrations where version = 9;
+        drop index task_service.tasks_in_order_of_title;
+        create index tasks_in_order_of_title on task_service.tasks (user_id, id)";
+    admin.batch_execute(other).await.unwrap();
+    let refused = store(&database.url()).prepare(Switch::On).await.unwrap_err();
+    let told = format!("{refused} {refused:?}");
+    assert!(told.contains("tasks_in_order_of_title in task_service: not the index"), "{told}");
 }
 
 #[tokio::test]

@@ -504,31 +504,36 @@ async fn a_list_costs_what_its_page_costs_by_whichever_plan() {
 async fn a_list_by_status_or_priority_costs_what_its_page_costs_however_late_its_hits_come() {
     const TASKS: usize = 8_000;
     const BLOCKS_MAX: i64 = 500;
-    let Some((service, admin)) = service(TASKS).await else { return };
+    let Some((service, admin)) = service(0).await else { return };
+    admin.batch_execute(&many("other", TASKS)).await.unwrap();
     // In the order of their ids, which are random, so that the user's tasks lie in no order that is asked for. 4 % are late in every
     // order: the pending ones, which are the urgent ones, too. A block holds some six tasks.
     let scattered = "
-        create temp table theirs as select * from task_service.tasks where user_id = 'u1';
-        alter table theirs drop column title_key;
-        delete from task_service.tasks where user_id = 'u1';
-        insert into task_service.tasks (user_id, id, title, description, completed, priority, due_date, created_at, updated_at)
-        select user_id, id, case when late then 'z' else 'a' end || title,
+        insert into task_service.tasks (user_id, id, title, description, completed, priority, tags, due_date, created_at, updated_at)
+        select 'u1', id, case when late then 'z' else 'a' end || title,
             repeat(md5(id::text), 31), not late,
-            case when late then 4 else 1 + length(title) % 3 end,
+            case when late then 4 else 1 + length(title) % 3 end, array['all'],
             due_date + late::int * interval '1 year', created_at + late::int * interval '1 year',
             updated_at + late::int * interval '1 year'
-        from (select *, mod(extract(epoch from created_at)::int, 25) = 0 as late from theirs) as theirs
+        from (
+            select *, mod(extract(epoch from created_at)::int, 25) = 0 as late from task_service.tasks where user_id = 'other'
+        ) as theirs
         order by id";
     admin.batch_execute(scattered).await.unwrap();
     let late = "select count(*) from task_service.tasks where user_id = 'u1' and priority = 4";
     assert!((201..500).contains(&admin.query_one(late, &[]).await.unwrap().get::<_, i64>(0)));
     let database = service.database.as_ref().unwrap();
     let name = database.url().rsplit_once('/').unwrap().1.to_owned();
-    admin.batch_execute("analyze task_service.tasks").await.unwrap();
+    admin.batch_execute("analyze task_service.tasks, task_service.task_tags").await.unwrap();
     for plans in ["force_generic_plan", "force_custom_plan"] {
         admin.batch_execute(&format!("alter database {name} set plan_cache_mode = {plans}")).await.unwrap();
         for sort in ["created_at", "updated_at", "title", "due_date"] {
-            for filter in ["priority=urgent", "status=pending", "status=pending&priority=urgent"] {
+            for filter in [
+                "priority=urgent",
+                "status=pending",
+                "status=pending&priority=urgent",
+                "tag=all&status=pending&priority=urgent",
+            ] {
                 let list = format!("/api/tasks?sort={sort}&order=asc&limit=20&{filter}");
                 let mut seen = Vec::new();
                 // What others have read in between only adds.

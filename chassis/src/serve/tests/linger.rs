@@ -48,6 +48,35 @@ async fn an_answer_that_comes_before_the_body_is_read_is_heard() {
     }
 }
 
+/// Or else a proxy would put the next request into a connection that is being closed.
+#[tokio::test]
+async fn what_nobody_reads_ends_the_connection_and_the_answer_says_so() {
+    let (address, _stop, _end) = serving(settings(), |request: Request<Body>| async move {
+        if request.uri().path() == "/read" {
+            request.into_body().collect().await.unwrap();
+        }
+        Response::new(Body::from("done"))
+    })
+    .await;
+    for (request, ends) in [
+        ("POST /read HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx", false),
+        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n", false),
+        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n", true),
+        ("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n", true),
+        ("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n", true),
+    ] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let (mut answer, mut buffer) = (String::new(), [0; 1024]);
+        while !answer.ends_with("done") {
+            let bytes = timeout(PATIENCE, stream.read(&mut buffer)).await.expect("answered").unwrap();
+            assert!(bytes > 0, "{request:?}: {answer:?}");
+            answer.push_str(&String::from_utf8_lossy(&buffer[..bytes]));
+        }
+        assert_eq!(answer.contains("\r\nconnection: close\r\n"), ends, "{request:?}: {answer}");
+    }
+}
+
 #[tokio::test]
 async fn who_never_stops_sending_is_not_read_for_ever() {
     let (address, stop, end) = hasty().await;

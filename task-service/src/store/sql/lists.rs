@@ -58,7 +58,7 @@ impl Narrowed {
         match self {
             Self::Not => "all",
             Self::ByStatus => "status",
-            Self::ByPriority => "priority",
+            Self::ByPriority => "one_priority",
             Self::ByBoth => "both",
             Self::ByTag => "tag",
             Self::BySearch => "search",
@@ -427,7 +427,7 @@ mod tests {
             (&[], "all"),
             (&[("status", "all")], "all"),
             (&[("status", "pending")], "status"),
-            (&[("priority", "low")], "priority"),
+            (&[("priority", "low")], "one_priority"),
             (&[("priority", "low"), ("completed", "true")], "both"),
             (&[("tag", "a"), ("priority", "low")], "tag"),
             (&[("search", "a")], "search"),

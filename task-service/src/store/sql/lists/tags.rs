@@ -7,7 +7,7 @@
 //!   walked, which has ids too; the tasks of the page alone are looked up. Beyond that they are so many that the next ones are as a
 //!   rule not far away.
 
-use super::{ALL, COLUMNS, MAYBE_PRIORITY, MAYBE_STATUS, NAMES, Page, TAG, joined};
+use super::{ALL, COLUMNS, MAYBE_PRIORITY, MAYBE_STATUS, NAMES, Page, TAG, coded, joined};
 
 /// So many tasks are looked at first.
 const TRIED: i64 = 100;
@@ -114,15 +114,16 @@ order by {column} {direction} nulls last, id {direction}",
     )
 }
 
-/// The index has the order and the ids. Asked as `is true`, the server looks each id up among the hits, and makes no join of it.
+/// The index has the order and the ids, and status and priority, too. Asked as `is true`, the server looks each id up among the hits, and makes no join of it.
 fn some(page: &Page, range: &str) -> String {
     let (column, (_, direction)) = (page.key.column, page.direction());
+    let coded = coded(page.key.sort);
     format!(
         "select true as found, {NAMES}
 from (
     select {column} as place, id as task
     from task_service.tasks
-    where user_id = $2{range}
+    where user_id = $2{coded}{range}
     order by {column} {direction}, id {direction}
     limit (select {ALL})
 ) as walk
