@@ -40,8 +40,10 @@ fn send(service: &Arc<Service>, user: &str, line: String) -> JoinHandle<Answer> 
 
 /// Waits until so many of the service's statements wait for a lock.
 pub async fn waiting_for_a_lock(admin: &Client, count: i64) {
+    // Not by `wait_event`: who has waited for a second looks for a deadlock, and waits for nothing meanwhile.
     let waiting = "select count(*) from pg_stat_activity
-        where application_name = 'task-service' and datname = current_database() and wait_event_type = 'Lock'";
+        where application_name = 'task-service' and datname = current_database()
+            and exists (select from pg_locks where pg_locks.pid = pg_stat_activity.pid and not granted)";
     eventually("the statements wait for a lock", async || {
         admin.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == count
     })
