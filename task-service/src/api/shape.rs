@@ -73,9 +73,7 @@ impl Extent {
             offset,
         }
     }
-}
 
-impl Extent {
     /// The end of an envelope.
     fn told(&self) -> String {
         let Self { total, count, limit, offset } = *self;
