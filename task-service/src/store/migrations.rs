@@ -1,9 +1,9 @@
 //! Brings the tables up to date, also if other replicas do so at the same moment.
 //!
-//! The rules: a released migration is never edited, only followed by another. It only adds, or puts in the place of an index one
-//! that serves the release before as well: so that one still works beside it. It runs in a transaction, so `create index concurrently` can't be one. A database with
-//! more migrations than this binary knows is fine: replicas see that during a roll-out, and all of them after a
-//! roll-back. The one exception is the fourth, which says what it asks for.
+//! The rules: a released migration is never edited, only followed by another. It only adds, or puts in the place of an index
+//! one that serves the release before as well: so that release still works beside it. The one exception is the fourth, which
+//! says what it asks for. It runs in a transaction, so `create index concurrently` can't be one. A database with more
+//! migrations than this binary knows is fine: replicas see that during a roll-out, and all of them after a roll-back.
 //!
 //! Row-level security binds the role that migrates too. A migration that changes rows says `alter table … no force row level
 //! security` first, and `force` at the end: nobody else gets at the table between the two.

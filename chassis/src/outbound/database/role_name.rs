@@ -19,8 +19,8 @@ impl RoleName {
     ///
     /// No role can be called so, in words for whoever gave the name.
     pub fn parse(name: &str) -> Result<Self, String> {
-        let is_long = name.is_empty() || name.len() > NAME_BYTES_MAX;
-        if is_long || name.contains('\0') || name.starts_with("pg_") || RESERVED.contains(&name) {
+        let fits = (1..=NAME_BYTES_MAX).contains(&name.len());
+        if !fits || name.contains('\0') || name.starts_with("pg_") || RESERVED.contains(&name) {
             return Err(format!(
                 "{name:?} is no name of a role: 1 to {NAME_BYTES_MAX} bytes, and not pg_…, public or none"
             ));

@@ -114,7 +114,8 @@ order by {column} {direction} nulls last, id {direction}",
     )
 }
 
-/// The index has the order and the ids, and status and priority, too. Asked as `is true`, the server looks each id up among the hits, and makes no join of it.
+/// The index has the order and the ids, and status and priority, too. Asked as `is true`, the server looks each id up among
+/// the hits, and makes no join of it.
 fn some(page: &Page, range: &str) -> String {
     let (column, (_, direction)) = (page.key.column, page.direction());
     let coded = coded(page.key.sort);
